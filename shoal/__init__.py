@@ -1,0 +1,3 @@
+"""The control side of shoal: cluster document, artefacts, jobs and runners, results, report, lab, CLI."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,240 @@
+"""The cluster document: the one typed description of the machines that every later step reads.
+
+Written by whatever made or registered the machines (a Pulumi stack, the lab, `shoal cluster init`). Never holds a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from shoal.errors import Fault, UsageError
+from shoal.files import write_atomic
+
+Substrate = Literal["gcp", "edge", "lab", "onprem"]
+Engine = Literal["auto", "bacalhau", "ssh"]
+Mesh = Literal["none", "tailscale"]
+Role = Literal["requester", "compute"]
+Arch = Literal["amd64", "arm64"]
+
+# No dots: the engine's node ids may not have any, and one name serves everywhere.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+# The engine lower-cases label keys and breaks on dots in them.
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
+# No leading dash: an address is handed to ssh as an argument.
+Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:_%-]{0,252}[A-Za-z0-9])?$")]
+User = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SshAccess(_Document):
+    """How the control machine reaches the nodes; what is left out is taken from the user's own ssh configuration."""
+
+    identity_file: Path | None = Field(None, description="Private key file on the control machine.")
+    known_hosts_file: Path | None = Field(None, description="Host keys; checked strictly, never learnt.")
+    config_file: Path | None = Field(None, description="An ssh_config to use instead of the user's own.")
+    proxy_command: str | None = Field(None, description="ProxyCommand with %h and %p, as in ssh_config.")
+
+
+class Node(_Document):
+    """One machine."""
+
+    name: Name
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)]
+    address: Address = Field(description="Where the control machine reaches it over SSH.")
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    user: User = "root"
+    arch: Arch = "amd64"
+    cluster_address: Address | None = Field(
+        None, description="Where the other nodes reach it; `address` where this is left out."
+    )
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    spot: bool = False
+    price_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
+
+    @property
+    def peer_address(self) -> str:
+        """The address that other nodes of the cluster use."""
+        return self.cluster_address or self.address
+
+    def has_role(self, role: Role) -> bool:
+        """Whether this machine plays `role`."""
+        return role in self.roles
+
+
+class Cluster(_Document):
+    """A named set of machines, the engine that runs jobs on them and the mesh between them."""
+
+    version: Literal[1] = 1
+    name: Name
+    substrate: Substrate
+    engine: Engine = "auto"
+    mesh: Mesh = "none"
+    ssh: SshAccess = Field(default_factory=SshAccess)
+    nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _across_fields(self) -> Self:
+        # `parse` tells these together with the faults of single fields; here they guard direct construction.
+        if faults := cross_faults(self.model_dump(mode="json")):
+            raise ValueError("; ".join(map(str, faults)))
+        return self
+
+    @property
+    def requester(self) -> Node:
+        """The one node with the requester role."""
+        return next(node for node in self.nodes if node.has_role("requester"))
+
+    @property
+    def compute(self) -> tuple[Node, ...]:
+        """The compute nodes, in the document's order."""
+        return tuple(node for node in self.nodes if node.has_role("compute"))
+
+    def node(self, name: str) -> Node:
+        """The node called `name`. Raises UsageError that lists the names there are."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise UsageError(
+            f"no node called {name!r} in cluster {self.name!r}",
+            hint="nodes there are: " + ", ".join(node.name for node in self.nodes),
+        )
+
+
+def cross_faults(raw: Any) -> list[Fault]:
+    """Faults that no single field shows, found on a raw document so that other faults do not hide them."""
+    nodes = raw.get("nodes") if isinstance(raw, dict) else None
+    if not isinstance(nodes, list | tuple) or not nodes:
+        return []
+    entries = [(index, node) for index, node in enumerate(nodes) if isinstance(node, dict)]
+    faults = [
+        *_repeated(entries, lambda node: node.get("name"), "name", "node name"),
+        *_repeated(
+            entries,
+            lambda node: (node["address"], node.get("port", 22)) if node.get("address") else None,
+            "address",
+            "address and port",
+        ),
+    ]
+    for index, node in entries:
+        roles = node.get("roles")
+        if isinstance(roles, list | tuple) and any(n > 1 for n in Counter(map(str, roles)).values()):
+            faults.append(Fault(f"nodes[{index}].roles", "a role is named twice"))
+    requesters = [index for index, node in entries if "requester" in _roles(node)]
+    if not requesters:
+        faults.append(Fault("nodes", "no node has the role 'requester'; exactly one must"))
+    elif len(requesters) > 1:
+        where = ", ".join(f"nodes[{index}]" for index in requesters)
+        faults.append(Fault("nodes", f"more than one requester ({where}); exactly one is supported"))
+    if not any("compute" in _roles(node) for _, node in entries):
+        faults.append(Fault("nodes", "no node has the role 'compute'; a job would have nowhere to run"))
+    return faults
+
+
+def parse(raw: Any, *, source: str) -> Cluster:
+    """The document in `raw` (already decoded JSON or TOML), or UsageError with every fault and its path.
+
+    `source` names the file or stack in the message.
+    """
+    cluster, faults = None, cross_faults(raw)
+    try:
+        cluster = Cluster.model_validate(raw)
+    except ValidationError as error:
+        faults = [*field_faults(error), *faults]
+    if cluster is None or faults:
+        raise UsageError(
+            f"{source} is not a valid cluster document ({len(faults)} fault{'s' if len(faults) != 1 else ''})",
+            faults=tuple(faults),
+            hint="mend the named fields; docs/cluster-document.md lists them all",
+        )
+    return cluster
+
+
+def field_faults(error: ValidationError) -> list[Fault]:
+    """Pydantic's errors as faults with readable paths (`nodes[1].port`); whole-document ones are left out."""
+    faults = []
+    for entry in error.errors(include_url=False, include_context=False):
+        if not entry["loc"]:
+            if entry["type"] != "value_error":
+                faults.append(Fault("document", entry["msg"]))
+            continue
+        faults.append(Fault(field_path(entry["loc"]), _plain_message(entry["msg"], entry["type"], entry["input"])))
+    return faults
+
+
+def field_path(location: tuple[int | str, ...]) -> str:
+    """A pydantic location as a person writes it: `("nodes", 1, "port")` is `nodes[1].port`."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part != "[key]":
+            path += f".{part}" if path else part
+    return path
+
+
+def load(path: Path) -> Cluster:
+    """Read and validate the document at `path`. Raises UsageError with all its faults."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"there is no cluster document at {path}",
+            hint="make one with `shoal lab up`, `shoal cluster init` or a stack",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the cluster document at {path} cannot be read: {error}") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"the cluster document at {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
+    return parse(raw, source=str(path))
+
+
+def save(cluster: Cluster, path: Path) -> None:
+    """Write the document atomically; a reader sees the old one or the new one."""
+    write_atomic(path, cluster.model_dump_json(indent=2, exclude_none=True) + "\n")
+
+
+def json_schema() -> str:
+    """The JSON Schema of the document, as checked in under shoal/schemas/."""
+    return json.dumps(Cluster.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def _roles(node: dict[str, Any]) -> tuple[str, ...]:
+    roles = node.get("roles")
+    return tuple(str(role) for role in roles) if isinstance(roles, list | tuple) else ()
+
+
+def _repeated(
+    entries: list[tuple[int, dict[str, Any]]],
+    key: Callable[[dict[str, Any]], Hashable | None],
+    field: str,
+    what: str,
+) -> Iterator[Fault]:
+    first: dict[str, int] = {}
+    for index, node in entries:
+        value = key(node)
+        if value is None:
+            continue
+        earlier = first.setdefault(repr(value), index)
+        if earlier != index:
+            yield Fault(f"nodes[{index}].{field}", f"the same {what} as nodes[{earlier}]")
+
+
+def _plain_message(message: str, kind: str, value: Any) -> str:
+    if kind == "extra_forbidden":
+        return "no such field"
+    if kind == "missing":
+        return "is missing"
+    shown = repr(value)
+    return f"{message[0].lower()}{message[1:]} (found {shown if len(shown) <= 80 else shown[:77] + '...'})"

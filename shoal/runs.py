@@ -1,0 +1,184 @@
+"""The record of a run on the control machine: which nodes were expected, and what became of each.
+
+`runs/<run id>/run.json` is this model; `runs/<run id>/<node>/` is the node's run folder as the detector wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from shoal.cluster import Engine, Substrate, field_faults
+from shoal.errors import UsageError
+from shoal.files import write_atomic
+from shoal.paths import runs_dir
+
+RUN_ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,47}$")
+RunId = Annotated[str, StringConstraints(pattern=RUN_ID.pattern)]
+
+
+class Outcome(StrEnum):
+    """What became of one execution of the job on one node."""
+
+    PENDING = "pending"
+    """Expected, not ended yet (or the control machine died before it was told)."""
+    FINISHED = "finished"
+    """The manifest is there and every video was processed."""
+    FAULTY_VIDEOS = "faulty_videos"
+    """The manifest is there; at least one video was unreadable, the others were processed."""
+    NO_VIDEOS = "no_videos"
+    FAILED = "failed"
+    """The container ended with another non-zero exit code."""
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    STOPPED = "stopped"
+    """Ended on request."""
+    UNREACHABLE = "unreachable"
+    """The node could not be reached, or was lost."""
+    NOT_RUN = "not_run"
+    """The node should have run the job and did not (rejected, image missing, start refused)."""
+
+
+HAS_MANIFEST = frozenset({Outcome.FINISHED, Outcome.FAULTY_VIDEOS})
+"""Outcomes after which a node is done: it is not given the run again."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class Attempt(_Record):
+    """One execution on one node."""
+
+    number: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: Outcome = Outcome.PENDING
+    exit_code: int | None = None
+    message: str = ""
+    """For the reader: why it ended so."""
+    execution: str | None = None
+    """The engine's id of the execution, or the container's name."""
+
+
+class Fetched(_Record):
+    """Results brought home and checked against the manifest."""
+
+    files: int
+    size_bytes: int
+    verified_at: datetime
+
+
+class NodeRecord(_Record):
+    """One expected node."""
+
+    outcome: Outcome = Outcome.PENDING
+    attempts: list[Attempt] = Field(default_factory=list)
+    fetched: Fetched | None = None
+    arch: str = "amd64"
+    spot: bool = False
+    price_usd_per_hour: float | None = None
+
+
+class Image(_Record):
+    """The inference image that ran."""
+
+    reference: str
+    digest: str | None = None
+
+
+class Weights(_Record):
+    """The model that ran."""
+
+    name: str
+    sha256: str
+    licence: str = "unknown"
+
+
+class RunRecord(_Record):
+    """Everything there is to know of a run besides the results themselves."""
+
+    schema_version: Literal[1] = 1
+    run: RunId
+    created_at: datetime
+    finished_at: datetime | None = None
+    cluster: str
+    substrate: Substrate
+    engine: Engine
+    engine_reason: str = ""
+    template: str = "yolov5"
+    options: dict[str, str | int | float | list[str] | None] = Field(default_factory=dict)
+    """The detector's knobs as given: conf, iou, classes, img, stride, timeout_s, ..."""
+    image: Image
+    weights: Weights
+    job: dict[str, object] = Field(default_factory=dict)
+    """The job as rendered for the last attempt, in the engine's own format."""
+    nodes: dict[str, NodeRecord]
+
+    @property
+    def missing(self) -> list[str]:
+        """Expected nodes that have no finished manifest yet."""
+        return [name for name, node in self.nodes.items() if node.outcome not in HAS_MANIFEST]
+
+    @property
+    def complete(self) -> bool:
+        """Every expected node finished without faults and its results are home and verified."""
+        return all(node.outcome is Outcome.FINISHED and node.fetched is not None for node in self.nodes.values())
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """A run id that sorts by time and does not collide: `20261125-093012-3fa9`."""
+    moment = now or datetime.now(UTC)
+    return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def check_run_id(run: str) -> str:
+    """`run` itself, or UsageError. It becomes a folder name on every node, so nothing but plain characters."""
+    if not RUN_ID.fullmatch(run):
+        raise UsageError(
+            f"{run!r} is not a run id", hint="lower-case letters, digits and dashes, at most 48 characters"
+        )
+    return run
+
+
+def run_dir(run: str) -> Path:
+    """`runs/<run id>` on the control machine."""
+    return runs_dir() / check_run_id(run)
+
+
+def record_path(run: str) -> Path:
+    """The run's record."""
+    return run_dir(run) / "run.json"
+
+
+def save(record: RunRecord) -> None:
+    """Write `run.json` atomically."""
+    write_atomic(record_path(record.run), record.model_dump_json(indent=2) + "\n")
+
+
+def load(run: str) -> RunRecord:
+    """The record of `run`. Raises UsageError where there is none or it is damaged."""
+    path = record_path(run)
+    try:
+        return RunRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        there = ", ".join(list_runs()[-5:]) or "none"
+        raise UsageError(f"there is no run {run!r} under {runs_dir()}", hint=f"the latest runs are: {there}") from None
+    except ValidationError as error:
+        raise UsageError(f"{path} is not a valid run record", faults=tuple(field_faults(error))) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+
+
+def list_runs() -> list[str]:
+    """Ids of the runs that have a record, oldest first."""
+    if not runs_dir().is_dir():
+        return []
+    return sorted(entry.name for entry in runs_dir().iterdir() if (entry / "run.json").is_file())
