@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from shoal.errors import Fault, UsageError
 from shoal.files import write_atomic
@@ -23,13 +24,18 @@ Role = Literal["requester", "compute"]
 Arch = Literal["amd64", "arm64"]
 
 # No dots: the engine's node ids may not have any, and one name serves everywhere.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
 # The engine lower-cases label keys and breaks on dots in them.
-LabelKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
+_LABEL_KEY = r"^[a-z][a-z0-9_-]{0,62}$"
+LabelKey = Annotated[str, StringConstraints(pattern=_LABEL_KEY)]
+_LABEL_VALUE = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+LabelValue = Annotated[str, StringConstraints(pattern=_LABEL_VALUE)]
 # No leading dash: an address is handed to ssh as an argument.
-Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:_%-]{0,252}[A-Za-z0-9])?$")]
-User = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+_ADDRESS = r"^[A-Za-z0-9]([A-Za-z0-9.:_%-]{0,252}[A-Za-z0-9])?$"
+Address = Annotated[str, StringConstraints(pattern=_ADDRESS)]
+_USER = r"^[a-z_][a-z0-9_-]{0,31}$"
+User = Annotated[str, StringConstraints(pattern=_USER)]
 
 
 class _Document(BaseModel):
@@ -162,12 +168,14 @@ def parse(raw: Any, *, source: str) -> Cluster:
 def field_faults(error: ValidationError) -> list[Fault]:
     """Pydantic's errors as faults with readable paths (`nodes[1].port`); whole-document ones are left out."""
     faults = []
-    for entry in error.errors(include_url=False, include_context=False):
+    for entry in error.errors(include_url=False):
         if not entry["loc"]:
             if entry["type"] != "value_error":
                 faults.append(Fault("document", entry["msg"]))
             continue
-        faults.append(Fault(field_path(entry["loc"]), _plain_message(entry["msg"], entry["type"], entry["input"])))
+        if entry["type"] == "too_short" and entry["input"]:
+            continue  # an echo of faults inside the items, which are told themselves
+        faults.append(Fault(field_path(entry["loc"]), _plain_message(entry)))
     return faults
 
 
@@ -231,10 +239,23 @@ def _repeated(
             yield Fault(f"nodes[{index}].{field}", f"the same {what} as nodes[{earlier}]")
 
 
-def _plain_message(message: str, kind: str, value: Any) -> str:
+_IN_WORDS = {
+    _NAME: "must be lower-case letters, digits and dashes, at most 63, with no dot",
+    _LABEL_KEY: "a label's key must be lower-case letters, digits, '_' and '-', begun by a letter",
+    _LABEL_VALUE: "a label's value must be letters, digits, '.', '_' and '-', at most 63",
+    _ADDRESS: "must be a host name or an IP address",
+    _USER: "must be a Unix user name",
+}
+
+
+def _plain_message(entry: ErrorDetails) -> str:
+    message, kind = entry["msg"], entry["type"]
+    pattern = entry.get("ctx", {}).get("pattern")
     if kind == "extra_forbidden":
         return "no such field"
     if kind == "missing":
         return "is missing"
-    shown = repr(value)
+    if pattern in _IN_WORDS:
+        message = _IN_WORDS[pattern]
+    shown = repr(entry["input"])
     return f"{message[0].lower()}{message[1:]} (found {shown if len(shown) <= 80 else shown[:77] + '...'})"
