@@ -1,6 +1,7 @@
 """The cluster document: the one typed description of the machines that every later step reads.
 
-Written by whatever made or registered the machines (a Pulumi stack, the lab, `shoal cluster init`). Never holds a secret.
+Written by whatever made or registered the machines (a Pulumi stack, the lab, `shoal cluster init`).
+Never holds a secret.
 """
 
 from __future__ import annotations

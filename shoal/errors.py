@@ -35,7 +35,7 @@ class Fault:
 class ShoalError(Exception):
     """A failure told to the user in full: what was wrong, where, and what to do about it.
 
-    The CLI prints `message`, every fault on a line of its own and `hint`, without a traceback, and ends with `exit_code`.
+    The CLI prints `message`, every fault on a line of its own and `hint`, and ends with `exit_code`.
     """
 
     def __init__(

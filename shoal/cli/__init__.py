@@ -34,7 +34,7 @@ def _root(version: bool = typer.Option(False, "--version", callback=_version, is
 
 
 def main() -> None:
-    """Entry point: runs a command and ends with its documented exit code, never with a traceback for a user's mistake."""
+    """Entry point: ends with the documented exit code, never with a traceback for a user's mistake."""
     try:
         app()
     except ShoalError as error:
