@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from shoal.report.documents import Second, VideoFault
+from shoal.results_schema import Moment, VideoFault
 from shoal.runs import Outcome
 
 
@@ -70,7 +70,7 @@ class Video(_View):
     frames_with: dict[str, int]
     fault: VideoFault | None
     decode_errors: int
-    timeline: list[Second]
+    timeline: list[Moment]
     key_frames: list[KeyFrame]
 
 

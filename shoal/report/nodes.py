@@ -6,15 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 from shoal.report import words
-from shoal.report.documents import (
-    KeyFrameFile,
-    Manifest,
-    NodeSummary,
-    VideoSummary,
-    inside,
-    read_document,
-)
+from shoal.report.documents import inside, read_document
 from shoal.report.model import Attempt, KeyFrame, Node, Totals, Verification, Video
+from shoal.results_schema import KeyFrame as KeyFrameFile
+from shoal.results_schema import Manifest, RunSummary, VideoSummary
 from shoal.runs import HAS_MANIFEST, NodeRecord, Outcome, RunRecord
 
 STILL_PHOTO = "still-photo"
@@ -26,10 +21,10 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
     """The node `name` of `run`, from its record and from `folder` (`runs/<run id>/<node>`), which may be missing."""
     record = run.nodes[name]
     notes: list[str] = []
-    summary: NodeSummary | None = None
+    summary: RunSummary | None = None
     if folder.is_dir():
         sizes, verified = _verify(record, run.run, folder, notes)
-        summary = read_document(folder / "summary.json", NodeSummary, notes)
+        summary = read_document(folder / "summary.json", RunSummary, notes)
         videos = _videos(folder, summary, sizes, verified, notes)
         verification = Verification.VERIFIED if verified else Verification.NOT_VERIFIED
         if summary:
@@ -59,9 +54,9 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         price_usd_per_hour=price,
         cost_usd=None if price is None or machine_time_s is None else machine_time_s / SECONDS_PER_HOUR * price,
         detector_version=summary.detector_version if summary else None,
-        weights_sha256=summary.weights.sha256 if summary and summary.weights else None,
-        settings=summary.settings if summary else {},
-        runtime=summary.runtime if summary else {},
+        weights_sha256=summary.weights.sha256 if summary else None,
+        settings=dict(summary.settings) if summary else {},
+        runtime=dict(summary.runtime) if summary else {},
     )
 
 
@@ -123,7 +118,7 @@ def _verify(record: NodeRecord, run: str, folder: Path, notes: list[str]) -> tup
 
 
 def _videos(
-    folder: Path, summary: NodeSummary | None, sizes: dict[str, int], verified: bool, notes: list[str]
+    folder: Path, summary: RunSummary | None, sizes: dict[str, int], verified: bool, notes: list[str]
 ) -> list[Video]:
     """Every video there is word of: its own folder first, the node's summary where that folder is missing."""
     found: dict[str, Video] = {}
@@ -155,13 +150,17 @@ def _video(document: VideoSummary, node: Path, folder: Path, sizes: dict[str, in
         **{field: getattr(document, field) for field in _SAME_FIELDS},
         still_photo=STILL_PHOTO in document.video,
         verified=verified,
+        # Nothing was decoded: there is no speed, not one of zero.
+        frames_per_s=document.frames_per_s if document.frames else None,
         counts=by_frequency(document.counts),
         timeline=sorted(document.timeline, key=lambda second: second.time_s),
         key_frames=[_key_frame(frame, node, folder, sizes) for frame in document.key_frames],
     )
 
 
-_SAME_FIELDS = sorted(set(VideoSummary.model_fields) & set(Video.model_fields) - {"counts", "timeline", "key_frames"})
+_SAME_FIELDS = sorted(
+    set(VideoSummary.model_fields) & set(Video.model_fields) - {"counts", "frames_per_s", "timeline", "key_frames"}
+)
 
 
 def _key_frame(frame: KeyFrameFile, node: Path, folder: Path, sizes: dict[str, int]) -> KeyFrame:
@@ -183,12 +182,12 @@ def _key_frame(frame: KeyFrameFile, node: Path, folder: Path, sizes: dict[str, i
     )
 
 
-def _differences(summary: NodeSummary, run: RunRecord) -> list[str]:
+def _differences(summary: RunSummary, run: RunRecord) -> list[str]:
     """What the node says about itself and the run's record does not."""
     notes = []
     if summary.run != run.run:
         notes.append(f"summary.json belongs to run {summary.run}")
-    if summary.weights and summary.weights.sha256 != run.weights.sha256:
+    if summary.weights.sha256 != run.weights.sha256:
         notes.append(f"it ran weights with sha256 {summary.weights.sha256}, the run names {run.weights.sha256}")
     return notes
 
@@ -219,4 +218,10 @@ def _home_bytes(folder: Path, record: NodeRecord, verification: Verification) ->
         return 0
     if verification is Verification.VERIFIED and record.fetched is not None:
         return record.fetched.size_bytes
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    # Names with a dot are what is just being fetched, or was when it broke off.
+    return sum(
+        file.stat().st_size
+        for file in files
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )

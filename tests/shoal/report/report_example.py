@@ -144,7 +144,12 @@ def finish(node: Path, run: str, videos: list[dict[str, Any]], *, weights: str =
             "settings": settings,
             "runtime": {"onnxruntime": "1.32.0", "numpy": "2.4.6", "av": "18.1.0", "python": "3.11.9", "threads": 2},
             "videos": videos,
-            "totals": {},
+            "totals": {
+                "videos": len(videos),
+                "faulty": faulty,
+                **{key: sum(video[key] for video in videos) for key in ("frames", "frames_inferred", "detections")},
+                "counts": {},
+            },
             "exit_code": 3 if faulty else 0,
         },
     )
@@ -279,8 +284,6 @@ def partly_failed_run(run: str = "20261125-101500-bbbb") -> str:
             height=None,
             fps=None,
             duration_s=None,
-            frames_per_s=None,
-            decode_and_infer_s=None,
             fault={"kind": "unreadable", "message": "Invalid data found when processing input"},
         )
     )

@@ -198,7 +198,7 @@ def test_hostile_names_stay_text() -> None:
             name,
             classes=(label, "person"),
             key_frames=1,
-            fault={"kind": "<i>kind", "message": "<u>message</u>\r\nsecond"} if index == 0 else None,
+            fault={"kind": "truncated", "message": "<u>message</u>\r\nsecond"} if index == 0 else None,
         )
         for index, name in enumerate(HOSTILE)
     ]

@@ -8,9 +8,9 @@ import pytest
 
 from shoal import runs
 from shoal.report import read_run
-from shoal.report.documents import Second
 from shoal.report.model import Video
 from shoal.report.timeline import MAX_BARS, OTHER, Timeline, timeline
+from shoal.results_schema import Moment
 from tests.shoal.report import report_example as example
 
 
@@ -21,7 +21,7 @@ def video() -> Video:
 
 def drawn(video: Video, seconds: list[tuple[float, dict[str, int]]], duration_s: float | None) -> Timeline | None:
     changed = video.model_copy(
-        update={"timeline": [Second(time_s=t, counts=c) for t, c in seconds], "duration_s": duration_s}
+        update={"timeline": [Moment(time_s=t, counts=c) for t, c in seconds], "duration_s": duration_s}
     )
     return timeline(changed, {"person": 1, "car": 2}, other=8)
 
