@@ -50,11 +50,9 @@ def _of_exit_code(code: int | None, message: str) -> tuple[Outcome, str]:
 
 def of_manifest(manifest: Manifest) -> tuple[Outcome, str]:
     """The outcome of a finished run folder."""
-    if manifest.exit_code == 0:
-        return Outcome.FINISHED, ""
     if manifest.exit_code == DETECTOR_FAULTY_VIDEOS:
         return Outcome.FAULTY_VIDEOS, "at least one video is faulty; the others were processed"
-    return Outcome.FAILED, f"the manifest says exit code {manifest.exit_code}"
+    return Outcome.FINISHED, ""
 
 
 def worth_another_try(outcome: Outcome, exit_code: int | None) -> bool:

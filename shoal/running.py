@@ -7,7 +7,7 @@ dies loses nothing but its own knowledge of what the nodes are doing.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,15 +15,17 @@ from pathlib import Path
 from shoal import admission, jobs, preflight, results, runs, ssh
 from shoal.cluster import Cluster, Node
 from shoal.engines import Choice, runner_for
-from shoal.errors import Exit, UsageError
+from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Tell, Work, follow
 from shoal.jobs.spec import JobSpec, parse
 from shoal.outcomes import of_manifest, worth_another_try
 from shoal.runlock import locked
 from shoal.runners.protocol import Handle, Runner
-from shoal.runs import HAS_MANIFEST, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.runs import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.ssh_failures import brief
 
 DEFAULT_TIMEOUT_S = 24 * 3600
+FETCHES_AT_ONCE = 4
 ATTEMPT_PAUSE_S = 5.0
 """Pause before the second automatic attempt; twice that before the third, and so on."""
 
@@ -145,6 +147,37 @@ def resume(
         _round(work, record.missing, weights_path)
         _try_again(work, attempts, weights_path)
         return _close(work)
+
+
+def fetch_home(record: RunRecord, cluster: Cluster, say: Callable[[str], None]) -> list[Fault]:
+    """Bring home the results of every expected node that is done; the caller holds the run's lock.
+
+    Saves the record after each node, with the outcome that its manifest tells. Returns why the others are not home.
+    """
+    faults = []
+    wanted = []
+    for name, entry in record.nodes.items():
+        found = next((node for node in cluster.nodes if node.name == name), None)
+        if found:
+            wanted.append(found)
+        elif not entry.fetched:
+            faults.append(Fault(name, "is not in the cluster document any more"))
+
+    def bring(node: Node) -> Fetched:
+        place = runs.run_dir(record.run) / node.name
+        return results.fetch_node(cluster, node, record.run, place, tell=lambda text: say(f"{node.name}: {text}"))
+
+    for name, answer in ssh.on_each(wanted, bring, at_once=FETCHES_AT_ONCE).items():
+        if isinstance(answer, ShoalError):
+            faults.append(Fault(name, brief(answer)))
+            continue
+        place = runs.run_dir(record.run) / name / results.MANIFEST
+        manifest = results.parse_manifest(place.read_bytes(), source=str(place))
+        record.nodes[name].outcome = of_manifest(manifest)[0]
+        record.nodes[name].fetched = answer
+        runs.save(record)
+        say(f"{name}: {answer.files} files, {answer.size_bytes / 1e6:.1f} MB, checked")
+    return faults
 
 
 def exit_code(record: RunRecord, *, fetch: bool = True) -> Exit:
