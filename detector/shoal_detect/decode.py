@@ -172,6 +172,9 @@ def _packets(container: av.container.InputContainer, ends: _Ends) -> Iterator[av
     """All packets; the last ones are empty and make the decoders give out what they hold back."""
     try:
         yield from container.demux()
+    except av.error.BlockingIOError:
+        # FFmpeg's "try again", which for a file means that it ran out of patience with what it reads.
+        ends.stopped_by = "nothing readable follows"
     except av.error.FFmpegError as error:
         ends.stopped_by = error.strerror
     else:

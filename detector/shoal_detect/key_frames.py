@@ -73,7 +73,7 @@ def key_frames(limit: int, duration_s: float | None) -> KeyFrames:
     """An empty choice of at most `limit` frames for a video that is expected to last `duration_s`."""
     if not duration_s or not limit:
         return KeyFrames(limit, GAP_S_WITHOUT_DURATION)
-    return KeyFrames(limit, max(LEAST_GAP_S, duration_s / (2 * limit)))
+    return KeyFrames(limit, max(LEAST_GAP_S, duration_s / (4 * limit)))
 
 
 def _keep(frame: Frame, score: float, found: Sequence[Found]) -> KeyFrame:
