@@ -61,6 +61,7 @@ def render(run: Run, folder: Path, *, images_max_bytes: int = DEFAULT_IMAGES_MAX
         number=words.number,
         price=words.price,
         rate=words.rate,
+        share=words.share,
         size=words.size,
         usd=words.usd,
     )

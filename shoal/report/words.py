@@ -95,6 +95,11 @@ def rate(frames_per_s: float | None) -> str:
     return UNKNOWN if frames_per_s is None else f"{frames_per_s:,.1f} frames/s"
 
 
+def share(part: float) -> str:
+    """A part of 1 in per cent: `33.9 %`, `under 0.1 %`."""
+    return "under 0.1 %" if 0 < part < 0.0005 else f"{100 * part:,.1f} %"
+
+
 def usd(amount_usd: float) -> str:
     """`$1.25`; small sums keep two significant digits: `$0.00031`."""
     if amount_usd == 0 or amount_usd >= 0.1:

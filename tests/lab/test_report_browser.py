@@ -15,6 +15,7 @@ from tests.lab.browser import Browser, browser, chromium
 from tests.shoal.report import report_example as example
 
 pytestmark = pytest.mark.lab
+DARK = {"name": "prefers-color-scheme", "value": "dark"}
 LONG = "a-name-without-any-place-to-break-it-" * 5 + ".mp4"
 
 
@@ -87,6 +88,18 @@ def test_page_in_a_browser(chrome: Browser, pages: dict[str, Path], name: str, w
     assert chrome.evaluate("getComputedStyle(document.body).backgroundColor") == (
         "rgb(15, 20, 26)" if dark else "rgb(244, 246, 248)"
     )
+
+
+@pytest.mark.parametrize("name", ["whole", "partly failed", "long names"])
+def test_page_fits_paper_and_is_printed_light(chrome: Browser, pages: dict[str, Path], name: str) -> None:
+    chrome.show(pages[name], width=794, dark=True)  # A4 at 96 dots per inch
+    chrome.call("Emulation.setEmulatedMedia", media="print", features=[DARK])
+    try:
+        chrome.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert chrome.evaluate("document.scrollingElement.scrollWidth") == 794
+        assert chrome.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    finally:
+        chrome.call("Emulation.setEmulatedMedia", media="")
 
 
 def test_key_frame_is_enlarged_and_made_small_again(chrome: Browser, pages: dict[str, Path]) -> None:

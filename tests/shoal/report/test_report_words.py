@@ -51,6 +51,13 @@ def test_usd(amount: float, text: str) -> None:
     assert words.usd(amount) == text
 
 
+@pytest.mark.parametrize(
+    ("part", "text"), [(0, "0.0 %"), (0.0002, "under 0.1 %"), (0.339, "33.9 %"), (12.5, "1,250.0 %")]
+)
+def test_share(part: float, text: str) -> None:
+    assert words.share(part) == text
+
+
 @pytest.mark.parametrize(("price", "text"), [(0.0675, "$0.0675/h"), (1.5, "$1.50/h"), (0, "$0.00/h")])
 def test_price_is_not_rounded(price: float, text: str) -> None:
     assert words.price(price) == text
