@@ -119,6 +119,8 @@ def data_absent(role: str) -> Commands:
             "for d in /var/lib/docker /var/lib/containerd; do",
             '  [ ! -d "$d" ] || find "$d" -xdev -mindepth 1 -delete',
             "done",
+            # Made by the engine for itself at its first start.
+            "rm -f /etc/docker/key.json && rmdir --ignore-fail-on-non-empty /etc/docker",
         ]
     )
 

@@ -6,13 +6,16 @@ import gzip
 import hashlib
 import io
 import tarfile
+import zipfile
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from shoal.files import sha256_file
 
 SKIPPED_FOLDERS = frozenset({"__pycache__", "tests", ".pytest_cache", ".mypy_cache", ".ruff_cache"})
 SETTINGS_FOLDER = "build-settings"
-"""Made on the requester inside the context: pip.conf and CA bundle for the build; must not reach the image."""
+"""Made on the requester inside the context: pip.conf, CA bundle and pip for the build; only its first stage sees it."""
 
 
 def files(context: Path) -> list[Path]:
@@ -35,16 +38,36 @@ def context_hash(context: Path) -> str:
     return digest.hexdigest()
 
 
-def archive(context: Path) -> bytes:
-    """The context as a tar.gz with fixed owners and times."""
+def archive(context: Path, settings: Mapping[str, bytes]) -> bytes:
+    """The context as a tar.gz with fixed owners and times; `settings` are files for its settings folder."""
+    entries = {path.relative_to(context).as_posix(): (_mode(path), path.read_bytes()) for path in files(context)}
+    entries |= {f"{SETTINGS_FOLDER}/{name}": (0o644, content) for name, content in settings.items()}
     stream = io.BytesIO()
-    with gzip.GzipFile(fileobj=stream, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
-        for path in files(context):
-            info = tarfile.TarInfo(path.relative_to(context).as_posix())
-            info.size, info.mode, info.mtime = path.stat().st_size, _mode(path), 0
-            with path.open("rb") as source:
-                tar.addfile(info, source)
+    # Little to win by packing harder: most of it is packed already.
+    with (
+        gzip.GzipFile(fileobj=stream, mode="wb", mtime=0, compresslevel=1) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for name, (mode, content) in entries.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode, info.mtime = len(content), mode, 0
+            tar.addfile(info, io.BytesIO(content))
     return stream.getvalue()
+
+
+def pip_wheel() -> tuple[str, bytes]:
+    """This environment's own pip as a wheel, for a base that has none: name and content. pip runs from it as it is."""
+    distribution = metadata.distribution("pip")
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for entry in sorted(distribution.files or (), key=str):
+            # Programs lie outside the packages' folder, and compiled files are of this Python only.
+            if ".." in entry.parts or "__pycache__" in entry.parts:
+                continue
+            info = zipfile.ZipInfo(entry.as_posix())
+            info.compress_type = zipfile.ZIP_DEFLATED
+            wheel.writestr(info, Path(str(distribution.locate_file(entry))).read_bytes())
+    return f"pip-{distribution.version}-py3-none-any.whl", stream.getvalue()
 
 
 def _mode(path: Path) -> int:

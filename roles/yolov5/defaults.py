@@ -44,8 +44,8 @@ class Yolov5:
     the requester from its own apt sources."""
     yolov5_base_tarball: Path | None = None
     """A Debian root with python3, as an archive on the control machine: of `docker save`, or of the bare files."""
-    yolov5_base_packages: tuple[str, ...] = ("python3", "python3-pip", "python3-venv", "ca-certificates")
-    """Packages that a base must have, put into one that is made here."""
+    yolov5_base_packages: tuple[str, ...] = ("python3", "ca-certificates")
+    """Packages put into a base that is made here; pip is brought along."""
     yolov5_repository: str = "shoal/detector"
     """Name of the image in the site's registry."""
     yolov5_registry_port: int = 5000
@@ -54,6 +54,8 @@ class Yolov5:
     """How long a public registry may take to answer before the next source is tried."""
     yolov5_build_network: str = "host"
     """Network of the build's steps. `host`: the requester's own name servers and routes hold."""
+    yolov5_origin: str = ""
+    """Address of the sources, for the built image's label. Empty: none is named."""
     yolov5_build_timeout_s: int = 1800
     """How long building or pulling the image may take before the deploy gives up."""
     yolov5_weights: tuple[WeightsFile, ...] = ()

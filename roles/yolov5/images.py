@@ -25,6 +25,10 @@ from shoal.paths import NODE_STATE
 RECORD = str(NODE_STATE / "image.json")
 """On every node: {"context", "digest", "reference", "tag"}; `reference` is pinned by the digest."""
 SCRIPTS = Path(__file__).parent / "files"
+BASE = "shoal/detector-base"
+STAGES = "shoal/detector-stage"
+"""Names of what a build leaves in the requester's engine, and `remove` takes away."""
+LABEL = "shoal.build=detector"
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -64,7 +68,7 @@ class Target:
     @property
     def base_tag(self) -> str:
         """Name of the base inside the requester's engine."""
-        return "shoal/detector-base:current"
+        return f"{BASE}:current"
 
     def reference(self, digest: str) -> str:
         """Full name pinned by digest."""
@@ -114,11 +118,12 @@ def base(yolov5: Yolov5, target: Target) -> Commands:
     if archive is not None and yolov5.yolov5_base_source in {"auto", "tarball"}:
         landed = str(INCOMING / "base.tar")
         yield from upload(str(archive), sha256_file(archive), landed)
-        yield _script("base_from_archive.sh", ARCHIVE=landed, TAG=target.base_tag)
+        yield _script("base_from_archive.sh", ARCHIVE=landed, TAG=target.base_tag, LABEL=LABEL)
         return
     yield _script(
         "base.sh",
         TAG=target.base_tag,
+        LABEL=LABEL,
         SOURCE=yolov5.yolov5_base_source,
         IMAGE=yolov5.yolov5_base_image,
         PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
@@ -140,7 +145,7 @@ def image(yolov5: Yolov5, target: Target) -> Commands:
         yield from upload(str(yolov5.yolov5_image_tarball), sha256_file(yolov5.yolov5_image_tarball), landed)
         yield _script("image_from_archive.sh", ARCHIVE=landed, TAG=target.tag)
         return
-    packed = context.archive(yolov5.yolov5_context)
+    packed = context.archive(yolov5.yolov5_context, dict([context.pip_wheel()]))
     landed = str(INCOMING / "context.tar.gz")
     yield from upload(io.BytesIO(packed), hashlib.sha256(packed).hexdigest(), landed)
     yield _script(
@@ -148,9 +153,11 @@ def image(yolov5: Yolov5, target: Target) -> Commands:
         ARCHIVE=landed,
         TAG=target.tag,
         BASE=target.base_tag,
+        STAGES=STAGES,
         SOURCE=source,
         IMAGE=yolov5.yolov5_image,
         PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
+        ORIGIN=yolov5.yolov5_origin,
         NETWORK=yolov5.yolov5_build_network,
         SETTINGS=context.SETTINGS_FOLDER,
         FOLDER=str(NODE_STATE / "build"),
@@ -172,6 +179,7 @@ def published(target: Target) -> Commands:
         MANIFEST_TYPE=MANIFEST_TYPE,
         RECORD=RECORD,
         TEMPLATE=template,
+        LABEL=LABEL,
         PUSH="no" if there.published_digest else "yes",
     )
 
@@ -219,12 +227,12 @@ def image_absent(target: Target, record: str) -> Commands:
                 f"[ ! -e {record} ] || echo record yes; "
                 "if command -v docker >/dev/null && docker info >/dev/null 2>&1; then "
                 f"echo images $(docker images -q --no-trunc --filter reference='*/{target.repository}' "
-                "--filter reference='shoal/detector-base' | sort -u); fi"
+                f"--filter reference={BASE} --filter reference={STAGES} | sort -u); fi"
             ),
         )
     )
     if there.get("images"):
-        yield f"docker image rm -f {there['images']}"
+        yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL)
     if there.get("record"):
         yield f"rm -rf {record} {NODE_STATE / 'build'}"
 

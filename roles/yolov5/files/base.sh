@@ -7,7 +7,7 @@ case $SOURCE in
 esac
 if [ "$answers" = yes ]; then
     docker pull -q "$IMAGE" >/dev/null
-    docker tag "$IMAGE" "$TAG"
+    printf 'FROM %s\nLABEL %s\n' "$IMAGE" "$LABEL" | DOCKER_BUILDKIT=0 docker build -q -t "$TAG" - >/dev/null
     exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
@@ -30,4 +30,4 @@ debootstrap --variant=minbase --include="$PACKAGES" "$VERSION_CODENAME" "$FOLDER
 }
 tar -C "$FOLDER/base" --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*' --exclude='./dev/*' \
     -cf "$FOLDER/base.tar" .
-docker import "$FOLDER/base.tar" "$TAG" >/dev/null
+docker import -c "LABEL $LABEL" "$FOLDER/base.tar" "$TAG" >/dev/null

@@ -19,7 +19,15 @@ done
 # A login shell's proxies: sudo and services may have dropped them. docker knows these arguments and keeps them out of the image.
 [ ! -r /etc/environment ] || { set -a; . /etc/environment; set +a; }
 log=$FOLDER/build.log
-DOCKER_BUILDKIT=0 docker build --force-rm --network "$NETWORK" -t "$TAG" --build-arg BASE="$BASE" \
-    --build-arg http_proxy --build-arg https_proxy --build-arg no_proxy \
-    --build-arg HTTP_PROXY --build-arg HTTPS_PROXY --build-arg NO_PROXY \
-    "$FOLDER/context" >"$log" 2>&1 || { tail -n 30 "$log" >&2; exit 1; }
+build() {
+    DOCKER_BUILDKIT=0 docker build --force-rm --network "$NETWORK" --build-arg BASE="$BASE" \
+        --build-arg http_proxy --build-arg https_proxy --build-arg no_proxy \
+        --build-arg HTTP_PROXY --build-arg HTTPS_PROXY --build-arg NO_PROXY \
+        ${ORIGIN:+--build-arg SOURCE="$ORIGIN"} "$@" "$FOLDER/context" >>"$log" 2>&1 || { tail -n 30 "$log" >&2; exit 1; }
+}
+: > "$log"
+# Earlier stages get names: they are the cache of the next build, and can be found again to be removed.
+for stage in $(awk 'toupper($1)=="FROM" && toupper($(NF-1))=="AS" {print tolower($NF)}' "$FOLDER/context/Dockerfile"); do
+    build --target "$stage" -t "$STAGES:$stage"
+done
+build -t "$TAG"

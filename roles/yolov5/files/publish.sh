@@ -9,3 +9,8 @@ case $digest in
 esac
 printf '%s\n' "$TEMPLATE" | sed "s/@DIGEST@/$digest/g" > "$RECORD.part"
 mv -f "$RECORD.part" "$RECORD"
+# Earlier versions leave this engine: the registry and the nodes that run them have their own.
+for old in $(docker images --format '{{.Repository}}:{{.Tag}}' "${TAG%:*}" | grep -vxF "$TAG"); do
+    docker image rm "$old" >/dev/null || echo "kept $old: still in use" >&2
+done
+docker image prune -f --filter "label=$LABEL" >/dev/null
