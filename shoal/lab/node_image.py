@@ -22,7 +22,7 @@ BUILD_FOLDER = "/shoal-build"
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "sudo", "ca-certificates", "iproute2", "curl",
 )  # fmt: skip
-DOWNLOADS = ("docker.io", "iptables", "docker-registry", "apache2-utils", "rsync", "jq", "gnupg", "systemd-timesyncd")
+DOWNLOADS = ("docker.io", "iptables", "docker-registry", "systemd-timesyncd")
 """Fetched but not installed: nodes are bare, and roles still install these without a network."""
 SETTINGS = (
     'CMD ["/usr/local/sbin/lab-init"]',
@@ -69,7 +69,7 @@ def remove_builder(engine: Engine) -> None:
 
 
 def builder_name() -> str:
-    """The container that the image is built in; found by name, since what is started from an image has its labels too."""
+    """The container the image is built in; not told by a label alone: labels pass on to what is made from it."""
     return f"shoal-build-{home()}"
 
 
