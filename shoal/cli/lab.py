@@ -135,7 +135,7 @@ def ssh(
     if f"\nHost {node} " not in f"\n{config.read_text(encoding='utf-8')}":
         raise ShoalError(f"lab {name!r} has no node {node!r}", hint="see `shoal lab status`", exit_code=Exit.USAGE)
     words = [word for index, word in enumerate(command or []) if index or word != "--"]
-    # ssh joins its arguments with spaces and the node's shell splits them again: quoted, they arrive as they were given.
+    # ssh joins its arguments with spaces and the shell there splits them again: quoted, they arrive as given.
     remote = [words[0] if len(words) == 1 else shlex.join(words)] if words else []
     os.execvp("ssh", ["ssh", "-F", str(config), node, *remote])  # noqa: S606
 
