@@ -112,6 +112,13 @@ def _problems(record: RunRecord, nodes: list[Node], sums: Totals) -> Iterator[st
                     f"{node.name}: faulty video “{words.printable(video.video)}” "
                     f"({words.printable(video.fault.kind)}{message})"
                 )
+    if again := [node.name for node in nodes if node.outcome not in HAS_MANIFEST]:
+        yield f"To run it again on {words.listing(again, 8)}: shoal run --resume {record.run}"
+    unfetched = [
+        node.name for node in nodes if node.outcome in HAS_MANIFEST and node.verification is not Verification.VERIFIED
+    ]
+    if unfetched:
+        yield f"To bring home and check the results of {words.listing(unfetched, 8)}: shoal results fetch {record.run}"
     if sums.unverified_videos:
         yield (
             f"The figures below include {words.count(sums.unverified_videos, 'video')} whose results are not verified."

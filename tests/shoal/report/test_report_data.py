@@ -233,6 +233,28 @@ def test_video_that_the_manifest_does_not_name() -> None:
 
     assert {video.video: video.verified for video in run.nodes[0].videos} == {"cam00.mp4": True, "later.mp4": False}
     assert "is not in the manifest" in all_words(run)
+    assert run.state is State.INCOMPLETE
+
+
+def test_a_document_that_cannot_be_read_is_never_a_whole_node() -> None:
+    node = one_node()
+    for summary in node.rglob("summary.json"):
+        # The same size as the manifest says, so that only reading finds it.
+        summary.write_text(summary.read_text().replace('"schema_version": 1', '"schema_version": 9'))
+
+    run = read_run(RUN)
+
+    assert run.state is State.INCOMPLETE
+    assert run.nodes[0].videos == []
+    assert "compute-1: not verified: summary.json is damaged: schema_version" in all_words(run)
+
+
+def test_says_what_to_do() -> None:
+    failed = read_run(example.partly_failed_run())
+    one_node(fetched=False)
+
+    assert f"To run it again on compute-2, compute-3: shoal run --resume {failed.run}" in failed.problems
+    assert f"To bring home and check the results of compute-1: shoal results fetch {RUN}" in read_run(RUN).problems
 
 
 @pytest.mark.parametrize("value", ["NaN", "-1", "1e999", "-Infinity", '"many"'])
