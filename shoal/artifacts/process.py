@@ -52,6 +52,11 @@ def client_missing(program: str, *, hint: str = BUNDLE_HINT) -> ShoalError:
     return ShoalError(f"the program {program!r} is needed and is not here", hint=hint, exit_code=Exit.MISSING)
 
 
+def what_to_do(instead: str) -> str:
+    """The hint where something cannot be had; `instead` is the catalogue's own advice, if any."""
+    return f"{instead}; or {BUNDLE_HINT}" if instead else BUNDLE_HINT
+
+
 def last_lines(output: str) -> list[str]:
     """The end of a client's output, without blank lines."""
     return [line.rstrip() for line in output.splitlines() if line.strip()][-LAST_LINES:]
@@ -67,7 +72,7 @@ def unavailable(what: str, output: str, *, instead: str = "") -> ShoalError:
     return ShoalError(
         f"{what} cannot be had",
         faults=tuple(Fault("client", line.strip()) for line in lines),
-        hint=f"{instead}; or {BUNDLE_HINT}" if instead else BUNDLE_HINT,
+        hint=what_to_do(instead),
         exit_code=Exit.MISSING,
     )
 

@@ -183,6 +183,7 @@ def test_links_in_a_package_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_server_that_is_not_there(web: Site) -> None:
+    web.server.shutdown()
     web.server.server_close()
     known = catalogue(thing=entry({"kind": "url", "url": f"{web.url}/x"}, VIDEO, file="x"))
     with pytest.raises(ShoalError, match="cannot be had") as caught:
