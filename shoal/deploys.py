@@ -166,7 +166,7 @@ def failed_hosts(output: str) -> set[str]:
 
 def failure(what: str, exit_code: int, log: Log, failed: set[str], names: set[str]) -> ShoalError:
     """The error for a deploy that did not end well."""
-    if log.refusal:
+    if log.refusal and not failed:
         # By the deploy's own checks or its inventory, before the first change.
         return ShoalError(f"{what}: {log.refusal}", exit_code=Exit.USAGE)
     if not failed:
