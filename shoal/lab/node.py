@@ -201,18 +201,26 @@ def wait_until_booted(container: Container, node: str, address: str, deadline: f
 
 
 def last_lines(container: Container, count: int = 12) -> str:
-    """The end of the node's journal, or of its console where the journal cannot be had."""
-    text = ""
-    try:
-        container.reload()
-        if container.status == "running":
-            code, output = execute(container, ["journalctl", "--no-pager", "--quiet", f"--lines={count}"])
-            text = output if code == 0 else ""
-        if not text.strip():
-            text = container.logs(tail=count).decode(errors="replace")
-    except APIError as error:
-        text = f"(they cannot be read: {error.explanation})"
+    """The end of the node's journal, or of its console where the journal cannot be had; indented."""
+    text = journal(container, count) or console(container, count)
     return "\n".join(f"    {line}" for line in text.strip().splitlines()[-count:]) or "    (there are none)"
+
+
+def journal(container: Container, count: int) -> str:
+    """The last lines of the node's journal; empty where the machine is not up."""
+    try:
+        code, output = execute(container, ["journalctl", "--no-pager", "--quiet", f"--lines={count}"])
+    except APIError:
+        # It ended, or is between two starts.
+        return ""
+    return output.strip() if code == 0 else ""
+
+
+def console(container: Container, count: int) -> str:
+    """The last lines of what the machine's first process wrote. Raises ShoalError."""
+    with plain_errors("reading the console"):
+        text = container.logs(tail=count)
+    return text.decode(errors="replace").strip() if isinstance(text, bytes) else ""
 
 
 def failed_units(container: Container) -> list[str]:
