@@ -188,7 +188,7 @@ def close(cluster: Cluster) -> None:
             )
             socket.unlink(missing_ok=True)  # of a connection whose process was killed
     with suppress(OSError):
-        _control_dir().rmdir()  # other clusters' connections may be in it
+        control_dir().rmdir()  # other clusters' connections may be in it
 
 
 def check_access(access: SshAccess) -> None:
