@@ -1,4 +1,4 @@
-"""Checks over SSH against real machines: those of the cluster document that SHOAL_CLUSTER names, else the lab's.
+"""Checks over SSH of real machines: those of the document SHOAL_CLUSTER names, else the default of SHOAL_SUBSTRATE.
 
 testinfra's own backends are given each host explicitly: with none it would test the machine it runs on.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import pytest
@@ -14,13 +15,16 @@ import testinfra
 from testinfra.host import Host
 
 from shoal import inventory
-from shoal.cluster import Cluster, Node
+from shoal.cluster import Cluster, Node, Substrate
+from shoal.errors import ShoalError
 from shoal.files import write_atomic
-from shoal.paths import cluster_document
 
 
 def cluster_under_test() -> Cluster:
-    return inventory.load_path(Path(os.environ.get("SHOAL_CLUSTER") or cluster_document("lab")))
+    try:
+        return inventory.load(cast(Substrate, os.environ.get("SHOAL_SUBSTRATE", "lab")))
+    except ShoalError as error:
+        pytest.exit(str(error), returncode=error.exit_code)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
