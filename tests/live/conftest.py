@@ -27,13 +27,23 @@ def cluster_under_test() -> Cluster:
         pytest.exit(str(error), returncode=error.exit_code)
 
 
+def selected(config: pytest.Config) -> bool:
+    expression = config.option.markexpr or ""
+    return "live" in expression and "not live" not in expression
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """A document that is missing or faulty is one message, not an error of every file."""
+    if selected(session.config):
+        cluster_under_test()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that asks for `machine`, `requester` or `worker` runs once per such node; without the marker, never."""
     wanted = {"machine", "requester", "worker"} & set(metafunc.fixturenames)
     if not wanted:
         return
-    selected = "live" in (metafunc.config.option.markexpr or "") and "not live" not in metafunc.config.option.markexpr
-    cluster = cluster_under_test() if selected else None
+    cluster = cluster_under_test() if selected(metafunc.config) else None
     for name in wanted:
         nodes: tuple[Node, ...] = ()
         if cluster is not None:
