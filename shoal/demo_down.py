@@ -38,7 +38,8 @@ def take_down(lab: str, *, keep_cache: bool, say: Say) -> Down:
     else:
         mounts.remove_tree(cache_dir())
         proofs.append(_gone("cache", cache_dir(), [cache_dir()]))
-    for folder in {path.parent for path in files} | {state_dir(), ssh.control_dir()}:
+    folders = {path.parent for path in files} | {state_dir(), ssh.control_dir()}
+    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return replace(result, proofs=tuple(proofs), kept=tuple(kept))

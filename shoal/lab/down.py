@@ -72,6 +72,7 @@ def _down(name: str, purge_all: bool, keep_cache: bool, say: Say) -> Down:
             + (", or add --purge to delete the lab's own engine with all its data" if own else ""),
             exit_code=Exit.MISSING,
         )
+    networks.remove_stray_bridge(name)
     firewall.remove_rules(name)
     ssh_files.close_connections(name)
     inotify.restore_limit(facts.inotify_before if facts else None)

@@ -60,6 +60,7 @@ def remove(say: Say) -> tuple[str, ...]:
             # Before the packages go: iptables is one of them.
             firewall.restore(record.host_before, say)
             private_engine.remove_control_groups()
+            private_engine.remove_empty_runtime()
         if record and (before := set(record.host_before.get(PACKAGES_BEFORE, "").split())):
             # Killed while it installed: the difference was not recorded yet.
             record = replace(record, installed_packages=tuple(sorted(_installed_packages() - before)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
+import subprocess
+from pathlib import Path
 
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
@@ -11,6 +14,7 @@ from shoal.errors import Fault, UsageError
 from shoal.lab import host, names
 from shoal.lab.engine import Engine, plain_errors
 
+INTERFACES = Path("/sys/class/net")
 CANDIDATES = (
     "10.213.0.0/24", "10.213.64.0/24", "10.213.128.0/24", "10.213.192.0/24",
     "172.30.213.0/24", "172.31.213.0/24", "192.168.213.0/24",
@@ -55,6 +59,14 @@ def create(engine: Engine, lab: str, subnet: str, mtu: int) -> Network:
                 "com.docker.network.driver.mtu": str(mtu),
             },
         )
+
+
+def remove_stray_bridge(lab: str) -> None:
+    """Take away the lab's interface where an engine that was killed, or lost its data, left it behind."""
+    bridge = names.bridge_name(lab)
+    if (INTERFACES / bridge / "bridge").is_dir() and (program := shutil.which("ip")):
+        # What it cannot remove shows in the proof that follows.
+        subprocess.run([program, "link", "delete", "dev", bridge, "type", "bridge"], capture_output=True, check=False)
 
 
 def gateway_of(subnet: str) -> str:

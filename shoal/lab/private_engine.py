@@ -17,7 +17,7 @@ from pathlib import Path
 
 from shoal.errors import Exit, ShoalError
 from shoal.files import write_atomic
-from shoal.lab import mounts
+from shoal.lab import firewall, mounts
 from shoal.lab.locks import held
 from shoal.lab.names import short_hash
 from shoal.lab.progress import Say, stage
@@ -30,6 +30,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.1
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+SHARED_RUNTIME = Path("/run/docker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,13 @@ def remove_control_groups(root: Path = CONTROL_GROUPS) -> None:
                 f"the control group {path} of the lab's own engine cannot be removed: {error.strerror}",
                 hint=f"see which processes {path / 'cgroup.procs'} names, end them, then type the command again",
             ) from None
+
+
+def remove_empty_runtime() -> None:
+    """Take away the folders that every daemon makes outside of its own, where nothing is in them."""
+    for path in (SHARED_RUNTIME / "plugins", SHARED_RUNTIME):
+        if path.is_dir() and not any(path.iterdir()) and not firewall.another_engine_runs():
+            path.rmdir()
 
 
 def _tail(log: Path, lines: int = 15) -> str:
