@@ -1,0 +1,102 @@
+"""The node image: the base with systemd, sshd and what roles install later already downloaded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from pathlib import Path
+
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from shoal.errors import ShoalError
+from shoal.lab import base_image, image_cache, inherit
+from shoal.lab.engine import Engine, no_space, plain_errors
+from shoal.lab.locks import held
+from shoal.lab.names import BUILD_LABEL, HOME_LABEL, IMAGE_LABEL, home, short_hash
+from shoal.lab.progress import Say, stage
+
+REPOSITORY = "shoal/node"
+FILES = Path(__file__).parent / "files"
+BUILD_FOLDER = "/shoal-build"
+PACKAGES = (
+    "systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "sudo", "ca-certificates", "iproute2", "curl",
+)  # fmt: skip
+DOWNLOADS = ("docker.io", "iptables", "docker-registry", "apache2-utils", "rsync", "jq", "gnupg", "systemd-timesyncd")
+"""Fetched but not installed: nodes are bare, and roles still install these without a network."""
+SETTINGS = ('CMD ["/usr/local/sbin/lab-init"]', "ENV container=docker", "WORKDIR /")
+
+
+def tag() -> str:
+    """The image's name, with a hash of everything it is made from."""
+    made_from = [path.read_text(encoding="utf-8") for path in sorted(FILES.iterdir())]
+    text = "\n".join([repr(base_image.release()), *PACKAGES, *DOWNLOADS, *SETTINGS, *made_from])
+    return f"{REPOSITORY}:{short_hash(text, 12)}"
+
+
+def ensure(engine: Engine, say: Say, *, rebuild: bool = False) -> str:
+    """The name of the node image, which is in the engine afterwards. Raises ShoalError."""
+    name = tag()
+    with held(image_cache.lock_path(), say, "the node image"):
+        remove_builders(engine)
+        if not rebuild and engine.client.images.list(name=name):
+            say(f"lab: node image {name} is there already")
+            return name
+        base = base_image.ensure(engine, say, PACKAGES)
+        with stage(say, "building the node image", "node image built"):
+            _build(engine, base, name)
+    return name
+
+
+def remove_builders(engine: Engine) -> None:
+    """Remove what an interrupted build left."""
+    with plain_errors("removing an unfinished build"):
+        for container in engine.client.containers.list(
+            all=True, filters={"label": [f"{BUILD_LABEL}=node", f"{HOME_LABEL}={home()}"]}
+        ):
+            _remove(container)
+
+
+def _build(engine: Engine, base: str, name: str) -> None:
+    files = [inherit.Entry(f"{BUILD_FOLDER}/{path.name}", path.read_bytes()) for path in sorted(FILES.iterdir())]
+    variables = f"SHOAL_PACKAGES='{' '.join(PACKAGES)}' SHOAL_DOWNLOADS='{' '.join(DOWNLOADS)}'"
+    with plain_errors("building the node image"):
+        container = engine.client.containers.create(
+            base,
+            ["sh", "-c", f"{variables} sh {BUILD_FOLDER}/build-node.sh 2>&1"],
+            name=f"shoal-build-{home()}",
+            labels={BUILD_LABEL: "node", HOME_LABEL: home()},
+            network_mode="host",
+        )
+        try:
+            # The host's own sources and credentials: the script removes them before the image is taken.
+            container.put_archive(
+                "/",
+                inherit.archive([*files, *inherit.apt_entries(base_image.release().codename), *inherit.ca_entries()]),
+            )
+            container.start()
+            _follow(container)
+            repository, version = name.split(":")
+            container.commit(repository, version, changes=[*SETTINGS, f"LABEL {IMAGE_LABEL}=node"])  # type: ignore[arg-type]
+        finally:
+            _remove(container)
+
+
+def _follow(container: Container) -> None:
+    last: deque[str] = deque(maxlen=12)
+    for chunk in container.logs(stream=True, follow=True):
+        last.extend(line for line in chunk.decode(errors="replace").splitlines() if line.strip())
+    code = container.wait()["StatusCode"]
+    if code != 0:
+        text = "\n".join(f"    {line}" for line in last)
+        if "No space left on device" in text:
+            raise no_space("building the node image")
+        raise ShoalError(
+            f"building the node image failed (exit {code}); its last lines:\n{text}",
+            hint="see that this machine reaches its apt sources (apt-get update), then type the command again",
+        )
+
+
+def _remove(container: Container) -> None:
+    with contextlib.suppress(NotFound):
+        container.remove(force=True, v=True)

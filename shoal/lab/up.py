@@ -1,0 +1,255 @@
+"""`up`: make or complete a lab. Every step looks at what is there first, so it can be interrupted anywhere and typed again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from docker.models.containers import Container
+
+from shoal import cluster as cluster_document
+from shoal.cluster import Arch, Cluster, Node, SshAccess
+from shoal.errors import ShoalError, UsageError
+from shoal.lab import (
+    base_image,
+    engine as engines,
+    firewall,
+    host,
+    inherit,
+    inotify,
+    names,
+    network as networks,
+    node as nodes,
+    node_image,
+    ssh_files,
+    state,
+)
+from shoal.lab.engine import Engine
+from shoal.lab.locks import held
+from shoal.lab.progress import Say, stage, to_stderr
+from shoal.lab.spec import DEFAULT_COMPUTE, LabSpec, check, node_address, node_names
+from shoal.lab.state import LabFacts
+from shoal.paths import cluster_document as cluster_path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How `up` goes about it."""
+
+    yes: bool = False
+    """Install an engine without asking."""
+    recreate: bool = False
+    """Make nodes anew that exist with other settings."""
+    scale_down: bool = False
+    """Remove compute nodes above the number asked for."""
+    rebuild: bool = False
+    """Build the node image anew."""
+    retain: bool = False
+    """Keep what was made when a node does not boot."""
+
+
+@dataclass(slots=True)
+class _Made:
+    """What this call made, to be taken back when it fails."""
+
+    nodes: dict[str, Container] = field(default_factory=dict)
+    network: bool = False
+
+
+def up(spec: LabSpec, options: Options | None = None, *, say: Say = to_stderr) -> Cluster:
+    """Bring the lab up and give its cluster document, which is also written to `shoal.paths.cluster_document(name)`.
+
+    Raises UsageError for input that is refused before anything is changed, ShoalError for what fails on the way.
+    """
+    options = options or Options()
+    check(spec)
+    with held(state.lock_path(spec.name), say, f"lab {spec.name!r}"):
+        return _up(spec, options, say)
+
+
+def _up(spec: LabSpec, options: Options, say: Say) -> Cluster:
+    begun = time.monotonic()
+    before = state.load_facts(spec.name)
+    engine = engines.find_or_bring(say, recorded_url=before.engine_url if before else None, yes=options.yes)
+    ssh_files.require_programs()
+    say(f"lab: using the {engine.description}")
+    facts = _plan(engine, spec, before)
+    wanted = node_names(facts.compute)
+    nodes.refuse_foreign(engine, spec.name, wanted)
+    there = nodes.find_all(engine, spec.name)
+    surplus = sorted(set(there) - set(wanted))
+    if surplus and not options.scale_down:
+        raise UsageError(
+            f"lab {spec.name!r} has more nodes than asked for: {', '.join(surplus)}; nothing was changed",
+            hint=f"add --scale-down to remove them, or ask for --compute {len(there) - 1}",
+        )
+    state.save_facts(facts)
+    image = _image(engine, facts, options, say)
+    facts = replace(facts, inotify_before=inotify.raise_limit(len(wanted), facts.inotify_before, say))
+    state.save_facts(facts)
+    made = _Made()
+    try:
+        facts, machines = _bring_nodes(engine, facts, image, options, made, say)
+    except ShoalError:
+        if not options.retain:
+            _take_back(engine, spec.name, made, say)
+        raise
+    for name in surplus:
+        say(f"lab: removing {name}")
+        nodes.remove(engine, spec.name, name, there[name])
+    ssh_files.write(spec.name, machines)
+    document = _document(engine, facts, machines)
+    cluster_document.save(document, cluster_path(spec.name))
+    say(f"lab: {spec.name!r} is up with {len(machines)} machines in {time.monotonic() - begun:.1f} s")
+    return document
+
+
+def _plan(engine: Engine, spec: LabSpec, before: LabFacts | None) -> LabFacts:
+    network = networks.existing(engine, spec.name)
+    if network is not None:
+        subnet = networks.subnet_of(network)
+        if spec.subnet and spec.subnet != subnet:
+            raise UsageError(
+                f"lab {spec.name!r} exists with the range {subnet}, not {spec.subnet}",
+                hint=f"take it down first: shoal lab down --name {spec.name}",
+            )
+    else:
+        wanted = spec.subnet or (before.subnet if before else None)
+        subnet = networks.choose(wanted, networks.taken_ranges(engine, spec.name))
+    compute = spec.compute or (before.compute if before else None) or DEFAULT_COMPUTE
+    # The range may be an older one than this number of nodes.
+    check(replace(spec, subnet=subnet, compute=compute))
+    uplink = host.uplink()
+    return LabFacts(
+        name=spec.name,
+        engine_url=engine.url,
+        compute=compute,
+        subnet=subnet,
+        gateway=networks.gateway_of(subnet),
+        bridge=names.bridge_name(spec.name),
+        mtu=host.mtu(uplink),
+        dns=tuple(host.nameservers()),
+        metadata_blocked=before.metadata_blocked if before else False,
+        memory_mib=spec.memory_mib or (before.memory_mib if before else None),
+        cpus=spec.cpus or (before.cpus if before else None),
+        image=spec.image or (before.image if before else None),
+        inotify_before=before.inotify_before if before else None,
+        boot_timeout_s=spec.boot_timeout_s,
+    )
+
+
+def _image(engine: Engine, facts: LabFacts, options: Options, say: Say) -> str:
+    if facts.image is None:
+        return node_image.ensure(engine, say, rebuild=options.rebuild)
+    with engines.plain_errors(f"looking for the image {facts.image}"):
+        there = engine.client.images.list(name=facts.image)
+    if not there:
+        raise UsageError(
+            f"the engine has no image {facts.image!r}", hint="load it first, or leave --image out to have one built"
+        )
+    return facts.image
+
+
+def _bring_nodes(
+    engine: Engine, facts: LabFacts, image: str, options: Options, made: _Made, say: Say
+) -> tuple[LabFacts, list[ssh_files.Machine]]:
+    lab = facts.name
+    if networks.existing(engine, lab) is None:
+        networks.create(engine, lab, facts.subnet, facts.mtu)
+        made.network = True
+        say(f"lab: network {facts.subnet} made")
+    blocked = firewall.block_metadata(lab, facts.bridge, host.uplink())
+    if not blocked:
+        say("lab: nodes can reach this machine's metadata service, if it has one (no root or no iptables to block it)")
+    facts = replace(facts, metadata_blocked=blocked)
+    state.save_facts(facts)
+    public_key = ssh_files.ensure_key(lab)
+    inherited = inherit.entries(base_image.release().codename)
+    there = nodes.find_all(engine, lab)
+    running: dict[str, Container] = {}
+    with stage(say, "starting the nodes", f"{facts.compute + 1} nodes up"):
+        deadline = time.monotonic() + facts.boot_timeout_s
+        for name in node_names(facts.compute):
+            spec = nodes.NodeSpec(lab, name, image, node_address(facts.subnet, name), facts.memory_mib, facts.cpus)
+            running[name] = _ensure_node(engine, spec, there.get(name), public_key, inherited, options, made, say)
+        for name, container in running.items():
+            booted = nodes.wait_until_booted(container, name, node_address(facts.subnet, name), deadline)
+            if booted == "degraded":
+                say(f"lab: {name} is up, but these units failed: {', '.join(nodes.failed_units(container))}")
+    return facts, [
+        ssh_files.Machine(name, node_address(facts.subnet, name), nodes.host_key(container, name))
+        for name, container in running.items()
+    ]
+
+
+def _ensure_node(
+    engine: Engine,
+    spec: nodes.NodeSpec,
+    there: Container | None,
+    public_key: str,
+    inherited: list[inherit.Entry],
+    options: Options,
+    made: _Made,
+    say: Say,
+) -> Container:
+    if there is not None:
+        differs = there.labels.get(names.SPEC_LABEL) != spec.hash
+        # One that was never started may lack its files: an `up` was killed between the two.
+        unfinished = there.status == "created"
+        if unfinished or (differs and options.recreate):
+            nodes.remove(engine, spec.lab, spec.name, there)
+        else:
+            if differs:
+                say(
+                    f"lab: {spec.name} exists with other settings or from another image, kept (--recreate makes it anew)"
+                )
+            if there.status == "paused":
+                with engines.plain_errors(f"resuming node {spec.name}"):
+                    there.unpause()
+            elif there.status != "running":
+                say(f"lab: {spec.name} is {there.status}, starting it again")
+                nodes.start(there, spec.name)
+            return there
+    container = nodes.create(engine, spec, public_key, inherited)
+    made.nodes[spec.name] = container
+    nodes.start(container, spec.name)
+    say(f"lab: {spec.name} created at {spec.address}")
+    return container
+
+
+def _take_back(engine: Engine, lab: str, made: _Made, say: Say) -> None:
+    if made.nodes or made.network:
+        say("lab: removing what this call made (--retain keeps it)")
+    for name, container in made.nodes.items():
+        nodes.remove(engine, lab, name, container)
+    if made.network and (network := networks.existing(engine, lab)):
+        firewall.remove_rules(lab)
+        with engines.plain_errors("removing the lab's network"):
+            network.remove()
+
+
+def _document(engine: Engine, facts: LabFacts, machines: list[ssh_files.Machine]) -> Cluster:
+    return Cluster(
+        name=facts.name,
+        substrate="lab",
+        ssh=SshAccess(
+            identity_file=ssh_files.key_path(facts.name),
+            known_hosts_file=ssh_files.known_hosts_path(facts.name),
+            config_file=ssh_files.config_path(facts.name),
+        ),
+        nodes=tuple(
+            Node(
+                name=machine.name,
+                roles=("requester",) if machine.name == "requester" else ("compute",),
+                address=machine.address,
+                user=ssh_files.NODE_USER,
+                arch=_arch(engine),
+                labels={"site": "lab"},
+            )
+            for machine in machines
+        ),
+    )
+
+
+def _arch(engine: Engine) -> Arch:
+    return "arm64" if engine.client.version()["Arch"] in ("arm64", "aarch64") else "amd64"
