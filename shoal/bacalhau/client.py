@@ -26,15 +26,15 @@ class EngineError(ShoalError):
         self.status = status
 
 
-class EngineSilent(EngineError):
+class EngineSilentError(EngineError):
     """The orchestrator cannot be reached now; it may answer later."""
 
 
-class NoSuchJob(EngineError):
+class NoSuchJobError(EngineError):
     """The orchestrator does not know the job: it never had it, or its disk was lost."""
 
 
-class NameTaken(EngineError):
+class NameTakenError(EngineError):
     """A job of that name is there already."""
 
 
@@ -46,14 +46,21 @@ class Endpoint:
         self.socket = socket
         self.headers = {"Authorization": f"Bearer {api_key}"}
 
+    def ensure(self) -> None:
+        """Have the way open; called before every request. Raises EngineSilentError."""
+
+    def close(self) -> None:
+        """Let go of the way."""
+
     def __repr__(self) -> str:
         return f"Endpoint({self.address}, {self.socket})"  # never the key
 
 
 class BacalhauClient:
-    """Calls of /api/v1. Every method raises EngineSilent where nobody answers and EngineError for refusals."""
+    """Calls of /api/v1. Every method raises EngineSilentError where nobody answers and EngineError for refusals."""
 
     def __init__(self, endpoint: Endpoint, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.endpoint = endpoint
         transport = httpx.HTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
         # trust_env: a proxy of the machine's has no business between shoal and its own cluster.
         self._http = httpx.Client(
@@ -71,26 +78,28 @@ class BacalhauClient:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections and of the way there."""
         self._http.close()
+        self.endpoint.close()
 
     def alive(self) -> bool:
         """Whether the orchestrator answers. Says nothing about keys: this one call is open to all."""
         try:
-            return self._http.get("/agent/alive").status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            self._request("GET", "/agent/alive")
+        except EngineError:
             return False
+        return True
 
     def version(self) -> str:
         """The orchestrator's version, `v1.9.3`."""
         return self._ask(VersionInfo, "GET", "/agent/version").git_version
 
     def submit(self, job: dict[str, Any]) -> Submitted:
-        """Hand in a job. Raises NameTaken where its name is in use: the engine would take it for an update."""
+        """Hand in a job. Raises NameTakenError where its name is in use: the engine would take it for an update."""
         return self._ask(Submitted, "PUT", "/orchestrator/jobs", json={"Job": job})
 
     def job(self, job_id: str) -> JobView:
-        """A job and all its executions. Raises NoSuchJob."""
+        """A job and all its executions. Raises NoSuchJobError."""
         return self._ask(JobView, "GET", f"/orchestrator/jobs/{job_id}", params={"include": "executions"})
 
     def jobs_labelled(self, key: str, value: str) -> list[Job]:
@@ -104,7 +113,7 @@ class BacalhauClient:
         return found
 
     def stop(self, job_id: str, reason: str) -> None:
-        """Ask for the end of a job's executions. Asking again is no error; raises NoSuchJob."""
+        """Ask for the end of a job's executions. Asking again is no error; raises NoSuchJobError."""
         self._request("DELETE", f"/orchestrator/jobs/{job_id}", params={"reason": reason})
 
     def nodes(self) -> list[EngineNode]:
@@ -131,10 +140,11 @@ class BacalhauClient:
             ) from None
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        self.endpoint.ensure()
         try:
             answer = self._http.request(method, path, **more)
         except httpx.TransportError as error:
-            raise EngineSilent(f"the orchestrator does not answer ({_plain(error)})") from None
+            raise EngineSilentError(f"the orchestrator does not answer ({_plain(error)})") from None
         if answer.is_success:
             return answer
         raise refusal(answer.status_code, answer.content, f"{method} {path}")
@@ -154,11 +164,11 @@ def refusal(status: int, content: bytes, call: str) -> EngineError:
             hint="the key and the requester's configuration differ: run the site deploy again",
         )
     if status == httpx.codes.NOT_FOUND and said.component == "JobStore":
-        return NoSuchJob(f"the orchestrator does not know the job ({said.message})", status=status)
+        return NoSuchJobError(f"the orchestrator does not know the job ({said.message})", status=status)
     if "no changes detected" in said.message:
-        return NameTaken(f"the orchestrator has a job of that name already ({said.message})", status=status)
+        return NameTakenError(f"the orchestrator has a job of that name already ({said.message})", status=status)
     if status in (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT):
-        return EngineSilent(f"the orchestrator is not ready (HTTP {status}: {said.message})", status=status)
+        return EngineSilentError(f"the orchestrator is not ready (HTTP {status}: {said.message})", status=status)
     return EngineError(f"the orchestrator refused {call} (HTTP {status}: {said.message})", status=status)
 
 

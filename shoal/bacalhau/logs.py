@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from pydantic import ValidationError
-from websockets.exceptions import ConnectionClosedOK, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosedOK, WebSocketException
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
-from shoal.bacalhau.client import Endpoint
+from shoal.bacalhau.client import Endpoint, EngineError
 from shoal.bacalhau.models import LogFrame
 
 OPEN_TIMEOUT_S = 15.0
@@ -17,7 +17,7 @@ RETRY_S = 2.0
 MAX_LINE_BYTES = 1 << 20
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """The stream ended before its end."""
 
 
@@ -37,40 +37,49 @@ def lines(endpoint: Endpoint, job: str, execution: str, *, over: Callable[[], bo
                 if number > seen:
                     seen = number
                     yield text
-            return
-        except _Broken:
+        except _BrokenError:
             if last_try:
                 return
             last_try = over()
             time.sleep(RETRY_S)  # the pause between two tries; `over` ends them
+        else:
+            return
 
 
 def _once(endpoint: Endpoint, job: str, execution: str) -> Iterator[str]:
-    """One connection's lines. Raises _Broken where it ends early."""
+    """One connection's lines. Raises _BrokenError where it ends early."""
     rest = ""
     try:
+        endpoint.ensure()
         with _connect(endpoint, f"/api/v1/orchestrator/jobs/{job}/logs?execution_id={execution}&follow=true") as socket:
             while True:
                 frame = LogFrame.model_validate_json(socket.recv())
                 if frame.error:
-                    raise _Broken
+                    raise _BrokenError
                 # A long line comes in pieces; only a line break ends it.
                 *whole, rest = (rest + frame.value.line).split("\n")
                 yield from whole
     except ConnectionClosedOK:
         if rest:
             yield rest
-    except (WebSocketException, InvalidStatus, ValidationError, OSError, TimeoutError):
-        raise _Broken from None
+    except (WebSocketException, ValidationError, OSError, EngineError):
+        raise _BrokenError from None
 
 
 def _connect(endpoint: Endpoint, path: str) -> ClientConnection:
-    options = {
-        "additional_headers": endpoint.headers,
-        "open_timeout": OPEN_TIMEOUT_S,
-        "max_size": MAX_LINE_BYTES,
-        "ping_interval": 20,
-    }
+    address = f"ws://{endpoint.address}{path}"
     if endpoint.socket:
-        return unix_connect(str(endpoint.socket), uri=f"ws://{endpoint.address}{path}", **options)  # type: ignore[arg-type]
-    return connect(f"ws://{endpoint.address}{path}", proxy=None, **options)  # type: ignore[arg-type]
+        return unix_connect(
+            str(endpoint.socket),
+            uri=address,
+            additional_headers=endpoint.headers,
+            open_timeout=OPEN_TIMEOUT_S,
+            max_size=MAX_LINE_BYTES,
+        )
+    return connect(
+        address,
+        proxy=None,
+        additional_headers=endpoint.headers,
+        open_timeout=OPEN_TIMEOUT_S,
+        max_size=MAX_LINE_BYTES,
+    )

@@ -233,7 +233,9 @@ class EngineNode(_Answer):
         info = self.info.compute_node_info
         if not self.connected:
             why = self.connection_state.last_error
-            return f"the orchestrator does not hear it ({self.connection_state.status.lower()}{': ' + why if why else ''})"
+            return (
+                f"the orchestrator does not hear it ({self.connection_state.status.lower()}{': ' + why if why else ''})"
+            )
         if not self.approved:
             return f"it is {self.membership.lower()}, not approved"
         if "docker" not in info.execution_engines:

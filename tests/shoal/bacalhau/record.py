@@ -33,7 +33,7 @@ from websockets.sync.client import connect
 HERE = Path(__file__).resolve().parent / "recordings"
 API_PORT, NATS_PORT = 31234, 34222
 KEY = "recorded-key-0123456789abcdef"
-TOKEN = "recorded-token-0123456789abcdef"  # noqa: S105
+TOKEN = "recorded-token-0123456789abcdef"
 TERMINAL = {"Completed", "Failed", "Stopped"}
 
 
@@ -54,7 +54,11 @@ class Site:
             "Publishers": {"Disabled": ["s3", "s3managed", "local"]},
         }
         if name == "requester":
-            user = {"Alias": "shoal", "APIKey": KEY, "Capabilities": [{"Actions": ["read:*", "write:job", "write:node"]}]}
+            user = {
+                "Alias": "shoal",
+                "APIKey": KEY,
+                "Capabilities": [{"Actions": ["read:*", "write:job", "write:node"]}],
+            }
             return {
                 **common,
                 "API": {"Host": "127.0.0.1", "Port": API_PORT, "Auth": {"Users": [user]}},
@@ -112,7 +116,9 @@ class Recorder:
             headers={"Authorization": f"Bearer {KEY}"},
         )  # fmt: skip
 
-    def call(self, method: str, path: str, *, query: dict[str, str] | None = None, body: Any = None, **more: Any) -> Any:
+    def call(
+        self, method: str, path: str, *, query: dict[str, str] | None = None, body: Any = None, **more: Any
+    ) -> Any:
         answer = self.client.request(method, path, params=query, json=body, **more)
         decoded = answer.json() if answer.content.strip() else None
         exchange = {"method": method, "path": path, "query": query or {}, "status": answer.status_code, "body": decoded}
@@ -287,6 +293,7 @@ def stopped(r: Recorder) -> None:
     r.wait_for("executions", lambda: len(r.look(job)["Executions"]["Items"]) == 2)
     r.call("DELETE", f"/orchestrator/jobs/{job}", query={"reason": "asked"})
     r.until_over(job)
+    r.wait_for("the executions' end", lambda: all(_cancelled(one) for one in r.look(job)["Executions"]["Items"]))
     r.call("DELETE", f"/orchestrator/jobs/{job}", query={"reason": "asked"})
 
 
@@ -360,15 +367,23 @@ def membership(r: Recorder) -> None:
     r.site.start("compute-1")
     r.connected("compute-1")
     r.nodes()
-    r.call("PUT", "/orchestrator/nodes/compute-1", body={"Action": "approve", "Message": "asked", "NodeID": "compute-1"})
+    r.call(
+        "PUT", "/orchestrator/nodes/compute-1", body={"Action": "approve", "Message": "asked", "NodeID": "compute-1"}
+    )
     r.nodes()
-    r.call("PUT", "/orchestrator/nodes/compute-1", body={"Action": "approve", "Message": "asked", "NodeID": "compute-1"})
+    r.call(
+        "PUT", "/orchestrator/nodes/compute-1", body={"Action": "approve", "Message": "asked", "NodeID": "compute-1"}
+    )
     r.site.end("compute-1")
     r.wait_for("the silence to be seen", lambda: _status(r, "compute-1") == "DISCONNECTED", 120)
     r.nodes()
     r.call("PUT", "/orchestrator/nodes/compute-1", body={"Action": "delete", "Message": "asked", "NodeID": "compute-1"})
     r.call("PUT", "/orchestrator/nodes/compute-1", body={"Action": "delete", "Message": "asked", "NodeID": "compute-1"})
     r.nodes()
+
+
+def _cancelled(execution: dict[str, Any]) -> bool:
+    return bool(execution["ComputeState"]["StateType"] == 11)
 
 
 def _answers(r: Recorder) -> bool:
@@ -435,7 +450,7 @@ def main() -> None:
             }  # fmt: skip
             text = redact(json.dumps(document, indent=1), site.root, options.image)
             (HERE / f"{name}.json").write_text(text + "\n")
-            print(f"{name}: {len(recorder.exchanges)} answers", file=sys.stderr)
+            sys.stderr.write(f"{name}: {len(recorder.exchanges)} answers\n")
 
 
 if __name__ == "__main__":
