@@ -13,6 +13,8 @@ from shoal.cluster import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.paths import NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.runs import Outcome
+from shoal.ssh_failures import brief
 
 MIN_FREE_BYTES = 256 * 1024 * 1024
 """Space for a run's results on a node; below it the run would end half-way."""
@@ -130,11 +132,12 @@ def capacity_faults(cpu: str, memory: str, facts: dict[str, NodeFacts]) -> list[
     return faults
 
 
-def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> dict[str, str]:
+def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> dict[str, tuple[Outcome, str]]:
     """Per node why it cannot run `job`; nodes that can are left out. Asks the nodes for the image, all at once."""
     image = job.task.engine.params.image
+    empty = {name for name, fact in facts.items() if fact.videos == 0 and not fact.docker_fault}
     reasons = {name: reason for name, fact in facts.items() if (reason := _unfit(fact, cluster.node(name)))}
-    able = [cluster.node(name) for name in facts if name not in reasons]
+    able = [cluster.node(name) for name in facts if name not in reasons and name not in empty]
 
     def arch_of_image(node: Node) -> str | None:
         asked = ("docker", "image", "inspect", "--format", "{{.Architecture}}", image)
@@ -143,12 +146,13 @@ def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> 
 
     for name, arch in ssh.on_each(able, arch_of_image).items():
         if isinstance(arch, ShoalError):
-            reasons[name] = arch.message
+            reasons[name] = brief(arch)
         elif arch is None:
             reasons[name] = f"the image {image} is not on the node; run the site deploy, which places it"
         elif arch != facts[name].arch:
             reasons[name] = f"the image is for {arch}, the node is {facts[name].arch}"
-    return reasons
+    faults = {name: (Outcome.NOT_RUN, reason) for name, reason in reasons.items()}
+    return faults | dict.fromkeys(empty - set(faults), (Outcome.NO_VIDEOS, f"there is no file under {NODE_VIDEOS}"))
 
 
 def place_weights(cluster: Cluster, node: Node, path: Path, sha256: str) -> None:

@@ -28,6 +28,7 @@ from shoal.files import CHUNK_BYTES, sha256_file, write_atomic
 from shoal.paths import NODE_RUNS
 from shoal.results_schema import Manifest, ManifestEntry
 from shoal.runs import Fetched, check_run_id
+from shoal.ssh_failures import brief
 
 MANIFEST = "manifest.json"
 ARRIVING = ".arriving"
@@ -116,7 +117,7 @@ def fetch_node(
             if not error.transient or time.monotonic() > deadline:
                 raise
             if tell:
-                tell(f"{error.brief}; trying again")
+                tell(f"{brief(error)}; trying again")
             time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
 
 

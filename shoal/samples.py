@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,10 +25,11 @@ import av.filter
 import numpy as np
 
 from shoal import artifacts
-from shoal.artifacts import Say, locked, quiet
+from shoal.artifacts import Say, State, locked, quiet
 from shoal.errors import ShoalError
 from shoal.files import sha256_file, write_atomic
 from shoal.paths import cache_dir
+from shoal.videos import Clip
 
 RECIPE_VERSION: Final = 1
 """Raised whenever the clips would come out otherwise; part of the cache key."""
@@ -40,27 +41,18 @@ CAMPUS_FRAMES: Final = 99
 """A clip's share of the campus footage, 795 frames at 10 a second."""
 STILL_FRAMES: Final = 120
 AT_ONCE: Final = 2
-CODEC_OPTIONS: Final = {"crf": "26", "preset": "veryfast", "threads": "1", "flags": "+bitexact"}
+CODEC_OPTIONS: Final = {
+    "crf": "26",
+    "preset": "veryfast",
+    "threads": "1",
+    "flags": "+bitexact",
+    # Else x264 picks other algorithms on other processors, and other bytes come out.
+    "x264-params": "cpu-independent=1",
+}
 CONTAINER_OPTIONS: Final = {"movflags": "+faststart", "fflags": "+bitexact"}
 _RECORD: Final = "clips.json"
 
 Frames = Iterator[av.VideoFrame]
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """One sample video."""
-
-    name: str
-    path: Path
-    sha256: str
-    size_bytes: int
-    description: str
-    licence: str
-    source: str
-    """Name of the artefact it was made from."""
-    still_photo: bool = False
-    """A moving crop of a photo, not footage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +66,48 @@ class Recipe:
     still_photo: bool = False
 
 
+class _Scaler:
+    """Scaling and colour conversion that rounds alike on every processor."""
+
+    def __init__(self, width: int, height: int, pixels: str) -> None:
+        self._target = (width, height, pixels)
+        self._key: tuple[int, int, str] | None = None
+        self._graph: Any = None
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        key = (frame.width, frame.height, frame.format.name)
+        if key != self._key:
+            self._graph, self._key = self._make(*key), key
+        # The source's own time stamps mean nothing here: frames are picked and repeated.
+        frame.pts, frame.time_base = None, Fraction(1, FRAMES_PER_S)
+        self._graph.push(frame)
+        scaled: av.VideoFrame = self._graph.pull()
+        return scaled
+
+    def _make(self, width: int, height: int, pixels: str) -> Any:
+        target_width, target_height, target_pixels = self._target
+        graph = av.filter.Graph()
+        graph.threads = 1
+        steps = [
+            graph.add_buffer(
+                width=width, height=height, format=av.VideoFormat(pixels), time_base=Fraction(1, FRAMES_PER_S)
+            ),
+            graph.add("scale", f"{target_width}:{target_height}:flags=area+accurate_rnd+bitexact"),
+            graph.add("format", target_pixels),
+            graph.add("buffersink"),
+        ]
+        for one, following in pairwise(steps):
+            one.link_to(following)
+        graph.configure()
+        return graph
+
+
 def _decoded(path: Path) -> Frames:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
+        # Without these the decoder takes the fastest arithmetic of this very processor, not the same everywhere.
+        stream.codec_context.options = {"idct": "simple", "flags": "+bitexact"}
         yield from container.decode(stream)
 
 
@@ -93,8 +123,9 @@ def _traffic(path: Path) -> Frames:
 
 def _still(path: Path) -> Frames:
     """A window that wanders over a photo and back while it narrows and widens again."""
-    photo = next(_decoded(path)).to_ndarray(format="rgb24")
-    height, width = photo.shape[:2]
+    still = next(_decoded(path))
+    height, width = still.height, still.width
+    photo = _Scaler(width, height, "rgb24")(still).to_ndarray()
     widest = min(width, height * WIDTH_PX // HEIGHT_PX)
     for number in range(STILL_FRAMES):
         turn = 2 * math.pi * number / STILL_FRAMES
@@ -104,7 +135,7 @@ def _still(path: Path) -> Frames:
         left = round((width - window_width) * (0.5 - 0.5 * math.sin(turn))) // 2 * 2
         top = round((height - window_height) * (0.5 + 0.25 * math.sin(turn))) // 2 * 2
         window = photo[top : top + window_height, left : left + window_width]
-        yield av.VideoFrame.from_ndarray(np.ascontiguousarray(window), format="rgb24")
+        yield av.VideoFrame.from_ndarray(np.ascontiguousarray(window, dtype=np.uint8), format="rgb24")
 
 
 def recipes() -> list[Recipe]:
@@ -130,52 +161,25 @@ def recipes() -> list[Recipe]:
     ]
 
 
-class _Scaler:
-    """Bit-exact scaling to the clips' size; one filter graph per source size and format."""
-
-    def __init__(self) -> None:
-        self._key: tuple[int, int, str] | None = None
-        self._graph: Any = None
-
-    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        key = (frame.width, frame.height, frame.format.name)
-        if key != self._key:
-            self._graph, self._key = self._make(*key), key
-        # The source's own time stamps mean nothing here: frames are picked and repeated.
-        frame.pts, frame.time_base = None, Fraction(1, FRAMES_PER_S)
-        self._graph.push(frame)
-        return self._graph.pull()
-
-    @staticmethod
-    def _make(width: int, height: int, pixels: str) -> Any:
-        graph = av.filter.Graph()
-        graph.threads = 1
-        steps = [
-            graph.add_buffer(width=width, height=height, format=pixels, time_base=Fraction(1, FRAMES_PER_S)),
-            graph.add("scale", f"{WIDTH_PX}:{HEIGHT_PX}:flags=area+accurate_rnd+bitexact:out_range=tv"),
-            graph.add("format", "yuv420p"),
-            graph.add("buffersink"),
-        ]
-        for one, following in zip(steps, steps[1:], strict=False):
-            one.link_to(following)
-        graph.configure()
-        return graph
-
-
 def encode(frames: Frames, target: Path) -> int:
-    """Write `frames` to an MP4 file of the clips' size and rate; the number of frames written."""
-    scale, count = _Scaler(), 0
+    """Write `frames` to an MP4 file of the clips' size and rate; the number of frames written.
+
+    Raises ShoalError where there is no frame.
+    """
+    scale, count = _Scaler(WIDTH_PX, HEIGHT_PX, "yuv420p"), 0
     with av.open(str(target), "w", format="mp4", options=CONTAINER_OPTIONS) as container:
         stream = container.add_stream("libx264", rate=FRAMES_PER_S, options=CODEC_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
         stream.codec_context.gop_size = FRAMES_PER_S
         stream.codec_context.thread_count = 1
-        for count, frame in enumerate(frames, start=1):  # noqa: B007 - the count is the result
+        for count, frame in enumerate(frames, start=1):
             scaled = scale(frame)
             scaled.pts, scaled.time_base = count - 1, Fraction(1, FRAMES_PER_S)
             scaled.pict_type = 0
             container.mux(stream.encode(scaled))
         container.mux(stream.encode())
+    if not count:
+        raise ShoalError(f"no frame could be read for {target.name}")
     return count
 
 
@@ -187,15 +191,27 @@ def clips_folder() -> Path:
     return cache_dir() / "samples" / f"{RECIPE_VERSION}-{key}"
 
 
-def kept_clips() -> list[Clip] | None:
-    """The clips in the cache if all are there and still as they were made."""
+def clip_states() -> dict[str, tuple[State, str | None]]:
+    """For each clip by name: whether it lies in the cache and is still as it was made; the hash it has."""
     folder = clips_folder()
     try:
-        record: dict[str, str] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        clips = [_clip(recipe, folder, record[recipe.name]) for recipe in recipes()]
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = {}
+    states: dict[str, tuple[State, str | None]] = {}
+    for recipe in recipes():
+        path = folder / recipe.name
+        sha256 = sha256_file(path) if path.is_file() else None
+        right = sha256 is not None and isinstance(record, dict) and record.get(recipe.name) == sha256
+        states[recipe.name] = (State.CACHED if right else State.DAMAGED if sha256 else State.MISSING, sha256)
+    return states
+
+
+def _kept_clips() -> list[Clip] | None:
+    states = clip_states()
+    if any(state is not State.CACHED for state, _ in states.values()):
         return None
-    return clips if all(sha256_file(clip.path) == clip.sha256 for clip in clips) else None
+    return [_clip(recipe, clips_folder(), states[recipe.name][1] or "") for recipe in recipes()]
 
 
 def sample_clips(*, say: Say = quiet) -> list[Clip]:
@@ -204,11 +220,11 @@ def sample_clips(*, say: Say = quiet) -> list[Clip]:
     They are made beside their final folder and get there together by one rename, so nobody sees some of them or half
     of one. Raises ShoalError where a source cannot be had or footage cannot be read.
     """
-    if clips := kept_clips():
+    if clips := _kept_clips():
         return clips
     folder = clips_folder()
     with locked(folder.with_suffix(".lock"), what="the sample clips", say=say):
-        if clips := kept_clips():
+        if clips := _kept_clips():
             return clips
         sources = artifacts.resolve_all({recipe.source for recipe in recipes()}, say=say)
         part = folder.with_suffix(".part")

@@ -96,6 +96,11 @@ class RemoteError(ShoalError):
         self.brief = last[0]
 
 
+def brief(error: ShoalError) -> str:
+    """Why, without the node's name, for texts that give it already."""
+    return error.brief if isinstance(error, SshError | RemoteError) else error.message
+
+
 def told(node: Node, stderr: str) -> SshError:
     """ssh's own words as one of the failures."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]

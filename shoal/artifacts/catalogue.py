@@ -1,4 +1,4 @@
-"""What may be fetched from outside: the model of `shoal/artifacts.toml`, read and checked with all its faults at once."""
+"""What may be fetched from outside: the model of `shoal/artifacts.toml`, checked with all its faults at once."""
 
 from __future__ import annotations
 
@@ -125,14 +125,11 @@ class Artifact(_Document):
 
 
 class Derived(_Document):
-    """A file that is made here from artefacts."""
+    """A file that is made here from an artefact; `sha256` and `size_bytes` are told, not enforced."""
 
-    purpose: Text
-    made_from: tuple[Name, ...]
+    made_from: Name
     sha256: Sha256
-    """What the pinned libraries made on the machine where this was recorded; told, not enforced: another processor
-    may round otherwise. Each machine's own file is held to the hash recorded when it was made."""
-    licence: Text
+    size_bytes: Annotated[int, Field(gt=0)]
 
 
 class Catalogue(_Document):
@@ -145,10 +142,9 @@ class Catalogue(_Document):
     @model_validator(mode="after")
     def _closed(self) -> Catalogue:
         unknown = [
-            f"{name}: {source}"
+            f"{name} from {derived.made_from}"
             for name, derived in self.derived.items()
-            for source in derived.made_from
-            if source not in self.artifact
+            if derived.made_from not in self.artifact
         ]
         if unknown:
             raise ValueError(f"derived files made from unknown artefacts: {', '.join(unknown)}")

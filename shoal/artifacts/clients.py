@@ -21,17 +21,23 @@ URL_TIMEOUT_S: Final = 60
 """Longest silence of a server."""
 
 
-def describe(artifact: Artifact) -> str:
-    """The package as a person would name it, e.g. `the npm package yolov5@1.0.11`."""
+def origin(artifact: Artifact) -> tuple[str, str]:
+    """The registry by name, and the package as its client names it: `("npm", "yolov5@1.0.11")`."""
     match artifact.source:
         case Npm(package=package):
-            return f"the npm package {package}@{artifact.version}"
+            return "npm", f"{package}@{artifact.version}"
         case PypiWheel(package=package) | PypiSdist(package=package):
-            return f"the PyPI package {package}=={artifact.version}"
+            return "PyPI", f"{package}=={artifact.version}"
         case Deb(package=package):
-            return f"the Debian package {package}"
+            return "Debian", package
         case Url():
-            return f"{artifact.file_name} {artifact.version}"
+            return "release", f"{artifact.file_name} {artifact.version}"
+
+
+def describe(artifact: Artifact) -> str:
+    """The package as a person would name it, e.g. `the npm package yolov5@1.0.11`."""
+    registry, package = origin(artifact)
+    return f"the {registry} package {package}"
 
 
 def download(artifact: Artifact, arch: Arch, folder: Path, *, say: Say) -> Path:

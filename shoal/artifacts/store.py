@@ -100,7 +100,9 @@ def disk_errors(what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in {ENOSPC, EDQUOT}:
             raise process.no_space(what) from error
-        raise ShoalError(f"the cache in {cache_dir()} cannot be used: {error}", hint="SHOAL_CACHE names another") from error
+        raise ShoalError(
+            f"the cache in {cache_dir()} cannot be used: {error}", hint="SHOAL_CACHE names another"
+        ) from error
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from shoal import __version__
-from shoal.cli import cluster
+from shoal.cli import artifacts, cluster, demo, lab, report, results, run
 from shoal.cli.console import report_error
 from shoal.errors import Exit, ShoalError
 
@@ -19,7 +19,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(cluster.app, name="cluster")
+# A group with a single verb of the group's own name is that verb: `shoal run`, not `shoal run run`.
+for single in (demo, run, report):
+    app.add_typer(single.app)
+for name, group in {"lab": lab, "artifacts": artifacts, "cluster": cluster, "results": results}.items():
+    app.add_typer(group.app, name=name)
 
 
 def _version(wanted: bool) -> None:

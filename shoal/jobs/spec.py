@@ -198,8 +198,7 @@ class JobSpec(_Part):
 
     def matches(self, node: Node) -> bool:
         """Whether `node` is one that the job is for."""
-        labels = {**node.labels, "name": node.name, "os_type": "linux", "os_arch": node.arch}
-        return node.has_role("compute") and all(constraint.holds(labels) for constraint in self.constraints)
+        return meets(node, self.constraints)
 
     def again(self, *, name: str, nodes: Sequence[str], labels: dict[str, str]) -> JobSpec:
         """The same work under another name, for `nodes` only."""
@@ -210,6 +209,12 @@ class JobSpec(_Part):
     def to_document(self) -> dict[str, Any]:
         """The job as the engine's API takes it."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def meets(node: Node, constraints: Sequence[Constraint]) -> bool:
+    """Whether `node` is a compute node that meets all of `constraints`; besides its own it has the engine's labels."""
+    labels = {**node.labels, "name": node.name, "os_type": "linux", "os_arch": node.arch}
+    return node.has_role("compute") and all(constraint.holds(labels) for constraint in constraints)
 
 
 def parse(raw: Any, *, source: str) -> JobSpec:

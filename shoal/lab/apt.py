@@ -76,7 +76,7 @@ def read_sources(etc_apt: Path = Path("/etc/apt")) -> list[Source]:
 
 
 def distribution_sources(sources: list[Source], codename: str) -> list[Source]:
-    """Those of the distribution itself (`bookworm`, `bookworm-updates`, `bookworm-security`, ...): a node starts bare."""
+    """Those of the distribution itself (`bookworm`, `bookworm-updates`, ...): a node starts bare."""
     return [
         source
         for source in sources

@@ -1,4 +1,4 @@
-"""The bare distribution as an image: from the cache, from a registry that answers, else bootstrapped with the host's apt."""
+"""The bare distribution as an image: cached, pulled where a registry answers, else bootstrapped."""
 
 from __future__ import annotations
 
@@ -90,10 +90,14 @@ def registry_answers(url: str, image: str) -> bool:
 
 def _pull(engine: Engine, say: Say, wanted: Release, tag: str) -> str:
     name = wanted.registry_image
+    repository, version = name.split(":")
+    known = bool(engine.client.images.list(name=name))
     with stage(say, f"pulling {name}", f"{name} pulled"), plain_errors(f"pulling {name}"):
-        image = engine.client.images.pull(*name.split(":"))
-        repository, version = tag.split(":")
-        image.tag(repository, version)
+        image = engine.client.images.pull(repository, version)
+        image.tag(*tag.split(":"))
+        if not known:
+            # Only the name: the image stays under the lab's own, which `down --purge` removes.
+            engine.client.images.remove(name)
     return str(image.id)
 
 
@@ -152,9 +156,10 @@ def _debootstrap(wanted: Release, source: apt.Source, packages: tuple[str, ...],
     if keyring and keyring.exists() and not checked:
         checked = ["--keyring", str(keyring)]
     command = [
-        # Ends with this process, with all its children, and takes its mounts along: a killed `up` leaves no bootstrap at work.
+        # Ends with this process, children and mounts included: a killed `up` leaves no bootstrap at work.
         "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child",
-        "debootstrap", "--variant=minbase", f"--include={','.join(packages)}", f"--components={','.join(source.components)}",
+        "debootstrap", "--variant=minbase", f"--include={','.join(packages)}",
+        f"--components={','.join(source.components)}",
         *checked, wanted.codename, str(root), apt.split_credentials(source.uris[0])[0],
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="shoal-") as home, log.open("wb") as output:

@@ -14,7 +14,7 @@ from docker.errors import APIError, DockerException
 from requests.exceptions import RequestException
 
 from shoal.errors import Exit, ShoalError
-from shoal.lab import private_engine
+from shoal.lab import engine_setup, private_engine
 from shoal.lab.progress import Say
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
@@ -37,7 +37,8 @@ class Engine:
     def description(self) -> str:
         """For people: the version and where it listens."""
         version = self.client.version()["Version"]
-        return f"{'the lab’s own engine' if self.private else 'engine'} {version} at {self.url}"
+        kind = "lab's own engine" if self.private else "engine"
+        return f"{kind} {version} at {self.url}"
 
 
 def connect(url: str, *, timeout_s: float = PING_TIMEOUT_S) -> docker.DockerClient | str:
@@ -105,7 +106,7 @@ def find_or_bring(say: Say, *, recorded_url: str | None, yes: bool) -> Engine:
     """As `find`; where no engine answers, installs and starts one after asking (`yes`: without asking)."""
     if found := find(say, recorded_url=recorded_url):
         return found
-    url = private_engine.bring(say, yes=yes)
+    url = engine_setup.bring(say, yes=yes)
     answer = connect(url)
     if isinstance(answer, str):
         raise ShoalError(
@@ -114,6 +115,16 @@ def find_or_bring(say: Say, *, recorded_url: str | None, yes: bool) -> Engine:
         )
     own = private_engine.load()
     return Engine(url, answer, private=own is not None and own.url == url)
+
+
+def open_engine(url: str, *, private: bool = False) -> Engine:
+    """The engine at `url`. Raises ShoalError (MISSING) where it does not answer."""
+    answer = connect(url)
+    if isinstance(answer, str):
+        raise ShoalError(
+            f"the engine at {url} does not answer: {answer}", hint="start it (`shoal lab up`)", exit_code=Exit.MISSING
+        )
+    return Engine(url, answer, private)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a node takes over from this machine at run time: apt sources, proxies, trusted CAs, pip settings. Never in an image."""
+"""What a node takes over from this machine at run time, never in an image: apt sources, proxies, CAs, pip settings."""
 
 from __future__ import annotations
 

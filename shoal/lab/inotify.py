@@ -15,16 +15,14 @@ RAISED = 1024
 
 
 def raise_limit(node_count: int, before: int | None, say: Say) -> int | None:
-    """Raise the limit where the lab needs it and may; gives what to restore later (`before` if it was raised already)."""
+    """Raise the limit where the lab needs it and may; gives what to restore later."""
     if node_count <= NODES_IN_DEFAULT or not LIMIT.exists():
         return before
     current = int(LIMIT.read_text(encoding="ascii"))
     if current >= RAISED:
         return before
     if os.geteuid() != 0:
-        say(
-            f"lab: {node_count} nodes may need more than this machine's {current} inotify instances; root could raise {LIMIT}"
-        )
+        say(f"lab: {node_count} nodes may use up this machine's {current} inotify instances; root can raise {LIMIT}")
         return before
     LIMIT.write_text(str(RAISED), encoding="ascii")
     say(f"lab: raised {LIMIT} from {current} to {RAISED} until the lab is taken down")

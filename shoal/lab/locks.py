@@ -1,4 +1,4 @@
-"""One command at a time per lab, per engine and per image cache: file locks that end with the process that holds them."""
+"""One command at a time per lab, engine and image cache: locks that end with the process that holds them."""
 
 from __future__ import annotations
 

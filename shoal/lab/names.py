@@ -8,7 +8,7 @@ from shoal.paths import state_dir
 
 LAB_LABEL = "shoal.lab"
 HOME_LABEL = "shoal.home"
-"""Which state folder the lab belongs to: two people's labs of one name on one engine must not take each other's things."""
+"""Which state folder the lab belongs to: labs of one name on one engine must not take each other's things."""
 NODE_LABEL = "shoal.node"
 ROLE_LABEL = "shoal.role"
 SPEC_LABEL = "shoal.spec"
@@ -33,9 +33,9 @@ def lab_labels(lab: str) -> dict[str, str]:
     return {LAB_LABEL: lab, HOME_LABEL: home()}
 
 
-def label_filter(labels: dict[str, str]) -> dict[str, list[str]]:
-    """The engine's list filter for `labels`."""
-    return {"label": [f"{key}={value}" for key, value in labels.items()]}
+def lab_filter(lab: str) -> dict[str, str | list[str] | bool]:
+    """The engine's list filter for everything that belongs to this lab."""
+    return {"label": [f"{key}={value}" for key, value in lab_labels(lab).items()]}
 
 
 def container_name(lab: str, node: str) -> str:

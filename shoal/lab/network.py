@@ -19,9 +19,9 @@ CANDIDATES = (
 
 
 def existing(engine: Engine, lab: str) -> Network | None:
-    """The lab's network, if it is there. Raises UsageError where the name is taken by something that is not the lab's."""
+    """The lab's network, if it is there. Raises UsageError where somebody else's has its name."""
     with plain_errors("listing networks"):
-        named = [one for one in engine.client.networks.list(names=[names.network_name(lab)])]
+        named = engine.client.networks.list(names=[names.network_name(lab)])
     for network in named:
         if network.name != names.network_name(lab):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -51,8 +52,10 @@ class NodeSpec:
 def find_all(engine: Engine, lab: str) -> dict[str, Container]:
     """The lab's containers by node name, running or not."""
     with plain_errors("listing the lab's nodes"):
-        found = engine.client.containers.list(all=True, filters=names.label_filter(names.lab_labels(lab)))
-    return {container.labels.get(names.NODE_LABEL, ""): container for container in found}
+        found = engine.client.containers.list(all=True, filters=names.lab_filter(lab))
+    # By name too: what somebody starts from an image of a node carries the node's labels.
+    named = {container.labels.get(names.NODE_LABEL, ""): container for container in found}
+    return {node: container for node, container in named.items() if container.name == names.container_name(lab, node)}
 
 
 def refuse_foreign(engine: Engine, lab: str, wanted: list[str]) -> None:
@@ -76,7 +79,7 @@ def refuse_foreign(engine: Engine, lab: str, wanted: list[str]) -> None:
                     foreign.append(f"volume {volume_name!r}")
     if foreign:
         raise UsageError(
-            f"the engine has things with the lab's names that are not this lab's: {', '.join(foreign)}; nothing was changed",
+            f"the engine has things with the lab's names that are not this lab's: {', '.join(foreign)}",
             hint="give the lab another name (--name), or remove them yourself",
         )
 
@@ -99,13 +102,13 @@ def create(engine: Engine, spec: NodeSpec, public_key: str, inherited: list[inhe
             networking_config={
                 network: engine.client.api.create_endpoint_config(ipv4_address=spec.address, aliases=[spec.name])
             },
-            # No --privileged: it takes a capability that hardened hosts withhold, and lets a deploy change the host's kernel.
+            # No --privileged: it needs a capability that some hosts withhold, and opens the host's kernel.
             cap_add=["SYS_ADMIN", "NET_ADMIN"],
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             cgroupns="private",
             tmpfs={"/run": "exec,mode=755", "/run/lock": ""},
             devices=[f"{TUN}:{TUN}:rwm"] if TUN.exists() else [],
-            restart_policy={"Name": "unless-stopped"},
+            restart_policy={"Name": "unless-stopped"},  # type: ignore[arg-type] # the types lack it
             volumes={volume: {"bind": place, "mode": "rw"} for volume, place in volumes.items()},
             mem_limit=f"{spec.memory_mib}m" if spec.memory_mib else None,
             nano_cpus=int(spec.cpus * 1e9) if spec.cpus else None,
@@ -141,18 +144,27 @@ def remove(engine: Engine, lab: str, node: str, container: Container | None) -> 
                 continue
 
 
+def execute(container: Container, command: list[str]) -> tuple[int, str]:
+    """Run a command in the node through the engine; its exit code and output. Raises APIError if it is not running."""
+    done = container.exec_run(command)
+    output = done.output if isinstance(done.output, bytes) else b""
+    return int(done.exit_code or 0), output.decode(errors="replace")
+
+
 def boot_state(container: Container) -> str:
-    """What systemd says of itself (`running`, `degraded`, `starting`, ...), or the container's state if it is not up."""
+    """What systemd says of itself (`running`, `degraded`, `starting`, ...), or the state of a stopped container."""
     container.reload()
     if container.status != "running":
         return str(container.status)
     try:
         # Without --wait, which was seen to hang for ever on a running system.
-        output = container.exec_run(["systemctl", "is-system-running"]).output
+        _, output = execute(container, ["systemctl", "is-system-running"])
     except APIError:
         container.reload()
         return "starting" if container.status == "running" else str(container.status)
-    return output.decode(errors="replace").strip().splitlines()[-1] if output.strip() else "starting"
+    # Before systemd listens, systemctl only complains.
+    word = output.strip().splitlines()[-1] if output.strip() else ""
+    return word if re.fullmatch("[a-z]+", word) else "starting"
 
 
 def sshd_answers(address: str) -> bool:
@@ -194,8 +206,8 @@ def last_lines(container: Container, count: int = 12) -> str:
     try:
         container.reload()
         if container.status == "running":
-            done = container.exec_run(["journalctl", "--no-pager", "--quiet", f"--lines={count}"])
-            text = done.output.decode(errors="replace") if done.exit_code == 0 else ""
+            code, output = execute(container, ["journalctl", "--no-pager", "--quiet", f"--lines={count}"])
+            text = output if code == 0 else ""
         if not text.strip():
             text = container.logs(tail=count).decode(errors="replace")
     except APIError as error:
@@ -205,16 +217,17 @@ def last_lines(container: Container, count: int = 12) -> str:
 
 def failed_units(container: Container) -> list[str]:
     """Units that did not start, on a node that is `degraded`."""
-    output = container.exec_run(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"]).output
-    return [line.split()[0] for line in output.decode(errors="replace").splitlines() if line.strip()]
+    with plain_errors("listing failed units"):
+        _, output = execute(container, ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"])
+    return [line.split()[0] for line in output.splitlines() if line.strip()]
 
 
 def host_key(container: Container, node: str) -> str:
     """The node's public host key, read through the engine: the network cannot slip another one in."""
     with plain_errors(f"reading the host key of node {node}"):
-        done = container.exec_run(["cat", HOST_KEY])
-    text = done.output.decode(errors="replace").strip()
-    if done.exit_code != 0 or not text.startswith("ssh-ed25519 "):
+        code, output = execute(container, ["cat", HOST_KEY])
+    text = output.strip()
+    if code != 0 or not text.startswith("ssh-ed25519 "):
         raise ShoalError(f"node {node} has no usable host key at {HOST_KEY}: {text[:200]}")
     return text
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from docker.errors import NotFound
 from docker.models.containers import Container
 
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, UsageError
 from shoal.lab import base_image, image_cache, inherit
 from shoal.lab.engine import Engine, no_space, plain_errors
 from shoal.lab.locks import held
-from shoal.lab.names import BUILD_LABEL, HOME_LABEL, IMAGE_LABEL, home, short_hash
+from shoal.lab.names import BUILD_LABEL, IMAGE_LABEL, home, short_hash
 from shoal.lab.progress import Say, stage
 
 REPOSITORY = "shoal/node"
@@ -22,9 +22,15 @@ BUILD_FOLDER = "/shoal-build"
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "sudo", "ca-certificates", "iproute2", "curl",
 )  # fmt: skip
-DOWNLOADS = ("docker.io", "iptables", "docker-registry", "apache2-utils", "rsync", "jq", "gnupg", "systemd-timesyncd")
+DOWNLOADS = ("docker.io", "iptables", "docker-registry", "systemd-timesyncd")
 """Fetched but not installed: nodes are bare, and roles still install these without a network."""
-SETTINGS = ('CMD ["/usr/local/sbin/lab-init"]', "ENV container=docker", "WORKDIR /")
+SETTINGS = (
+    'CMD ["/usr/local/sbin/lab-init"]',
+    "ENV container=docker",
+    "WORKDIR /",
+    # The builder's own label would pass to the image, and from there to every node.
+    f"LABEL {BUILD_LABEL}=done {IMAGE_LABEL}=node",
+)
 
 
 def tag() -> str:
@@ -38,7 +44,7 @@ def ensure(engine: Engine, say: Say, *, rebuild: bool = False) -> str:
     """The name of the node image, which is in the engine afterwards. Raises ShoalError."""
     name = tag()
     with held(image_cache.lock_path(), say, "the node image"):
-        remove_builders(engine)
+        remove_builder(engine)
         if not rebuild and engine.client.images.list(name=name):
             say(f"lab: node image {name} is there already")
             return name
@@ -48,13 +54,23 @@ def ensure(engine: Engine, say: Say, *, rebuild: bool = False) -> str:
     return name
 
 
-def remove_builders(engine: Engine) -> None:
-    """Remove what an interrupted build left."""
+def remove_builder(engine: Engine) -> None:
+    """Remove what an interrupted build left. Raises UsageError where the name is somebody else's."""
     with plain_errors("removing an unfinished build"):
-        for container in engine.client.containers.list(
-            all=True, filters={"label": [f"{BUILD_LABEL}=node", f"{HOME_LABEL}={home()}"]}
-        ):
-            _remove(container)
+        try:
+            container = engine.client.containers.get(builder_name())
+        except NotFound:
+            return
+        if container.labels.get(BUILD_LABEL) != home():
+            raise UsageError(
+                f"the engine has a container {builder_name()!r} that is not the lab's", hint="remove it yourself"
+            )
+        _remove(container)
+
+
+def builder_name() -> str:
+    """The container the image is built in; not told by a label alone: labels pass on to what is made from it."""
+    return f"shoal-build-{home()}"
 
 
 def _build(engine: Engine, base: str, name: str) -> None:
@@ -64,8 +80,8 @@ def _build(engine: Engine, base: str, name: str) -> None:
         container = engine.client.containers.create(
             base,
             ["sh", "-c", f"{variables} sh {BUILD_FOLDER}/build-node.sh 2>&1"],
-            name=f"shoal-build-{home()}",
-            labels={BUILD_LABEL: "node", HOME_LABEL: home()},
+            name=builder_name(),
+            labels={BUILD_LABEL: home()},
             network_mode="host",
         )
         try:
@@ -77,7 +93,7 @@ def _build(engine: Engine, base: str, name: str) -> None:
             container.start()
             _follow(container)
             repository, version = name.split(":")
-            container.commit(repository, version, changes=[*SETTINGS, f"LABEL {IMAGE_LABEL}=node"])  # type: ignore[arg-type]
+            container.commit(repository, version, changes=list(SETTINGS))
         finally:
             _remove(container)
 

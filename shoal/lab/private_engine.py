@@ -11,20 +11,17 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import typer
-
 from shoal.errors import Exit, ShoalError
 from shoal.files import write_atomic
-from shoal.lab import firewall, host, mounts
+from shoal.lab import mounts
 from shoal.lab.locks import held
 from shoal.lab.names import short_hash
 from shoal.lab.progress import Say, stage
-from shoal.paths import repository, state_dir
+from shoal.paths import state_dir
 
 SOCKET_PATH_MAX = 100
 """The kernel refuses socket paths of 108 characters and more; the daemon's own are some longer than ours."""
@@ -32,9 +29,6 @@ DAEMON_PLACES = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.1
-INSTALL_DEPLOY = "deploy/engine.py"
-REMOVE_DEPLOY = "deploy/engine_remove.py"
-DEFAULT_URL = "unix:///var/run/docker.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +56,11 @@ def runtime_folder() -> Path:
     return inside if len(str(longest)) < SOCKET_PATH_MAX else Path(f"/run/shoal-{short_hash(str(folder()))}")
 
 
+def lock_path() -> Path:
+    """One start, stop, installation or removal at a time."""
+    return state_dir() / "engine.lock"
+
+
 def load() -> Record | None:
     """The recorded engine, if a former `up` brought one."""
     try:
@@ -86,33 +85,10 @@ def pid() -> int | None:
     return number if str(runtime_folder() / "pid") in arguments else None
 
 
-def bring(say: Say, *, yes: bool) -> str:
-    """Install the distribution's engine where it is missing, start it, and give its URL.
-
-    Raises ShoalError (MISSING) where it may not or cannot be done.
-    """
-    with held(state_dir() / "engine.lock", say, "the lab's engine") as lock:
-        systemd = Path("/run/systemd/system").is_dir()
-        _require_able()
-        _agree(say, systemd=systemd, yes=yes)
-        record = load() or Record(
-            url=DEFAULT_URL if systemd else f"unix://{runtime_folder() / 'docker.sock'}",
-            private=not systemd,
-            host_before=firewall.snapshot(),
-        )
-        save(record)
-        if daemon_program() is None:
-            _install(say, record, lock, service=systemd)
-        if not record.private:
-            return record.url
-        _start_locked(say)
-        return record.url
-
-
 def start(say: Say) -> None:
     """Start the recorded daemon again. Raises ShoalError with the end of its log where it does not come up."""
-    with held(state_dir() / "engine.lock", say, "the lab's engine"):
-        _start_locked(say)
+    with held(lock_path(), say, "the lab's engine"):
+        start_locked(say)
 
 
 def stop(say: Say) -> None:
@@ -132,25 +108,6 @@ def stop(say: Say) -> None:
         time.sleep(POLL_INTERVAL_S)
 
 
-def remove(say: Say) -> None:
-    """Take everything of the lab's own engine away: daemon, data, packages we installed, network settings."""
-    record = load()
-    with held(state_dir() / "engine.lock", say, "the lab's engine") as lock:
-        stop(say)
-        if record:
-            if record.installed_packages and not record.private:
-                subprocess.run(["systemctl", "stop", "docker.socket", "docker.service"], check=False)
-            # Before the packages go: iptables is one of them.
-            firewall.restore(record.host_before, say)
-            _remove_control_groups()
-        if record and record.installed_packages:
-            with stage(say, f"removing {len(record.installed_packages)} packages", "packages removed"):
-                _run_deploy(say, REMOVE_DEPLOY, {"docker_packages": list(record.installed_packages)}, lock)
-        mounts.remove_tree(runtime_folder())
-        mounts.remove_tree(folder())
-    (state_dir() / "engine.lock").unlink(missing_ok=True)
-
-
 def daemon_program() -> str | None:
     """The installed dockerd, wherever its package puts it."""
     return shutil.which("dockerd", path=DAEMON_PLACES)
@@ -163,13 +120,14 @@ def control_group_parent() -> str:
 
 def leftovers() -> list[str]:
     """What is still there of our own engine, for the proof of `down --purge`."""
-    found = [str(path) for path in (folder(), runtime_folder(), state_dir() / "engine.lock") if path.exists()]
+    found = [str(path) for path in (folder(), runtime_folder(), lock_path()) if path.exists()]
     if (number := pid()) is not None:
         found.append(f"process {number}")
     return found + [str(point) for point in mounts.below(folder())]
 
 
-def _start_locked(say: Say) -> None:
+def start_locked(say: Say) -> None:
+    """As `start`, for a caller that holds the engine's lock."""
     if pid() is not None:
         return
     program = daemon_program()
@@ -220,90 +178,10 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, socket: 
         time.sleep(POLL_INTERVAL_S)
 
 
-def _require_able() -> None:
-    distribution = host.os_release()
-    family = {distribution.get("ID", ""), *distribution.get("ID_LIKE", "").split()}
-    if not family & {"debian", "ubuntu"}:
-        raise ShoalError(
-            "no container engine answers, and on this system the lab cannot install one",
-            hint="install Docker as your system does it and start it, then type the command again",
-            exit_code=Exit.MISSING,
-        )
-    if os.geteuid() != 0:
-        raise ShoalError(
-            "no container engine answers, and installing one needs root",
-            hint="run the command as root, or install and start Docker yourself (Debian: apt-get install docker.io)",
-            exit_code=Exit.MISSING,
-        )
-
-
-def _agree(say: Say, *, systemd: bool, yes: bool) -> None:
-    if daemon_program() is None:
-        say("lab: no container engine answers; the distribution's packages will be installed (docker.io, iptables,")
-        say("lab: debootstrap, openssh-client), and taken away again by `shoal lab down --purge`")
-    else:
-        say("lab: no container engine answers, but its packages are installed")
-    if systemd:
-        say("lab: systemd will run the engine as the service docker.service")
-    else:
-        say(f"lab: a private engine will be started, with its socket and data under {folder()}")
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise ShoalError(
-            "no container engine answers, and nobody is there to agree to installing one",
-            hint="add --yes to agree in a script, or start an engine first",
-            exit_code=Exit.MISSING,
-        )
-    if not typer.confirm("Go on?", default=True, err=True):
-        raise ShoalError("not agreed; nothing was changed", exit_code=Exit.MISSING)
-
-
-def _install(say: Say, record: Record, lock: int, *, service: bool) -> None:
-    before = set(record.host_before.get("packages", "").split()) or _installed_packages()
-    # Recorded before the first change: killed in the middle and typed again, the difference is still ours.
-    save(Record(record.url, record.private, (), {**record.host_before, "packages": " ".join(sorted(before))}))
-    with stage(say, "installing the container engine", "container engine installed"):
-        _run_deploy(say, INSTALL_DEPLOY, {"docker_service": service}, lock)
-    new = tuple(sorted(_installed_packages() - before))
-    save(Record(record.url, record.private, new, record.host_before))
-
-
-def _run_deploy(say: Say, deploy: str, data: dict[str, object], lock: int) -> None:
-    # In a process of its own: pyinfra brings its own event loop. The inherited lock keeps a second `up`
-    # waiting even when this process is killed and the package manager is still at work.
-    command = [sys.executable, "-m", "pyinfra", "@local", deploy, "-y"]
-    for name, value in data.items():
-        command += ["--data", f"{name}={json.dumps(value)}"]
-    done = subprocess.run(
-        command,
-        cwd=repository(),
-        capture_output=True,
-        text=True,
-        check=False,
-        pass_fds=(lock,),
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode != 0:
-        lines = (done.stdout + done.stderr).strip().splitlines()[-25:]
-        raise ShoalError(
-            f"{deploy} failed on this machine (exit {done.returncode}); its last lines:\n" + "\n".join(lines),
-            hint="mend what it names, then type the command again",
-        )
-    say(f"lab: {deploy} done")
-
-
-def _installed_packages() -> set[str]:
-    done = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n"], capture_output=True, text=True, check=True
-    )
-    return {line.split()[1] for line in done.stdout.splitlines() if line.startswith("ii")}
-
-
-def _remove_control_groups() -> None:
-    for path in sorted(Path("/sys/fs/cgroup").glob(f"*/{control_group_parent()}")) + [
-        Path("/sys/fs/cgroup") / control_group_parent()
-    ]:
+def remove_control_groups() -> None:
+    """Take our parent of control groups away; the daemon leaves it empty behind."""
+    parent = control_group_parent()
+    for path in [*Path("/sys/fs/cgroup").glob(f"*/{parent}"), Path("/sys/fs/cgroup") / parent]:
         if path.is_dir():
             path.rmdir()
 

@@ -1,4 +1,4 @@
-"""`up`: make or complete a lab. Every step looks at what is there first, so it can be interrupted anywhere and typed again."""
+"""`up`: make or complete a lab; every step looks at what is there first, so it can be interrupted and typed again."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from shoal.cluster import Arch, Cluster, Node, SshAccess
 from shoal.errors import ShoalError, UsageError
 from shoal.lab import (
     base_image,
-    engine as engines,
     firewall,
     host,
     inherit,
     inotify,
+    mounts,
     names,
-    network as networks,
-    node as nodes,
     node_image,
     ssh_files,
     state,
+)
+from shoal.lab import (
+    engine as engines,
+)
+from shoal.lab import (
+    network as networks,
+)
+from shoal.lab import (
+    node as nodes,
 )
 from shoal.lab.engine import Engine
 from shoal.lab.locks import held
@@ -56,6 +63,15 @@ class _Made:
     network: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    engine: Engine
+    facts: LabFacts
+    options: Options
+    say: Say
+    made: _Made = field(default_factory=_Made)
+
+
 def up(spec: LabSpec, options: Options | None = None, *, say: Say = to_stderr) -> Cluster:
     """Bring the lab up and give its cluster document, which is also written to `shoal.paths.cluster_document(name)`.
 
@@ -87,12 +103,12 @@ def _up(spec: LabSpec, options: Options, say: Say) -> Cluster:
     image = _image(engine, facts, options, say)
     facts = replace(facts, inotify_before=inotify.raise_limit(len(wanted), facts.inotify_before, say))
     state.save_facts(facts)
-    made = _Made()
+    call = _Call(engine, facts, options, say)
     try:
-        facts, machines = _bring_nodes(engine, facts, image, options, made, say)
+        facts, machines = _bring_nodes(call, image)
     except ShoalError:
         if not options.retain:
-            _take_back(engine, spec.name, made, say)
+            _take_back(call)
         raise
     for name in surplus:
         say(f"lab: removing {name}")
@@ -150,13 +166,12 @@ def _image(engine: Engine, facts: LabFacts, options: Options, say: Say) -> str:
     return facts.image
 
 
-def _bring_nodes(
-    engine: Engine, facts: LabFacts, image: str, options: Options, made: _Made, say: Say
-) -> tuple[LabFacts, list[ssh_files.Machine]]:
+def _bring_nodes(call: _Call, image: str) -> tuple[LabFacts, list[ssh_files.Machine]]:
+    engine, facts, say = call.engine, call.facts, call.say
     lab = facts.name
     if networks.existing(engine, lab) is None:
         networks.create(engine, lab, facts.subnet, facts.mtu)
-        made.network = True
+        call.made.network = True
         say(f"lab: network {facts.subnet} made")
     blocked = firewall.block_metadata(lab, facts.bridge, host.uplink())
     if not blocked:
@@ -171,7 +186,13 @@ def _bring_nodes(
         deadline = time.monotonic() + facts.boot_timeout_s
         for name in node_names(facts.compute):
             spec = nodes.NodeSpec(lab, name, image, node_address(facts.subnet, name), facts.memory_mib, facts.cpus)
-            running[name] = _ensure_node(engine, spec, there.get(name), public_key, inherited, options, made, say)
+            container = _reuse(call, spec, there.get(name))
+            if container is None:
+                container = nodes.create(engine, spec, public_key, inherited)
+                call.made.nodes[name] = container
+                nodes.start(container, name)
+                say(f"lab: {name} created at {spec.address}")
+            running[name] = container
         for name, container in running.items():
             booted = nodes.wait_until_booted(container, name, node_address(facts.subnet, name), deadline)
             if booted == "degraded":
@@ -182,50 +203,37 @@ def _bring_nodes(
     ]
 
 
-def _ensure_node(
-    engine: Engine,
-    spec: nodes.NodeSpec,
-    there: Container | None,
-    public_key: str,
-    inherited: list[inherit.Entry],
-    options: Options,
-    made: _Made,
-    say: Say,
-) -> Container:
-    if there is not None:
-        differs = there.labels.get(names.SPEC_LABEL) != spec.hash
-        # One that was never started may lack its files: an `up` was killed between the two.
-        unfinished = there.status == "created"
-        if unfinished or (differs and options.recreate):
-            nodes.remove(engine, spec.lab, spec.name, there)
-        else:
-            if differs:
-                say(
-                    f"lab: {spec.name} exists with other settings or from another image, kept (--recreate makes it anew)"
-                )
-            if there.status == "paused":
-                with engines.plain_errors(f"resuming node {spec.name}"):
-                    there.unpause()
-            elif there.status != "running":
-                say(f"lab: {spec.name} is {there.status}, starting it again")
-                nodes.start(there, spec.name)
-            return there
-    container = nodes.create(engine, spec, public_key, inherited)
-    made.nodes[spec.name] = container
-    nodes.start(container, spec.name)
-    say(f"lab: {spec.name} created at {spec.address}")
-    return container
+def _reuse(call: _Call, spec: nodes.NodeSpec, there: Container | None) -> Container | None:
+    """The node's existing container, running again; None where it is to be made (anew)."""
+    if there is None:
+        return None
+    differs = there.labels.get(names.SPEC_LABEL) != spec.hash
+    # One that was never started may lack its files: an `up` was killed between the two.
+    if there.status == "created" or (differs and call.options.recreate):
+        nodes.remove(call.engine, spec.lab, spec.name, there)
+        return None
+    if differs:
+        call.say(f"lab: {spec.name} has other settings or another image; kept as it is (--recreate makes it anew)")
+    if there.status == "paused":
+        with engines.plain_errors(f"resuming node {spec.name}"):
+            there.unpause()
+    elif there.status != "running":
+        call.say(f"lab: {spec.name} is {there.status}, starting it again")
+        nodes.start(there, spec.name)
+    return there
 
 
-def _take_back(engine: Engine, lab: str, made: _Made, say: Say) -> None:
+def _take_back(call: _Call) -> None:
+    made, lab = call.made, call.facts.name
     if made.nodes or made.network:
-        say("lab: removing what this call made (--retain keeps it)")
+        call.say("lab: removing what this call made (--retain keeps it)")
     for name, container in made.nodes.items():
-        nodes.remove(engine, lab, name, container)
-    if made.network and (network := networks.existing(engine, lab)):
+        nodes.remove(call.engine, lab, name, container)
+    if made.network and (network := networks.existing(call.engine, lab)):
         firewall.remove_rules(lab)
         with engines.plain_errors("removing the lab's network"):
             network.remove()
+        mounts.remove_tree(state.folder(lab))
 
 
 def _document(engine: Engine, facts: LabFacts, machines: list[ssh_files.Machine]) -> Cluster:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from shoal.jobs.spec import JobSpec, parse_bytes
@@ -17,7 +16,8 @@ TIMEOUT_LABEL = "shoal.timeout-s"
 
 # Root inside reads every video whoever owns it, and can do nothing else that root can.
 _CONFINED = (
-    "--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--cap-add", "DAC_READ_SEARCH",
+    "--network", "none", "--read-only", "--tmpfs", "/tmp",  # noqa: S108  # the container's own
+    "--cap-drop", "ALL", "--cap-add", "DAC_READ_SEARCH",
     "--security-opt", "no-new-privileges", "--pids-limit", "512",
 )  # fmt: skip
 
@@ -30,12 +30,11 @@ class Inspected:
     exit_code: int
     oom_killed: bool
     error: str
-    started_at: datetime | None
 
     @property
     def over(self) -> bool:
-        """Whether it ran and ended, or never started."""
-        return self.status in ("exited", "dead")
+        """Whether it ran and ended, or was made and never started."""
+        return self.status in ("exited", "dead", "created")
 
 
 def folders(job: JobSpec) -> list[str]:
@@ -71,22 +70,19 @@ def docker_run(job: JobSpec, *, run: str, attempt: int) -> list[str]:
 def read_inspect(text: str) -> Inspected:
     """`docker inspect --format '{{json .State}}'` read. Raises ValueError where it is not that."""
     state: dict[str, Any] = json.loads(text)
-    started = str(state.get("StartedAt", ""))
     return Inspected(
         status=str(state["Status"]),
         exit_code=int(state["ExitCode"]),
         oom_killed=bool(state.get("OOMKilled")),
         error=str(state.get("Error", "")),
-        # Docker writes nanoseconds, Python reads microseconds; the year 1 stands for never.
-        started_at=None
-        if started.startswith("0001") or len(started) < 19
-        else datetime.fromisoformat(started[:19] + "+00:00"),
     )
 
 
 def state_of(inspected: Inspected, *, limit_passed: bool, stop_asked: bool, timeout_s: int) -> tuple[State, str]:
     """The state of an ended container, and why in words."""
     code = inspected.exit_code
+    if inspected.status == "created":
+        return State.REFUSED, inspected.error or "the container was made, but never started"
     if code != 0 and limit_passed:
         return State.TIMED_OUT, f"not done after {timeout_s} s, and stopped"
     if code != 0 and stop_asked:

@@ -70,7 +70,10 @@ class Runner(Protocol):
     what goes wrong on one node is that node's Execution and hinders no other.
     """
 
-    engine: Engine
+    @property
+    def engine(self) -> Engine:
+        """The engine's name, as in the cluster document."""
+        ...
 
     def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
         """Start `job` on `nodes`; returns once every start was tried."""

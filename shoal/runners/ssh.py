@@ -30,6 +30,7 @@ from shoal.runners.container import (
 )
 from shoal.runners.protocol import Execution, Handle, State
 from shoal.runs import Fetched
+from shoal.ssh_failures import brief
 
 PATIENCE_S = 120.0
 """How long a node may be silent before its execution counts as lost."""
@@ -54,6 +55,15 @@ while [ "$1" != -- ]; do mkdir -p -m 0700 -- "$1"; shift; done
 shift
 exec "$@"
 """
+# After a broken connection: the container may be there, made or running. It is never started twice.
+_START_OR_FIND = (
+    """
+status=$(docker inspect --type container --format '{{.State.Status}}' "$1" 2>/dev/null) || status=
+case $status in created) exec docker start "$1" ;; ?*) exit 0 ;; esac
+shift
+"""
+    + _START
+)
 _GONE = 45
 
 
@@ -63,7 +73,7 @@ class _Followed:
 
     execution: Execution
     timeout_s: float
-    deadline: float | None = None
+    deadline: float
     stop_asked: bool = False
 
 
@@ -89,7 +99,7 @@ class SshRunner:
             outcome = started.get(node.name)
             if isinstance(outcome, ShoalError):
                 lost = isinstance(outcome, ssh.SshError)
-                message = outcome.brief if isinstance(outcome, ssh.SshError | ssh.RemoteError) else outcome.message
+                message = brief(outcome)
                 execution = replace(execution, state=State.LOST if lost else State.REFUSED, message=message)
             elif node in wanted:
                 execution = Execution(node.name, job.name, State.RUNNING)
@@ -107,7 +117,7 @@ class SshRunner:
             attempts.setdefault(attempt, []).append(name)
             for older in containers:
                 if older[0] != attempt:
-                    self._remove(name, job_name(run, older[0]), force=False)
+                    self._remove(name, job_name(run, older[0]))
             self._follow(attempt, Execution(name, job_name(run, attempt), State.RUNNING), timeout_s, age_s=age_s)
         return [
             Handle(run, attempt, job_name(run, attempt), tuple(names)) for attempt, names in sorted(attempts.items())
@@ -124,25 +134,25 @@ class SshRunner:
 
     def logs(self, handle: Handle, node: str) -> Iterator[str]:
         """The container's lines; after a broken connection it goes on behind the last line that came."""
-        since = ""
+        # The detector's own words and a traceback come by different ways; a reader wants both.
+        merged = ("sh", "-c", 'exec "$@" 2>&1', "logs", "docker", "logs", "--follow", "--timestamps")
+        last = ""
         while True:
-            since_option = ["--since", since] if since else []
-            command = ["docker", "logs", "--follow", "--timestamps", *since_option, handle.job]
+            known = last
+            since = ("--since", known) if known else ()
             try:
-                # The detector's own words and a traceback come by different ways; a reader wants both.
-                merged = ("sh", "-c", 'exec "$@" 2>&1', "logs", *command)
-                for line in ssh.stream(self._cluster, self._cluster.node(node), *merged, root=True):
-                    stamp, _, text = line.partition(" ")
-                    if stamp > since:
-                        since = stamp
+                for line in ssh.stream(self._cluster, self._cluster.node(node), *merged, *since, handle.job, root=True):
+                    last, _, text = line.partition(" ")
+                    if last > known:
                         yield text
-                return
             except ssh.RemoteError:
                 return  # the container is gone
             except ssh.SshError as error:
                 if not error.transient or self._execution(handle, node).over:
                     return
                 time.sleep(RETRY_S)  # ended by the watching thread, which gives a lost node up
+            else:
+                return
 
     def stop(self, handle: Handle) -> list[str]:
         """`docker stop` on every node whose container still runs."""
@@ -158,7 +168,7 @@ class SshRunner:
     def release(self, handle: Handle, node: str) -> None:
         """Remove the ended container. One that cannot be reached now stays, and is removed by the next adoption."""
         if self._execution(handle, node).state is not State.LOST:
-            self._remove(node, handle.job, force=False)
+            self._remove(node, handle.job)
 
     def fetch(self, run: str, node: str, destination: Path) -> Fetched:
         """From the run's folder on the node, over SSH."""
@@ -178,26 +188,26 @@ class SshRunner:
         """Start the container, once: where the connection broke on the way, look whether it is there already."""
         node = self._cluster.node(name)
         deadline = time.monotonic() + self._patience_s
-        tried = False
+        command = ("sh", "-c", _START, "start", *folders(job), "--", *argv)
         while True:
             try:
-                if tried and self._inspect(name, job.name, wait_s=0) is not None:
-                    return
-                ssh.run(self._cluster, node, "sh", "-c", _START, "start", *folders(job), "--", *argv, root=True)
-                return
+                ssh.run(self._cluster, node, *command, root=True)
             except ssh.RemoteError:
-                self._remove(name, job.name, force=False)  # made, but not started: the image has no such program
+                self._remove(name, job.name)  # made, but not started: the image has no such program
                 raise
             except ssh.SshError as error:
-                tried = True
                 if not error.transient or time.monotonic() > deadline:
                     raise
                 time.sleep(RETRY_S)
+                command = ("sh", "-c", _START_OR_FIND, "start", job.name, *folders(job), "--", *argv)
+            else:
+                return
 
     def _list(self, name: str, run: str) -> list[tuple[int, float, float]]:
         """The run's containers on a node: attempt, time limit and age in seconds."""
         label = f"label={RUN_LABEL}={run}"
-        form = f'{{{{index .Config.Labels "{ATTEMPT_LABEL}"}}}} {{{{index .Config.Labels "{TIMEOUT_LABEL}"}}}} {{{{.State.StartedAt}}}}'
+        form = " ".join(f'{{{{index .Config.Labels "{key}"}}}}' for key in (ATTEMPT_LABEL, TIMEOUT_LABEL))
+        form += " {{.State.StartedAt}}"
         script = (
             'ids=$(docker ps --all --quiet --filter "$1") || exit 1; [ -n "$ids" ] || exit 0; '
             'docker inspect --type container --format "$2" $ids | while read -r attempt limit begun; do '
@@ -209,8 +219,7 @@ class SshRunner:
         return [(int(attempt), float(limit), float(age)) for attempt, limit, age in rows]
 
     def _follow(self, attempt: int, execution: Execution, timeout_s: float, *, age_s: float) -> None:
-        followed = _Followed(execution, timeout_s)
-        followed.deadline = time.monotonic() + timeout_s - age_s
+        followed = _Followed(execution, timeout_s, time.monotonic() + timeout_s - age_s)
         with self._lock:
             self._followed[attempt, execution.node] = followed
         if not execution.over:
@@ -221,17 +230,18 @@ class SshRunner:
         heard = time.monotonic()
         limit_passed = False
         while True:
-            left = (followed.deadline or 0.0) - time.monotonic()
             try:
-                if left <= 0 and not limit_passed:
+                left_s = followed.deadline - time.monotonic()
+                seen = self._inspect(node, container, wait_s=min(WATCH_S, max(left_s, 0.1)))
+                heard = time.monotonic()
+                if seen and not seen.over and heard >= followed.deadline:
                     limit_passed = True
                     self._stop(node, container)
-                seen = self._inspect(node, container, wait_s=max(1, min(WATCH_S, int(left))) if left > 0 else WATCH_S)
-                heard = time.monotonic()
+                    continue
             except (ssh.SshError, ssh.RemoteError) as error:
                 lasting = isinstance(error, ssh.SshError) and not error.transient
                 if lasting or time.monotonic() - heard > self._patience_s:
-                    self._settle(followed, State.LOST, None, f"{error.brief}; the container may go on")
+                    self._settle(followed, State.LOST, None, f"{brief(error)}; the container may go on")
                     return
                 time.sleep(RETRY_S)
                 continue
@@ -253,10 +263,10 @@ class SshRunner:
         with self._lock:
             followed.execution = replace(followed.execution, state=state, exit_code=exit_code, message=message)
 
-    def _inspect(self, name: str, container: str, *, wait_s: int) -> Inspected | None:
+    def _inspect(self, name: str, container: str, *, wait_s: float) -> Inspected | None:
         """The container after at most `wait_s` seconds, or as soon as it ended; None where there is none."""
         node = self._cluster.node(name)
-        words = ("sh", "-c", _WATCH, "watch", container, str(wait_s or 0.1))
+        words = ("sh", "-c", _WATCH, "watch", container, f"{wait_s:.1f}")
         done = ssh.run(self._cluster, node, *words, root=True, timeout_s=wait_s + 60, check=False)
         if done.exit_code == _GONE:
             return None
@@ -276,8 +286,8 @@ class SshRunner:
         command = ("docker", "stop", "--time", str(STOP_GRACE_S), container)
         ssh.run(self._cluster, self._cluster.node(name), *command, root=True, timeout_s=STOP_GRACE_S + 60)
 
-    def _remove(self, name: str, container: str, *, force: bool) -> None:
-        command = ["docker", "rm", *(["--force"] if force else []), container]
+    def _remove(self, name: str, container: str) -> None:
+        command = ("docker", "rm", container)
         try:
             ssh.run(self._cluster, self._cluster.node(name), *command, root=True, check=False)
         except ssh.SshError:

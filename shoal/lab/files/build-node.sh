@@ -27,6 +27,8 @@ printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=32M\n' >/etc/systemd/journald
 # One multiplexed connection carries a whole deploy.
 printf 'MaxSessions 64\nMaxStartups 64\nUseDNS no\nPasswordAuthentication no\n' >/etc/ssh/sshd_config.d/10-lab.conf
 
+printf 'LANG=C.UTF-8\n' >/etc/default/locale
+
 useradd --create-home --shell /bin/bash --uid 1000 shoal
 install -d -m 700 -o shoal -g shoal /home/shoal/.ssh
 printf 'shoal ALL=(ALL) NOPASSWD: ALL\n' >/etc/sudoers.d/shoal
