@@ -55,6 +55,7 @@ class BacalhauRunner:
         self._cluster, self._client, self._patience_s = cluster, client, patience_s
         self._lock = threading.Lock()
         self._followed: dict[int, _Followed] = {}
+        self._closed = threading.Event()
 
     def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
         """One job for those of `nodes` that the orchestrator hears now; why the others have none is theirs to show.
@@ -119,7 +120,7 @@ class BacalhauRunner:
         if not self._live(handle):
             return []
         try:
-            self._persistently(lambda: self._client.stop(handle.job, "asked by shoal"))
+            self._persistently(lambda: self._client.stop(handle.job, "asked"))
         except EngineError:
             return self._live(handle)
         deadline = time.monotonic() + STOP_TIMEOUT_S
@@ -137,7 +138,11 @@ class BacalhauRunner:
         )
 
     def close(self) -> None:
-        """Let go of the way to the orchestrator."""
+        """Let go of the way to the orchestrator; what runs goes on."""
+        self._closed.set()
+        for followed in self._followed.values():
+            if followed.thread is not None:
+                followed.thread.join()
         self._client.close()
 
     def _follow(self, handle: Handle, refused: dict[str, Execution]) -> Handle:
@@ -154,7 +159,7 @@ class BacalhauRunner:
 
     def _watch(self, followed: _Followed, refused: frozenset[str]) -> None:
         heard = time.monotonic()
-        while True:
+        while not self._closed.is_set():
             try:
                 view = self._client.job(followed.handle.job)
                 heard = time.monotonic()
@@ -169,7 +174,8 @@ class BacalhauRunner:
             else:
                 if self._take_in(followed, view, refused):
                     return
-            time.sleep(POLL_S)  # the pause between two questions; the executions' end or the patience ends them
+            # The pause between two questions; the executions' end, the patience or `close` ends them.
+            self._closed.wait(POLL_S)
 
     def _take_in(self, followed: _Followed, view: JobView, refused: frozenset[str]) -> bool:
         """Note what `view` shows; whether all is over."""

@@ -222,7 +222,6 @@ COUNT = "i=1; while [ $i -le {n} ]; do echo line $i; /bin/busybox sleep 1; i=$((
 
 def finished(r: Recorder) -> None:
     """Two nodes run to a good end; logs are read while they run."""
-    r.nodes()
     r.by_label("finished")
     job = r.submit("finished", COUNT.format(n=3) + "; echo to stderr >&2")
     r.wait_for("executions", lambda: len(r.look(job)["Executions"]["Items"]) == 2)
@@ -346,6 +345,17 @@ def orchestrator_wiped(r: Recorder) -> None:
     r.connected("compute-1", "compute-2", "compute-3")
 
 
+def waiting(r: Recorder) -> None:
+    """A node that is busy with another run: the second waits for its turn, and its logs with it."""
+    first = r.submit("waiting-first", COUNT.format(n=6), cpu="1.2", nodes=("compute-1",))
+    r.wait_for("executions", lambda: len(r.look(first)["Executions"]["Items"]) == 1)
+    second = r.submit("waiting-second", COUNT.format(n=2), cpu="1.2", nodes=("compute-1",))
+    r.wait_for("executions", lambda: len(r.look(second)["Executions"]["Items"]) == 1)
+    r.read_all_logs(second)
+    r.until_over(second)
+    r.look(first)
+
+
 def unauthorised(r: Recorder) -> None:
     """A wrong key."""
     wrong = {"Authorization": "Bearer wrong-key"}
@@ -400,7 +410,7 @@ def _status(r: Recorder, name: str) -> str:
 
 SCENARIOS: tuple[Callable[[Recorder], None], ...] = (
     finished, non_zero, memory_failed, memory_137, timed_out, no_image, not_allowed, bid_rejected, too_much,
-    one_missing, name_taken, stopped, unauthorised, service_killed, node_cut, orchestrator_restarted,
+    one_missing, name_taken, stopped, waiting, unauthorised, service_killed, node_cut, orchestrator_restarted,
     orchestrator_wiped, membership,
 )  # fmt: skip
 
@@ -443,6 +453,7 @@ def main() -> None:
             if options.only and name not in options.only:
                 continue
             recorder = Recorder(site, options.image)
+            recorder.nodes()  # what a runner asks first
             scenario(recorder)
             document = {
                 "engine": version, "what": (scenario.__doc__ or "").strip(),

@@ -66,8 +66,7 @@ def serving(name: str, **changes: Any) -> Iterator[StandIn]:
     class Handler(_Handler):
         state = stand_in
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     stand_in.address = f"127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -77,6 +76,13 @@ def serving(name: str, **changes: Any) -> Iterator[StandIn]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *arguments: object) -> None:
+        """A connection that the other side broke off is nothing to tell."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -95,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._answer("DELETE")
 
-    def log_message(self, format: str, *arguments: object) -> None:
+    def log_message(self, *arguments: object) -> None:
         """Nothing on the terminal."""
 
     def _answer(self, method: str) -> None:
