@@ -115,7 +115,7 @@ def _artefacts(options: Options, say: Say) -> None:
 
 
 def _deploy(cluster: Cluster, say: Say) -> None:
-    result = deploys.run_deploy(cluster_document(cluster.name), "site", timeout_s=DEPLOY_TIMEOUT_S)
+    result = deploys.run_deploy(cluster_document(cluster.name), "site", say=say, timeout_s=DEPLOY_TIMEOUT_S)
     say(f"demo: {result.changed} operations changed something")
 
 

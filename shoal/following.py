@@ -127,9 +127,11 @@ def follow(work: Work, handles: Sequence[Handle], *, finished: Sequence[str] = (
     lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
     work_round = _Round(set(), {}, {}, {})
     for handle in handles:
+        over = {execution.node for execution in work.runner.executions(handle) if execution.over}
         for node in handle.nodes:
             work_round.open.add((handle, node))
-            work_round.readers[handle, node] = _read_lines(work.runner, handle, node, lines)
+            if node not in over:
+                work_round.readers[handle, node] = _read_lines(work.runner, handle, node, lines)
     for node in finished:
         _fetch(work, work_round, node)
     with _counted_interrupts() as presses:
@@ -168,8 +170,7 @@ def _look(work: Work, now: _Round) -> None:
             key = (handle, execution.node)
             if execution.over and key in now.open:
                 now.open.discard(key)
-                reader = now.readers[key]
-                now.settling[_settle_later(work, execution, reader)] = key
+                now.settling[_settle_later(work, execution, now.readers.get(key))] = key
     for settled in [future for future in now.settling if future.done()]:
         handle, node = now.settling.pop(settled)
         end = settled.result()
@@ -191,9 +192,10 @@ def _look(work: Work, now: _Round) -> None:
         work.tell(Event(Happening.FETCHED, text, node))
 
 
-def _settle_later(work: Work, execution: Execution, reader: threading.Thread) -> Future[_Settled]:
+def _settle_later(work: Work, execution: Execution, reader: threading.Thread | None) -> Future[_Settled]:
     def settle() -> _Settled:
-        reader.join(LAST_LINES_S)
+        if reader:
+            reader.join(LAST_LINES_S)
         manifest: Manifest | None = None
         note = ""
         try:

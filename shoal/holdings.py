@@ -94,9 +94,9 @@ def bring(names: Iterable[str], *, say: Say = quiet) -> None:
     known = [*catalogue.artifact, *catalogue.derived]
     if unknown := [name for name in wanted if name not in known]:
         raise UsageError(f"there is no artefact {', '.join(map(repr, unknown))}", hint=f"known: {', '.join(known)}")
-    for name in (name for name in wanted if name in catalogue.artifact):
-        for arch in catalogue.get(name).sha256:
-            artifacts.resolve(name, arch=arch, say=say)
+    fetched = [name for name in wanted if name in catalogue.artifact]
+    for arch in dict.fromkeys(arch for name in fetched for arch in catalogue.get(name).sha256):
+        artifacts.resolve_all((name for name in fetched if arch in catalogue.get(name).sha256), arch=arch, say=say)
     if weights.YOLOV5S_FILE in wanted:
         weights.yolov5s(say=say)
     if any(name in catalogue.derived and name != weights.YOLOV5S_FILE for name in wanted):

@@ -41,7 +41,7 @@ def hosts(substrate: Substrate) -> Groups:
 def load(substrate: Substrate) -> Cluster:
     """The document from `SHOAL_CLUSTER`, else the substrate's default one; on-prem also from onprem.toml."""
     if override := os.environ.get("SHOAL_CLUSTER"):
-        return _load_path(Path(override).expanduser())
+        return load_path(Path(override).expanduser())
     if substrate == "onprem":
         from shoal import onprem  # noqa: PLC0415 - only this substrate reads TOML
 
@@ -49,7 +49,8 @@ def load(substrate: Substrate) -> Cluster:
     return clusters.load(cluster_document(substrate))
 
 
-def _load_path(path: Path) -> Cluster:
+def load_path(path: Path) -> Cluster:
+    """A cluster document, as JSON or as onprem.toml."""
     if path.suffix == ".toml":
         from shoal import onprem  # noqa: PLC0415 - only here TOML is read
 

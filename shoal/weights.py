@@ -126,7 +126,8 @@ def from_file(path: Path) -> WeightsFile:
     """
     try:
         model = onnx.load(path, load_external_data=False)
-        onnx.checker.check_model(model)
+        if not _in_a_second_file(model):
+            onnx.checker.check_model(model)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
     except OSError as error:
         raise UsageError(f"the weights {path} cannot be read: {error.strerror}") from None
@@ -146,11 +147,15 @@ def from_file(path: Path) -> WeightsFile:
     return WeightsFile(path.resolve(), path.stem, sha256_file(path), metadata.get("license", "unknown"), image_size_px)
 
 
+def _in_a_second_file(model: onnx.ModelProto) -> bool:
+    return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
+
+
 def _judge(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[list[Fault], int | None]:
     """What keeps the detector from running the model, and the one image size it was exported for."""
     faults: list[Fault] = []
     initial = {tensor.name for tensor in model.graph.initializer}
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+    if _in_a_second_file(model):
         faults.append(Fault("weights", "lie in a second file; only the one file is sent to the nodes"))
     inputs = [entry for entry in model.graph.input if entry.name not in initial]
     size = None

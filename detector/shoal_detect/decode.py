@@ -82,11 +82,19 @@ def read_frames(video: Video, reading: Reading) -> Iterator[Frame]:
     try:
         container = av.open(video.path, options=OPTIONS, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        kind, reason = ("truncated", cut) if cut else ("unreadable", f"not a video FFmpeg can open: {error.strerror}")
-        reading.fault = Fault(kind, reason)
+        reading.fault = Fault("truncated", cut) if cut else _unopened(error)
         return
     with container:
         yield from _read_container(container, reading, cut)
+
+
+def _unopened(error: av.error.FFmpegError) -> Fault:
+    if isinstance(error, av.error.EOFError):
+        return Fault("no_frames", "the file ends before its first frame")
+    if isinstance(error, av.error.ArgumentError):
+        # FFmpeg knows it (a picture, a playlist, a sound format), but it is not in FORMATS.
+        return Fault("unreadable", "its content is in none of the video formats that are read")
+    return Fault("unreadable", f"not a video FFmpeg can open: {error.strerror}")
 
 
 def _read_container(container: av.container.InputContainer, reading: Reading, cut: str | None) -> Iterator[Frame]:

@@ -29,6 +29,7 @@ INCOMING = NODE_STATE / "incoming"
 RECORDS = NODE_STATE / "roles"
 """What each role put on the machine, so that `remove` takes that and nothing else."""
 APT_FRESH_MINUTES = 60
+APT_MEND_S = 180
 
 
 def failure(message: str) -> FunctionCommand:
@@ -116,6 +117,9 @@ def packages(names: list[str], role: str, *, start_services: bool = True, keep_r
     lines = [
         "set -e",
         "export DEBIAN_FRONTEND=noninteractive LC_ALL=C",
+        # An apt that was cut off leaves a journal, which dpkg has to work through first; another may be at work on it.
+        f'end=$(($(date +%s) + {APT_MEND_S})); until [ -z "$(ls /var/lib/dpkg/updates 2>/dev/null)" ] || '
+        'dpkg --configure -a; do [ "$(date +%s)" -lt "$end" ] || exit 1; sleep 2; done',
         f'[ -n "$(find {stamp} -mmin -{APT_FRESH_MINUTES} 2>/dev/null)" ] || '
         f"{{ apt-get -q -o Acquire::Retries=3 update && mkdir -p {PurePosixPath(stamp).parent} && touch {stamp}; }}",
     ]

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from shoal import __version__
-from shoal.cli import artifacts, cluster, demo, lab, report, results, run
+from shoal.cli import artifacts, cluster, demo, lab, report, results, run, site
 from shoal.cli.console import report_error
 from shoal.errors import Exit, ShoalError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
 # A group with a single verb of the group's own name is that verb: `shoal run`, not `shoal run run`.
 for single in (demo, run, report):
     app.add_typer(single.app)
-for name, group in {"lab": lab, "artifacts": artifacts, "cluster": cluster, "results": results}.items():
+for name, group in {"lab": lab, "site": site, "cluster": cluster, "results": results, "artifacts": artifacts}.items():
     app.add_typer(group.app, name=name)
 
 

@@ -48,8 +48,8 @@ def _take(nodes: dict[str, _Line], event: Event) -> tuple[_Line, bool]:
     line = nodes.setdefault(event.node, _Line())
     telling = True
     if event.kind is Happening.LINE:
-        line.state = "running"
         line.progress, telling = line.progress.after(event.text)
+        line.state = "waiting" if line.progress.note.startswith("waiting") else "running"
     elif event.kind is Happening.ENDED and event.outcome:
         line.state = event.outcome.value
     elif event.kind is Happening.FETCHED:

@@ -131,7 +131,7 @@ def show_end(record: RunRecord, *, fetch: bool = True) -> None:
     """What became of every node, and what to do about those that are not done; on stderr."""
     for name, node in record.nodes.items():
         why = node.attempts[-1].message if node.attempts else ""
-        home = "" if node.fetched or not fetch else ", results not home"
+        home = ", results not home" if fetch and not node.fetched and node.outcome in runs.HAS_MANIFEST else ""
         say(f"  {name}: {node.outcome.value}{home}{': ' if why else ''}{why}")
     if running.exit_code(record, fetch=fetch) is Exit.OK:
         where = str(runs.run_dir(record.run)) if fetch else f"on the nodes; `shoal results fetch {record.run}`"

@@ -61,6 +61,7 @@ class _Made:
 
     nodes: dict[str, Container] = field(default_factory=dict)
     network: bool = False
+    folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,10 @@ def _up(spec: LabSpec, options: Options, say: Say) -> Cluster:
             f"lab {spec.name!r} has more nodes than asked for: {', '.join(surplus)}; nothing was changed",
             hint=f"add --scale-down to remove them, or ask for --compute {len(there) - 1}",
         )
+    call = _Call(engine, facts, options, say, _Made(folder=before is None))
     state.save_facts(facts)
-    image = _image(engine, facts, options, say)
-    facts = replace(facts, inotify_before=inotify.raise_limit(len(wanted), facts.inotify_before, say))
-    state.save_facts(facts)
-    call = _Call(engine, facts, options, say)
     try:
-        facts, machines = _bring_nodes(call, image)
+        facts, machines = _bring_nodes(call, _image(call))
     except ShoalError:
         if not options.retain:
             _take_back(call)
@@ -154,9 +152,10 @@ def _plan(engine: Engine, spec: LabSpec, before: LabFacts | None) -> LabFacts:
     )
 
 
-def _image(engine: Engine, facts: LabFacts, options: Options, say: Say) -> str:
+def _image(call: _Call) -> str:
+    engine, facts = call.engine, call.facts
     if facts.image is None:
-        return node_image.ensure(engine, say, rebuild=options.rebuild)
+        return node_image.ensure(engine, call.say, rebuild=call.options.rebuild)
     with engines.plain_errors(f"looking for the image {facts.image}"):
         there = engine.client.images.list(name=facts.image)
     if not there:
@@ -176,7 +175,8 @@ def _bring_nodes(call: _Call, image: str) -> tuple[LabFacts, list[ssh_files.Mach
     blocked = firewall.block_metadata(lab, facts.bridge, host.uplink())
     if not blocked:
         say("lab: nodes can reach this machine's metadata service, if it has one (no root or no iptables to block it)")
-    facts = replace(facts, metadata_blocked=blocked)
+    before = inotify.raise_limit(facts.compute + 1, facts.inotify_before, say)
+    facts = replace(facts, metadata_blocked=blocked, inotify_before=before)
     state.save_facts(facts)
     public_key = ssh_files.ensure_key(lab)
     inherited = inherit.entries(base_image.release().codename)
@@ -233,6 +233,9 @@ def _take_back(call: _Call) -> None:
         firewall.remove_rules(lab)
         with engines.plain_errors("removing the lab's network"):
             network.remove()
+    if made.folder:
+        saved = state.load_facts(lab)
+        inotify.restore_limit(saved.inotify_before if saved else None)
         mounts.remove_tree(state.folder(lab))
 
 

@@ -99,7 +99,7 @@ class SshRunner:
             outcome = started.get(node.name)
             if isinstance(outcome, ShoalError):
                 lost = isinstance(outcome, ssh.SshError)
-                message = brief(outcome)
+                message = brief(outcome).removeprefix("docker: ").removeprefix("Error response from daemon: ")
                 execution = replace(execution, state=State.LOST if lost else State.REFUSED, message=message)
             elif node in wanted:
                 execution = Execution(node.name, job.name, State.RUNNING)

@@ -127,7 +127,8 @@ def write_video(
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = 10
-        stream.options = {"crf": "12"} if codec == "libx264" else {"qmin": "2", "qmax": "3"}
+        stream.options = {"libx264": {"crf": "12"}, "libvpx": {}}.get(codec, {"qmin": "2", "qmax": "3"})
+        container.start_encoding()  # writes the header even where no picture follows
         for pixels in pictures:
             for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
                 container.mux(packet)
@@ -161,9 +162,7 @@ def write_sound(path: Path) -> None:
             container.mux(packet)
 
 
-def shoal_detect(
-    arguments: Sequence[str], **more: Any
-) -> subprocess.Popen[str]:
+def shoal_detect(arguments: Sequence[str], **more: Any) -> subprocess.Popen[str]:
     """Start the program as the image does."""
     environment = {**os.environ, "PYTHONPATH": str(DETECTOR), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(

@@ -267,9 +267,7 @@ BOX = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.i
 
 
 @given(st.lists(BOX, max_size=40), st.sampled_from([0.0, 0.4501, 0.9001]), st.integers(1, 20))
-def test_suppression_equals_the_plain_loop(
-    boxes: list[tuple[int, int, int, int, int]], iou: float, limit: int
-) -> None:
+def test_suppression_equals_the_plain_loop(boxes: list[tuple[int, int, int, int, int]], iou: float, limit: int) -> None:
     xyxy = np.array([(x, y, x + w, y + h) for x, y, w, h, _ in boxes], np.float32).reshape(-1, 4)
     class_id = np.array([box[4] for box in boxes], np.int64)
     assert nms.suppress(xyxy, class_id, iou, limit).tolist() == _plain_suppress(xyxy, class_id, iou, limit)

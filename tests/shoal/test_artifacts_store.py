@@ -220,9 +220,9 @@ def test_no_space_keeps_nothing(web: Site, cache: Path, tmp_path: Path) -> None:
         "mount -t tmpfs -o size=200k none small || exit 77\n"
         f"SHOAL_CACHE=$PWD/small {sys.executable} -c 'import sys; from local_registries import catalogue, entry\n"
         "from shoal.artifacts import resolve\n"
-        "source = {\"kind\": \"url\", \"url\": sys.argv[1]}\n"
-        "known = catalogue(thing=entry(source, b\"the real thing \" * 50_000, file=\"thing.bin\"))\n"
-        f"resolve(\"thing\", catalogue=known)' {web.url}/thing.bin\n"
+        'source = {"kind": "url", "url": sys.argv[1]}\n'
+        'known = catalogue(thing=entry(source, b"the real thing " * 50_000, file="thing.bin"))\n'
+        f'resolve("thing", catalogue=known)\' {web.url}/thing.bin\n'
         "find small -type f -size +0\n"
     )
     paths = os.pathsep.join((str(Path(__file__).parents[2]), str(Path(__file__).parent)))
