@@ -38,7 +38,8 @@ def cluster() -> Cluster:
 
 def make_job(run: str = "r", **changes: Any) -> JobSpec:
     values = {
-        "run": run, "attempt": 1, "image": "registry.example:5000/detector@sha256:" + "0" * 64, "weights_name": "yolov5s",
+        "run": run, "attempt": 1, "image": "registry.example:5000/detector@sha256:" + "0" * 64,
+        "weights_name": "yolov5s",
         "weights_sha256": "1" * 64, "cpu": "0.5", "memory": "200MB", "timeout_s": 60,
     }  # fmt: skip
     return render("yolov5", Values(**{**values, **changes}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.bacalhau.client import BacalhauClient, EngineError, EngineSilentError, Endpoint, refusal
+from shoal.bacalhau.client import BacalhauClient, Endpoint, EngineError, EngineSilentError, refusal
 from shoal.bacalhau.models import ComputeState, EngineExecution, Job, JobState
 from shoal.bacalhau.outcomes import absent, execution_of, why_not
 from shoal.runners.protocol import State

@@ -37,9 +37,7 @@ def test_a_good_run_ends_on_both_nodes_with_all_lines(serve: Serve) -> None:
         ("not_allowed", State.REFUSED, None, "does not allow the path"),
     ],
 )
-def test_ends_that_are_no_success(
-    serve: Serve, scenario: str, state: State, exit_code: int | None, words: str
-) -> None:
+def test_ends_that_are_no_success(serve: Serve, scenario: str, state: State, exit_code: int | None, words: str) -> None:
     with serve(scenario) as (_, runner):
         handle = runner.submit(make_job(), run=scenario, attempt=1, nodes=NODES)
         ends = until_over(runner, handle)

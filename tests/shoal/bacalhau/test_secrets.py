@@ -20,7 +20,11 @@ def test_made_once_and_private() -> None:
     made = secrets.ensure("a")
     assert secrets.ensure("a") == made
     assert secrets.path("a").stat().st_mode & 0o777 == 0o600
-    values = {made.node_token.get_secret_value(), made.control_key.get_secret_value(), made.reader_key.get_secret_value()}
+    values = {
+        made.node_token.get_secret_value(),
+        made.control_key.get_secret_value(),
+        made.reader_key.get_secret_value(),
+    }
     assert len(values) == 3
     assert all(20 <= len(value) <= 255 for value in values)  # what the engine takes as a key
     assert not any(value in repr(made) or value in str(made) for value in values)
