@@ -72,8 +72,8 @@ def _detect(
     with closing(prefetch(_prepare(video, work, reading, start_frame), AHEAD)) as prepared:
         for frame, place, data in prepared:
             found = _infer(data, place, work)
-            for one in found:
-                write(_line(video, frame, one))
+            if found:
+                write(b"".join(_line(video, frame, one) for one in found))
             tally.add(frame.time_s, found)
             if chosen is None:
                 progress.frames_expected = reading.frames_expected

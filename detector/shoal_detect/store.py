@@ -59,18 +59,18 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def appending(path: Path) -> Iterator[Callable[[bytes], None]]:
-    """Give a function that appends to a new file; the file is flushed to disk at the end."""
+    """Give a function that appends to a new file, seen by others at once; it is flushed to disk at the end."""
     with state_errors("write", path):
         stream = path.open("wb")
 
     def write(data: bytes) -> None:
         with state_errors("write", path):
             stream.write(data)
+            stream.flush()
 
     try:
         yield write
         with state_errors("write", path):
-            stream.flush()
             os.fsync(stream.fileno())
     finally:
         # After a failed write the buffer still holds data and closing fails once more; that failure is told already.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
@@ -96,9 +97,9 @@ def npm_client(*, say: Say) -> list[str]:
 
 
 def _install_nodejs(home: Path, requirements: Path, *, what: str) -> None:
-    part = home.with_name(f"{home.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    for left in home.parent.glob(f".{home.name}-*.part"):
+        shutil.rmtree(left, ignore_errors=True)
+    part = Path(tempfile.mkdtemp(dir=home.parent, prefix=f".{home.name}-", suffix=".part"))
     try:
         options = ["--no-cache-dir", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--progress-bar", "off"]
         target = part / "site"

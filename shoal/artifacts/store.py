@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -109,7 +110,8 @@ def disk_errors(what: str) -> Iterator[None]:
 def _workshop(artifact: Artifact, say: Say) -> Iterator[Path]:
     """An empty folder on the cache's own file system, held by this process alone and removed at the end.
 
-    Its name is fixed by the package, so that what a killed process left there is removed by the next one.
+    What a killed process left there is removed by the next one. The folder has a new name every time: a client that
+    outlived the process that started it cannot write into it.
     """
     what = clients.describe(artifact)
     key = hashlib.sha256(f"{artifact.source!r} {artifact.version}".encode()).hexdigest()[:16]
@@ -117,9 +119,9 @@ def _workshop(artifact: Artifact, say: Say) -> Iterator[Path]:
     with locked(root / "locks" / key, what=what, say=say):
         folder = root / "incoming" / key
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            yield folder
+            yield Path(tempfile.mkdtemp(dir=folder))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

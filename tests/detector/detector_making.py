@@ -47,7 +47,7 @@ def model(
     kernel[4, 0] = 1  # object: red
     kernel[5, 2], kernel[5, 3] = -1, 1  # person: not blue
     kernel[5 + 2, 2] = 1  # car: blue
-    constants = {
+    constants: dict[str, npt.NDArray[Any]] = {
         "kernel": kernel,
         "first_colour": np.array([0], np.int64),
         "last_colour": np.array([1], np.int64),
@@ -90,7 +90,7 @@ def model(
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(made)
-    return made.SerializeToString()
+    return bytes(made.SerializeToString())
 
 
 def _centres(axis: str, name: str) -> list[onnx.NodeProto]:
@@ -127,7 +127,8 @@ def write_video(
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = 10
-        stream.options = {"libx264": {"crf": "12"}, "libvpx": {}}.get(codec, {"qmin": "2", "qmax": "3"})
+        by_codec: dict[str, dict[str, object]] = {"libx264": {"crf": "12"}, "libvpx": {}}
+        stream.options = by_codec.get(codec, {"qmin": "2", "qmax": "3"})
         container.start_encoding()  # writes the header even where no picture follows
         for pixels in pictures:
             for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):

@@ -9,6 +9,7 @@ from shoal_detect.annotate import encode_jpeg
 from shoal_detect.decode import Fault, Frame, Reading, read_frames
 from shoal_detect.structure import missing_end
 from shoal_detect.videos import Video
+
 from tests.detector import detector_making as making
 
 FAST_START = {"movflags": "faststart"}

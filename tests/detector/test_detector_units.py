@@ -6,7 +6,7 @@ import io
 import os
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import av
@@ -100,7 +100,7 @@ def test_videos_are_found_at_any_depth_by_extension_in_the_order_of_their_bytes(
 
 def test_names_that_are_not_utf8_keep_apart_and_are_valid_unicode(tmp_path: Path) -> None:
     for name in (b"cam\xff.mp4", rb"cam\xff.mp4", b'quo"te\n.mp4'):
-        (Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))).write_bytes(b"x")
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
     videos = find_videos(str(tmp_path)).videos
     assert len({video.video_id for video in videos}) == 3
     for video in videos:
@@ -342,7 +342,7 @@ def test_a_box_is_drawn_where_it_is_and_the_jpeg_shows_it() -> None:
     assert picture[120, 140].tolist() == [0, 0, 0]
     data = annotate.encode_jpeg(picture)
     assert data == annotate.encode_jpeg(picture)
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         shown = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert shown.shape == picture.shape
     assert np.abs(shown.astype(int) - picture).mean() < 6
@@ -397,27 +397,27 @@ def test_progress_is_said_at_most_once_a_second(capsys: pytest.CaptureFixture[st
 
 
 def test_prefetching_keeps_order_and_hands_over_errors() -> None:
-    def items() -> Iterator[int]:
+    def items() -> Generator[int, None, None]:
         yield from range(5)
         raise ValueError("broken")
 
     seen = []
     with pytest.raises(ValueError, match="broken"):
-        for item in prefetch(items(), 2):  # type: ignore[arg-type]
-            seen.append(item)  # noqa: PERF402
+        for item in prefetch(items(), 2):
+            seen.append(item)
     assert seen == [0, 1, 2, 3, 4]
 
 
 def test_closing_a_prefetch_closes_its_source() -> None:
     closed = []
 
-    def items() -> Iterator[int]:
+    def items() -> Generator[int, None, None]:
         try:
             yield from range(1_000_000)
         finally:
             closed.append(True)
 
-    ahead = prefetch(items(), 2)  # type: ignore[arg-type]
+    ahead = prefetch(items(), 2)
     assert next(ahead) == 0
     started = time.monotonic()
     ahead.close()

@@ -27,7 +27,7 @@ def sha256(data: bytes) -> str:
 
 
 class Site:
-    """A web server on a free local port: serves `files`, counts requests, and stalls in the middle of `stalled` ones."""
+    """A web server on a free local port: serves `files`, counts requests, stalls in the middle of `stalled` ones."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -58,8 +58,8 @@ class Site:
                 except (BrokenPipeError, ConnectionResetError):
                     return
 
-            def log_message(self, format: str, *args: Any) -> None:
-                del format, args
+            def log_message(self, *args: Any) -> None:
+                pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -186,7 +186,8 @@ def debian_repository(folder: Path, name: str, version: str, files: dict[str, by
     config = folder / "apt.conf"
     config.write_text(
         f'Dir::State "{state}";\nDir::State::status "{state}/status";\nDir::Cache "{folder}/cache";\n'
-        f'Dir::Etc::sourcelist "{etc}/sources.list";\nDir::Etc::sourceparts "/dev/null";\nDir::Etc::parts "/dev/null";\n'
+        f'Dir::Etc::sourcelist "{etc}/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
+        'Dir::Etc::parts "/dev/null";\n'
         'APT::Sandbox::User "";\n'
     )
     return {"APT_CONFIG": str(config)}

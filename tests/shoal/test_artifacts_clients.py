@@ -10,8 +10,18 @@ from typing import Any
 
 import pytest
 from local_registries import (
-    Site, catalogue, debian_repository, entry, npm_registry, pip_index, sdist, sha256, site, tgz, wheel,
-)  # fmt: skip
+    Site,
+    catalogue,
+    debian_repository,
+    entry,
+    npm_registry,
+    pip_index,
+    sdist,
+    sha256,
+    site,
+    tgz,
+    wheel,
+)
 
 from shoal.artifacts import archives, clients, resolve
 from shoal.errors import Exit, ShoalError
@@ -78,7 +88,7 @@ def _trap(path: Path) -> bytes:
 def test_pip_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, pip_index(tmp_path))
     known = catalogue(thing=pip_entry("pypi-wheel", b"", instead="--videos DIR takes your own"))
-    with pytest.raises(ShoalError, match="the PyPI package thing==1.0 cannot be had") as caught:
+    with pytest.raises(ShoalError, match=r"the PyPI package thing==1\.0 cannot be had") as caught:
         resolve("thing", catalogue=known)
     assert caught.value.exit_code is Exit.MISSING
     assert "No matching distribution" in str(caught.value)
@@ -101,7 +111,7 @@ def test_npm_package_is_kept_as_it_is(web: Site, monkeypatch: pytest.MonkeyPatch
 def test_npm_without_the_package(web: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, {"npm_config_registry": web.url, "npm_config_fetch_retries": "0"})
     known = catalogue(thing=entry({"kind": "npm", "package": "thing"}, b"x", version="1.0.11", file="thing.tgz"))
-    with pytest.raises(ShoalError, match="the npm package thing@1.0.11 cannot be had") as caught:
+    with pytest.raises(ShoalError, match=r"the npm package thing@1\.0\.11 cannot be had") as caught:
         resolve("thing", catalogue=known)
     assert caught.value.exit_code is Exit.MISSING
     assert "404" in str(caught.value)
