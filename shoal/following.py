@@ -22,14 +22,15 @@ from shoal.cluster import Cluster
 from shoal.errors import ShoalError
 from shoal.outcomes import outcome_of
 from shoal.results_schema import Manifest
-from shoal.runners.protocol import Execution, Handle, Runner
+from shoal.runners.protocol import Execution, Handle, Runner, State
 from shoal.runs import HAS_MANIFEST, Attempt, Fetched, Outcome, RunRecord
 from shoal.ssh import SshError
 from shoal.ssh_failures import brief
 
 T = TypeVar("T")
 
-POLL_S = 0.5
+POLL_S = 0.25
+"""How often the engine is asked how the executions stand."""
 LAST_LINES_S = 5.0
 """How long the lines of an ended container may take to arrive before it is removed."""
 
@@ -199,7 +200,10 @@ def _settle_later(work: Work, execution: Execution, reader: threading.Thread | N
         manifest: Manifest | None = None
         note = ""
         try:
-            found = results.node_manifest(work.cluster, work.cluster.node(execution.node), work.record.run)
+            node = work.cluster.node(execution.node)
+            # A lost node was waited for already.
+            patience_s = 0.0 if execution.state is State.LOST else results.PATIENCE_S
+            found = results.node_manifest_in_time(work.cluster, node, work.record.run, patience_s=patience_s)
             manifest = found.manifest if found else None
         except SshError as error:
             return _Settled(Outcome.UNREACHABLE, execution.message or brief(error), execution.exit_code)

@@ -66,6 +66,20 @@ def node_manifest(cluster: Cluster, node: Node, run: str) -> NodeManifest | None
     return NodeManifest(manifest, done.stdout)
 
 
+def node_manifest_in_time(
+    cluster: Cluster, node: Node, run: str, *, patience_s: float = PATIENCE_S
+) -> NodeManifest | None:
+    """As `node_manifest`, but a node that is away is waited for, at most `patience_s`."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return node_manifest(cluster, node, run)
+        except ssh.SshError as error:
+            if not error.transient or time.monotonic() >= deadline:
+                raise
+            time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
+
+
 def parse_manifest(raw: bytes, *, source: str) -> Manifest:
     """The manifest in `raw`. Raises ShoalError with its faults; `source` names the file in the text."""
     try:

@@ -11,8 +11,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shoal.runs import RunId
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
+DoneCode = Literal[0, 3]
+"""Exit codes of a detector that ended: all well, or at least one video faulty."""
 Figure = Annotated[float, Field(ge=0)]
 
 NOT_LISTED = frozenset({"lock", "manifest.json"})
@@ -107,16 +111,16 @@ class RunSummary(_Document):
     """summary.json of a node's run folder."""
 
     schema_version: Literal[1]
-    run: str
+    run: RunId
     started_at: str
     finished_at: str
     detector_version: str
     weights: RunWeights
     settings: dict[str, object]
     runtime: dict[str, object]
-    videos: tuple[VideoSummary, ...]
+    videos: Annotated[tuple[VideoSummary, ...], Field(min_length=1)]
     totals: Totals
-    exit_code: int
+    exit_code: DoneCode
 
 
 class ManifestEntry(_Document):
@@ -130,7 +134,7 @@ class ManifestEntry(_Document):
     def _stays_inside(self) -> Self:
         # The path comes from a node and is written to here: nothing may lead out of the folder.
         parts = self.path.split("/")
-        if any(part in ("", ".", "..") for part in parts) or "\0" in self.path or self.path in NOT_LISTED:
+        if any(part in ("", ".", "..") for part in parts) or set(self.path) & set("\0\\") or self.path in NOT_LISTED:
             raise ValueError(f"{self.path!r} is not the path of a file inside the run's folder")
         if parts[0].startswith("."):
             raise ValueError(f"{self.path!r}: a name that begins with a dot is not a result")
@@ -141,10 +145,10 @@ class Manifest(_Document):
     """manifest.json: written last, so its presence says that the node is done."""
 
     schema_version: Literal[1]
-    run: str
+    run: RunId
     finished_at: str
-    exit_code: int
-    files: tuple[ManifestEntry, ...]
+    exit_code: DoneCode
+    files: Annotated[tuple[ManifestEntry, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:

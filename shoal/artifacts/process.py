@@ -18,6 +18,11 @@ BUNDLE_HINT: Final = (
     "see that this machine reaches the registry, or put the file, named by its SHA-256, into a folder and name that "
     "folder in SHOAL_BUNDLE"
 )
+_CREDENTIALS = re.compile(r"//[^/\s@]+@")
+_NOISE = re.compile(
+    r"^npm (?:error|ERR!)(?:\s*[{}]?|\s+at .*|\s+\w+: ?(?:'.*'|-?\d+)?,?|.* complete log .*|.*\bprox(?:y|ies)\b.*)$"
+)
+"""npm closes with a stack, an object's fields, advice on proxies and the path of a log that goes with the download."""
 _PIP_MISMATCH = re.compile(r"Expected sha256 ([0-9a-f]{64})\s+Got\s+([0-9a-f]{64})")
 
 
@@ -52,9 +57,15 @@ def client_missing(program: str, *, hint: str = BUNDLE_HINT) -> ShoalError:
     return ShoalError(f"the program {program!r} is needed and is not here", hint=hint, exit_code=Exit.MISSING)
 
 
+def what_to_do(instead: str) -> str:
+    """The hint where something cannot be had; `instead` is the catalogue's own advice, if any."""
+    return f"{instead}; or {BUNDLE_HINT}" if instead else BUNDLE_HINT
+
+
 def last_lines(output: str) -> list[str]:
-    """The end of a client's output, without blank lines."""
-    return [line.rstrip() for line in output.splitlines() if line.strip()][-LAST_LINES:]
+    """The end of a client's output, without what says nothing and without a user's password in an address."""
+    told = [_CREDENTIALS.sub("//***@", line.strip()) for line in output.splitlines()]
+    return [line for line in told if line and not _NOISE.search(line)][-LAST_LINES:]
 
 
 def unavailable(what: str, output: str, *, instead: str = "") -> ShoalError:
@@ -66,8 +77,8 @@ def unavailable(what: str, output: str, *, instead: str = "") -> ShoalError:
     lines = last_lines(output) or ["(it said nothing)"]
     return ShoalError(
         f"{what} cannot be had",
-        faults=tuple(Fault("client", line.strip()) for line in lines),
-        hint=f"{instead}; or {BUNDLE_HINT}" if instead else BUNDLE_HINT,
+        faults=tuple(Fault("client", line) for line in lines),
+        hint=what_to_do(instead),
         exit_code=Exit.MISSING,
     )
 

@@ -116,6 +116,7 @@ def render(template: str, values: Values) -> JobSpec:
 
 def quoted(value: Any) -> str:
     """`value` as JSON that is YAML as well: one line, printable ASCII, nothing in it is read as YAML's own signs."""
-    text = json.dumps(value).replace("\x7f", "\\u007f")
+    # An undefined value raises in str(), as it does everywhere else in a template.
+    text = json.dumps(value, default=str).replace("\x7f", "\\u007f")
     # JSON writes characters beyond 16 bits as two escapes, which YAML reads as two characters.
     return _SURROGATES.sub(lambda pair: f"\\U{ord(json.loads(chr(34) + pair[0] + chr(34))):08x}", text)

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from docker.errors import APIError, DockerException
 from requests.exceptions import RequestException
 
 from shoal.errors import Exit, ShoalError
+from shoal.files import write_atomic
 from shoal.lab import apt, host, image_cache, mounts
 from shoal.lab.engine import PING_TIMEOUT_S, Engine, no_space, plain_errors
 from shoal.lab.names import IMAGE_LABEL, short_hash
@@ -122,6 +122,7 @@ def _bootstrap(say: Say, wanted: Release, packages: tuple[str, ...], archive: Pa
     finally:
         part.unlink(missing_ok=True)
         mounts.remove_tree(root)
+        mounts.remove_tree(root.with_suffix(".home"))
     log.unlink(missing_ok=True)
 
 
@@ -162,13 +163,12 @@ def _debootstrap(wanted: Release, source: apt.Source, packages: tuple[str, ...],
         f"--components={','.join(source.components)}",
         *checked, wanted.codename, str(root), apt.split_credentials(source.uris[0])[0],
     ]  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="shoal-") as home, log.open("wb") as output:
-        environment = {**os.environ, **_proxies(), "PATH": _path(), "LC_ALL": "C.UTF-8"}
-        if logins := apt.netrc([source], apt.read_credentials()):
-            netrc = Path(home) / ".netrc"
-            netrc.touch(mode=0o600)
-            netrc.write_text(logins, encoding="utf-8")
-            environment["HOME"] = home
+    environment = {**os.environ, **_proxies(), "PATH": _path(), "LC_ALL": "C.UTF-8"}
+    if logins := apt.netrc([source], apt.read_credentials()):
+        home = root.with_suffix(".home")
+        write_atomic(home / ".netrc", logins, mode=0o600)
+        environment["HOME"] = str(home)
+    with log.open("wb") as output:
         done = subprocess.run(
             command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, check=False
         )

@@ -6,7 +6,7 @@ import contextlib
 from collections import deque
 from pathlib import Path
 
-from docker.errors import NotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 from docker.models.containers import Container
 
 from shoal.errors import ShoalError, UsageError
@@ -17,6 +17,7 @@ from shoal.lab.names import BUILD_LABEL, IMAGE_LABEL, home, short_hash
 from shoal.lab.progress import Say, stage
 
 REPOSITORY = "shoal/node"
+HTTP_CONFLICT = 409
 FILES = Path(__file__).parent / "files"
 BUILD_FOLDER = "/shoal-build"
 PACKAGES = (
@@ -48,9 +49,12 @@ def ensure(engine: Engine, say: Say, *, rebuild: bool = False) -> str:
         if not rebuild and engine.client.images.list(name=name):
             say(f"lab: node image {name} is there already")
             return name
+        replaced = [str(image.id) for image in engine.client.images.list(name=name)]
         base = base_image.ensure(engine, say, PACKAGES)
         with stage(say, "building the node image", "node image built"):
             _build(engine, base, name)
+        for old in replaced:
+            _forget(engine, old)
     return name
 
 
@@ -96,6 +100,17 @@ def _build(engine: Engine, base: str, name: str) -> None:
             container.commit(repository, version, changes=list(SETTINGS))
         finally:
             _remove(container)
+
+
+def _forget(engine: Engine, image: str) -> None:
+    try:
+        engine.client.images.remove(image)
+    except ImageNotFound:
+        return
+    except APIError as error:
+        # Nodes that run from it keep it.
+        if error.status_code != HTTP_CONFLICT:
+            raise
 
 
 def _follow(container: Container) -> None:

@@ -76,13 +76,22 @@ def save(record: Record) -> None:
 
 
 def pid() -> int | None:
-    """The process id of our daemon if it runs; a number that meanwhile belongs to another program is not it."""
+    """The process id of our daemon if it runs."""
+    return _process_of(runtime_folder() / "pid", marker=str(runtime_folder() / "pid"))
+
+
+def _process_of(pid_file: Path, *, marker: str) -> int | None:
+    """The live process in `pid_file` if `marker` is in its arguments.
+
+    A number that meanwhile belongs to another program is not it, nor is a dead one that nobody has waited for: on
+    machines without a proper PID 1 those stay for ever, and have no arguments any more.
+    """
     try:
-        number = int((runtime_folder() / "pid").read_text(encoding="ascii"))
-        arguments = Path(f"/proc/{number}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        number = int(pid_file.read_text(encoding="ascii"))
+        arguments = Path(f"/proc/{number}/cmdline").read_bytes().decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError, ValueError):
         return None
-    return number if str(runtime_folder() / "pid") in arguments else None
+    return number if marker in arguments else None
 
 
 def start(say: Say) -> None:
@@ -99,7 +108,7 @@ def stop(say: Say) -> None:
     say(f"lab: stopping the lab's own engine (process {number})")
     os.kill(number, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while pid() is not None and not _is_zombie(number):
+    while pid() is not None:
         if time.monotonic() > deadline:
             raise ShoalError(
                 f"the lab's own engine (process {number}) did not end within {STOP_TIMEOUT_S:.0f} s",
@@ -139,8 +148,11 @@ def start_locked(say: Say) -> None:
         )
     runtime = runtime_folder()
     runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # A pid file of a killed daemon would be believed as soon as any process has that number again.
+    # Pid files of killed daemons would be believed while any process has that number, even a dead one.
     (runtime / "pid").unlink(missing_ok=True)
+    containerd = runtime / "exec" / "containerd"
+    if _process_of(containerd / "containerd.pid", marker=str(containerd)) is None:
+        (containerd / "containerd.pid").unlink(missing_ok=True)
     log = folder() / "log"
     command = [
         program,
@@ -184,14 +196,6 @@ def remove_control_groups() -> None:
     for path in [*Path("/sys/fs/cgroup").glob(f"*/{parent}"), Path("/sys/fs/cgroup") / parent]:
         if path.is_dir():
             path.rmdir()
-
-
-def _is_zombie(number: int) -> bool:
-    try:
-        stat = Path(f"/proc/{number}/stat").read_text(encoding="ascii", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return stat.rpartition(")")[2].split()[0] == "Z"
 
 
 def _tail(log: Path, lines: int = 15) -> str:

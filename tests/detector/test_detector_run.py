@@ -115,18 +115,20 @@ def test_a_run_finds_what_is_there_and_describes_it(
 
 
 def test_boxes_are_in_pixels_of_the_original_frame(videos: Path, state: Path, settings: MakeSettings) -> None:
-    making.write_video(videos / "wide.avi", [making.picture({(2, 1): making.RED, (3, 1): making.RED}, 128, 64)])
-    assert run(settings(), Stop()) is Exit.DONE
-    _check_folder(state)
-    # At half the size both lie in one of the model's squares, half filled, and that is 64 pixels wide in the frame.
-    (content,) = making.detections(state).values()
-    assert json.loads(content)["box"] == [64.0, 0.0, 128.0, 64.0]
-    shutil.rmtree(state)
-    assert run(settings("--img", "128"), Stop()) is Exit.DONE
-    (content,) = making.detections(state).values()
-    assert sorted(json.loads(line)["box"] for line in content.splitlines()) == [
-        [64.0, 32.0, 96.0, 64.0],
-        [96.0, 32.0, 128.0, 64.0],
+    making.write_video(videos / "wide.avi", [making.picture({(2, 1): making.RED}, 128, 96)])
+    # 128 x 96 with a border of 16 below and above: the squares of the frame lie across those of the model.
+    boxes = {}
+    for img in ("128", "256"):
+        assert run(settings("--img", img), Stop()) is Exit.DONE
+        (content,) = making.detections(state).values()
+        boxes[img] = sorted(json.loads(line)["box"] for line in content.splitlines())
+        shutil.rmtree(state)
+    assert boxes["128"] == [[64.0, 16.0, 96.0, 48.0], [64.0, 48.0, 96.0, 80.0]]
+    assert boxes["256"] == [
+        [64.0, 32.0, 80.0, 48.0],
+        [64.0, 48.0, 80.0, 64.0],
+        [80.0, 32.0, 96.0, 48.0],
+        [80.0, 48.0, 96.0, 64.0],
     ]
 
 

@@ -117,6 +117,19 @@ def test_npm_without_the_package(web: Site, monkeypatch: pytest.MonkeyPatch) -> 
     assert "404" in str(caught.value)
 
 
+@needs_npm
+def test_npm_without_its_registry(web: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.server.shutdown()
+    web.server.server_close()
+    address = web.url.replace("//", "//someone:secret@")
+    use(monkeypatch, {"npm_config_registry": address, "npm_config_fetch_retries": "0"})
+    known = catalogue(thing=entry({"kind": "npm", "package": "thing"}, b"x", file="thing.tgz"))
+    with pytest.raises(ShoalError, match="ECONNREFUSED") as caught:
+        resolve("thing", catalogue=known)
+    assert "complete log" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_npm_that_does_not_run_is_no_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """npm is there and node is not: the client of the package index is brought, which here cannot be had either."""
     broken = tmp_path / "npm"
@@ -183,6 +196,7 @@ def test_links_in_a_package_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_server_that_is_not_there(web: Site) -> None:
+    web.server.shutdown()
     web.server.server_close()
     known = catalogue(thing=entry({"kind": "url", "url": f"{web.url}/x"}, VIDEO, file="x"))
     with pytest.raises(ShoalError, match="cannot be had") as caught:

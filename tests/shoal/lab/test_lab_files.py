@@ -106,9 +106,11 @@ def test_engine_sockets_fit_in_the_kernel_s_limit(monkeypatch: pytest.MonkeyPatc
     assert len(str(private_engine.runtime_folder() / "docker.sock")) < 40
 
 
-def test_a_pid_that_belongs_to_another_program_is_not_the_engine() -> None:
-    private_engine.runtime_folder().mkdir(parents=True)
-    (private_engine.runtime_folder() / "pid").write_text(str(os.getpid()))
+def test_a_pid_that_belongs_to_another_program_is_not_the_engine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(private_engine, "runtime_folder", lambda: tmp_path)
+    (tmp_path / "pid").write_text(str(os.getpid()))
     assert private_engine.pid() is None
 
 
