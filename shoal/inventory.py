@@ -11,6 +11,7 @@ from typing import Any
 
 from shoal import cluster as clusters
 from shoal import site as sites
+from shoal.bacalhau.release import Binary
 from shoal.cluster import Cluster, Node, Substrate
 from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
@@ -67,6 +68,7 @@ def groups(cluster: Cluster) -> Groups:
         **_ssh_data(cluster),
         **_lab_data(cluster),
         **_image_data(site),
+        **_engine_data(cluster),
     }
     entries = {node.name: (node.name, {**common, **_node_data(node, site)}) for node in cluster.nodes}
     return [entries[cluster.requester.name]], [entries[node.name] for node in cluster.compute]
@@ -175,3 +177,18 @@ def _image_data(site: sites.SiteDocument | None) -> dict[str, Any]:
     if site.image.image_tarball:
         data["yolov5_image_tarball"] = str(site.image.image_tarball)
     return data
+
+
+def _engine_data(cluster: Cluster) -> dict[str, Any]:
+    """The engine's programs where the cluster runs with it; tokens are never host data, which pyinfra can print."""
+    from shoal import engines  # noqa: PLC0415 - HTTP client and all; only the control side's own commands need it at once
+
+    return {"bacalhau_programs": program_data(engines.choose("auto", cluster).binaries)}
+
+
+def program_data(binaries: Iterable[Binary]) -> dict[str, Any]:
+    """The role's knob `bacalhau_programs` for `binaries`."""
+    return {
+        binary.arch: {"path": str(binary.path), "sha256": binary.sha256, "version": binary.version}
+        for binary in binaries
+    }

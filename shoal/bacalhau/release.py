@@ -250,7 +250,8 @@ def _ask(program: Path) -> str:
                 [str(copy), "version", "--client", "--output", "json"],
                 capture_output=True, env=environment, timeout=VERSION_TIMEOUT_S, check=False,
             )  # fmt: skip
-            answer = json.loads(done.stdout)
+            # A first start says so on the same stream; the answer is the last line.
+            answer = json.loads(done.stdout.strip().rpartition(b"\n")[2])
             version = answer["clientVersion"]["GitVersion"]
         except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
             raise UsageError(f"{program} is not Bacalhau: it does not answer `version --client`") from None
