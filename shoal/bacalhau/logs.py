@@ -24,13 +24,15 @@ class _BrokenError(Exception):
 def lines(endpoint: Endpoint, job: str, execution: str, *, over: Callable[[], bool]) -> Iterator[str]:
     """The lines of one execution from the first one on; ends when the container has ended and all have come.
 
-    The engine has no way to go on in the middle, so after a break the lines that came already are passed over.
-    `over` is asked after a break: where the execution is at its end and gives no more lines, nor does this.
+    The engine has no way to go on in the middle, so after a break the lines that came already are passed over. It ends
+    the stream of a container that is not there yet as if it had said all: only a stream with lines, or one that was
+    begun after the execution's end, is taken for whole. `over` says whether the execution is at its end.
     """
     seen = 0
-    last_try = False
     while True:
+        last_try = over()
         number = 0
+        whole = True
         try:
             for text in _once(endpoint, job, execution):
                 number += 1
@@ -38,12 +40,10 @@ def lines(endpoint: Endpoint, job: str, execution: str, *, over: Callable[[], bo
                     seen = number
                     yield text
         except _BrokenError:
-            if last_try:
-                return
-            last_try = over()
-            time.sleep(RETRY_S)  # the pause between two tries; `over` ends them
-        else:
+            whole = False
+        if last_try or (whole and number):
             return
+        time.sleep(RETRY_S)  # the pause between two tries; `over` ends them
 
 
 def _once(endpoint: Endpoint, job: str, execution: str) -> Iterator[str]:

@@ -38,6 +38,8 @@ class StandIn:
     """So many calls are broken off without an answer."""
     cut_after: int | None = None
     """The first log connection is broken off after so many lines."""
+    empty_first: bool = False
+    """The first log connection is ended at once, as the engine does where the container is not there yet."""
     given: dict[tuple[str, str, str], int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -142,7 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         with self.state.lock:
             cut_after, self.state.cut_after = self.state.cut_after, None
-        for number, frame in enumerate(recorded["frames"]):
+            empty, self.state.empty_first = self.state.empty_first, False
+        for number, frame in enumerate([] if empty else recorded["frames"]):
             if number == cut_after:
                 self.wfile.flush()
                 return  # no closing handshake: a connection that broke

@@ -176,3 +176,9 @@ def test_a_wrong_key_is_told_as_such(serve: Serve) -> None:
         recorded[:] = [e for e in recorded if e["status"] != 200 or e["path"] == "/agent/alive"]
         with pytest.raises(EngineError, match="refuses our key"):
             runner.submit(make_job(), run="r", attempt=1, nodes=NODES)
+
+
+def test_a_log_stream_that_ends_before_the_container_is_there_is_opened_again(serve: Serve) -> None:
+    with serve("finished", empty_first=True) as (_, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=("compute-1", "compute-2"))
+        assert list(runner.logs(handle, "compute-1")) == ["line 1", "line 2", "line 3", "to stderr"]
