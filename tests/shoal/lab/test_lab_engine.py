@@ -140,3 +140,54 @@ def test_without_a_source_for_the_release_that_is_said(monkeypatch: pytest.Monke
     monkeypatch.setattr(base_image.apt, "read_sources", lambda: [])
     with pytest.raises(ShoalError, match="no http, https or file source for bookworm"):
         base_image._bootstrap(silent, base_image.Release("debian", "bookworm"), (), tmp_path / "base-x.tar")
+
+
+@pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="installs on Debian only")
+def test_an_interrupted_installation_still_knows_what_was_there_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Really installing would change the machine that runs the tests: the deploy is stood in for, the record is real.
+    installed = {"bash"}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(engine_setup, "_installed_packages", lambda: set(installed))
+    monkeypatch.setattr(engine_setup, "missing_programs", lambda: ["dockerd"] if "docker.io" not in installed else [])
+    monkeypatch.setattr(private_engine, "start_locked", silent)
+
+    def killed(*_: object) -> None:
+        installed.update({"docker.io", "containerd"})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine_setup, "_run_deploy", killed)
+    with pytest.raises(KeyboardInterrupt):
+        engine_setup.bring(silent, yes=True)
+    monkeypatch.setattr(engine_setup, "_run_deploy", lambda *_: installed.add("runc"))
+    engine_setup.bring(silent, yes=True)
+    record = private_engine.load()
+    assert record is not None
+    assert record.installed_packages == ("containerd", "docker.io", "runc")
+    assert engine_setup.PACKAGES_BEFORE not in record.host_before
+    # The next `up` finds all programs there and adds nothing.
+    engine_setup.bring(silent, yes=True)
+    assert private_engine.load() == record
+
+
+def test_removal_names_exactly_what_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"bash", "docker.io"}
+    asked: list[dict[str, object]] = []
+
+    def deploy(_: object, name: str, data: dict[str, object], __: int) -> None:
+        assert name == engine_setup.REMOVE_DEPLOY
+        asked.append(data)
+        installed.discard("docker.io")
+
+    monkeypatch.setattr(engine_setup, "_installed_packages", lambda: set(installed))
+    monkeypatch.setattr(engine_setup, "_run_deploy", deploy)
+    monkeypatch.setattr(engine_setup.firewall, "restore", lambda before, say: None)
+    private_engine.save(private_engine.Record("unix:///x", private=True, installed_packages=("docker.io",)))
+    engine_setup.remove(silent)
+    assert asked == [{"docker_packages": ["docker.io"], "docker_record": False}]
+    assert engine_setup.still_installed(("docker.io",)) == []
+    assert private_engine.leftovers() == []
+
+
+def test_deploys_of_the_engine_are_where_they_are_looked_for() -> None:
+    for deploy in (engine_setup.INSTALL_DEPLOY, engine_setup.REMOVE_DEPLOY):
+        assert (engine_setup.repository() / deploy).is_file()
