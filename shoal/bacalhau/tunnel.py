@@ -6,7 +6,8 @@ crosses a network in the clear. The forward is the strict OpenSSH client of `sho
 
 from __future__ import annotations
 
-import shutil
+import os
+import secrets
 import subprocess
 import tempfile
 import threading
@@ -22,15 +23,17 @@ API_PORT = 1234
 """The engine's own default; the role's `bacalhau_api_port` goes with it."""
 OPEN_TIMEOUT_S = 20.0
 POLL_S = 0.05
+PREFIX = "api-"
 
 
 class Tunnel(Endpoint):
     """An `Endpoint` that leads through SSH to a cluster's requester. Close it, or use it in a `with` block."""
 
     def __init__(self, cluster: Cluster, api_key: str, *, port: int = API_PORT) -> None:
-        # Short: a Unix socket's path holds 108 bytes.
-        self._folder = Path(tempfile.mkdtemp(prefix="shoal-api-"))
-        super().__init__(api_key, address=f"127.0.0.1:{port}", socket=self._folder / "s")
+        folder = ssh.socket_dir()
+        _sweep(folder)
+        self._socket = folder / f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        super().__init__(api_key, address=f"127.0.0.1:{port}", socket=self._socket)
         self._cluster, self._port = cluster, port
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,34 +54,41 @@ class Tunnel(Endpoint):
     def close(self) -> None:
         """End the forward and remove the socket."""
         with self._lock:
-            if self._process is not None and self._process.poll() is None:
+            if self._process is not None:
                 self._process.terminate()
-                self._process.wait()
+                self._process.communicate()
             self._process = None
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._socket.unlink(missing_ok=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
         node = self._cluster.requester
-        socket = self._folder / "s"
-        socket.unlink(missing_ok=True)
+        self._socket.unlink(missing_ok=True)
         # The first value of an option counts. A connection of its own: a shared one would outlive or end it.
         own = ("ControlMaster=no", "ControlPath=none", "ExitOnForwardFailure=yes", "StreamLocalBindMask=0177")
         options = [word for option in own for word in ("-o", option)]
-        program, *rest = ssh.ssh_command(self._cluster, node)
-        argv = [program, "-N", "-T", *options, "-L", f"{socket}:127.0.0.1:{self._port}", *rest]
+        # `cat` there reads what nobody writes: when this process ends, however it ends, so does the connection.
+        program, *rest = ssh.ssh_command(self._cluster, node, "cat")
+        argv = [program, "-T", *options, "-L", f"{self._socket}:127.0.0.1:{self._port}", *rest]
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+                argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
             )
             deadline = time.monotonic() + OPEN_TIMEOUT_S
-            while not socket.exists():
+            while not self._socket.exists():
                 ended = process.poll() is not None
                 if ended or time.monotonic() > deadline:
                     process.kill()
-                    process.wait()
+                    process.communicate()
                     errors.seek(0)
                     said = errors.read().decode(errors="replace").strip()
                     why = said.splitlines()[-1] if said else f"no connection within {OPEN_TIMEOUT_S:.0f} s"
                     raise EngineSilentError(f"the requester {node.name} cannot be reached over SSH ({why})")
                 time.sleep(POLL_S)  # until the socket is there, or the deadline
         return process
+
+
+def _sweep(folder: Path) -> None:
+    """Remove sockets of processes that were killed."""
+    for left in folder.glob(f"{PREFIX}*-*"):
+        if not Path("/proc", left.name.removeprefix(PREFIX).partition("-")[0]).exists():
+            left.unlink(missing_ok=True)

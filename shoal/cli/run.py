@@ -54,7 +54,10 @@ def run_(
     timeout: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="Limit per node; else 24 h.")] = None,
     cpu: Annotated[str | None, typer.Option(metavar="CPUS", help="Per node; else 80 % of the smallest.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Per node, such as 1500MB.")] = None,
-    attempts: Annotated[int, typer.Option(min=1, help="How often a node that failed gets the run by itself.")] = 1,
+    attempts: Annotated[
+        int | None,
+        typer.Option(min=1, help="How often a node gets the run by itself; else bacalhau 5, ssh 1."),
+    ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Id of the new run.")] = None,
     fetch: Annotated[bool, typer.Option(" /--no-fetch", help="Leave the results on the nodes.")] = True,
     json: Annotated[bool, typer.Option("--json", help="The run's record as JSON on stdout at the end.")] = False,

@@ -57,14 +57,15 @@ class BacalhauRunner:
         self._followed: dict[int, _Followed] = {}
         self._closed = threading.Event()
 
-    def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
-        """One job for those of `nodes` that the orchestrator hears now; why the others have none is theirs to show.
+    def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
+        """By what the nodes' services give out, which is less than what the machines have."""
+        there = self._persistently(self._client.nodes)
+        refuse_too_much(job, [node for node in there if node.name in nodes and node.computes])
 
-        Raises UsageError where the job asks for more than a node's service gives out, before anything is submitted.
-        """
+    def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
+        """One job for those of `nodes` that the orchestrator hears now; why the others have none is theirs to show."""
         there = {node.name: node for node in self._persistently(self._client.nodes)}
         refused = {name: found for name in nodes if (found := _unfit(name, there.get(name)))}
-        refuse_too_much(job, [there[name] for name in nodes if name not in refused])
         fit = [name for name in nodes if name not in refused]
         if not fit:
             return self._follow(Handle(run, attempt, job.name, tuple(nodes)), refused)
@@ -80,17 +81,16 @@ class BacalhauRunner:
         return self._follow(Handle(run, attempt, job_id, tuple(nodes)), refused)
 
     def adopt(self, run: str, nodes: Sequence[str]) -> list[Handle]:
-        """Executions of `run` by label; of several on one node the newest attempt's counts.
+        """Live executions of `run` by label; of several on one node the newest attempt's counts.
 
-        Lost ones are not adopted: there is nothing to follow, and the node is to be given the run again.
+        Those that have ended are not adopted, lost ones least of all: the node's manifest says whether it is done.
         """
         newest: dict[str, tuple[int, str]] = {}
         for job in self._persistently(lambda: self._client.jobs_labelled(RUN_LABEL, run)):
             attempt = int(job.labels.get(ATTEMPT_LABEL, "0"))
             for execution in map(execution_of, self._client.job(job.id).executions.items):
                 if execution.node in nodes and attempt >= newest.get(execution.node, (0, ""))[0]:
-                    alive = not execution.over or execution.state is State.ENDED
-                    newest[execution.node] = (attempt, job.id if alive else "")
+                    newest[execution.node] = (attempt, "" if execution.over else job.id)
         handles: dict[tuple[int, str], list[str]] = {}
         for name, (attempt, job_id) in newest.items():
             if job_id:
@@ -99,6 +99,15 @@ class BacalhauRunner:
             self._follow(Handle(run, attempt, job_id, tuple(names)), {})
             for (attempt, job_id), names in sorted(handles.items())
         ]
+
+    def away(self, nodes: Sequence[str]) -> dict[str, str]:
+        """Asked of the orchestrator, which may be away itself."""
+        try:
+            there = {node.name: node for node in self._client.nodes()}
+        except EngineError as error:
+            return dict.fromkeys(nodes, error.message)
+        found = {name: _unfit(name, there.get(name)) for name in nodes}
+        return {name: execution.message for name, execution in found.items() if execution}
 
     def executions(self, handle: Handle) -> list[Execution]:
         """What the watching thread last saw."""

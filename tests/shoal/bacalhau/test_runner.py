@@ -76,10 +76,10 @@ def test_an_expected_node_without_an_execution_is_refused_when_the_job_is_over(s
 
 def test_more_than_a_node_gives_out_is_refused_before_anything_is_submitted(serve: Serve) -> None:
     with serve("finished") as (stand_in, runner), pytest.raises(UsageError) as refused:
-        runner.submit(make_job(cpu="500", memory="900GB"), run="r", attempt=1, nodes=NODES)
+        runner.admit(make_job(cpu="500", memory="900GB"), NODES)
     assert [fault.where for fault in refused.value.faults] == ["compute-1", "compute-1", "compute-2", "compute-2"]
     assert "500 CPUs, the node's service gives out 1.6" in str(refused.value)
-    assert all(method != "PUT" for method, _, _ in stand_in.calls)
+    assert [method for method, _, _ in stand_in.calls] == ["GET"]
 
 
 def test_a_restarted_service_is_a_loss_on_that_node_alone(serve: Serve) -> None:
@@ -159,15 +159,24 @@ def test_a_submission_whose_answer_was_lost_is_found_again(serve: Serve) -> None
         assert {end.state for end in until_over(runner, handle).values()} == {State.ENDED}
 
 
-def test_a_run_is_adopted_by_its_label(serve: Serve) -> None:
+def test_a_live_run_is_adopted_by_its_label(serve: Serve) -> None:
     with serve("finished") as (stand_in, runner):
-        runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
-        # The first list was recorded before the submission.
-        assert runner.adopt("finished", NODES) == []
+        recorded = stand_in.scenario["exchanges"]
+        # As a process sees it that comes when the job is listed and runs.
+        lists = [e for e in recorded if e["path"] == "/orchestrator/jobs" and e["method"] == "GET"]
+        views = [e for e in recorded if e["query"] == {"include": "executions"}]
+        recorded[:] = [lists[-1], *(e for e in views if e["body"]["Job"]["State"]["StateType"] != "Pending")]
         (handle,) = runner.adopt("finished", NODES)
         assert (handle.attempt, sorted(handle.nodes)) == (1, sorted(NODES))
         assert {end.state for end in until_over(runner, handle).values()} == {State.ENDED}
-        assert stand_in.calls
+        assert runner.adopt("finished", NODES) == []  # ended now: the manifests say what became of it
+
+
+def test_nodes_that_are_away(serve: Serve) -> None:
+    with serve("node_cut") as (_, runner):
+        assert runner.away(NODES) == {}
+        assert "does not hear it" in runner.away(NODES)["compute-1"]
+        assert runner.away(NODES) == {}
 
 
 def test_a_wrong_key_is_told_as_such(serve: Serve) -> None:
