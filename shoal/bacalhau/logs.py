@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,7 +15,12 @@ from shoal.bacalhau.models import LogFrame
 
 OPEN_TIMEOUT_S = 15.0
 RETRY_S = 2.0
+SILENCE_S = 5.0
+"""After so long without a line it is asked whether any can still come. The engine does not answer pings."""
 MAX_LINE_BYTES = 1 << 20
+_QUIET = logging.getLogger(f"{__name__}.websocket")
+_QUIET.propagate = False
+_QUIET.addHandler(logging.NullHandler())
 
 
 class _BrokenError(Exception):
@@ -34,7 +40,7 @@ def lines(endpoint: Endpoint, job: str, execution: str, *, over: Callable[[], bo
         number = 0
         whole = True
         try:
-            for text in _once(endpoint, job, execution):
+            for text in _once(endpoint, job, execution, over):
                 number += 1
                 if number > seen:
                     seen = number
@@ -46,14 +52,19 @@ def lines(endpoint: Endpoint, job: str, execution: str, *, over: Callable[[], bo
         time.sleep(RETRY_S)  # the pause between two tries; `over` ends them
 
 
-def _once(endpoint: Endpoint, job: str, execution: str) -> Iterator[str]:
-    """One connection's lines. Raises _BrokenError where it ends early."""
+def _once(endpoint: Endpoint, job: str, execution: str, over: Callable[[], bool]) -> Iterator[str]:
+    """One connection's lines. Raises _BrokenError where it ends early, or falls silent although all is over."""
     rest = ""
     try:
         endpoint.ensure()
         with _connect(endpoint, f"/api/v1/orchestrator/jobs/{job}/logs?execution_id={execution}&follow=true") as socket:
             while True:
-                frame = LogFrame.model_validate_json(socket.recv())
+                try:
+                    frame = LogFrame.model_validate_json(socket.recv(timeout=SILENCE_S))
+                except TimeoutError:
+                    if over():  # lost: nobody will say another word
+                        raise _BrokenError from None
+                    continue
                 if frame.error:
                     raise _BrokenError
                 # A long line comes in pieces; only a line break ends it.
@@ -75,6 +86,8 @@ def _connect(endpoint: Endpoint, path: str) -> ClientConnection:
             additional_headers=endpoint.headers,
             open_timeout=OPEN_TIMEOUT_S,
             max_size=MAX_LINE_BYTES,
+            ping_interval=None,
+            logger=_QUIET,
         )
     return connect(
         address,
@@ -82,4 +95,6 @@ def _connect(endpoint: Endpoint, path: str) -> ClientConnection:
         additional_headers=endpoint.headers,
         open_timeout=OPEN_TIMEOUT_S,
         max_size=MAX_LINE_BYTES,
+        ping_interval=None,
+        logger=_QUIET,
     )

@@ -175,8 +175,6 @@ def test_pip_runs_from_its_wheel(tmp_path):
     wheel = tmp_path / name
     wheel.write_bytes(content)
     assert zipfile.ZipFile(wheel).testzip() is None
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(wheel)!r}); import pip; print(pip.__file__)"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    script = f"import sys; sys.path.insert(0, {str(wheel)!r}); import pip; print(pip.__file__)"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
     assert str(wheel) in done.stdout
