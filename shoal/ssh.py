@@ -29,7 +29,6 @@ __all__ = [
     "on_each",
     "piped",
     "run",
-    "socket_dir",
     "ssh_command",
     "stream",
 ]
@@ -239,19 +238,11 @@ def _quoted(path: Path) -> str:
 def _control_path(access: SshAccess, node: Node) -> Path:
     # Everything that decides whom we trust is in the name: a connection made under other rules is never shared.
     identity = f"{access.model_dump_json()} {node.user}@{node.address}:{node.port}"
-<<<<<<< HEAD
-    return socket_dir() / hashlib.sha256(identity.encode()).hexdigest()[:20]
-
-
-def socket_dir() -> Path:
-    """A private directory with a short path, for sockets. Raises ShoalError where it is somebody else's."""
-=======
     return control_dir() / hashlib.sha256(identity.encode()).hexdigest()[:20]
 
 
 def control_dir() -> Path:
     """The private folder of the shared connections' sockets, made where it is missing. Raises ShoalError."""
->>>>>>> main
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     directory = Path(runtime) / "shoal-ssh"
     if not runtime or not Path(runtime).is_dir() or len(str(directory)) + 21 > SOCKET_PATH_LIMIT:

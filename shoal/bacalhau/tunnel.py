@@ -30,7 +30,7 @@ class Tunnel(Endpoint):
     """An `Endpoint` that leads through SSH to a cluster's requester. Close it, or use it in a `with` block."""
 
     def __init__(self, cluster: Cluster, api_key: str, *, port: int = API_PORT) -> None:
-        folder = ssh.socket_dir()
+        folder = ssh.control_dir()
         _sweep(folder)
         self._socket = folder / f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         super().__init__(api_key, address=f"127.0.0.1:{port}", socket=self._socket)
