@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from shoal.bacalhau import release, secrets
 from shoal.bacalhau.client import BacalhauClient
@@ -53,6 +54,16 @@ def choose(asked: Engine, cluster: Cluster, *, say: Callable[[str], None] | None
     versions = ", ".join(sorted({f"{binary.version} for {binary.arch}" for binary in binaries}))
     found = f"Bacalhau {versions} is in the artefact cache"
     return Choice("bacalhau", found if wanted == "auto" else f"{whose}; {found}", binaries)
+
+
+def deploy_data(choice: Choice) -> dict[str, Any]:
+    """The host data that makes a deploy place `choice`: the knob `bacalhau_programs`, empty with ssh."""
+    return {
+        "bacalhau_programs": {
+            binary.arch: {"path": str(binary.path), "sha256": binary.sha256, "version": binary.version}
+            for binary in choice.binaries
+        }
+    }
 
 
 def runner_for(engine: Engine, cluster: Cluster) -> Runner:

@@ -11,7 +11,6 @@ from typing import Any
 
 from shoal import cluster as clusters
 from shoal import site as sites
-from shoal.bacalhau.release import Binary
 from shoal.cluster import Cluster, Node, Substrate
 from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
@@ -186,14 +185,6 @@ def _image_data(site: sites.SiteDocument | None) -> dict[str, Any]:
 
 def _engine_data(cluster: Cluster) -> dict[str, Any]:
     """The engine's programs where the cluster runs with it; tokens are never host data, which pyinfra can print."""
-    from shoal import engines  # noqa: PLC0415 - HTTP client and all; only the control side's own commands need it at once
+    from shoal import engines  # noqa: PLC0415 - an HTTP client and all, for commands that may not need it
 
-    return {"bacalhau_programs": program_data(engines.choose("auto", cluster).binaries)}
-
-
-def program_data(binaries: Iterable[Binary]) -> dict[str, Any]:
-    """The role's knob `bacalhau_programs` for `binaries`."""
-    return {
-        binary.arch: {"path": str(binary.path), "sha256": binary.sha256, "version": binary.version}
-        for binary in binaries
-    }
+    return engines.deploy_data(engines.choose("auto", cluster))

@@ -35,7 +35,8 @@ UPSTREAM = "https://get.bacalhau.org/releases/stable"
 """Where the publisher keeps releases; `SHOAL_BACALHAU_MIRROR` names another place with the same layout."""
 CONNECT_TIMEOUT_S = 15
 VERSION_TIMEOUT_S = 30
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURES: tuple[Arch, ...] = ("amd64", "arm64")
+_MACHINES: dict[str, Arch] = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Binary(BaseModel):
@@ -58,13 +59,23 @@ class Binary(BaseModel):
         return _slot(self.arch) / "bacalhau"
 
 
-def cached(arch: Arch) -> Binary | None:
-    """The program for `arch` in the cache, checked by its hash; None where there is none or it is damaged."""
+def this_machine() -> Arch:
+    """This machine's architecture; amd64 where it is neither of those that nodes may have."""
+    return _MACHINES.get(platform.machine(), "amd64")
+
+
+def noted(arch: Arch) -> Binary | None:
+    """What the cache says of its program for `arch`, the file itself not looked at."""
     try:
-        found = Binary.model_validate(json.loads((_slot(arch) / "bacalhau.json").read_text(encoding="utf-8")))
+        return Binary.model_validate(json.loads((_slot(arch) / "bacalhau.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError):
         return None
-    if not found.path.is_file() or found.path.stat().st_size != found.size_bytes:
+
+
+def cached(arch: Arch) -> Binary | None:
+    """The program for `arch` in the cache, checked by its hash; None where there is none or it is damaged."""
+    found = noted(arch)
+    if found is None or not found.path.is_file() or found.path.stat().st_size != found.size_bytes:
         return None
     return found if sha256_file(found.path) == found.sha256 else None
 

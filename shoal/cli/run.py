@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from shoal import running, runs
+from shoal.bacalhau import release
 from shoal.cli.cluster import read
 from shoal.cli.console import print_json, say
 from shoal.cli.progress import shown
@@ -35,6 +36,12 @@ def run_(
         str | None, typer.Option("--resume", metavar="RUN", help="Finish this run instead of beginning one.")
     ] = None,
     engine: Annotated[Literal["auto", "ssh", "bacalhau"], typer.Option(help="What runs the containers.")] = "auto",
+    bacalhau_binary: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", exists=True, dir_okay=False, help="Put the engine's program into the cache first."
+        ),
+    ] = None,
     node: Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="Only here; repeatable.")] = None,
     target: Annotated[
         list[str] | None, typer.Option("--target", metavar="KEY=VALUE", help="Only nodes with this label; repeatable.")
@@ -97,6 +104,8 @@ def run_(
             )
     else:
         document = read(cluster or cluster_document("lab"))
+        if bacalhau_binary:
+            release.add(bacalhau_binary, say=say)
         choice = choose(engine, document)
         say(str(choice))
         model, path = _weights(weights)
