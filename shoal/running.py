@@ -78,6 +78,8 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
     nodes = admission.select(order.cluster, order.nodes, constraints)
     survey = preflight.survey(order.cluster, nodes, run=run, weights_sha256=order.weights.sha256)
     admission.refuse_begun(run, survey)
+    nodes, drained = admission.undrained(nodes, survey, order.nodes)
+    survey = survey.without(drained)
     if not survey.facts:
         raise admission.nobody(survey.silent, {})
     image = order.image or preflight.common_image(survey.facts)
@@ -122,6 +124,8 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
             raise admission.nobody(survey.silent, unfit)
         with locked(run):
             runs.save(record)
+            for name in drained:
+                work.note("is drained and gets no run", name)
             work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
             handles = _submit(work, job, 1, [node.name for node in nodes], unfit)
             follow(work, handles)

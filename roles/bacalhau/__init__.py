@@ -32,9 +32,11 @@ from roles.bacalhau.operations import (
     system_user_absent,
 )
 from roles.common import knobs
+from roles.common.facts import Existing
 from roles.common.operations import absent, barrier, folders, service, service_absent, text_file
 from shoal.bacalhau import secrets
 from shoal.errors import Fault
+from shoal.paths import NODE_DRAINED
 
 
 @deploy("bacalhau")
@@ -57,19 +59,26 @@ def install() -> None:
         raise knobs.RefusedError("nothing was changed", [Fault(node.name, fault)])
     tokens = secrets.ensure(cluster.name)
     ours = services(node)
+    # Facts of the moment before the deploy; nothing in it changes them.
+    drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
     contents = {each: rendered(config(each, settings, node, cluster, tokens)) for each in ours}
     for each in [one for one in ours if one.part == "orchestrator"]:
-        _install(each, settings, wanted, contents[each])
+        _install(each, settings, wanted, contents[each], run=True)
     barrier(name="Wait until the orchestrator runs")
     for each in [one for one in ours if one.part == "compute"]:
-        _install(each, settings, wanted, contents[each])
+        _install(each, settings, wanted, contents[each], run=not drained)
     barrier(name="Wait until the compute services run")
     if node.has_role("requester"):
-        here = {active.name for active in host.inventory.get_active_hosts()}
+        active = {one.name: one for one in host.inventory.get_active_hosts()}
+        expected = [
+            one.name
+            for one in cluster.compute
+            if one.name in active and not active[one.name].get_fact(Existing, paths=(str(NODE_DRAINED),))
+        ]
         ready(
             name="Wait until the orchestrator has every node",
             service=orchestrator(node),
-            nodes=[one.name for one in cluster.compute if one.name in here],
+            nodes=expected,
             timeout_s=settings.bacalhau_ready_timeout_s,
             _timeout=settings.bacalhau_ready_timeout_s + 30,
         )
@@ -92,7 +101,7 @@ def remove() -> None:
         system_user_absent(name="Remove the orchestrator's user")
 
 
-def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes) -> None:
+def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes, *, run: bool) -> None:
     mesh = knobs.cluster_of(host).mesh == "tailscale"
     template = (FILES / f"{each.part}.service").read_text(encoding="utf-8")
     unit = unit_text(each, template, mesh=mesh)
@@ -118,4 +127,5 @@ def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes)
     secret_file(name=f"Configure the {each.part}", path=each.config_path, content=content, owner=each.owner)
     config_is_read(name=f"Read the {each.part}'s configuration back", service=each)
     text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=unit)
-    service(name=f"Run the {each.part}", unit=each.unit, config_files=list(files), _timeout=120)
+    if run:
+        service(name=f"Run the {each.part}", unit=each.unit, config_files=list(files), _timeout=120)

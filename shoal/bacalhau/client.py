@@ -112,6 +112,12 @@ class BacalhauClient:
             found += page.items
         return found
 
+    def live_jobs(self) -> list[Job]:
+        """Jobs that are not over, among the latest PAGE ones."""
+        params = {"limit": str(PAGE), "order_by": "created_at", "reverse": "true"}
+        page = self._ask(JobList, "GET", "/orchestrator/jobs", params=params)
+        return [job for job in page.items if not job.state.state_type.over]
+
     def stop(self, job_id: str, reason: str) -> None:
         """Ask for the end of a job's executions. Asking again is no error; raises NoSuchJobError."""
         self._request("DELETE", f"/orchestrator/jobs/{job_id}", params={"reason": reason})

@@ -38,9 +38,7 @@ def run_(
     engine: Annotated[Literal["auto", "ssh", "bacalhau"], typer.Option(help="What runs the containers.")] = "auto",
     bacalhau_binary: Annotated[
         Path | None,
-        typer.Option(
-            metavar="PATH", exists=True, dir_okay=False, help="Put the engine's program into the cache first."
-        ),
+        typer.Option(metavar="PATH", exists=True, dir_okay=False, help="The engine's program, put into the cache."),
     ] = None,
     node: Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="Only here; repeatable.")] = None,
     target: Annotated[

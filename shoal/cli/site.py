@@ -62,6 +62,7 @@ def prepare(
 
 @app.command()
 def deploy(
+    *,
     cluster: ClusterOption = None,
     limit: LimitOption = None,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be changed.")] = False,
