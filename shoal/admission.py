@@ -64,7 +64,7 @@ def refuse_begun(run: str, survey: Survey) -> None:
 
 
 def undrained(nodes: Sequence[Node], survey: Survey, named: Sequence[str]) -> tuple[list[Node], list[str]]:
-    """The nodes that are not drained, and the names of those that are. UsageError where none is left or one was named."""
+    """The nodes that are not drained, and the names of the others. UsageError where none is left or one was named."""
     drained = [node.name for node in nodes if node.name in survey.facts and survey.facts[node.name].drained]
     left = [node for node in nodes if node.name not in drained]
     if drained and (not left or set(drained) & set(named)):

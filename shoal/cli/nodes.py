@@ -121,10 +121,10 @@ def _own(cluster: Path | None) -> Path:
 
 
 def _table(found: list[nodes.NodeState]) -> Table:
-    table = Table("node", "roles", "ssh", "engine", "version", "jobs get", "running", "note", box=box.SIMPLE)
+    table = Table("node", "ssh", "engine", "version", "jobs get", "running", "", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
     for node in found:
         share = f"{node.cpu:g} CPUs, {node.memory_bytes / 1e9:.1f} GB" if node.cpu else ""
         note = "drained" if node.drained else ""
-        roles = " ".join(node.roles)
-        table.add_row(node.name, roles, node.ssh, node.engine, node.version, share, str(node.containers or ""), note)
+        table.add_row(node.name, node.ssh, node.engine, node.version, share, str(node.containers or ""), note)
     return table
