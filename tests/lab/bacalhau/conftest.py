@@ -1,4 +1,4 @@
-"""A lab with the real engine on it: only where its program is named (SHOAL_BACALHAU_BINARY) or in the artefact cache."""
+"""A lab with the real engine: only where its program is named (SHOAL_BACALHAU_BINARY) or in the artefact cache."""
 
 from __future__ import annotations
 
