@@ -82,7 +82,7 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
     survey = survey.without(drained)
     if not survey.facts:
         raise admission.nobody(survey.silent, {})
-    image = order.image or preflight.common_image(survey.facts)
+    image = order.image or jobs.DEFAULT_IMAGES.get(order.template) or preflight.common_image(survey.facts)
     cpu, memory = preflight.default_resources(survey.facts)
     values = jobs.Values(
         run=run,
