@@ -77,5 +77,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _engine_client() -> None:
+def _engine_client(lab_environment: None) -> None:
     subprocess.run(["docker", "version"], check=True, capture_output=True)
