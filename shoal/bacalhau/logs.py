@@ -15,8 +15,12 @@ from shoal.bacalhau.models import LogFrame
 
 OPEN_TIMEOUT_S = 15.0
 RETRY_S = 2.0
-SILENCE_S = 5.0
+SILENCE_S = 2.0
 """After so long without a line it is asked whether any can still come. The engine does not answer pings."""
+FIRST_LINE_S = 4.0
+"""A stream without a first line for so long is opened again ..."""
+NEXT_LINE_S = 60.0
+"""... and one that had lines, after this; the lines that came are then passed over."""
 MAX_LINE_BYTES = 1 << 20
 _QUIET = logging.getLogger(f"{__name__}.websocket")
 _QUIET.propagate = False
@@ -53,8 +57,14 @@ def lines(endpoint: Endpoint, job: str, execution: str, *, over: Callable[[], bo
 
 
 def _once(endpoint: Endpoint, job: str, execution: str, over: Callable[[], bool]) -> Iterator[str]:
-    """One connection's lines. Raises _BrokenError where it ends early, or falls silent although all is over."""
+    """One connection's lines. Raises _BrokenError where it ends early, or is silent for too long.
+
+    A stream that was opened before its container was there was seen to stay silent for ever, and an orchestrator that
+    loses a node leaves its streams open; neither says so.
+    """
     rest = ""
+    silent_s = 0.0
+    patience_s = FIRST_LINE_S
     try:
         endpoint.ensure()
         with _connect(endpoint, f"/api/v1/orchestrator/jobs/{job}/logs?execution_id={execution}&follow=true") as socket:
@@ -62,11 +72,13 @@ def _once(endpoint: Endpoint, job: str, execution: str, over: Callable[[], bool]
                 try:
                     frame = LogFrame.model_validate_json(socket.recv(timeout=SILENCE_S))
                 except TimeoutError:
-                    if over():  # lost: nobody will say another word
+                    silent_s += SILENCE_S
+                    if silent_s >= patience_s or over():
                         raise _BrokenError from None
                     continue
                 if frame.error:
                     raise _BrokenError
+                silent_s, patience_s = 0.0, NEXT_LINE_S
                 # A long line comes in pieces; only a line break ends it.
                 *whole, rest = (rest + frame.value.line).split("\n")
                 yield from whole

@@ -40,6 +40,8 @@ class StandIn:
     """The first log connection is broken off after so many lines."""
     empty_first: bool = False
     """The first log connection is ended at once, as the engine does where the container is not there yet."""
+    mute_first: bool = False
+    """The first log connection stays open and silent, as the engine's do that came before the container."""
     given: dict[tuple[str, str, str], int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -145,6 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
         with self.state.lock:
             cut_after, self.state.cut_after = self.state.cut_after, None
             empty, self.state.empty_first = self.state.empty_first, False
+            mute, self.state.mute_first = self.state.mute_first, False
+        if mute:
+            self.wfile.flush()
+            self.rfile.read(1)  # until the other side has had enough
+            return
         for number, frame in enumerate([] if empty else recorded["frames"]):
             if number == cut_after:
                 self.wfile.flush()

@@ -191,3 +191,10 @@ def test_a_log_stream_that_ends_before_the_container_is_there_is_opened_again(se
     with serve("finished", empty_first=True) as (_, runner):
         handle = runner.submit(make_job(), run="finished", attempt=1, nodes=("compute-1", "compute-2"))
         assert list(runner.logs(handle, "compute-1")) == ["line 1", "line 2", "line 3", "to stderr"]
+
+
+def test_a_log_stream_that_stays_silent_is_opened_again(serve: Serve) -> None:
+    with serve("finished", mute_first=True) as (_, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        lines = [list(runner.logs(handle, node)) for node in NODES]
+    assert lines == [["line 1", "line 2", "line 3", "to stderr"]] * 2
