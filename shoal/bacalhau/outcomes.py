@@ -23,6 +23,7 @@ _REFUSED = {
     "does not exist and creation is not allowed": "the path is not on the node",
     "is not granted write access": "the node does not allow writing to the path",
     "failed to start container": "the container could not be started",
+    "creating container": "the container could not be made",
     "error response from daemon": "the node's Docker cannot get the image",
 }
 

@@ -166,7 +166,11 @@ class Site:
             self.power(node.name, on=True)
             self.wait_for_ssh(node.name)
             self.join(node.name)
-            self.on(node.name, "while umount /var/lib/shoal/runs 2>/dev/null; do :; done; rm -f /var/lib/shoal/drained")
+            self.on(
+                node.name,
+                "rm -f /var/lib/shoal/drained; ! mountpoint -q /var/lib/shoal/runs || "
+                "{ systemctl stop bacalhau-compute; umount -l /var/lib/shoal/runs; systemctl start bacalhau-compute; }",
+            )
         self.deploy()
 
     def wait_for_ssh(self, node: str, timeout_s: float = 90.0) -> None:

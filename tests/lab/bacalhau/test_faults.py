@@ -115,7 +115,9 @@ def test_node_that_stays_away_ends_the_run_and_resume_completes_it(
 
 
 def test_full_disk(whole_site: Site, reference: Reference, seen: list[str]) -> None:
-    whole_site.on(ONE, "mount -t tmpfs -o size=400m,mode=755 tmpfs /var/lib/shoal/runs")
+    # A disk of the test's own. The service sees what is mounted when it starts.
+    mount = "mount -t tmpfs -o size=400m,mode=755 tmpfs /var/lib/shoal/runs"
+    whole_site.on(ONE, f"{mount} && systemctl restart bacalhau-compute")
     run = whole_site.run()
     run.until(rf"{ONE}: .*{MID_RUN}")
     whole_site.on(ONE, "dd if=/dev/zero of=/var/lib/shoal/runs/filler bs=1M 2>/dev/null; true")
