@@ -6,7 +6,6 @@ dies loses nothing but its own knowledge of what the nodes are doing.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from shoal.cluster import Cluster, Engine, Node
 from shoal.engines import Choice, runner_for
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Tell, Work, follow
+from shoal.healing import try_again
 from shoal.jobs.spec import JobSpec, parse
-from shoal.outcomes import of_manifest, worth_another_try
+from shoal.outcomes import of_manifest
 from shoal.runlock import locked
 from shoal.runners.protocol import Handle, Runner
 from shoal.runs import HAS_MANIFEST, EngineProgram, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
@@ -27,15 +27,6 @@ from shoal.ssh_failures import brief
 
 DEFAULT_TIMEOUT_S = 24 * 3600
 FETCHES_AT_ONCE = 4
-ATTEMPT_PAUSE_S = 5.0
-"""Pause before the second automatic attempt; twice that before the third, and so on ..."""
-MAX_PAUSE_S = 60.0
-"""... up to this."""
-BACK_TIMEOUT_S = 600.0
-"""How long an automatic attempt waits for a node that is away: a reboot, a cut line, a restarted orchestrator."""
-BACK_POLL_S = 3.0
-DEFAULT_ATTEMPTS: dict[Engine, int] = {"bacalhau": 5, "ssh": 1}
-"""The engine loses work that nobody did wrong; over ssh a failure is a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +120,7 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
             work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
             handles = _submit(work, job, 1, [node.name for node in nodes], unfit)
             follow(work, handles)
-            _try_again(work, _attempts(order.attempts, record), order.weights_path)
+            try_again(work, order.attempts, lambda names: _round(work, names, order.weights_path))
             return _close(work)
 
 
@@ -166,7 +157,7 @@ def resume(
                 return record
             record.finished_at = None
             _round(work, record.missing, weights_path)
-            _try_again(work, _attempts(attempts, record), weights_path)
+            try_again(work, attempts, lambda names: _round(work, names, weights_path))
             return _close(work)
 
 
@@ -248,41 +239,6 @@ def _round(work: Work, names: Sequence[str], weights_path: Path | None) -> None:
     follow(work, handles, finished=[name for name in waiting if name in known])
 
 
-def _try_again(work: Work, attempts: int, weights_path: Path | None) -> None:
-    """Automatic further rounds for nodes that may fare better; `attempts` counts the first one.
-
-    Before each the nodes that are away get time to come back, so that a short absence does not use attempts up.
-    """
-    for number in range(1, attempts):
-        names = [
-            name
-            for name in work.record.missing
-            if worth_another_try(work.record.nodes[name].outcome, work.record.nodes[name].attempts[-1].exit_code)
-        ]
-        if not names:
-            return
-        pause_s = min(ATTEMPT_PAUSE_S * 2 ** (number - 1), MAX_PAUSE_S)
-        work.note(f"again in {pause_s:.0f} s for: {', '.join(names)}")
-        time.sleep(pause_s)  # a backoff: what made the node fail is given time to pass
-        _wait_until_back(work, names)
-        _round(work, names, weights_path)
-
-
-def _wait_until_back(work: Work, names: Sequence[str]) -> None:
-    """Wait until every one of `names` can be given a job again, for at most BACK_TIMEOUT_S."""
-    deadline = time.monotonic() + BACK_TIMEOUT_S
-    told: dict[str, str] = {}
-    while away := work.runner.away(names):
-        for name in [name for name in away if name not in told]:
-            work.note(f"waiting for it: {away[name]}", name)
-        told = away
-        if time.monotonic() > deadline:
-            return
-        time.sleep(BACK_POLL_S)  # until all are back, or the deadline
-    for name in told:
-        work.note("is back", name)
-
-
 def _submit(
     work: Work, job: JobSpec, attempt: int, names: Sequence[str], unfit: dict[str, tuple[Outcome, str]]
 ) -> list[Handle]:
@@ -328,10 +284,6 @@ def _with_limits(job: JobSpec, cpu: str | None, memory: str | None, timeout_s: i
     if timeout_s:
         task["Timeouts"] = {"TotalTimeout": timeout_s, "ExecutionTimeout": timeout_s}
     return parse(document, source="the job with the limits given")
-
-
-def _attempts(asked: int | None, record: RunRecord) -> int:
-    return asked or DEFAULT_ATTEMPTS.get(record.engine, 1)
 
 
 def _next_attempt(record: RunRecord, names: Sequence[str]) -> int:

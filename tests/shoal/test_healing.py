@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 from fake_nodes import FakeNodes
 
-from shoal import running
+from shoal import healing, running
 from shoal.errors import Exit
+from shoal.following import Event
 from shoal.runs import Outcome
 
 
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
-    monkeypatch.setattr(running, "ATTEMPT_PAUSE_S", 0.05)
-    monkeypatch.setattr(running, "BACK_POLL_S", 0.05)
+    monkeypatch.setattr(healing, "ATTEMPT_PAUSE_S", 0.05)
+    monkeypatch.setattr(healing, "BACK_POLL_S", 0.05)
     fakes = FakeNodes.make(tmp_path, monkeypatch)
     fakes.video("c1", "a.mp4")
     fakes.video("c2", "b.mp4")
@@ -25,10 +25,13 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 
 def test_a_node_that_comes_back_is_given_the_run(nodes: FakeNodes) -> None:
     nodes.down("c2")
-    back = threading.Timer(3.0, lambda: nodes.up("c2"))
-    back.start()
-    record = running.start(nodes.order(attempts=2), nodes.tell)
-    back.join()
+
+    def tell(event: Event) -> None:
+        nodes.tell(event)
+        if event.text.startswith("waiting for it: "):
+            nodes.up("c2")
+
+    record = running.start(nodes.order(attempts=2), tell)
     assert record.complete
     told = [event.text for event in nodes.events if event.node == "c2"]
     assert any(text.startswith("waiting for it: ") for text in told)
@@ -38,7 +41,7 @@ def test_a_node_that_comes_back_is_given_the_run(nodes: FakeNodes) -> None:
 
 
 def test_a_node_that_stays_away_ends_the_run(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "BACK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(healing, "BACK_TIMEOUT_S", 0.2)
     nodes.down("c2")
     record = running.start(nodes.order(attempts=3), nodes.tell)
     assert running.exit_code(record) is Exit.INCOMPLETE
@@ -51,4 +54,4 @@ def test_an_engine_has_its_own_number_of_attempts(nodes: FakeNodes) -> None:
     nodes.down("c2")
     record = running.start(nodes.order(), nodes.tell)
     assert len(record.nodes["c2"].attempts) == 1  # over ssh a failure is a failure
-    assert running.DEFAULT_ATTEMPTS["bacalhau"] > 1
+    assert healing.DEFAULT_ATTEMPTS["bacalhau"] > 1
