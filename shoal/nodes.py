@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shoal import cluster as clusters
 from shoal import deploys, engines, ssh
@@ -100,21 +101,19 @@ def drain(cluster: Cluster, names: Sequence[str], say: Say, *, timeout_s: float)
     say(f"drained: {', '.join(names)}")
 
 
-def add(document: Path, wanted: Node | str, say: Say) -> Cluster:
+def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> Cluster:
     """Bring a node in: into the document where it is not yet, its mark away, deployed, and there for the engine.
 
-    Nothing is done on any other node. Raises UsageError for a document that is not shoal's own JSON.
+    `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError.
     """
     cluster = clusters.load(document)
-    if isinstance(wanted, Node):
-        if all(node.name != wanted.name for node in cluster.nodes):
-            raw = cluster.model_dump(mode="json")
-            raw["nodes"].append(wanted.model_dump(mode="json"))
-            cluster = clusters.parse(raw, source=f"{document} with {wanted.name}")
-            clusters.save(cluster, document)
-            say(f"{wanted.name} is in {document}")
-        wanted = wanted.name
-    node = _compute(cluster, wanted)
+    if machine is not None and all(node.name != name for node in cluster.nodes):
+        raw = cluster.model_dump(mode="json")
+        raw["nodes"].append(machine)
+        cluster = clusters.parse(raw, source=f"{document} with {name}")
+        clusters.save(cluster, document)
+        say(f"{name} is in {document}")
+    node = _compute(cluster, name)
     ssh.run(cluster, node, "rm", "-f", str(NODE_DRAINED), root=True)
     choice = engines.choose("auto", cluster, say=say)
     result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)

@@ -13,7 +13,6 @@ from rich.table import Table
 from shoal import nodes
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
-from shoal.cluster import Node
 from shoal.errors import Exit, UsageError
 from shoal.paths import cluster_document
 
@@ -64,13 +63,13 @@ def add(
 
     Examples: shoal nodes add compute-3=ops@10.0.0.7 --label site=harbour; shoal nodes add compute-2
     """
-    wanted: Node | str = node
+    machine = None
     if "=" in node:
         labels = dict(text.partition("=")[::2] for text in label or [])
-        wanted = Node.model_validate({"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node))
+        machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
     elif label:
         raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
-    nodes.add(_own(cluster), wanted, say)
+    nodes.add(_own(cluster), node.partition("=")[0], machine, say)
 
 
 @app.command()
