@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,12 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def engine_site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The lab deployed with the engine, clips and model included."""
+    before = release.noted(release.this_machine())
     if binary := os.environ.get("SHOAL_BACALHAU_BINARY"):
-        release.add(Path(binary))
+        added = release.add(Path(binary))
     choice = engines.choose("bacalhau", lab.cluster)
     site.prepare(lab.cluster)
     deploys.run_deploy(lab.document, "site", data=engines.deploy_data(choice))
     yield Site(lab, tmp_path_factory.mktemp("runs"))
+    if binary and before is None:
+        # The cache is the user's own: what was not in it is not left in it, and `auto` stays what it was.
+        shutil.rmtree(added.path.parent)
 
 
 @dataclass
