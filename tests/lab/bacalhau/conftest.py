@@ -7,11 +7,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from engine_site import Site, detections
+from engine_site import Reference, Site, detections
 from lab_under_test import Lab
 
 from shoal import deploys, engines, site
@@ -43,14 +42,6 @@ def engine_site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     if binary and before is None:
         # The cache is the user's own: what was not in it is not left in it, and `auto` stays what it was.
         shutil.rmtree(added.path.parent)
-
-
-@dataclass
-class Reference:
-    """What an undisturbed run finds."""
-
-    seconds: float
-    detections: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="session")

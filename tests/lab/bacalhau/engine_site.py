@@ -187,6 +187,14 @@ class Site:
                 return
 
 
+@dataclass
+class Reference:
+    """What an undisturbed run finds."""
+
+    seconds: float
+    detections: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
 def detections(run: Run) -> dict[str, dict[str, str]]:
     """Per node and video the hash of what was found; every line once."""
     found: dict[str, dict[str, str]] = {}

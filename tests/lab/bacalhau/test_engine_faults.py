@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Reference
-from engine_site import MID_RUN, Run, Site, detections
+from engine_site import MID_RUN, Reference, Run, Site, detections
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
