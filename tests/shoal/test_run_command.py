@@ -23,6 +23,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     document = tmp_path / "cluster.json"
     cluster.save(fakes.cluster, document)
     monkeypatch.setenv("SHOAL_CLUSTER", str(document))
+    monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
     order = fakes.order()
     assert order.weights_path
     model = WeightsFile(order.weights_path, "m", order.weights.sha256, "none")
