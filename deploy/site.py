@@ -2,7 +2,7 @@
 
 from pyinfra import host
 
-from roles import base, docker, registry, videos, yolov5
+from roles import bacalhau, base, docker, registry, videos, yolov5
 from roles.common import preflight
 from roles.common.knobs import node_of
 from roles.site import MODELS
@@ -18,3 +18,6 @@ if _node.has_role("compute"):
     videos.install()
 # On every node: the requester makes the image, compute nodes wait for it.
 yolov5.install()
+# Last: a node that joins is given jobs at once, and then has all that they need.
+if host.data.get("bacalhau_programs"):
+    bacalhau.install()

@@ -3,11 +3,12 @@ the engine is taken only if it was put there by us, and kept with `--data teardo
 
 from pyinfra import host
 
-from roles import base, docker, registry, videos, yolov5
+from roles import bacalhau, base, docker, registry, videos, yolov5
 from roles.common.knobs import node_of
 
 _node = node_of(host)
 
+bacalhau.remove()
 yolov5.remove()
 if _node.has_role("compute"):
     videos.remove()

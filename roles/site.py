@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from roles.bacalhau.defaults import Bacalhau
 from roles.base.defaults import Base
 from roles.common.preflight import Models
 from roles.docker.defaults import Docker
@@ -15,4 +16,5 @@ MODELS: Models = (
     ("requester", Registry),
     ("compute", Videos),
     ("*", Yolov5),
+    ("*", Bacalhau),
 )

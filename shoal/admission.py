@@ -63,6 +63,18 @@ def refuse_begun(run: str, survey: Survey) -> None:
         )
 
 
+def undrained(nodes: Sequence[Node], survey: Survey, named: Sequence[str]) -> tuple[list[Node], list[str]]:
+    """The nodes that are not drained, and the names of the others. UsageError where none is left or one was named."""
+    drained = [node.name for node in nodes if node.name in survey.facts and survey.facts[node.name].drained]
+    left = [node for node in nodes if node.name not in drained]
+    if drained and (not left or set(drained) & set(named)):
+        raise UsageError(
+            f"drained, and given no run: {', '.join(drained)}",
+            hint=f"`shoal nodes add {drained[0]}` takes a node back",
+        )
+    return left, drained
+
+
 def refuse_too_much(job: JobSpec, survey: Survey) -> None:
     """Raise UsageError that names every node the job is too big for, with the figure."""
     wanted = job.task.resources

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shoal import deploys, engines, running, samples, site, weights
+from shoal.bacalhau import release
 from shoal.cluster import Cluster, Engine
 from shoal.files import write_atomic
 from shoal.following import Tell
@@ -34,6 +35,8 @@ class Options:
     compute: int | None = None
     yes: bool = False
     engine: Engine = "auto"
+    bacalhau_binary: Path | None = None
+    """A program of the engine given by hand."""
     videos: Path | None = None
     weights: Path | None = None
     knobs: dict[str, str | int | float] = field(default_factory=dict)
@@ -100,10 +103,14 @@ def run(options: Options, say: Say, watch: Callable[[], AbstractContextManager[T
     with timings.stage("artefacts", "3/5 weights and camera clips, checked by their hashes"):
         artefacts.result()
         site.prepare(cluster, videos=options.videos, weights=options.weights)
-    with timings.stage("deploy", "4/5 bootstrap over SSH: base, docker, registry, videos, inference image"):
-        _deploy(cluster, say)
+        if options.bacalhau_binary:
+            release.add(options.bacalhau_binary, say=say)
+        choice = engines.choose(options.engine, cluster, say=say)
+        say(f"demo: {choice}")
+    with timings.stage("deploy", "4/5 bootstrap over SSH: base, docker, registry, videos, inference image, engine"):
+        _deploy(cluster, choice, say)
     with timings.stage("run", "5/5 the job on every compute node, results home"), watch() as tell:
-        return running.start(_order(cluster, options, say), tell)
+        return running.start(_order(cluster, choice, options, say), tell)
 
 
 def _artefacts(options: Options, say: Say) -> None:
@@ -114,14 +121,14 @@ def _artefacts(options: Options, say: Say) -> None:
         samples.sample_clips(say=say)
 
 
-def _deploy(cluster: Cluster, say: Say) -> None:
-    result = deploys.run_deploy(cluster_document(cluster.name), "site", say=say, timeout_s=DEPLOY_TIMEOUT_S)
+def _deploy(cluster: Cluster, choice: engines.Choice, say: Say) -> None:
+    data = engines.deploy_data(choice)
+    path = cluster_document(cluster.name)
+    result = deploys.run_deploy(path, "site", data=data, say=say, timeout_s=DEPLOY_TIMEOUT_S)
     say(f"demo: {result.changed} operations changed something")
 
 
-def _order(cluster: Cluster, options: Options, say: Say) -> running.Order:
-    choice = engines.choose(options.engine, cluster)
-    say(f"demo: {choice}")
+def _order(cluster: Cluster, choice: engines.Choice, options: Options, say: Say) -> running.Order:
     model = weights.yolov5s(say=say) if options.weights is None else weights.from_file(options.weights)
     return running.Order(
         cluster=cluster,

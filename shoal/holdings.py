@@ -9,7 +9,10 @@ from typing import Literal
 
 from shoal import artifacts, samples, weights
 from shoal.artifacts import Say, State, clients, load_catalogue, quiet
+from shoal.bacalhau import release
 from shoal.errors import UsageError
+
+ENGINE = "bacalhau"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Holding:
     """One file of the catalogue and its state in the cache."""
 
     name: str
-    kind: Literal["fetched", "made"]
+    kind: Literal["fetched", "made", "given"]
     state: State
     origin: str
     """The package it comes from, or the artefact it is made from."""
@@ -33,8 +36,30 @@ class Holding:
 
 
 def holdings() -> list[Holding]:
-    """Every file of the catalogue, hashed if it is there: artefacts first, then what is made from them."""
-    return [*_fetched(), *_made()]
+    """Every file of the catalogue, hashed if it is there: artefacts first, then what is made from them.
+
+    The engine's program has no hash of its publisher's to stand in the catalogue; it is listed where there is one.
+    """
+    return [*_fetched(), *_made(), *_engine()]
+
+
+def _engine() -> list[Holding]:
+    return [
+        Holding(
+            ENGINE if binary.arch == release.this_machine() else f"{ENGINE}/{binary.arch}",
+            "fetched" if binary.origin == "release" else "given",
+            State.CACHED if release.cached(binary.arch) else State.DAMAGED,
+            "signed release" if binary.origin == "release" else "given by hand",
+            binary.version,
+            binary.size_bytes,
+            "Apache-2.0 (Bacalhau)",
+            f"The engine's program for {binary.arch}",
+            binary.sha256,
+            binary.path,
+        )
+        for arch in release.ARCHITECTURES
+        if (binary := release.noted(arch)) is not None
+    ]
 
 
 def _fetched() -> list[Holding]:
@@ -91,7 +116,8 @@ def bring(names: Iterable[str], *, say: Say = quiet) -> None:
     Raises UsageError naming every unknown name before anything is fetched, ShoalError as `artifacts.resolve` does.
     """
     catalogue, wanted = load_catalogue(), list(dict.fromkeys(names))
-    known = [*catalogue.artifact, *catalogue.derived]
+    engines = {ENGINE: release.this_machine(), **{f"{ENGINE}/{arch}": arch for arch in release.ARCHITECTURES}}
+    known = [*catalogue.artifact, *catalogue.derived, *engines]
     if unknown := [name for name in wanted if name not in known]:
         raise UsageError(f"there is no artefact {', '.join(map(repr, unknown))}", hint=f"known: {', '.join(known)}")
     fetched = [name for name in wanted if name in catalogue.artifact]
@@ -101,3 +127,5 @@ def bring(names: Iterable[str], *, say: Say = quiet) -> None:
         weights.yolov5s(say=say)
     if any(name in catalogue.derived and name != weights.YOLOV5S_FILE for name in wanted):
         samples.sample_clips(say=say)
+    for name in [name for name in wanted if name in engines]:
+        release.resolve(engines[name], say=say)

@@ -67,6 +67,7 @@ def groups(cluster: Cluster) -> Groups:
         **_ssh_data(cluster),
         **_lab_data(cluster),
         **_image_data(site),
+        **_engine_data(cluster),
     }
     entries = {node.name: (node.name, {**common, **_node_data(node, site)}) for node in cluster.nodes}
     return [entries[cluster.requester.name]], [entries[node.name] for node in cluster.compute]
@@ -180,3 +181,10 @@ def _image_data(site: sites.SiteDocument | None) -> dict[str, Any]:
     if site.image.image_tarball:
         data["yolov5_image_tarball"] = str(site.image.image_tarball)
     return data
+
+
+def _engine_data(cluster: Cluster) -> dict[str, Any]:
+    """The engine's programs where the cluster runs with it; tokens are never host data, which pyinfra can print."""
+    from shoal import engines  # noqa: PLC0415 - an HTTP client and all, for commands that may not need it
+
+    return engines.deploy_data(engines.choose("auto", cluster))

@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 NODE_STATE = PurePosixPath("/var/lib/shoal")
 """Everything durable on a node lives here."""
 NODE_RUNS = NODE_STATE / "runs"
+NODE_DRAINED = NODE_STATE / "drained"
+"""Where this file is, the node gets no new run and its engine service is left stopped (`shoal nodes drain`)."""
 NODE_WEIGHTS = NODE_STATE / "weights"
 NODE_VIDEOS = PurePosixPath("/videos")
 

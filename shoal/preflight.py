@@ -12,7 +12,7 @@ from shoal import ssh
 from shoal.cluster import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
-from shoal.paths import NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.paths import NODE_DRAINED, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
 from shoal.runs import Outcome
 from shoal.ssh_failures import brief
 
@@ -36,6 +36,7 @@ if [ -f "$1" ]; then echo "image $(tr -d '\n' <"$1")"; fi
 if [ -d "$2" ]; then echo "videos $(find -L "$2" -type f -printf x | wc -c)"; fi
 if [ -f "$3" ]; then echo "weights $(sha256sum <"$3" | cut -d ' ' -f 1)"; fi
 if [ -e "$5" ]; then echo "begun yes"; fi
+if [ -e "$6" ]; then echo "drained yes"; fi
 place=$4
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 echo "free $(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
@@ -68,6 +69,8 @@ class NodeFacts:
     weights_sha256: str | None = None
     free_bytes: int = 0
     begun: bool = False
+    drained: bool = False
+    """Taken out of service with `shoal nodes drain`."""
     """Whether the run has a folder here already."""
 
 
@@ -78,13 +81,17 @@ class Survey:
     facts: dict[str, NodeFacts] = field(default_factory=dict)
     silent: dict[str, ShoalError] = field(default_factory=dict)
 
+    def without(self, names: Sequence[str]) -> Survey:
+        """The answers of the others."""
+        return Survey({name: fact for name, fact in self.facts.items() if name not in names}, self.silent)
+
 
 def survey(cluster: Cluster, nodes: Sequence[Node], *, run: str, weights_sha256: str) -> Survey:
     """Ask all nodes at once. Never raises for one node's sake: who did not answer is in `silent`."""
 
     def look(node: Node) -> NodeFacts:
         weights = NODE_WEIGHTS / f"{weights_sha256}.onnx"
-        places = (IMAGE_NOTE, NODE_VIDEOS, weights, NODE_STATE, NODE_RUNS / run)
+        places = (IMAGE_NOTE, NODE_VIDEOS, weights, NODE_STATE, NODE_RUNS / run, NODE_DRAINED)
         return _read(ssh.run(cluster, node, "sh", "-c", _LOOK, "look", *map(str, places), root=True).text)
 
     answers = ssh.on_each(nodes, look)
@@ -169,6 +176,8 @@ def place_weights(cluster: Cluster, node: Node, path: Path, sha256: str) -> None
 
 
 def _unfit(fact: NodeFacts, node: Node) -> str | None:
+    if fact.drained:
+        return f"the node is drained; `shoal nodes add {node.name}` takes it back"
     if fact.docker_fault is not None:
         return f"docker does not answer: {fact.docker_fault or 'it is not installed'}"
     if fact.videos is None:
@@ -194,6 +203,7 @@ def _read(text: str) -> NodeFacts:
         weights_sha256=words.get("weights"),
         free_bytes=int(words.get("free", "0")) * 1024,
         begun="begun" in words,
+        drained="drained" in words,
     )
 
 

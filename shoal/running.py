@@ -6,28 +6,27 @@ dies loses nothing but its own knowledge of what the nodes are doing.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from shoal import admission, jobs, preflight, results, runs, ssh
-from shoal.cluster import Cluster, Node
+from shoal.cluster import Cluster, Engine, Node
 from shoal.engines import Choice, runner_for
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Tell, Work, follow
+from shoal.healing import try_again
 from shoal.jobs.spec import JobSpec, parse
-from shoal.outcomes import of_manifest, worth_another_try
+from shoal.outcomes import of_manifest
 from shoal.runlock import locked
 from shoal.runners.protocol import Handle, Runner
-from shoal.runs import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.runs import HAS_MANIFEST, EngineProgram, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.ssh_failures import brief
 
 DEFAULT_TIMEOUT_S = 24 * 3600
 FETCHES_AT_ONCE = 4
-ATTEMPT_PAUSE_S = 5.0
-"""Pause before the second automatic attempt; twice that before the third, and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,8 @@ class Order:
     nodes: tuple[str, ...] = ()
     targets: dict[str, str] = field(default_factory=dict)
     run: str | None = None
-    attempts: int = 1
+    attempts: int | None = None
+    """How often a node is given the run, the first time included; else the engine's own number."""
     fetch: bool = True
 
 
@@ -69,9 +69,11 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
     nodes = admission.select(order.cluster, order.nodes, constraints)
     survey = preflight.survey(order.cluster, nodes, run=run, weights_sha256=order.weights.sha256)
     admission.refuse_begun(run, survey)
+    nodes, drained = admission.undrained(nodes, survey, order.nodes)
+    survey = survey.without(drained)
     if not survey.facts:
         raise admission.nobody(survey.silent, {})
-    image = order.image or preflight.common_image(survey.facts)
+    image = order.image or jobs.DEFAULT_IMAGES.get(order.template) or preflight.common_image(survey.facts)
     cpu, memory = preflight.default_resources(survey.facts)
     values = jobs.Values(
         run=run,
@@ -98,20 +100,28 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
         options={**order.knobs, "timeout_s": order.timeout_s, "cpu": values.cpu, "memory": values.memory},
         image=Image(reference=image, digest=image.partition("@")[2] or None),
         weights=order.weights,
+        engine_programs=[
+            EngineProgram(version=one.version, arch=one.arch, sha256=one.sha256, origin=one.origin)
+            for one in order.engine.binaries
+        ],
         job=job.to_document(),
         nodes={node.name: _node_record(node) for node in nodes},
     )
-    work = Work(order.cluster, runner or runner_for(order.engine.engine, order.cluster), record, tell, order.fetch)
-    unfit = admission.unfit(work, job, survey, order.weights_path)
-    if len(unfit) == len(nodes):
-        raise admission.nobody(survey.silent, unfit)
-    with locked(run):
-        runs.save(record)
-        work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
-        handles = _submit(work, job, 1, [node.name for node in nodes], unfit)
-        follow(work, handles)
-        _try_again(work, order.attempts, order.weights_path)
-        return _close(work)
+    with _driving(runner, order.engine.engine, order.cluster) as driver:
+        driver.admit(job, [node.name for node in nodes])
+        work = Work(order.cluster, driver, record, tell, order.fetch)
+        unfit = admission.unfit(work, job, survey, order.weights_path)
+        if len(unfit) == len(nodes):
+            raise admission.nobody(survey.silent, unfit)
+        with locked(run):
+            runs.save(record)
+            for name in drained:
+                work.note("is drained and gets no run", name)
+            work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
+            handles = _submit(work, job, 1, [node.name for node in nodes], unfit)
+            follow(work, handles)
+            try_again(work, order.attempts, lambda names: _round(work, names, order.weights_path))
+            return _close(work)
 
 
 def resume(
@@ -123,7 +133,7 @@ def resume(
     cpu: str | None = None,
     memory: str | None = None,
     timeout_s: int | None = None,
-    attempts: int = 1,
+    attempts: int | None = None,
     fetch: bool = True,
     runner: Runner | None = None,
 ) -> RunRecord:
@@ -140,14 +150,15 @@ def resume(
             )
         job = _with_limits(parse(record.job, source=f"the job in run {run}"), cpu, memory, timeout_s)
         record.job = job.to_document()
-        work = Work(cluster, runner or runner_for(record.engine, cluster), record, tell, fetch)
-        if not record.missing and (not fetch or all(node.fetched for node in record.nodes.values())):
-            work.note("nothing is left to do")
-            return record
-        record.finished_at = None
-        _round(work, record.missing, weights_path)
-        _try_again(work, attempts, weights_path)
-        return _close(work)
+        with _driving(runner, record.engine, cluster) as driver:
+            work = Work(cluster, driver, record, tell, fetch)
+            if not record.missing and (not fetch or all(node.fetched for node in record.nodes.values())):
+                work.note("nothing is left to do")
+                return record
+            record.finished_at = None
+            _round(work, record.missing, weights_path)
+            try_again(work, attempts, lambda names: _round(work, names, weights_path))
+            return _close(work)
 
 
 def fetch_home(record: RunRecord, cluster: Cluster, say: Callable[[str], None]) -> list[Fault]:
@@ -187,6 +198,19 @@ def exit_code(record: RunRecord, *, fetch: bool = True) -> Exit:
     return Exit.OK if whole else Exit.INCOMPLETE
 
 
+@contextmanager
+def _driving(given: Runner | None, engine: Engine, cluster: Cluster) -> Iterator[Runner]:
+    """The runner of a run; one that is made here is closed at the end."""
+    if given is not None:
+        yield given
+        return
+    driver = runner_for(engine, cluster)
+    try:
+        yield driver
+    finally:
+        driver.close()
+
+
 def _round(work: Work, names: Sequence[str], weights_path: Path | None) -> None:
     """One more round for `names`: what runs is adopted, what is done is fetched, the rest is submitted."""
     record = work.record
@@ -213,22 +237,6 @@ def _round(work: Work, names: Sequence[str], weights_path: Path | None) -> None:
         handles = [*handles, *_submit(work, job, attempt, rest, unfit)]
     waiting = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST and not node.fetched]
     follow(work, handles, finished=[name for name in waiting if name in known])
-
-
-def _try_again(work: Work, attempts: int, weights_path: Path | None) -> None:
-    """Automatic further rounds for nodes that may fare better; `attempts` counts the first one."""
-    for number in range(1, attempts):
-        names = [
-            name
-            for name in work.record.missing
-            if worth_another_try(work.record.nodes[name].outcome, work.record.nodes[name].attempts[-1].exit_code)
-        ]
-        if not names:
-            return
-        pause_s = ATTEMPT_PAUSE_S * number
-        work.note(f"again in {pause_s:.0f} s for: {', '.join(names)}")
-        time.sleep(pause_s)  # a backoff: what made the node fail is given time to pass
-        _round(work, names, weights_path)
 
 
 def _submit(

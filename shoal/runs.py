@@ -102,6 +102,16 @@ class Weights(_Record):
     licence: str = "unknown"
 
 
+class EngineProgram(_Record):
+    """The engine's program that the control side had in its cache when the run was begun."""
+
+    version: str
+    arch: str
+    sha256: str
+    origin: str
+    """`release`: out of an archive that its publisher signed; `given`: handed over by a person."""
+
+
 class RunRecord(_Record):
     """Everything there is to know of a run besides the results themselves."""
 
@@ -113,6 +123,8 @@ class RunRecord(_Record):
     substrate: Substrate
     engine: Engine
     engine_reason: str = ""
+    engine_programs: list[EngineProgram] = Field(default_factory=list)
+    """None with ssh, one per architecture with bacalhau."""
     template: str = "yolov5"
     options: dict[str, str | int | float | list[str] | None] = Field(default_factory=dict)
     """The detector's knobs as given: conf, iou, classes, img, stride, timeout_s, ..."""

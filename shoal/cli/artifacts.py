@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 from rich import box
 from rich.table import Table
 
 from shoal.artifacts import State, load_catalogue
+from shoal.bacalhau import release
 from shoal.cli.console import out, print_json, say
 from shoal.errors import Exit, UsageError
 from shoal.holdings import Holding, bring, holdings
@@ -59,6 +61,24 @@ def fetch(
     wanted = [*catalogue.artifact, *catalogue.derived] if every else names or []
     bring(wanted, say=say)
     say(f"{len(wanted)} file{'s' if len(wanted) != 1 else ''} here and checked")
+
+
+@app.command()
+def add(
+    name: Annotated[Literal["bacalhau"], typer.Argument(help="What it is: bacalhau.")],
+    path: Annotated[Path, typer.Argument(help="The program, or its release archive with the signature beside it.")],
+    version: Annotated[
+        str | None, typer.Option(help="Its version, where it cannot be run on this machine to ask it.")
+    ] = None,
+) -> None:
+    """Put a file of yours into the cache: from then on the engine can be had.
+
+    Examples: shoal artifacts add bacalhau ./bacalhau_v1.9.3_linux_amd64.tar.gz;
+    shoal artifacts add bacalhau ./bacalhau-arm64 --version 1.9.3
+    """
+    del name  # there is only one so far
+    added = release.add(path, version=version, say=say)
+    say(f"Bacalhau {added.version} for {added.arch} is in the cache, sha256 {added.sha256}")
 
 
 @app.command()

@@ -32,6 +32,10 @@ def demo(
         Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A YOLOv5 model as ONNX.")
     ] = None,
     engine: Annotated[Engine, typer.Option(help="What runs the containers.")] = "auto",
+    bacalhau_binary: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", exists=True, dir_okay=False, help="The engine's program, given by hand."),
+    ] = None,
     img: Annotated[int, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = 640,
     stride: Annotated[int, typer.Option(min=1, help="Infer every n-th frame.")] = 3,
     conf: Annotated[float, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = 0.35,
@@ -52,6 +56,8 @@ def demo(
         shoal demo
 
         shoal demo --compute 4 --videos ~/footage --stride 5
+
+        shoal demo --engine bacalhau --bacalhau-binary ./bacalhau
     """
     # The demo's parts (converter, clips, engine client) take a second to load; `shoal --help` does without.
     from shoal import demo as demos  # noqa: PLC0415
@@ -61,6 +67,7 @@ def demo(
         compute=compute,
         yes=yes,
         engine=engine,
+        bacalhau_binary=bacalhau_binary,
         videos=videos,
         weights=weights,
         knobs={"img": img, "stride": stride, "conf": conf},

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from shoal import running, runs
+from shoal.bacalhau import release
 from shoal.cli.cluster import read
 from shoal.cli.console import print_json, say
 from shoal.cli.progress import shown
@@ -35,6 +36,10 @@ def run_(
         str | None, typer.Option("--resume", metavar="RUN", help="Finish this run instead of beginning one.")
     ] = None,
     engine: Annotated[Literal["auto", "ssh", "bacalhau"], typer.Option(help="What runs the containers.")] = "auto",
+    bacalhau_binary: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", exists=True, dir_okay=False, help="The engine's program, put into the cache."),
+    ] = None,
     node: Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="Only here; repeatable.")] = None,
     target: Annotated[
         list[str] | None, typer.Option("--target", metavar="KEY=VALUE", help="Only nodes with this label; repeatable.")
@@ -54,7 +59,10 @@ def run_(
     timeout: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="Limit per node; else 24 h.")] = None,
     cpu: Annotated[str | None, typer.Option(metavar="CPUS", help="Per node; else 80 % of the smallest.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Per node, such as 1500MB.")] = None,
-    attempts: Annotated[int, typer.Option(min=1, help="How often a node that failed gets the run by itself.")] = 1,
+    attempts: Annotated[
+        int | None,
+        typer.Option(min=1, help="How often a node gets the run by itself; else bacalhau 5, ssh 1."),
+    ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Id of the new run.")] = None,
     fetch: Annotated[bool, typer.Option(" /--no-fetch", help="Leave the results on the nodes.")] = True,
     json: Annotated[bool, typer.Option("--json", help="The run's record as JSON on stdout at the end.")] = False,
@@ -94,6 +102,8 @@ def run_(
             )
     else:
         document = read(cluster or cluster_document("lab"))
+        if bacalhau_binary:
+            release.add(bacalhau_binary, say=say)
         choice = choose(engine, document)
         say(str(choice))
         model, path = _weights(weights)

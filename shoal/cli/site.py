@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal import inventory, site
+from shoal import engines, inventory, site
 from shoal.cli.console import out, print_json, say
+from shoal.cluster import Engine
 from shoal.deploys import DeployResult, run_deploy
 from shoal.errors import UsageError
 from shoal.paths import cluster_document
@@ -61,16 +62,23 @@ def prepare(
 
 @app.command()
 def deploy(
+    *,
     cluster: ClusterOption = None,
     limit: LimitOption = None,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be changed.")] = False,
+    engine: Annotated[Engine, typer.Option(help="What is to run jobs on the machines.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Restart the engine's services although jobs run.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring every machine to what its roles need. Typed again, it changes only what is not as it should be.
 
     Examples: `shoal site deploy`; `shoal site deploy --limit compute-1`; `shoal site deploy --dry`
     """
-    _told(run_deploy(_path(cluster), "site", limit=limit or (), dry=dry, say=say), dry=dry, as_json=as_json)
+    # Fetched here, once and with progress; the inventory takes what the cache has.
+    choice = engines.choose(engine, inventory.load_path(_path(cluster)), say=say)
+    say(str(choice))
+    data = {**engines.deploy_data(choice), "bacalhau_force": force}
+    _told(run_deploy(_path(cluster), "site", limit=limit or (), data=data, dry=dry, say=say), dry=dry, as_json=as_json)
 
 
 @app.command()

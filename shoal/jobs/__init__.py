@@ -20,6 +20,8 @@ from shoal.jobs.spec import Constraint, JobSpec, parse
 from shoal.paths import NODE_RUNS, NODE_WEIGHTS
 
 SUFFIX = ".yaml.j2"
+DEFAULT_IMAGES = {"yolov5-upstream": "docker.io/ultralytics/yolov5:v7.0"}
+"""Of templates that are not for the site's own inference image; `--image` names another."""
 _SURROGATES = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 
 
@@ -84,6 +86,7 @@ def render(template: str, values: Values) -> JobSpec:
     path = template_path(template)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701  # YAML, not HTML
     environment.filters["tojson"] = quoted
+    environment.globals["refuse"] = _refuse
     given = {
         "name": job_name(values.run, values.attempt),
         "run": values.run,
@@ -112,6 +115,11 @@ def render(template: str, values: Values) -> JobSpec:
     except yaml.YAMLError as error:
         raise UsageError(f"the job template {path} does not make YAML: {error}") from None
     return parse(raw, source=f"the job made from {path}")
+
+
+def _refuse(message: str) -> str:
+    """For templates: end the rendering with a message for the user."""
+    raise UsageError(message)
 
 
 def quoted(value: Any) -> str:

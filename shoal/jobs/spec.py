@@ -208,7 +208,12 @@ class JobSpec(_Part):
 
     def to_document(self) -> dict[str, Any]:
         """The job as the engine's API takes it."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        params = document["Tasks"][0]["Engine"]["Params"]
+        if not params["Entrypoint"]:
+            # An empty list is no entry point at all to the engine; left out, it is the image's own.
+            del params["Entrypoint"]
+        return document
 
 
 def meets(node: Node, constraints: Sequence[Constraint]) -> bool:

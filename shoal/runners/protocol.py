@@ -75,12 +75,20 @@ class Runner(Protocol):
         """The engine's name, as in the cluster document."""
         ...
 
+    def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
+        """Raise UsageError, naming node and figure, where `job` asks for more than the engine gives out there."""
+        ...
+
     def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
         """Start `job` on `nodes`; returns once every start was tried."""
         ...
 
     def adopt(self, run: str, nodes: Sequence[str]) -> list[Handle]:
         """Executions of `run` that are there already on `nodes`, running or ended, begun by an earlier process."""
+        ...
+
+    def away(self, nodes: Sequence[str]) -> dict[str, str]:
+        """Those of `nodes` that cannot be given a job just now and may be back later, each with the reason."""
         ...
 
     def executions(self, handle: Handle) -> list[Execution]:
@@ -101,4 +109,8 @@ class Runner(Protocol):
 
     def fetch(self, run: str, node: str, destination: Path) -> Fetched:
         """Bring the run's folder of `node` home and check it against its manifest."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. What runs on the nodes goes on."""
         ...

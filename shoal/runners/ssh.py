@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from shoal import results, ssh
+from shoal import results, ssh, ssh_failures
 from shoal.cluster import Cluster
 from shoal.errors import ShoalError
 from shoal.jobs import job_name
@@ -88,6 +88,9 @@ class SshRunner:
         self._lock = threading.Lock()
         self._followed: dict[tuple[int, str], _Followed] = {}
 
+    def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
+        """Nothing but the machines' own size holds here, and that was checked with the machines."""
+
     def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
         """Start the container on every one of `nodes` that the job matches, all at once."""
         chosen = [self._cluster.node(name) for name in nodes]
@@ -122,6 +125,13 @@ class SshRunner:
         return [
             Handle(run, attempt, job_name(run, attempt), tuple(names)) for attempt, names in sorted(attempts.items())
         ]
+
+    def away(self, nodes: Sequence[str]) -> dict[str, str]:
+        """Nodes that do not answer over SSH."""
+        asked = ssh.on_each(
+            [self._cluster.node(name) for name in nodes], lambda node: ssh.run(self._cluster, node, "true")
+        )
+        return {name: ssh_failures.brief(answer) for name, answer in asked.items() if isinstance(answer, ShoalError)}
 
     def executions(self, handle: Handle) -> list[Execution]:
         """What the watching threads last saw."""
@@ -175,6 +185,9 @@ class SshRunner:
         return results.fetch_node(
             self._cluster, self._cluster.node(node), run, destination, patience_s=self._patience_s
         )
+
+    def close(self) -> None:
+        """Nothing is held but OpenSSH's shared connections, which close by themselves."""
 
     def _execution(self, handle: Handle, node: str) -> Execution:
         with self._lock:

@@ -46,6 +46,7 @@ def site(tmp_path):
         "SHOAL_CLUSTER": str(tmp_path / "cluster.json"),
         "SHOAL_SITE": str(tmp_path / "site.json"),
         "SHOAL_STATE": str(tmp_path / "state"),
+        "SHOAL_CACHE": str(tmp_path / "cache"),
         "FAKE_RECORD": json.dumps(record),
     }
 

@@ -23,6 +23,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     document = tmp_path / "cluster.json"
     cluster.save(fakes.cluster, document)
     monkeypatch.setenv("SHOAL_CLUSTER", str(document))
+    monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
     order = fakes.order()
     assert order.weights_path
     model = WeightsFile(order.weights_path, "m", order.weights.sha256, "none")
@@ -42,7 +43,7 @@ def test_from_run_to_figures(nodes: FakeNodes) -> None:
     nodes.video("c2", "b.mp4", "exit 9")
     done = shoal("run", "--run", "r1", "--weights", "m.onnx", "--conf", "0.4", "--json")
     assert done.exit_code == Exit.INCOMPLETE
-    assert "engine: ssh (no Bacalhau artefact in the cache)" in done.stderr
+    assert "engine: ssh (no Bacalhau for amd64 in the artefact cache)" in done.stderr
     assert "c2: failed: the container failed (exit code 9)" in done.stderr
     assert "finish it with `shoal run --resume r1`" in done.stderr
     assert json.loads(done.stdout)["nodes"]["c1"]["outcome"] == "finished"

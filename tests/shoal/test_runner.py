@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from test_jobs import IMAGE, changed, values
@@ -158,14 +159,21 @@ def cluster(engine: str) -> Cluster:
     return Cluster.model_validate({"name": "c", "substrate": "lab", "engine": engine, "nodes": nodes})
 
 
+@pytest.fixture
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("_empty_cache")
 def test_the_engine_is_chosen_and_said_in_one_line() -> None:
-    assert str(choose("auto", cluster("auto"))) == "engine: ssh (no Bacalhau artefact in the cache)"
+    assert str(choose("auto", cluster("auto"))) == "engine: ssh (no Bacalhau for amd64 in the artefact cache)"
     assert str(choose("ssh", cluster("bacalhau"))) == "engine: ssh (as asked)"
     assert str(choose("auto", cluster("ssh"))) == "engine: ssh (as cluster 'c' says)"
 
 
+@pytest.mark.usefixtures("_empty_cache")
 @pytest.mark.parametrize(("asked", "engine"), [("bacalhau", "auto"), ("auto", "bacalhau")])
 def test_an_engine_that_cannot_be_had_is_refused(asked: str, engine: str) -> None:
-    with pytest.raises(ShoalError, match="no Bacalhau artefact") as raised:
+    with pytest.raises(ShoalError, match="no Bacalhau for amd64") as raised:
         choose(asked, cluster(engine))  # type: ignore[arg-type]
     assert raised.value.exit_code is Exit.MISSING

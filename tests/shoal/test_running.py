@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fake_nodes import IMAGE, FakeNodes, outcomes
 
-from shoal import running, runs
+from shoal import healing, running, runs
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.following import Happening
 from shoal.runs import Outcome
@@ -111,7 +111,7 @@ def test_one_node_fails_the_other_finishes_and_resume_completes(
 
 
 def test_a_second_automatic_attempt_heals(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "ATTEMPT_PAUSE_S", 0.1)
+    monkeypatch.setattr(healing, "ATTEMPT_PAUSE_S", 0.1)
     nodes.video("c1", "a.mp4", "oom")
     nodes.video("c2", "b.mp4", "exit 5")
     record = running.start(nodes.order(attempts=2), nodes.tell)
@@ -279,7 +279,7 @@ import sys
 sys.path[:0] = [{tests!r}, {top!r}]
 from pathlib import Path
 from fake_nodes import FakeNodes
-from shoal import running
+from shoal import healing, running
 import pytest
 with pytest.MonkeyPatch.context() as patch:
     nodes = FakeNodes(Path({root!r}), FakeNodes.make(Path({root!r}) / "unused", patch).cluster)

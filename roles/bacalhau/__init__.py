@@ -1,0 +1,131 @@
+"""Role `bacalhau`: the engine that runs jobs, orchestrator on the requester and compute services on compute nodes."""
+
+from __future__ import annotations
+
+import hashlib
+
+from pyinfra.api.deploy import deploy
+from pyinfra.context import host
+
+from roles.bacalhau.config import (
+    CONFIG_DIR,
+    DATA_DIR,
+    PROGRAM,
+    Service,
+    config,
+    orchestrator,
+    rendered,
+    services,
+    unit_text,
+)
+from roles.bacalhau.defaults import Bacalhau, Program
+from roles.bacalhau.operations import (
+    FILES,
+    config_is_read,
+    containers_absent,
+    data_version_fault,
+    not_in_mid_run,
+    program,
+    ready,
+    secret_file,
+    system_user,
+    system_user_absent,
+)
+from roles.common import knobs
+from roles.common.facts import Existing
+from roles.common.operations import absent, barrier, folders, service, service_absent, text_file
+from shoal.bacalhau import secrets
+from shoal.errors import Fault
+from shoal.paths import NODE_DRAINED
+
+
+@deploy("bacalhau")
+def install() -> None:
+    """The orchestrator first, then compute services, then the question to the orchestrator whether all are there.
+
+    Every host calls this, whatever its roles: the barriers keep compute services behind the orchestrator, which is
+    what an upgrade wants, and the question behind them.
+    """
+    settings = knobs.read(Bacalhau, host)
+    node, cluster = knobs.node_of(host), knobs.cluster_of(host)
+    wanted = settings.bacalhau_programs.get(node.arch)
+    if wanted is None:
+        raise knobs.RefusedError(
+            f"there is no program of the engine for {node.name}",
+            [Fault(node.name, f"is {node.arch}; there is one for {', '.join(settings.bacalhau_programs) or 'none'}")],
+            hint="`shoal artifacts add bacalhau PATH`",
+        )
+    if fault := data_version_fault():
+        raise knobs.RefusedError("nothing was changed", [Fault(node.name, fault)])
+    tokens = secrets.ensure(cluster.name)
+    ours = services(node)
+    # Facts of the moment before the deploy; nothing in it changes them.
+    drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
+    contents = {each: rendered(config(each, settings, node, cluster, tokens)) for each in ours}
+    for each in [one for one in ours if one.part == "orchestrator"]:
+        _install(each, settings, wanted, contents[each], run=True)
+    barrier(name="Wait until the orchestrator runs")
+    for each in [one for one in ours if one.part == "compute"]:
+        _install(each, settings, wanted, contents[each], run=not drained)
+    barrier(name="Wait until the compute services run")
+    if node.has_role("requester"):
+        active = {one.name: one for one in host.inventory.get_active_hosts()}
+        expected = [
+            one.name
+            for one in cluster.compute
+            if one.name in active and not active[one.name].get_fact(Existing, paths=(str(NODE_DRAINED),))
+        ]
+        ready(
+            name="Wait until the orchestrator has every node",
+            service=orchestrator(node),
+            nodes=expected,
+            timeout_s=settings.bacalhau_ready_timeout_s,
+            _timeout=settings.bacalhau_ready_timeout_s + 30,
+        )
+
+
+@deploy("bacalhau")
+def remove() -> None:
+    """Take away services, settings, data, the program, and every container of the engine. Results of runs stay."""
+    node = knobs.node_of(host)
+    ours = services(node)
+    for each in reversed(ours):
+        service_absent(name=f"Stop the {each.part}", unit=each.unit)
+    if node.has_role("compute"):
+        containers_absent(name="Remove the engine's containers", node_id=node.name, _timeout=120)
+    absent(
+        name="Remove the engine",
+        paths=[*(each.unit_path for each in ours), str(CONFIG_DIR), str(DATA_DIR), PROGRAM],
+    )
+    if node.has_role("requester"):
+        system_user_absent(name="Remove the orchestrator's user")
+
+
+def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes, *, run: bool) -> None:
+    mesh = knobs.cluster_of(host).mesh == "tailscale"
+    template = (FILES / f"{each.part}.service").read_text(encoding="utf-8")
+    unit = unit_text(each, template, mesh=mesh)
+    files = {
+        PROGRAM: wanted.sha256,
+        each.config_path: hashlib.sha256(content).hexdigest(),
+        each.unit_path: hashlib.sha256(unit.encode()).hexdigest(),
+    }
+    not_in_mid_run(
+        name=f"See that the {each.part} can be changed now", service=each, wanted=files, force=settings.bacalhau_force
+    )
+    if each.owner != "root":
+        system_user(name="Make the orchestrator's user")
+    program(name="Place the engine's program", wanted=wanted, _timeout=900)
+    folders(
+        name=f"Make the folders of the {each.part}",
+        paths={
+            str(CONFIG_DIR): ("755", "root:root"),
+            str(DATA_DIR): ("755", "root:root"),
+            each.data_path: ("700", f"{each.owner}:{each.owner}"),
+        },
+    )
+    secret_file(name=f"Configure the {each.part}", path=each.config_path, content=content, owner=each.owner)
+    config_is_read(name=f"Read the {each.part}'s configuration back", service=each)
+    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=unit)
+    if run:
+        service(name=f"Run the {each.part}", unit=each.unit, config_files=list(files), _timeout=120)

@@ -1,0 +1,200 @@
+"""The engine's configuration files and systemd units, made from knobs. Pure functions.
+
+Written as JSON, which is YAML too: the check on the machine then needs nothing but Python to read it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from roles.bacalhau.defaults import Bacalhau
+from shoal.bacalhau.secrets import Tokens
+from shoal.cluster import Cluster, Node
+from shoal.paths import NODE_RUNS, NODE_VIDEOS, NODE_WEIGHTS
+
+Part = Literal["orchestrator", "compute"]
+
+PROGRAM = "/usr/local/lib/shoal/bacalhau"
+CONFIG_DIR = PurePosixPath("/etc/bacalhau")
+DATA_DIR = PurePosixPath("/var/lib/bacalhau")
+USER = "bacalhau"
+CLIENT_ACTIONS = ["read:*", "write:job", "write:node"]
+READER_ACTIONS = ["read:*"]
+HEADER = "# Written by shoal's role `bacalhau`; changes are overwritten. Holds the cluster's token.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One of the engine's services on a machine."""
+
+    part: Part
+    node_id: str
+    """Its name with the engine: fixed, and without dots."""
+    owner: str
+
+    @property
+    def unit(self) -> str:
+        """The systemd unit."""
+        return f"bacalhau-{self.part}.service"
+
+    @property
+    def unit_path(self) -> str:
+        """The unit's file."""
+        return f"/etc/systemd/system/{self.unit}"
+
+    @property
+    def config_path(self) -> str:
+        """The configuration file, mode 0600."""
+        return str(CONFIG_DIR / f"{self.part}.yaml")
+
+    @property
+    def data_path(self) -> str:
+        """The data folder; it holds the service's identity."""
+        return str(DATA_DIR / self.part)
+
+
+def orchestrator(node: Node) -> Service:
+    """The orchestrator on the requester; a name of its own, for the machine may be a compute node as well."""
+    return Service("orchestrator", f"{node.name}-orchestrator", USER)
+
+
+def compute(node: Node) -> Service:
+    """The compute service of a node: the engine knows the node by its name in the cluster document."""
+    return Service("compute", node.name, "root")
+
+
+def services(node: Node) -> list[Service]:
+    """What runs on `node`, the orchestrator first."""
+    return [
+        *([orchestrator(node)] if node.has_role("requester") else []),
+        *([compute(node)] if node.has_role("compute") else []),
+    ]
+
+
+def config(service: Service, knobs: Bacalhau, node: Node, cluster: Cluster, tokens: Tokens) -> dict[str, Any]:
+    """The service's settings; everything that is not needed is off."""
+    part = (
+        _orchestrator(knobs, node, tokens) if service.part == "orchestrator" else _compute(knobs, node, cluster, tokens)
+    )
+    local = [] if knobs.bacalhau_local_publisher and service.part == "compute" else ["local"]
+    return {
+        **part,
+        "DisableAnalytics": True,
+        "UpdateConfig": {"Interval": "0s"},
+        # The S3 parts ask cloud metadata servers at each start.
+        "InputSources": {"Disabled": ["s3"]},
+        "Publishers": {**part.get("Publishers", {}), "Disabled": ["s3", "s3managed", *local]},
+        "Engines": {"Disabled": ["wasm"]},
+        "Logging": {"Level": knobs.bacalhau_log_level, "Mode": "default"},
+    }
+
+
+def _orchestrator(knobs: Bacalhau, node: Node, tokens: Tokens) -> dict[str, Any]:
+    address = knobs.bacalhau_nats_bind or node.peer_address
+    return {
+        "API": {"Host": "127.0.0.1", "Port": knobs.bacalhau_api_port, "Auth": {"Users": _users(tokens)}},
+        "Orchestrator": {
+            "Enabled": True,
+            "Host": address,
+            "Port": knobs.bacalhau_nats_port,
+            "Advertise": authority(node.peer_address, knobs.bacalhau_nats_port),
+            "Auth": {"Token": tokens.node_token.get_secret_value()},
+            "NodeManager": {
+                "ManualApproval": knobs.bacalhau_manual_approval,
+                "DisconnectTimeout": duration(knobs.bacalhau_disconnect_timeout_s),
+            },
+        },
+        "WebUI": {"Enabled": knobs.bacalhau_web_ui, "Listen": f"127.0.0.1:{knobs.bacalhau_web_ui_port}"},
+    }
+
+
+def _compute(knobs: Bacalhau, node: Node, cluster: Cluster, tokens: Tokens) -> dict[str, Any]:
+    requester = authority(cluster.requester.peer_address, knobs.bacalhau_nats_port)
+    wanted: dict[str, Any] = {
+        "API": {"Host": "127.0.0.1", "Port": knobs.bacalhau_compute_api_port, "Auth": {"Users": _users(tokens)}},
+        "Compute": {
+            "Enabled": True,
+            "Orchestrators": [f"nats://{requester}"],
+            "Auth": {"Token": tokens.node_token.get_secret_value()},
+            "Heartbeat": {"Interval": duration(knobs.bacalhau_heartbeat_s)},
+            "AllocatedCapacity": {
+                "CPU": knobs.bacalhau_capacity_cpu,
+                "Memory": knobs.bacalhau_capacity_memory,
+                "Disk": knobs.bacalhau_capacity_disk,
+                "GPU": knobs.bacalhau_capacity_gpu,
+            },
+            # An entry is matched with a whole path: a folder does not stand for what is in it.
+            "AllowListedLocalPaths": [
+                f"{NODE_VIDEOS}:ro",
+                f"{NODE_VIDEOS}/**:ro",
+                f"{NODE_WEIGHTS}:ro",
+                f"{NODE_RUNS}/*:rw",
+                *knobs.bacalhau_allowed_paths,
+            ],
+        },
+        # `anywhere`: a path that is not allowed then fails with a reason; `local` would decline in silence.
+        "JobAdmissionControl": {"Locality": "anywhere", "RejectNetworkedJobs": not knobs.bacalhau_networked_jobs},
+        "WebUI": {"Enabled": False},
+    }
+    if node.labels:
+        wanted["Labels"] = dict(sorted(node.labels.items()))
+    if knobs.bacalhau_local_publisher:
+        local = {"Address": node.peer_address, "Port": knobs.bacalhau_local_publisher_port}
+        wanted["Publishers"] = {"Types": {"Local": local}}
+    return wanted
+
+
+def _users(tokens: Tokens) -> list[dict[str, Any]]:
+    return [
+        {
+            "Alias": "shoal",
+            "APIKey": tokens.control_key.get_secret_value(),
+            "Capabilities": [{"Actions": CLIENT_ACTIONS}],
+        },
+        {
+            "Alias": "reader",
+            "APIKey": tokens.reader_key.get_secret_value(),
+            "Capabilities": [{"Actions": READER_ACTIONS}],
+        },
+    ]
+
+
+def rendered(settings: dict[str, Any]) -> bytes:
+    """The file's bytes; the same settings give the same."""
+    return (HEADER + json.dumps(settings, indent=2, sort_keys=True) + "\n").encode()
+
+
+def duration(seconds: int) -> str:
+    """As the engine itself writes durations, so that reading it back compares equal."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{rest}s"
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def authority(address: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def unit_text(service: Service, template: str, *, mesh: bool) -> str:
+    """The unit: after Docker where the service needs it, after the mesh where there is one."""
+    after = ["network-online.target", *(["tailscaled.service"] if mesh else [])]
+    if service.part == "compute":
+        after.append("docker.service")
+    values = {
+        "AFTER": " ".join(after),
+        "PROGRAM": PROGRAM,
+        "CONFIG": service.config_path,
+        "DATA": service.data_path,
+        "NODE": service.node_id,
+        "RUNS": str(NODE_RUNS),
+        "USER": service.owner,
+    }
+    for name, value in values.items():
+        template = template.replace(f"@{name}@", value)
+    return template

@@ -1,0 +1,117 @@
+"""Every knob of role `bacalhau`, and why its services run as whom.
+
+The orchestrator needs no Docker and no root: it runs as the system user `bacalhau` with nothing but its own folder.
+A compute service runs as root. It makes a run's folder under /var/lib/shoal/runs, which belongs to root; it has to
+delete what containers wrote as other users; and whoever may talk to Docker is as good as root in any case, so that a
+user in the group `docker` would look like a boundary and be none. Its unit takes the rest away from it: no new
+privileges, a file system that is read-only but for two folders, no home directories, no other capabilities.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shoal.bacalhau.elf import architecture
+from shoal.bacalhau.release import check_supported
+from shoal.cluster import Arch
+from shoal.errors import Fault, UsageError
+
+_AMOUNT = re.compile(r"[1-9][0-9]{0,2}%|[0-9]+(\.[0-9]+)?m?|[0-9]+(\.[0-9]+)?\s?[KMGT]i?B", re.IGNORECASE)
+_ALLOWED = re.compile(r"/[^:]*(:r[ow])?")
+
+
+@dataclass(frozen=True)
+class Program:
+    """The engine's program for one architecture, on the control machine."""
+
+    path: Path
+    sha256: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Bacalhau:
+    """Set as host or group data under the same names."""
+
+    bacalhau_programs: dict[Arch, Program] = field(default_factory=dict)
+    """The program per architecture, set from the artefact cache. Empty: the cluster runs without the engine."""
+    bacalhau_api_port: int = 1234
+    """The orchestrator's API, on the requester's loopback alone; the control machine comes through SSH."""
+    bacalhau_compute_api_port: int = 1235
+    """The API of a compute service, on its loopback. Another port, so that one machine can play both roles."""
+    bacalhau_nats_port: int = 4222
+    """Where compute nodes reach the orchestrator, with the cluster's token."""
+    bacalhau_nats_bind: str | None = None
+    """Address the orchestrator listens on for nodes. None: the requester's address as the others know it, no other."""
+    bacalhau_manual_approval: bool = False
+    """Whether a node that shows the token still waits for `shoal nodes approve`."""
+    bacalhau_capacity_cpu: str = "80%"
+    """Share of a node's CPUs that jobs get; a job that asks for more is refused before it is handed in."""
+    bacalhau_capacity_memory: str = "80%"
+    """The same of its memory ..."""
+    bacalhau_capacity_disk: str = "80%"
+    """... its disk, which the engine counts and does not enforce ..."""
+    bacalhau_capacity_gpu: str = "100%"
+    """... and its GPUs."""
+    bacalhau_allowed_paths: tuple[str, ...] = ()
+    """More paths that jobs may mount, `PATH`, `PATH:ro` or `PATH:rw`; a pattern matches a whole path (`/data/**`).
+    Always allowed: /videos and its tree read-only, the models read-only, each run's own folder read-write."""
+    bacalhau_networked_jobs: bool = False
+    """Whether jobs may ask for a network."""
+    bacalhau_local_publisher: bool = False
+    """The engine's own result store. It serves every result to anybody who reaches the port: off unless asked for."""
+    bacalhau_local_publisher_port: int = 6001
+    """Its port."""
+    bacalhau_web_ui: bool = False
+    """The engine's web pages, on the requester's loopback (reach them with `ssh -L`)."""
+    bacalhau_web_ui_port: int = 8438
+    """Their port."""
+    bacalhau_heartbeat_s: int = 15
+    """How often a node tells the orchestrator that it lives."""
+    bacalhau_disconnect_timeout_s: int = 60
+    """Silence after which the orchestrator counts a node as gone, and fails what runs there."""
+    bacalhau_log_level: str = "info"
+    """Of both services; their log is the journal."""
+    bacalhau_force: bool = False
+    """Restart a service although jobs run: what runs there is lost to the engine, and healed by the runner."""
+    bacalhau_ready_timeout_s: int = 90
+    """How long nodes may take to be there for the orchestrator before the deploy fails."""
+
+    def faults(self) -> list[Fault]:
+        """What no single field shows; the programs are looked at here, before any change."""
+        found = []
+        for arch, program in self.bacalhau_programs.items():
+            try:
+                check_supported(program.version)
+                if (there := architecture(program.path)) != arch:
+                    found.append(Fault(f"bacalhau_programs[{arch}]", f"{program.path} is for {there}"))
+            except UsageError as error:
+                found.append(Fault(f"bacalhau_programs[{arch}]", error.message))
+        ports = {
+            name: getattr(self, name)
+            for name in (
+                "bacalhau_api_port", "bacalhau_compute_api_port", "bacalhau_nats_port",
+                "bacalhau_local_publisher_port", "bacalhau_web_ui_port",
+            )
+        }  # fmt: skip
+        for name, port in ports.items():
+            if not 1 <= port <= 65535:
+                found.append(Fault(name, f"is not a port (found {port})"))
+            if twins := [other for other in ports if other < name and ports[other] == port]:
+                found.append(Fault(name, f"is the same as {twins[0]}"))
+        for resource in ("cpu", "memory", "disk", "gpu"):
+            name = f"bacalhau_capacity_{resource}"
+            if not _AMOUNT.fullmatch(getattr(self, name)):
+                found.append(Fault(name, f"is neither a share nor an amount (found {getattr(self, name)!r})"))
+        found += [
+            Fault("bacalhau_allowed_paths", f"{path!r} is not an absolute path with :ro or :rw")
+            for path in self.bacalhau_allowed_paths
+            if not _ALLOWED.fullmatch(path)
+        ]
+        if self.bacalhau_log_level not in ("trace", "debug", "info", "warn", "error"):
+            found.append(Fault("bacalhau_log_level", "is none of trace, debug, info, warn, error"))
+        if self.bacalhau_disconnect_timeout_s < 2 * self.bacalhau_heartbeat_s or self.bacalhau_heartbeat_s < 1:
+            found.append(Fault("bacalhau_disconnect_timeout_s", "must be at least twice bacalhau_heartbeat_s"))
+        return found

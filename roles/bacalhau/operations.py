@@ -1,0 +1,124 @@
+"""Operations of role `bacalhau`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import shlex
+from pathlib import Path
+
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.bacalhau.config import DATA_DIR, PROGRAM, USER, Service
+from roles.bacalhau.defaults import Program
+from roles.common.facts import FileFact, FileState, Lines, UnitState
+from roles.common.operations import RECORDS, Commands, failure, upload
+
+FILES = Path(__file__).parent / "files"
+USER_RECORD = str(RECORDS / "bacalhau.user")
+REPOSITORY_VERSION = 5
+"""Of the data folder, since 1.9: an older program refuses it, and this one would refuse a newer."""
+
+
+def on_node(script: str, *arguments: str) -> str:
+    """The shell line that runs one of the role's scripts, which stay on the control machine."""
+    encoded = base64.b64encode((FILES / script).read_bytes()).decode()
+    return f"printf %s {encoded} | base64 -d | python3 - {shlex.join(arguments)}"
+
+
+def data_version_fault() -> str | None:
+    """Why the data of the engine on this machine cannot be taken over; asked before anything is changed."""
+    script = f"grep -hs '^RepoVersion:' {DATA_DIR}/*/system_metadata.yaml || true"
+    lines: list[str] = host.get_fact(Lines, script=script)
+    newest = max((int(line.split()[1]) for line in lines), default=0)
+    if newest > REPOSITORY_VERSION:
+        return (
+            f"the engine's data under {DATA_DIR} are of version {newest}, made by a newer release; this one reads "
+            f"{REPOSITORY_VERSION} at most, and a downgrade is not possible"
+        )
+    return None
+
+
+@operation()
+def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> Commands:
+    """Fail, before anything is touched, where the service would have to be restarted while jobs run."""
+    state = host.get_fact(UnitState, unit=service.unit, files=tuple(wanted))
+    changed = [path for path, sha256 in wanted.items() if _other(host.get_fact(FileState, path=path), sha256)]
+    if force or not state.active or not (changed or state.outdated or state.needs_reload):
+        return
+    if service.part == "orchestrator":
+        script = on_node("ask.py", "busy", service.config_path)
+    else:
+        script = f"docker ps --filter label=bacalhau-executor=bacalhau-{service.node_id} --format '{{{{.Names}}}}'"
+    running: list[str] = host.get_fact(Lines, script=script)
+    if running:
+        why = f"{', '.join(changed)} would change" if changed else "its settings are newer than itself"
+        yield failure(
+            f"{service.unit} has to be restarted ({why}), and jobs run: {'; '.join(running[:3])}. Nothing was touched. "
+            "Type this again when they are over, or restart all the same with --data bacalhau_force=true: the runner "
+            "then gives the lost work to the node again"
+        )
+
+
+@operation()
+def system_user() -> Commands:
+    """The orchestrator's user; a record tells `remove` that it is ours."""
+    if not host.get_fact(Lines, script=f"getent passwd {USER} || true"):
+        yield (
+            f"mkdir -p {shlex.quote(str(RECORDS))} && touch {shlex.quote(USER_RECORD)} && "
+            f"useradd --system --user-group --home-dir {DATA_DIR} --no-create-home --shell /usr/sbin/nologin {USER}"
+        )
+
+
+@operation()
+def system_user_absent() -> Commands:
+    """The user, where we made it."""
+    if host.get_fact(Lines, script=f"[ ! -e {shlex.quote(USER_RECORD)} ] || echo ours"):
+        yield f"! getent passwd {USER} >/dev/null || userdel {USER}; rm -f {shlex.quote(USER_RECORD)}"
+
+
+@operation()
+def program(wanted: Program) -> Commands:
+    """The engine's program: uploaded once, checked, and moved to its place in one step."""
+    state = host.get_fact(FileState, path=PROGRAM)
+    if state is None or (state.sha256, state.mode, state.user) != (wanted.sha256, "755", "root"):
+        yield from upload(str(wanted.path), wanted.sha256, PROGRAM, mode="755")
+
+
+@operation()
+def secret_file(path: str, content: bytes, owner: str) -> Commands:
+    """A file that others may not read. It travels as an upload: neither a command nor a log shows what is in it."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    state = host.get_fact(FileState, path=path)
+    if state is None or (state.sha256, state.mode, state.user) != (sha256, "600", owner):
+        yield from upload(io.BytesIO(content), sha256, path, mode="600", owner=f"{owner}:{owner}")
+
+
+@operation()
+def config_is_read(service: Service) -> Commands:
+    """Fail where the engine reads the configuration otherwise than it was meant, a mistyped key included."""
+    faults: list[str] = host.get_fact(Lines, script=on_node("check_config.py", PROGRAM, service.config_path))
+    if faults:
+        yield failure(f"{service.config_path} is not read as it is meant: {'; '.join(faults)}")
+
+
+@operation()
+def ready(service: Service, nodes: list[str], timeout_s: int) -> Commands:
+    """Wait, with a deadline, until the orchestrator has every one of `nodes`; it is never asked of them."""
+    if not host.get_fact(Lines, script=f"{on_node('ask.py', 'look', service.config_path, *nodes)} 2>/dev/null || true"):
+        yield on_node("ask.py", "ready", service.config_path, str(timeout_s), *nodes)
+
+
+@operation()
+def containers_absent(node_id: str) -> Commands:
+    """Containers that the engine started, orphans included; its own label tells them."""
+    label = f"label=bacalhau-executor=bacalhau-{node_id}"
+    list_all = f"docker ps --all --quiet --filter {label}"
+    if host.get_fact(Lines, script=f"! command -v docker >/dev/null || {list_all} 2>/dev/null || true"):
+        yield f"docker rm --force --volumes $({list_all})"
+
+
+def _other(state: FileFact | None, sha256: str) -> bool:
+    return state is None or state.sha256 != sha256

@@ -1,0 +1,182 @@
+"""The engine's HTTP API: one method per call that shoal makes, every way to fail told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from shoal.bacalhau.models import Acted, EngineNode, Job, JobList, JobView, NodeList, Refusal, Submitted, VersionInfo
+from shoal.errors import ShoalError
+
+TIMEOUT_S = 35.0
+"""The engine gives a handler 30 s."""
+PAGE = 1000
+
+_T = TypeVar("_T", bound=BaseModel)
+
+
+class EngineError(ShoalError):
+    """The orchestrator answered with an error, or with something that is not its API."""
+
+    def __init__(self, message: str, *, status: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class EngineSilentError(EngineError):
+    """The orchestrator cannot be reached now; it may answer later."""
+
+
+class NoSuchJobError(EngineError):
+    """The orchestrator does not know the job: it never had it, or its disk was lost."""
+
+
+class NameTakenError(EngineError):
+    """A job of that name is there already."""
+
+
+class Endpoint:
+    """Where the API answers and with what it is asked: an address, or a Unix socket that leads to it."""
+
+    def __init__(self, api_key: str, *, address: str = "127.0.0.1:1234", socket: Path | None = None) -> None:
+        self.address = address
+        self.socket = socket
+        self.headers = {"Authorization": f"Bearer {api_key}"}
+
+    def ensure(self) -> None:
+        """Have the way open; called before every request. Raises EngineSilentError."""
+
+    def close(self) -> None:
+        """Let go of the way."""
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.address}, {self.socket})"  # never the key
+
+
+class BacalhauClient:
+    """Calls of /api/v1. Every method raises EngineSilentError where nobody answers and EngineError for refusals."""
+
+    def __init__(self, endpoint: Endpoint, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.endpoint = endpoint
+        transport = httpx.HTTPTransport(uds=str(endpoint.socket)) if endpoint.socket else None
+        # trust_env: a proxy of the machine's has no business between shoal and its own cluster.
+        self._http = httpx.Client(
+            base_url=f"http://{endpoint.address}/api/v1",
+            headers=endpoint.headers,
+            timeout=timeout_s,
+            transport=transport,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections and of the way there."""
+        self._http.close()
+        self.endpoint.close()
+
+    def alive(self) -> bool:
+        """Whether the orchestrator answers. Says nothing about keys: this one call is open to all."""
+        try:
+            self._request("GET", "/agent/alive")
+        except EngineError:
+            return False
+        return True
+
+    def version(self) -> str:
+        """The orchestrator's version, `v1.9.3`."""
+        return self._ask(VersionInfo, "GET", "/agent/version").git_version
+
+    def submit(self, job: dict[str, Any]) -> Submitted:
+        """Hand in a job. Raises NameTakenError where its name is in use: the engine would take it for an update."""
+        return self._ask(Submitted, "PUT", "/orchestrator/jobs", json={"Job": job})
+
+    def job(self, job_id: str) -> JobView:
+        """A job and all its executions. Raises NoSuchJobError."""
+        return self._ask(JobView, "GET", f"/orchestrator/jobs/{job_id}", params={"include": "executions"})
+
+    def jobs_labelled(self, key: str, value: str) -> list[Job]:
+        """All jobs with that label."""
+        params = {"labels": f"{key}={value}", "limit": str(PAGE)}
+        page = self._ask(JobList, "GET", "/orchestrator/jobs", params=params)
+        found = list(page.items)
+        while page.next_token:
+            page = self._ask(JobList, "GET", "/orchestrator/jobs", params={**params, "next_token": page.next_token})
+            found += page.items
+        return found
+
+    def live_jobs(self) -> list[Job]:
+        """Jobs that are not over, among the latest PAGE ones."""
+        params = {"limit": str(PAGE), "order_by": "created_at", "reverse": "true"}
+        page = self._ask(JobList, "GET", "/orchestrator/jobs", params=params)
+        return [job for job in page.items if not job.state.state_type.over]
+
+    def stop(self, job_id: str, reason: str) -> None:
+        """Ask for the end of a job's executions. Asking again is no error; raises NoSuchJobError."""
+        self._request("DELETE", f"/orchestrator/jobs/{job_id}", params={"reason": reason})
+
+    def nodes(self) -> list[EngineNode]:
+        """Every node that the orchestrator knows, itself among them."""
+        return self._ask(NodeList, "GET", "/orchestrator/nodes").nodes
+
+    def act(self, node: str, action: str, message: str) -> None:
+        """`approve` or `delete` a node. (`reject` kills what runs there, and is never used.)"""
+        body = {"Action": action, "Message": message, "NodeID": node}
+        answer = self._ask(Acted, "PUT", f"/orchestrator/nodes/{node}", json=body)
+        if not answer.success:
+            raise EngineError(f"the orchestrator did not {action} node {node}: {answer.error}")
+
+    def _ask(self, model: type[_T], method: str, path: str, **more: Any) -> _T:
+        answer = self._request(method, path, **more)
+        try:
+            return model.model_validate_json(answer.content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise EngineError(
+                f"the orchestrator's answer to {method} {path} is not what its API promises ({where}: {first['msg']})",
+                hint="shoal speaks to Bacalhau 1.9; check the version on the requester",
+            ) from None
+
+    def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        self.endpoint.ensure()
+        try:
+            answer = self._http.request(method, path, **more)
+        except httpx.TransportError as error:
+            raise EngineSilentError(f"the orchestrator does not answer ({_plain(error)})") from None
+        if answer.is_success:
+            return answer
+        raise refusal(answer.status_code, answer.content, f"{method} {path}")
+
+
+def refusal(status: int, content: bytes, call: str) -> EngineError:
+    """The error that an answer stands for."""
+    try:
+        said = Refusal.model_validate_json(content)
+    except ValidationError:
+        said = Refusal(message=content.decode(errors="replace").strip()[:200])
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        why = (said.details or {}).get("reason", said.message)
+        return EngineError(
+            f"the orchestrator refuses our key ({why})",
+            status=status,
+            hint="the key and the requester's configuration differ: run the site deploy again",
+        )
+    if status == httpx.codes.NOT_FOUND and said.component == "JobStore":
+        return NoSuchJobError(f"the orchestrator does not know the job ({said.message})", status=status)
+    if "no changes detected" in said.message:
+        return NameTakenError(f"the orchestrator has a job of that name already ({said.message})", status=status)
+    if status in (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT):
+        return EngineSilentError(f"the orchestrator is not ready (HTTP {status}: {said.message})", status=status)
+    return EngineError(f"the orchestrator refused {call} (HTTP {status}: {said.message})", status=status)
+
+
+def _plain(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,84 @@
+"""The cluster's tokens: made once on the control machine, kept in one private file, never in an argument or a log."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import stat
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
+
+from shoal.artifacts.locks import locked
+from shoal.errors import ShoalError
+from shoal.files import write_atomic
+from shoal.paths import state_dir
+
+TOKEN_BYTES = 32
+
+
+class Tokens(BaseModel):
+    """What lets nodes join and clients ask. `repr` and logs show stars."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    node_token: SecretStr
+    """Shown by compute nodes to the orchestrator."""
+    control_key: SecretStr
+    """The API key of this control machine: reads all, hands in and stops jobs, approves and deletes nodes."""
+    reader_key: SecretStr
+    """An API key that only reads, for people and monitoring."""
+
+    @field_serializer("node_token", "control_key", "reader_key", when_used="json")
+    def _open(self, value: SecretStr) -> str:
+        return value.get_secret_value()
+
+
+def path(cluster: str) -> Path:
+    """Where a cluster's tokens lie."""
+    return state_dir() / "secrets" / f"{cluster}.json"
+
+
+def load(cluster: str) -> Tokens | None:
+    """The tokens of a cluster; None where none were made. Raises ShoalError where the file is damaged or open."""
+    where = path(cluster)
+    try:
+        facts = where.stat()
+        raw = where.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ShoalError(f"the tokens of cluster {cluster!r} in {where} cannot be read: {error.strerror}") from None
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        raise ShoalError(
+            f"the tokens in {where} can be read by others (mode {stat.S_IMODE(facts.st_mode):o})",
+            hint=f"chmod 600 {where}; where others were on this machine, remove it instead and deploy again",
+        )
+    try:
+        return Tokens.model_validate(json.loads(raw))
+    except (ValidationError, ValueError):
+        # Not the error's own words: they would show the value.
+        raise ShoalError(
+            f"the tokens in {where} are damaged",
+            hint="remove the file and run the site deploy: it makes new ones and hands them to every node",
+        ) from None
+
+
+def ensure(cluster: str) -> Tokens:
+    """The tokens of a cluster, made now where there are none. Two processes at once make one set."""
+    with locked(state_dir() / "secrets" / f".{cluster}.lock", what=f"tokens of {cluster}"):
+        if (there := load(cluster)) is not None:
+            return there
+        made = Tokens(
+            node_token=SecretStr(secrets.token_urlsafe(TOKEN_BYTES)),
+            control_key=SecretStr(secrets.token_urlsafe(TOKEN_BYTES)),
+            reader_key=SecretStr(secrets.token_urlsafe(TOKEN_BYTES)),
+        )
+        path(cluster).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomic(path(cluster), made.model_dump_json(indent=2) + "\n", mode=0o600)
+        return made
+
+
+def forget(cluster: str) -> None:
+    """Remove the tokens: the cluster is gone."""
+    path(cluster).unlink(missing_ok=True)

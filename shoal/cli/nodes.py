@@ -1,0 +1,129 @@
+"""`shoal nodes`: see a cluster's nodes, add, drain, remove and approve them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from shoal import nodes
+from shoal.cli.cluster import parse_machine, read
+from shoal.cli.console import out, print_json, say
+from shoal.errors import Exit, UsageError
+from shoal.paths import cluster_document
+
+app = typer.Typer(help="See a cluster's nodes, add, drain, remove and approve them.", no_args_is_help=True)
+
+DRAIN_TIMEOUT_S = 24 * 3600
+ClusterPath = Annotated[
+    Path | None,
+    typer.Option("--cluster", metavar="PATH", envvar="SHOAL_CLUSTER", help="Cluster document; else the lab's."),
+]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of compute nodes.")]
+Timeout = Annotated[int, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long to wait for running work.")]
+
+
+@app.command("list")
+def list_(
+    cluster: ClusterPath = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A document for scripts on stdout.")] = False,
+) -> None:
+    """Every node: whether it answers, what the engine says of it, what runs there.
+
+    Ends with 3 where a compute node that is not drained is not there for jobs.
+
+    Example: shoal nodes list --json
+    """
+    found = nodes.look(read(_path(cluster)))
+    if as_json:
+        print_json({"nodes": [dataclasses.asdict(node) for node in found]})
+    else:
+        out.print(_table(found))
+    lacking = [
+        node
+        for node in found
+        if node.ssh != "answers" or ("compute" in node.roles and not node.drained and node.engine != "connected")
+    ]
+    if lacking and any(node.version or node.serving for node in found):
+        raise typer.Exit(Exit.INCOMPLETE)
+
+
+@app.command()
+def add(
+    node: Annotated[str, typer.Argument(metavar="NAME | NAME=[USER@]ADDRESS[:PORT]", help="The node.")],
+    label: Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Repeatable.")] = None,
+    arch: Annotated[str, typer.Option(help="amd64 or arm64, of a new node.")] = "amd64",
+    cluster: ClusterPath = None,
+) -> None:
+    """Bring a node in: a new machine, or one of the document that was drained. Touches no other node.
+
+    Examples: shoal nodes add compute-3=ops@10.0.0.7 --label site=harbour; shoal nodes add compute-2
+    """
+    machine = None
+    if "=" in node:
+        labels = dict(text.partition("=")[::2] for text in label or [])
+        machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
+    elif label:
+        raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
+    nodes.add(_own(cluster), node.partition("=")[0], machine, say)
+
+
+@app.command()
+def drain(names: Names, timeout: Timeout = DRAIN_TIMEOUT_S, cluster: ClusterPath = None) -> None:
+    """No new run for these nodes; waits for what runs there, then stops their engine services.
+
+    Example: shoal nodes drain compute-2 --timeout 3600
+    """
+    nodes.drain(read(_path(cluster)), names, say, timeout_s=timeout)
+
+
+@app.command()
+def remove(
+    names: Names,
+    gone: Annotated[bool, typer.Option("--gone", help="The machines are no more; only forget them.")] = False,
+    timeout: Timeout = DRAIN_TIMEOUT_S,
+    cluster: ClusterPath = None,
+) -> None:
+    """Drain nodes, take off what the deploy put there, and forget them. Results of runs stay.
+
+    Example: shoal nodes remove compute-2
+    """
+    nodes.remove(_own(cluster), names, say, timeout_s=timeout, gone=gone)
+
+
+@app.command()
+def approve(names: Names, cluster: ClusterPath = None) -> None:
+    """Let nodes that wait for approval take jobs (where the site has `bacalhau_manual_approval`).
+
+    Example: shoal nodes approve compute-3
+    """
+    nodes.approve(read(_path(cluster)), names, say)
+
+
+def _path(cluster: Path | None) -> Path:
+    return cluster or cluster_document("lab")
+
+
+def _own(cluster: Path | None) -> Path:
+    """The document, which has to be one that shoal may write."""
+    path = _path(cluster)
+    if path.suffix == ".toml":
+        raise UsageError(
+            f"{path} is yours to write: shoal does not change it",
+            hint="edit it and run the site deploy with --limit; or keep the cluster as JSON",
+        )
+    return path
+
+
+def _table(found: list[nodes.NodeState]) -> Table:
+    table = Table("node", "ssh", "engine", "version", "jobs get", "running", "", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
+    for node in found:
+        share = f"{node.cpu:g} CPUs, {node.memory_bytes / 1e9:.1f} GB" if node.cpu else ""
+        note = "drained" if node.drained else ""
+        table.add_row(node.name, node.ssh, node.engine, node.version, share, str(node.containers or ""), note)
+    return table

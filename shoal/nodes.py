@@ -1,0 +1,269 @@
+"""The life of a cluster's nodes: seen by the engine or not, added, drained, removed, approved.
+
+A node that is to get no run has a mark of its own (NODE_DRAINED), which every control machine sees. The engine's
+`reject` is never used for that: it kills what runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shoal import cluster as clusters
+from shoal import deploys, engines, ssh
+from shoal.bacalhau import secrets
+from shoal.bacalhau.client import BacalhauClient, EngineError
+from shoal.bacalhau.models import EngineNode
+from shoal.bacalhau.outcomes import execution_of
+from shoal.cluster import Cluster, Node
+from shoal.errors import Fault, ShoalError, UsageError
+from shoal.paths import NODE_DRAINED
+from shoal.ssh_failures import brief
+
+Say = Callable[[str], None]
+UNIT = "bacalhau-compute.service"
+POLL_S = 2.0
+READY_TIMEOUT_S = 120.0
+CONFLICT = 409
+
+_MARK = 'mkdir -p "$(dirname "$1")" && date -u +%FT%TZ >"$1"'
+_LOOK = f"""
+[ ! -e "$1" ] || echo drained
+systemctl is-active --quiet {UNIT} 2>/dev/null && echo serving
+command -v docker >/dev/null || exit 0
+for label in "bacalhau-executor=bacalhau-$2" shoal.run; do
+    docker ps --quiet --filter "label=$label" | sed 's/^/container /'
+done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A node of the cluster document, as its machine and the engine show it."""
+
+    name: str
+    roles: tuple[str, ...]
+    address: str
+    ssh: str
+    """`answers`, or why not."""
+    engine: str
+    """`connected`, `disconnected`, `pending`, `unknown` to the orchestrator, or why it cannot be asked."""
+    version: str = ""
+    drained: bool = False
+    serving: bool = False
+    containers: int = 0
+    """Of jobs, running now."""
+    cpu: float = 0.0
+    """CPUs that the engine gives out there."""
+    memory_bytes: int = 0
+
+
+def look(cluster: Cluster) -> list[NodeState]:
+    """Every node of the document, and nodes that only the orchestrator knows."""
+    known, silence = _engine_nodes(cluster)
+    machines = ssh.on_each(cluster.nodes, lambda node: _machine(cluster, node))
+    found = [_state(node, machines[node.name], known.pop(node.name, None), silence) for node in cluster.nodes]
+    strangers = [
+        NodeState(node.name, (), "", "is not in the cluster document", _engine_word(node), _version(node))
+        for node in known.values()
+        if node.computes
+    ]
+    return [*found, *strangers]
+
+
+def drain(cluster: Cluster, names: Sequence[str], say: Say, *, timeout_s: float) -> None:
+    """Give the nodes no new run, wait until nothing runs on them, then stop their engine services.
+
+    Raises ShoalError where work is still going on when the time is over; the mark stays, the service runs on.
+    """
+    nodes = [_compute(cluster, name) for name in names]
+    _each(nodes, lambda node: ssh.run(cluster, node, "sh", "-c", _MARK, "mark", str(NODE_DRAINED), root=True))
+    say(f"no new run for {', '.join(names)}")
+    deadline = time.monotonic() + timeout_s
+    told: dict[str, list[str]] = {}
+    while busy := _busy(cluster, nodes):
+        if time.monotonic() > deadline:
+            raise ShoalError(
+                f"still at work after {timeout_s:.0f} s",
+                faults=tuple(Fault(name, ", ".join(work)) for name, work in busy.items()),
+                hint="type it again to go on waiting; nothing new is started there",
+            )
+        for name, work in busy.items():
+            if told.get(name) != work:
+                say(f"{name}: waiting for {', '.join(work)}")
+        told = busy
+        time.sleep(POLL_S)  # until nothing runs there, or the deadline
+    stop = f"! systemctl cat {UNIT} >/dev/null 2>&1 || systemctl disable --now --quiet {UNIT}"
+    _each(nodes, lambda node: ssh.run(cluster, node, "sh", "-c", stop, root=True, timeout_s=120))
+    say(f"drained: {', '.join(names)}")
+
+
+def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> Cluster:
+    """Bring a node in: into the document where it is not yet, its mark away, deployed, and there for the engine.
+
+    `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError.
+    """
+    cluster = clusters.load(document)
+    if machine is not None and all(node.name != name for node in cluster.nodes):
+        raw = cluster.model_dump(mode="json")
+        raw["nodes"].append(machine)
+        cluster = clusters.parse(raw, source=f"{document} with {name}")
+        clusters.save(cluster, document)
+        say(f"{name} is in {document}")
+    node = _compute(cluster, name)
+    ssh.run(cluster, node, "rm", "-f", str(NODE_DRAINED), root=True)
+    choice = engines.choose("auto", cluster, say=say)
+    result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
+    say(f"{node.name}: {result.changed} operations changed something")
+    if choice.engine == "bacalhau":
+        _await(cluster, node, say)
+    return cluster
+
+
+def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, gone: bool) -> Cluster:
+    """Drain the nodes, take off what the deploy put there, and let the orchestrator and the document forget them.
+
+    `gone`: the machines are no more; only the registration and the document are touched.
+    """
+    cluster = clusters.load(document)
+    nodes = [_compute(cluster, name) for name in names]
+    raw = cluster.model_dump(mode="json")
+    raw["nodes"] = [node for node in raw["nodes"] if node["name"] not in names]
+    rest = clusters.parse(raw, source=f"{document} without {', '.join(names)}")
+    if not gone:
+        drain(cluster, names, say, timeout_s=timeout_s)
+        deploys.run_deploy(document, "teardown", limit=list(names), say=say)
+        mark = str(NODE_DRAINED)
+        _each(nodes, lambda node: ssh.run(cluster, node, "rm", "-f", mark, root=True))
+    if secrets.load(cluster.name) is not None:
+        with engines.client_for(cluster) as client:
+            known = {node.name for node in client.nodes()}
+            for name in [name for name in names if name in known]:
+                client.act(name, "delete", "removed by shoal")
+    clusters.save(rest, document)
+    say(f"removed: {', '.join(names)}; results of runs stay on the machines and at home")
+    return rest
+
+
+def approve(cluster: Cluster, names: Sequence[str], say: Say) -> None:
+    """Let nodes that wait for approval take jobs. One that is approved already is no error."""
+    with engines.client_for(cluster) as client:
+        for name in names:
+            try:
+                client.act(name, "approve", "approved by shoal")
+            except EngineError as error:
+                if error.status != CONFLICT:
+                    raise
+            say(f"{name}: approved")
+
+
+def _engine_nodes(cluster: Cluster) -> tuple[dict[str, EngineNode], str]:
+    """What the orchestrator knows, or why it cannot be asked."""
+    try:
+        with engines.client_for(cluster) as client:
+            return {node.name: node for node in client.nodes()}, ""
+    except ShoalError as error:
+        return {}, error.message
+
+
+def _machine(cluster: Cluster, node: Node) -> list[str]:
+    done = ssh.run(cluster, node, "sh", "-c", _LOOK, "look", str(NODE_DRAINED), node.name, root=True)
+    return done.text.splitlines()
+
+
+def _state(node: Node, machine: list[str] | ShoalError, engine: EngineNode | None, silence: str) -> NodeState:
+    lines = machine if isinstance(machine, list) else []
+    limits = engine.info.compute_node_info.max_capacity if engine else None
+    word = silence or "unknown"
+    if not node.has_role("compute"):
+        word = silence or "orchestrator"
+    elif engine:
+        word = _engine_word(engine)
+    return NodeState(
+        name=node.name,
+        roles=node.roles,
+        address=node.address,
+        ssh="answers" if isinstance(machine, list) else brief(machine),
+        engine=word,
+        version=_version(engine) if engine else "",
+        drained="drained" in lines,
+        serving="serving" in lines,
+        containers=len({line for line in lines if line.startswith("container ")}),
+        cpu=limits.cpu if limits else 0.0,
+        memory_bytes=limits.memory_bytes if limits else 0,
+    )
+
+
+def _engine_word(node: EngineNode) -> str:
+    return node.connection_state.status.lower() if node.approved else node.membership.lower()
+
+
+def _version(node: EngineNode) -> str:
+    return node.info.bacalhau_version.git_version.removeprefix("v")
+
+
+def _compute(cluster: Cluster, name: str) -> Node:
+    node = cluster.node(name)
+    if node.has_role("requester") or not node.has_role("compute"):
+        raise UsageError(
+            f"{name} is {'the requester' if node.has_role('requester') else 'no compute node'}; "
+            "only plain compute nodes come and go",
+            hint="take the whole site down with `shoal site teardown`",
+        )
+    return node
+
+
+def _each(nodes: Sequence[Node], act: Callable[[Node], object]) -> None:
+    answers = ssh.on_each(nodes, act)
+    faults = tuple(Fault(name, brief(answer)) for name, answer in answers.items() if isinstance(answer, ShoalError))
+    if faults:
+        raise ShoalError("not every node could be reached; type it again when they answer", faults=faults)
+
+
+def _busy(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, list[str]]:
+    """What runs or waits per node: containers on the machine, and executions that the engine has in hand."""
+    looks = ssh.on_each(nodes, lambda node: _machine(cluster, node))
+    busy: dict[str, list[str]] = {}
+    for name, lines in looks.items():
+        if isinstance(lines, ShoalError):
+            raise lines
+        if containers := sum(line.startswith("container ") for line in lines):
+            busy[name] = [f"{containers} container{'s' if containers > 1 else ''}"]
+    if secrets.load(cluster.name) is not None:
+        with engines.client_for(cluster) as client:
+            for name, jobs in _executions(client, [node.name for node in nodes]).items():
+                busy[name] = jobs
+    return busy
+
+
+def _executions(client: BacalhauClient, names: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for job in client.live_jobs():
+        for execution in map(execution_of, client.job(job.id).executions.items):
+            if execution.node in names and not execution.over:
+                found.setdefault(execution.node, []).append(job.name)
+    return found
+
+
+def _await(cluster: Cluster, node: Node, say: Say) -> None:
+    """Until the orchestrator would give the node a job."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    with engines.client_for(cluster) as client:
+        while True:
+            there = next((one for one in client.nodes() if one.name == node.name), None)
+            why = there.unfit() if there else "it never came to the orchestrator"
+            if why is None:
+                say(f"{node.name}: connected, approved, Docker and local paths there")
+                return
+            if there and there.connected and not there.approved:
+                say(f"{node.name}: {why}; `shoal nodes approve {node.name}` lets it take jobs")
+                return
+            if time.monotonic() > deadline:
+                raise ShoalError(
+                    f"{node.name} is deployed, and the orchestrator would give it no job: {why}",
+                    hint="see `journalctl -u bacalhau-compute` there",
+                )
+            time.sleep(POLL_S)  # until it is there, or the deadline

@@ -1,0 +1,97 @@
+"""Deploys of the engine: a knob restarts what it concerns, nothing in mid-run without force, an upgrade in order."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from engine_site import MID_RUN, Site
+
+from shoal import deploys, engines
+from shoal.errors import ShoalError
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+
+ONE, TWO = "compute-1", "compute-2"
+UNITS = {"requester": "bacalhau-orchestrator", ONE: "bacalhau-compute", TWO: "bacalhau-compute"}
+
+
+def starts(site: Site) -> dict[str, int]:
+    show = "systemctl show -p ExecMainStartTimestampMonotonic --value"
+    return {node: int(site.on(node, f"{show} {unit}")) for node, unit in UNITS.items()}
+
+
+def restarted(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    return {node for node in UNITS if before[node] != after[node]}
+
+
+def test_a_knob_restarts_the_services_it_concerns(whole_site: Site) -> None:
+    before = starts(whole_site)
+    whole_site.deploy(bacalhau_heartbeat_s=14)
+    after = starts(whole_site)
+    assert restarted(before, after) == {ONE, TWO}
+    whole_site.deploy(bacalhau_heartbeat_s=14, bacalhau_web_ui=True)
+    assert restarted(after, starts(whole_site)) == {"requester"}
+
+
+def test_nothing_is_touched_in_mid_run_without_force(whole_site: Site) -> None:
+    run = whole_site.run()
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    before = starts(whole_site)
+    config = whole_site.on(ONE, "sha256sum /etc/bacalhau/compute.yaml")
+    with pytest.raises(ShoalError) as refused:
+        whole_site.deploy(bacalhau_heartbeat_s=13, bacalhau_force=False)
+    assert "has to be restarted" in str(refused.value)
+    assert "Nothing was touched" in str(refused.value)
+    assert whole_site.on(ONE, "sha256sum /etc/bacalhau/compute.yaml") == config
+    with pytest.raises(ShoalError) as refused:
+        whole_site.deploy(bacalhau_web_ui=True, bacalhau_force=False)
+    assert f"shoal-{run.id}-a1" in str(refused.value)
+    assert restarted(before, starts(whole_site)) == set()
+    assert run.end() == 0, run.text
+    assert run.attempts(ONE) == 1
+
+
+def test_an_upgrade_begins_with_the_orchestrator(whole_site: Site, tmp_path: Path) -> None:
+    """Another program (the same one with bytes behind its end, which it does not mind) on every machine."""
+    (binary,) = engines.choose("bacalhau", whole_site.lab.cluster).binaries
+    program = tmp_path / "bacalhau"
+    program.write_bytes(binary.path.read_bytes() + b"\0" * 8)
+    program.chmod(0o755)
+    sha256 = hashlib.sha256(program.read_bytes()).hexdigest()
+    before = starts(whole_site)
+    whole_site.deploy(bacalhau_programs={binary.arch: {"path": str(program), "sha256": sha256, "version": "1.9.3"}})
+    after = starts(whole_site)
+    assert restarted(before, after) == set(UNITS)
+    # One kernel under all machines of the lab, so their clocks compare.
+    assert after["requester"] < min(after[ONE], after[TWO])
+    for node in UNITS:
+        assert whole_site.on(node, "sha256sum < /usr/local/lib/shoal/bacalhau").split()[0] == sha256
+
+
+def test_data_of_a_newer_release_stop_the_deploy_before_anything(whole_site: Site) -> None:
+    path = "/var/lib/bacalhau/compute/system_metadata.yaml"
+    whole_site.on(TWO, f"sed -i 's/^RepoVersion:.*/RepoVersion: 6/' {path}")
+    try:
+        before = starts(whole_site)
+        with pytest.raises(ShoalError, match="downgrade is not possible"):
+            whole_site.deploy(bacalhau_heartbeat_s=12)
+        assert restarted(before, starts(whole_site)) == set()
+        assert "12s" not in whole_site.on(ONE, "cat /etc/bacalhau/compute.yaml")
+    finally:
+        whole_site.on(TWO, f"sed -i 's/^RepoVersion:.*/RepoVersion: 5/' {path}")
+
+
+def test_removing_takes_orphans_along(whole_site: Site) -> None:
+    """A container whose service was killed belongs to nobody; `remove` finds it by the engine's own label."""
+    run = whole_site.run("--attempts", "1")
+    run.until(rf"{TWO}: .*{MID_RUN}")
+    run.kill()
+    whole_site.on(TWO, "systemctl kill --signal=KILL bacalhau-compute; systemctl stop bacalhau-compute")
+    orphans = "docker ps --quiet --filter label=bacalhau-executor=bacalhau-compute-2"
+    assert whole_site.on(TWO, orphans)
+    deploys.run_deploy(whole_site.lab.document, "teardown", limit=[TWO], data={"teardown_docker": False})
+    assert whole_site.on(TWO, f"{orphans} --all") == ""
+    assert whole_site.on(TWO, "ls /etc/bacalhau /var/lib/bacalhau 2>/dev/null; true") == ""
+    assert run.id in whole_site.on(TWO, "ls /var/lib/shoal/runs")  # results stay

@@ -1,0 +1,217 @@
+"""Faults on the real engine: what the user is told, that nothing that finished is lost, and that it heals by itself.
+
+Each run is held to an undisturbed one: the same detections, byte for byte, so that no frame is missing or there twice.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from engine_site import MID_RUN, Reference, Run, Site, detections
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+
+ONE, TWO = "compute-1", "compute-2"
+
+
+def healed(run: Run, reference: Reference, seen: list[str]) -> None:
+    """The run came to a good end without hands."""
+    assert run.end() == 0, run.text
+    assert run.outcomes() == {ONE: "finished", TWO: "finished"}
+    assert detections(run) == reference.detections
+    attempts = {node: run.attempts(node) for node in (ONE, TWO)}
+    told = [line.partition(": ")[2] for _, line in run.lines if ": unreachable: " in line or ": not_run: " in line]
+    seen += [f"told {text!r}" for text in dict.fromkeys(told)]
+    seen.append(f"whole after {run.seconds:.0f} s (undisturbed {reference.seconds:.0f} s), attempts {attempts}")
+
+
+def test_compute_service_killed_in_mid_job(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    run = whole_site.run()
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.on(ONE, "systemctl kill --signal=KILL bacalhau-compute.service")
+    healed(run, reference, seen)
+
+
+def test_orchestrator_restarted_in_mid_job(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    run = whole_site.run()
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.on("requester", "systemctl restart bacalhau-orchestrator.service")
+    healed(run, reference, seen)
+
+
+def test_orchestrator_killed_and_its_disk_wiped(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    run = whole_site.run()
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.on(
+        "requester",
+        "systemctl kill --signal=KILL bacalhau-orchestrator.service; systemctl stop bacalhau-orchestrator.service; "
+        "find /var/lib/bacalhau/orchestrator -mindepth 1 -delete; systemctl start bacalhau-orchestrator.service",
+    )
+    healed(run, reference, seen)
+
+
+def test_node_cut_off_for_two_minutes(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    run = whole_site.run()
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.cut(ONE)
+    time.sleep(120)  # the fault itself
+    whole_site.join(ONE)
+    healed(run, reference, seen)
+
+
+def test_node_powered_off_and_on_again(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    run = whole_site.run()
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.power(ONE, on=False)
+    time.sleep(30)  # the fault itself
+    whole_site.power(ONE, on=True)
+    healed(run, reference, seen)
+
+
+def test_two_runs_at_once(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    first, second = whole_site.run(), whole_site.run()
+    for run in (first, second):
+        assert run.end() == 0, run.text
+        assert run.outcomes() == {ONE: "finished", TWO: "finished"}
+        assert detections(run) == reference.detections
+    seen.append(f"first whole after {first.seconds:.0f} s, second after {second.seconds:.0f} s")
+
+
+def test_control_machine_killed_in_mid_run(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    run = whole_site.run()
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    run.kill()
+    assert set(run.outcomes().values()) == {"pending"}
+    again = whole_site.run(resume=run.id)
+    assert again.end() == 0, again.text
+    assert again.outcomes() == {ONE: "finished", TWO: "finished"}
+    assert detections(again) == reference.detections
+    adopted = [line for _, line in again.lines if "adopted" in line]
+    assert adopted, again.text
+    assert again.attempts(ONE) == 1  # nothing was started twice
+    seen.append(f"`--resume` adopted the containers and was whole after {again.seconds:.0f} s")
+
+
+def test_node_that_stays_away_ends_the_run_and_resume_completes_it(
+    whole_site: Site, reference: Reference, seen: list[str]
+) -> None:
+    run = whole_site.run("--attempts", "1")
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.power(ONE, on=False)
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "unreachable", TWO: "finished"}
+    assert "finish it with `shoal run --resume" in run.text
+    seen += [f"exit 3 after {run.seconds:.0f} s", f"told {run.message(ONE)!r}"]
+    whole_site.power(ONE, on=True)
+    whole_site.wait_for_ssh(ONE)
+    again = whole_site.run(resume=run.id)
+    assert again.end() == 0, again.text
+    assert detections(again) == reference.detections
+    assert again.attempts(TWO) == 1
+    seen.append(f"`--resume` was whole after {again.seconds:.0f} s")
+
+
+def test_full_disk(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    # A disk of the test's own. The service sees what is mounted when it starts.
+    mount = "mount -t tmpfs -o size=400m,mode=755 tmpfs /var/lib/shoal/runs"
+    whole_site.on(ONE, f"{mount} && systemctl restart bacalhau-compute")
+    run = whole_site.run()
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.on(ONE, "dd if=/dev/zero of=/var/lib/shoal/runs/filler bs=1M 2>/dev/null; true")
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "failed", TWO: "finished"}
+    assert "no space" in run.message(ONE)
+    seen += [f"exit 3, told {run.message(ONE)!r}"]
+    whole_site.on(ONE, "rm /var/lib/shoal/runs/filler")
+    again = whole_site.run(resume=run.id)
+    assert again.end() == 0, again.text
+    assert detections(again) == reference.detections
+    seen.append(f"with room again `--resume` was whole after {again.seconds:.0f} s")
+
+
+def test_wrong_token(whole_site: Site, seen: list[str]) -> None:
+    whole_site.configure(ONE, "compute", "c['Compute']['Auth']['Token']='not-the-token-of-this-cluster'")
+    deadline = time.monotonic() + 120
+    while (
+        "disconnected"
+        not in (listed := whole_site.shoal("nodes", "list", "--cluster", str(whole_site.lab.document))).stdout
+    ):
+        assert time.monotonic() < deadline, listed.stdout + listed.stderr
+        time.sleep(2)
+    assert listed.returncode == 3
+    run = whole_site.run("--attempts", "1")
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "unreachable", TWO: "finished"}
+    assert "does not hear it" in run.message(ONE)
+    seen.append(f"exit 3 after {run.seconds:.0f} s, told {run.message(ONE)!r}")
+    before = time.monotonic()
+    whole_site.deploy()
+    seen.append(f"the site deploy put the token right in {time.monotonic() - before:.0f} s")
+    again = whole_site.run(resume=run.id)
+    assert again.end() == 0, again.text
+
+
+def test_wrong_allow_list(whole_site: Site, seen: list[str]) -> None:
+    whole_site.configure(ONE, "compute", "c['Compute']['AllowListedLocalPaths']=['/videos:ro']")
+    run = whole_site.run("--attempts", "1")
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "not_run", TWO: "finished"}
+    assert "does not allow the path" in run.message(ONE)
+    seen.append(f"exit 3 after {run.seconds:.0f} s, told {run.message(ONE)!r}")
+    whole_site.deploy()
+    again = whole_site.run(resume=run.id)
+    assert again.end() == 0, again.text
+
+
+def own_job(folder: Path, program: str) -> list[str]:
+    path = folder / "own.yaml.j2"
+    path.write_text(Path(__file__).with_name("exit.yaml.j2").read_text().replace("@DO@", program))
+    return ["--template", str(path)]
+
+
+def test_container_that_exits_non_zero(whole_site: Site, seen: list[str], tmp_path: Path) -> None:
+    run = whole_site.run(
+        "--attempts", "1", *own_job(tmp_path, "import sys; sys.exit('a fault of its own')"), quick=False
+    )
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "failed", TWO: "failed"}
+    assert "exit code 1" in run.message(ONE)
+    assert "a fault of its own" in run.message(ONE)
+    seen.append(f"exit 3, told {run.message(ONE)!r}")
+
+
+def test_out_of_memory(whole_site: Site, seen: list[str], tmp_path: Path) -> None:
+    job = own_job(tmp_path, "x = bytearray(600_000_000)")
+    run = whole_site.run("--attempts", "1", "--memory", "100MB", *job, quick=False)
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "out_of_memory", TWO: "out_of_memory"}
+    seen.append(f"exit 3, told {run.message(ONE)!r} and {run.message(TWO)!r}")
+
+
+def test_time_limit(whole_site: Site, seen: list[str], tmp_path: Path) -> None:
+    job = own_job(tmp_path, "import time; time.sleep(100)")
+    run = whole_site.run("--attempts", "1", "--timeout", "5", *job, quick=False)
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "timed_out", TWO: "timed_out"}
+    seen.append(f"exit 3 after {run.seconds:.0f} s, told {run.message(ONE)!r}")
+
+
+def test_image_without_digest(whole_site: Site, seen: list[str]) -> None:
+    for node in (ONE, TWO):
+        whole_site.on(node, "tar -C / -c etc/hostname | docker import - nowhere.invalid/none:1 >/dev/null")
+    run = whole_site.run("--attempts", "1", "--image", "nowhere.invalid/none:1")
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "not_run", TWO: "not_run"}
+    assert "cannot get the image" in run.message(ONE)
+    seen.append(f"exit 3 after {run.seconds:.0f} s, told {run.message(ONE)!r}")
+    for node in (ONE, TWO):
+        whole_site.on(node, "docker rmi nowhere.invalid/none:1 >/dev/null")
+
+
+def test_more_than_a_node_gives_out(whole_site: Site, seen: list[str]) -> None:
+    run = whole_site.run("--memory", "999GB")
+    assert run.end() == 2, run.text
+    assert not run.folder.exists()
+    seen.append("exit 2 before anything was started, node and figure named")

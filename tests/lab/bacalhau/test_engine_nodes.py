@@ -1,0 +1,139 @@
+"""The life of nodes on the real engine: drained in mid-run, taken back, removed, added; the others never touched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from engine_site import MID_RUN, Site
+
+from shoal import cluster as clusters
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+
+ONE, TWO = "compute-1", "compute-2"
+
+
+@pytest.fixture
+def document(whole_site: Site, tmp_path: Path) -> Path:
+    """A copy of the lab's document, for the verbs that write it."""
+    return Path(shutil.copy(whole_site.lab.document, tmp_path / "cluster.json"))
+
+
+def listed(site: Site, document: Path) -> dict[str, dict[str, object]]:
+    done = site.shoal("nodes", "list", "--json", "--cluster", str(document))
+    return {node["name"]: node for node in json.loads(done.stdout)["nodes"]}
+
+
+def starts(site: Site) -> dict[str, str]:
+    """When the services of the nodes that are not to be touched were started."""
+    units = {"requester": "bacalhau-orchestrator docker docker-registry", ONE: "bacalhau-compute docker"}
+    return {
+        node: site.on(node, f"systemctl show -p ExecMainStartTimestampMonotonic --value {names}")
+        for node, names in units.items()
+    }
+
+
+def test_drain_waits_and_add_takes_back(whole_site: Site, document: Path) -> None:
+    before = starts(whole_site)
+    run = whole_site.run()
+    run.until(rf"{TWO}: .*{MID_RUN}")
+    drained = whole_site.shoal("nodes", "drain", TWO, "--cluster", str(document))
+    assert drained.returncode == 0, drained.stderr
+    assert "waiting for" in drained.stderr
+    assert run.end() == 0, run.text  # nothing that ran was ended
+    assert run.attempts(TWO) == 1
+    state = listed(whole_site, document)[TWO]
+    assert (state["drained"], state["serving"], state["containers"]) == (True, False, 0)
+
+    without = whole_site.run()
+    assert without.end() == 0, without.text
+    assert without.outcomes() == {ONE: "finished"}
+    assert f"{TWO}: is drained and gets no run" in without.text
+    named = whole_site.run("--node", TWO)
+    assert named.end() == 2, named.text
+    # Deployed again, it is left as it is.
+    whole_site.deploy()
+    assert listed(whole_site, document)[TWO]["serving"] is False
+
+    added = whole_site.shoal("nodes", "add", TWO, "--cluster", str(document))
+    assert added.returncode == 0, added.stderr
+    state = listed(whole_site, document)[TWO]
+    assert (state["drained"], state["engine"]) == (False, "connected")
+    assert starts(whole_site) == before
+
+
+def test_remove_and_add_a_node(whole_site: Site, document: Path) -> None:
+    before = starts(whole_site)
+    removed = whole_site.shoal("nodes", "remove", TWO, "--cluster", str(document))
+    assert removed.returncode == 0, removed.stderr
+    assert [node.name for node in clusters.load(document).compute] == [ONE]
+    assert set(listed(whole_site, document)) == {"requester", ONE}  # the orchestrator has forgotten it too
+    left = whole_site.on(TWO, "ls -d /etc/bacalhau /var/lib/bacalhau /usr/local/lib/shoal/bacalhau 2>/dev/null; true")
+    assert left == ""
+    node = whole_site.lab.cluster.node(TWO)
+    added = whole_site.shoal(
+        "nodes", "add", f"{TWO}={node.user}@{node.address}", "--label", "site=lab", "--cluster", str(document)
+    )
+    assert added.returncode == 0, added.stderr
+    assert "connected, approved" in added.stderr
+    assert listed(whole_site, document)[TWO]["engine"] == "connected"
+    assert starts(whole_site) == before
+    run = whole_site.run()
+    assert run.end() == 0, run.text
+
+
+def test_the_last_node_cannot_be_removed(whole_site: Site, document: Path) -> None:
+    refused = whole_site.shoal("nodes", "remove", ONE, TWO, "--cluster", str(document))
+    assert refused.returncode == 2
+    assert "compute" in refused.stderr
+    assert len(clusters.load(document).compute) == 2
+
+
+def test_approval(whole_site: Site, document: Path) -> None:
+    """With manual approval a node waits; the deploy says so by name and `approve` lets it in."""
+    whole_site.deploy(bacalhau_manual_approval=True)
+    try:
+        # Known nodes stay approved; one that the orchestrator forgot comes back as a stranger.
+        whole_site.on(TWO, "systemctl stop bacalhau-compute")
+        gone = whole_site.shoal("nodes", "remove", TWO, "--gone", "--cluster", str(document))
+        assert gone.returncode == 0, gone.stderr
+        whole_site.on(TWO, "systemctl start bacalhau-compute")
+        shutil.copy(whole_site.lab.document, document)
+        for _ in range(60):
+            if listed(whole_site, document)[TWO]["engine"] == "pending":
+                break
+        assert listed(whole_site, document)[TWO]["engine"] == "pending"
+        for _ in range(2):  # the second time is no error
+            approved = whole_site.shoal("nodes", "approve", TWO, "--cluster", str(document))
+            assert approved.returncode == 0, approved.stderr
+        assert listed(whole_site, document)[TWO]["engine"] == "connected"
+    finally:
+        whole_site.deploy(bacalhau_manual_approval=False)
+
+
+def test_a_second_deploy_changes_nothing(whole_site: Site) -> None:
+    whole_site.deploy()
+    again = whole_site.deploy()
+    assert [operation.name for operation in again.operations if operation.changed] == []
+
+
+def test_the_makers_own_job_is_taken_by_the_engine(whole_site: Site) -> None:
+    """Rendered, handed in and accepted; the image itself is not on the nodes here."""
+    from shoal import engines, jobs
+
+    values = jobs.Values(
+        run="upstream", attempt=1, image=jobs.DEFAULT_IMAGES["yolov5-upstream"], weights_name="yolov5x",
+        weights_sha256="0" * 64, cpu="1", memory="1GB", timeout_s=60, knobs={"conf": 0.7, "classes": "1,2,3"},
+        constraints=[jobs.only_nodes([ONE])],
+    )  # fmt: skip
+    document = jobs.render("yolov5-upstream", values).to_document()
+    document["Name"] = f"shoal-upstream-{whole_site.runs.parent.name}".lower().replace("_", "-")[:60]
+    with engines.client_for(whole_site.lab.cluster) as client:
+        accepted = client.submit(document)
+        assert accepted.warnings == []
+        view = client.job(accepted.job_id)
+        assert view.job.name == document["Name"]
+        client.stop(accepted.job_id, "asked")

@@ -1,0 +1,279 @@
+"""Role `bacalhau`: fresh, converged, changed, in mid-run; its settings read back; and no token where it can be seen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import runpy
+import stat
+import sys
+
+import pytest
+from role_harness import CLUSTER, changed, run, unit_answer
+
+from roles import bacalhau
+from roles.bacalhau.config import CONFIG_DIR, PROGRAM, compute, config, duration, orchestrator, rendered, unit_text
+from roles.bacalhau.defaults import Bacalhau
+from roles.bacalhau.operations import FILES
+from roles.common.knobs import RefusedError
+from shoal import cluster as clusters
+from shoal.bacalhau import secrets
+
+ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x02\x00\x3e\x00" + b"engine"
+GATE = CLUSTER.node("gate-1")
+OFFICE = CLUSTER.node("office")
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def data(tmp_path):
+    program = tmp_path / "bacalhau"
+    program.write_bytes(ELF)
+    sha256 = hashlib.sha256(ELF).hexdigest()
+    return {"bacalhau_programs": {"amd64": {"path": str(program), "sha256": sha256, "version": "1.9.3"}}}
+
+
+def service_of(node):
+    return orchestrator(node) if node.has_role("requester") else compute(node)
+
+
+def unit_of(service):
+    return unit_text(service, (FILES / f"{service.part}.service").read_text(), mesh=False)
+
+
+def answer(content, mode, owner):
+    return [f"{mode} {owner} {owner}", f"{hashlib.sha256(content).hexdigest()}  -"]
+
+
+def converged(node, data, **more):
+    service = service_of(node)
+    knobs = Bacalhau()
+    settings = rendered(config(service, knobs, node, CLUSTER, secrets.ensure(CLUSTER.name)))
+    return {
+        f"[ ! -f {PROGRAM} ]": answer(ELF, "755", "root"),
+        f"[ ! -f {service.config_path} ]": answer(settings, "600", service.owner),
+        f"[ ! -f {service.unit_path} ]": answer(unit_of(service).encode(), "644", "root"),
+        "stat -c '%F|": [
+            f"directory|755 root root|{CONFIG_DIR}", "directory|755 root root|/var/lib/bacalhau",
+            f"directory|700 {service.owner} {service.owner}|{service.data_path}",
+        ],
+        "getent passwd": ["bacalhau:x:999:999::/var/lib/bacalhau:/usr/sbin/nologin"],
+        f"systemctl show {service.unit}": unit_answer(),
+        "grep -hs '^RepoVersion:'": ["RepoVersion: 5"],
+        "2>/dev/null || true": ["ready"],
+        **more,
+    }  # fmt: skip
+
+
+def test_the_orchestrators_settings():
+    tokens = secrets.ensure("depot")
+    settings = config(orchestrator(OFFICE), Bacalhau(), OFFICE, CLUSTER, tokens)
+    assert settings["API"]["Host"] == "127.0.0.1"
+    assert settings["Orchestrator"]["Host"] == "192.0.2.10"
+    assert settings["Orchestrator"]["Auth"]["Token"] == tokens.node_token.get_secret_value()
+    assert [user["Capabilities"][0]["Actions"] for user in settings["API"]["Auth"]["Users"]] == [
+        ["read:*", "write:job", "write:node"], ["read:*"],
+    ]  # fmt: skip
+    assert settings["WebUI"] == {"Enabled": False, "Listen": "127.0.0.1:8438"}
+    assert settings["Publishers"]["Disabled"] == ["s3", "s3managed", "local"]
+    assert settings["DisableAnalytics"] is True
+    assert settings["UpdateConfig"]["Interval"] == "0s"
+
+
+def test_a_compute_services_settings():
+    node = GATE.model_copy(update={"labels": {"site": "north"}})
+    settings = config(compute(node), Bacalhau(), node, CLUSTER, secrets.ensure("depot"))
+    assert settings["Compute"]["Orchestrators"] == ["nats://192.0.2.10:4222"]
+    assert settings["Compute"]["AllowListedLocalPaths"] == [
+        "/videos:ro", "/videos/**:ro", "/var/lib/shoal/weights:ro", "/var/lib/shoal/runs/*:rw",
+    ]  # fmt: skip
+    assert settings["Compute"]["AllocatedCapacity"]["CPU"] == "80%"
+    assert settings["Labels"] == {"site": "north"}
+    assert settings["JobAdmissionControl"] == {"Locality": "anywhere", "RejectNetworkedJobs": True}
+    assert "Orchestrator" not in settings
+    published = config(compute(node), Bacalhau(bacalhau_local_publisher=True), node, CLUSTER, secrets.ensure("depot"))
+    assert published["Publishers"]["Disabled"] == ["s3", "s3managed"]
+    assert published["Publishers"]["Types"]["Local"]["Address"] == "192.0.2.21"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(15, "15s"), (60, "1m0s"), (90, "1m30s"), (3600, "1h0m0s")])
+def test_durations_as_the_engine_writes_them(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_units():
+    assert "User=bacalhau" in unit_of(orchestrator(OFFICE))
+    text = unit_of(compute(GATE))
+    assert "User=" not in text
+    assert "docker.service" in text
+    assert "--name gate-1\n" in text
+    assert "@" not in text
+    mesh = unit_text(compute(GATE), (FILES / "compute.service").read_text(), mesh=True)
+    assert "tailscaled.service" in mesh
+
+
+def test_a_fresh_requester(data):
+    answers = {"systemctl show": unit_answer(ActiveState="inactive", UnitFileState="disabled", NeedDaemonReload="yes")}
+    outcome = run(bacalhau.install, answers, node="office", data=data)
+    assert not outcome.failed
+    text = outcome.text()
+    assert text.index("useradd --system") < text.index(PROGRAM)
+    assert text.index("systemctl daemon-reload") < text.index("systemctl start bacalhau-orchestrator.service")
+    assert text.index("systemctl start") < text.index("base64 -d | python3 -")
+
+
+def test_no_token_is_in_any_command(data):
+    for node in ("office", "gate-1"):
+        outcome = run(bacalhau.install, {}, node=node, data=data)
+        tokens = secrets.load("depot")
+        assert tokens is not None
+        for token in (tokens.node_token, tokens.control_key, tokens.reader_key):
+            assert token.get_secret_value() not in outcome.text()
+            assert not any(token.get_secret_value() in name for name in outcome.operations)
+    assert secrets.path("depot").stat().st_mode & 0o777 == stat.S_IRUSR | stat.S_IWUSR
+
+
+@pytest.mark.parametrize("name", ["office", "gate-1"])
+def test_a_converged_machine_is_left_alone(data, name):
+    node = CLUSTER.node(name)
+    outcome = run(bacalhau.install, converged(node, data), node=name, data=data)
+    assert not outcome.failed
+    assert changed(outcome) == []
+
+
+def test_a_changed_setting_restarts_that_service(data):
+    late = unit_answer(started_s=5.0, configured_s=6.0)
+    answers = converged(GATE, data, **{"systemctl show bacalhau-compute.service": late})
+    outcome = run(bacalhau.install, answers, node="gate-1", data=data)
+    assert changed(outcome) == ["bacalhau | Run the compute"]
+    assert "systemctl restart bacalhau-compute.service" in outcome.text()
+
+
+def test_a_changed_setting_in_mid_run_touches_nothing(data):
+    answers = converged(GATE, data, **{"docker ps --filter label=bacalhau-executor=bacalhau-gate-1": ["a-container"]})
+    outcome = run(bacalhau.install, answers, node="gate-1", data={**data, "bacalhau_heartbeat_s": 10})
+    assert outcome.failed
+    assert changed(outcome) == ["bacalhau | See that the compute can be changed now"]
+    forced = run(
+        bacalhau.install, answers, node="gate-1", data={**data, "bacalhau_heartbeat_s": 10, "bacalhau_force": True}
+    )
+    assert not forced.failed
+    assert "bacalhau | Configure the compute" in changed(forced)
+
+
+def test_nothing_to_change_in_mid_run_is_no_fault(data):
+    answers = converged(GATE, data, **{"docker ps --filter label=bacalhau-executor=bacalhau-gate-1": ["a-container"]})
+    outcome = run(bacalhau.install, answers, node="gate-1", data=data)
+    assert not outcome.failed
+    assert changed(outcome) == []
+
+
+def test_a_drained_node_is_not_started(data):
+    answers = {
+        "for p in /var/lib/shoal/drained": ["/var/lib/shoal/drained"],
+        "systemctl show": unit_answer(ActiveState="inactive", UnitFileState="disabled"),
+    }
+    outcome = run(bacalhau.install, answers, node="gate-1", data=data)
+    assert "systemctl start" not in outcome.text()
+    assert "bacalhau | Configure the compute" in changed(outcome)
+
+
+def test_settings_that_the_engine_reads_otherwise_stop_the_deploy(data):
+    answers = converged(
+        GATE, data, **{"bacalhau-compute.yaml": [], f"{PROGRAM} {compute(GATE).config_path}": ["X: no"]}
+    )
+    outcome = run(bacalhau.install, answers, node="gate-1", data=data)
+    assert outcome.failed
+
+
+def test_data_of_a_newer_release_are_refused_before_anything(data):
+    answers = converged(GATE, data, **{"grep -hs '^RepoVersion:'": ["RepoVersion: 6"]})
+    with pytest.raises(RefusedError, match="downgrade is not possible"):
+        run(bacalhau.install, answers, node="gate-1", data=data)
+
+
+def test_a_machine_without_a_program_is_refused(data):
+    arm = clusters.parse(
+        {"name": "d", "substrate": "lab", "nodes": [
+            {"name": "a", "address": "192.0.2.1", "roles": ["requester", "compute"], "arch": "arm64"}]},
+        source="test",
+    )  # fmt: skip
+    with pytest.raises(RefusedError, match="is arm64; there is one for amd64"):
+        run(bacalhau.install, {}, node="a", cluster=arm, data=data)
+
+
+def test_faulty_knobs(data):
+    bad = {
+        "bacalhau_api_port": 0, "bacalhau_web_ui_port": 4222, "bacalhau_capacity_cpu": "much",
+        "bacalhau_log_level": "x", "bacalhau_allowed_paths": ["relative"], "bacalhau_disconnect_timeout_s": 3,
+    }  # fmt: skip
+    with pytest.raises(RefusedError) as caught:
+        run(bacalhau.install, {}, node="gate-1", data={**data, **bad})
+    assert len(caught.value.faults) == 6
+    with pytest.raises(RefusedError, match="no such setting"):
+        run(bacalhau.install, {}, node="gate-1", data={**data, "bacalhau_capacity_cpus": "50%"})
+
+
+def test_an_old_release_is_refused(data):
+    data["bacalhau_programs"]["amd64"]["version"] = "1.8.0"
+    with pytest.raises(RefusedError, match=r"works with 1\.9\.x"):
+        run(bacalhau.install, {}, node="gate-1", data=data)
+
+
+def test_remove():
+    answers = {
+        "systemctl show": unit_answer(),
+        "for p in /etc/systemd/system/bacalhau-compute.service": ["/etc/bacalhau", "/var/lib/bacalhau", PROGRAM],
+        "docker ps --all --quiet --filter label=bacalhau-executor=bacalhau-gate-1": ["0123"],
+    }
+    text = run(bacalhau.remove, answers, node="gate-1").text()
+    assert text.index("systemctl disable --quiet --now bacalhau-compute.service") < text.index("docker rm --force")
+    assert "rm -rf -- /etc/bacalhau /var/lib/bacalhau" in text
+    assert "/var/lib/shoal/runs" not in text
+
+
+def test_remove_on_a_bare_machine_does_nothing():
+    for node in ("office", "gate-1"):
+        assert changed(run(bacalhau.remove, {}, node=node)) == []
+
+
+def read_back(tmp_path, monkeypatch, capsys, wanted, listed):
+    """check_config.py on a file, with a program that lists what it is told to."""
+    program = tmp_path / "engine"
+    entries = json.dumps([{"Key": key, "Value": value} for key, value in listed.items()])
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{entries}\nEND\n")
+    program.chmod(0o755)
+    path = tmp_path / "config.yaml"
+    path.write_bytes(rendered(wanted))
+    monkeypatch.setattr(sys, "argv", ["check_config.py", str(program), str(path)])
+    runpy.run_path(str(FILES / "check_config.py"), run_name="__main__")
+    return capsys.readouterr().out.splitlines()
+
+
+LISTED = {
+    "API.Port": 1234, "Labels": {"site": "north"}, "Compute.Auth.Token": "t",
+    "API.Auth.Users": [{"alias": "shoal", "apikey": "k"}],
+}  # fmt: skip
+WANTED = {
+    "API": {"Port": 1234, "Auth": {"Users": [{"Alias": "shoal", "APIKey": "k"}]}},
+    "Labels": {"site": "north"}, "Compute": {"Auth": {"Token": "t"}},
+}  # fmt: skip
+
+
+def test_settings_read_back_as_meant(tmp_path, monkeypatch, capsys):
+    assert read_back(tmp_path, monkeypatch, capsys, WANTED, LISTED) == []
+
+
+def test_a_mistyped_key_is_found_when_read_back(tmp_path, monkeypatch, capsys):
+    wanted = {**WANTED, "API": {"Prot": 1234}}
+    assert read_back(tmp_path, monkeypatch, capsys, wanted, LISTED) == ["API.Prot: the engine knows no such key"]
+
+
+def test_a_secret_that_differs_is_not_shown(tmp_path, monkeypatch, capsys):
+    wanted = {**WANTED, "Compute": {"Auth": {"Token": "very-secret"}}}
+    (line,) = read_back(tmp_path, monkeypatch, capsys, wanted, LISTED)
+    assert line == "Compute.Auth.Token: the engine reads something else"

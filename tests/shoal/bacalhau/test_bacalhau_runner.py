@@ -1,0 +1,200 @@
+"""The runner against answers of a real orchestrator, replayed: every end that the engine blurs is told apart."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from shoal.bacalhau.client import EngineError, EngineSilentError
+from shoal.errors import UsageError
+from shoal.runners.protocol import State
+from tests.shoal.bacalhau.conftest import NODES, Serve, make_job, until_over
+
+
+def test_a_good_run_ends_on_both_nodes_with_all_lines(serve: Serve) -> None:
+    with serve("finished") as (stand_in, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        lines = {node: list(runner.logs(handle, node)) for node in NODES}
+        ends = until_over(runner, handle)
+    assert lines == {node: ["line 1", "line 2", "line 3", "to stderr"] for node in NODES}
+    assert {node: (end.state, end.exit_code) for node, end in ends.items()} == dict.fromkeys(NODES, (State.ENDED, 0))
+    submitted = next(body["Job"] for method, _, body in stand_in.calls if method == "PUT")
+    assert submitted["Constraints"] == [{"Key": "name", "Operator": "in", "Values": list(NODES)}]
+    timeouts = submitted["Tasks"][0]["Timeouts"]
+    assert timeouts["ExecutionTimeout"] == 60
+    assert timeouts["TotalTimeout"] > 60  # waiting behind another run is not the run's own time
+
+
+@pytest.mark.parametrize(
+    ("scenario", "state", "exit_code", "words"),
+    [
+        ("non_zero", State.ENDED, 3, ""),
+        ("memory_failed", State.OUT_OF_MEMORY, None, "want of memory"),
+        ("memory_137", State.OUT_OF_MEMORY, 137, "want of memory"),
+        ("timed_out", State.TIMED_OUT, None, "timed out after 2s"),
+        ("no_image", State.REFUSED, None, "cannot get the image"),
+        ("not_allowed", State.REFUSED, None, "does not allow the path"),
+    ],
+)
+def test_ends_that_are_no_success(serve: Serve, scenario: str, state: State, exit_code: int | None, words: str) -> None:
+    with serve(scenario) as (_, runner):
+        handle = runner.submit(make_job(), run=scenario, attempt=1, nodes=NODES)
+        ends = until_over(runner, handle)
+    assert {(end.state, end.exit_code) for end in ends.values()} == {(state, exit_code)}
+    assert all(words in end.message for end in ends.values())
+
+
+def test_a_declined_bid_is_a_refusal_although_the_job_is_completed(serve: Serve) -> None:
+    with serve("bid_rejected") as (_, runner):
+        handle = runner.submit(make_job(), run="bid-rejected", attempt=1, nodes=("compute-3",))
+        end = until_over(runner, handle)["compute-3"]
+    assert end.state is State.REFUSED
+    assert "does not have all input data locally" in end.message
+
+
+def test_a_node_that_the_orchestrator_does_not_know_is_named(serve: Serve) -> None:
+    with serve("one_missing") as (stand_in, runner):
+        handle = runner.submit(make_job(), run="one-missing", attempt=1, nodes=("compute-1", "compute-9"))
+        ends = until_over(runner, handle)
+    assert ends["compute-1"].state is State.ENDED
+    assert ends["compute-9"].state is State.REFUSED
+    assert "does not know the node" in ends["compute-9"].message
+    submitted = next(body["Job"] for method, _, body in stand_in.calls if method == "PUT")
+    assert submitted["Constraints"][0]["Values"] == ["compute-1"]
+
+
+def test_an_expected_node_without_an_execution_is_refused_when_the_job_is_over(serve: Serve) -> None:
+    # The job of `one_missing` had one execution; here two nodes were expected of it.
+    with serve("one_missing") as (_, runner):
+        handle = runner.submit(make_job(), run="one-missing", attempt=1, nodes=NODES)
+        ends = until_over(runner, handle)
+    assert ends["compute-1"].state is State.ENDED
+    assert ends["compute-2"].state is State.REFUSED
+    assert "gave it no execution" in ends["compute-2"].message
+
+
+def test_more_than_a_node_gives_out_is_refused_before_anything_is_submitted(serve: Serve) -> None:
+    with serve("finished") as (stand_in, runner), pytest.raises(UsageError) as refused:
+        runner.admit(make_job(cpu="500", memory="900GB"), NODES)
+    assert [fault.where for fault in refused.value.faults] == ["compute-1", "compute-1", "compute-2", "compute-2"]
+    assert "500 CPUs, the node's service gives out 1.6" in str(refused.value)
+    assert [method for method, _, _ in stand_in.calls] == ["GET"]
+
+
+def test_a_restarted_service_is_a_loss_on_that_node_alone(serve: Serve) -> None:
+    with serve("service_killed") as (_, runner):
+        handle = runner.submit(make_job(), run="service-killed", attempt=1, nodes=NODES)
+        ends = until_over(runner, handle)
+    assert ends["compute-1"].state is State.LOST
+    assert "Failing due to node restart" in ends["compute-1"].message
+    assert ends["compute-2"].state is State.ENDED
+
+
+@pytest.mark.parametrize("scenario", ["node_cut", "orchestrator_restarted"])
+def test_a_node_that_disappeared_is_a_loss(serve: Serve, scenario: str) -> None:
+    with serve(scenario) as (_, runner):
+        handle = runner.submit(make_job(), run=scenario, attempt=1, nodes=NODES)
+        ends = until_over(runner, handle)
+    assert sorted(end.state for end in ends.values()) == [State.ENDED, State.LOST]
+    assert any("node has disappeared" in end.message for end in ends.values())
+
+
+def test_an_orchestrator_without_its_disk_loses_all(serve: Serve) -> None:
+    with serve("orchestrator_wiped") as (_, runner):
+        handle = runner.submit(make_job(), run="orchestrator-wiped", attempt=1, nodes=NODES)
+        ends = until_over(runner, handle)
+        assert {end.state for end in ends.values()} == {State.LOST}
+        assert all("disk was lost" in end.message for end in ends.values())
+        assert runner.adopt("orchestrator-wiped", NODES) == []
+
+
+def test_stop_waits_for_the_ends(serve: Serve) -> None:
+    with serve("stopped") as (_, runner):
+        handle = runner.submit(make_job(), run="stopped", attempt=1, nodes=NODES)
+        assert runner.stop(handle) == []
+        assert {end.state for end in until_over(runner, handle).values()} == {State.STOPPED}
+
+
+def test_an_orchestrator_that_is_silent_for_a_while_costs_nothing(serve: Serve) -> None:
+    with serve("finished", silent_for=4) as (_, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        assert {end.state for end in until_over(runner, handle).values()} == {State.ENDED}
+
+
+def test_an_orchestrator_that_stays_silent_before_the_start_is_an_error(serve: Serve) -> None:
+    with serve("finished", silent_for=10_000, patience_s=0.2) as (_, runner), pytest.raises(EngineSilentError):
+        runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+
+
+def test_an_orchestrator_that_falls_silent_in_mid_run_loses_what_ran(serve: Serve) -> None:
+    with serve("finished", patience_s=0.3) as (stand_in, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        with stand_in.lock:
+            stand_in.silent_for = 10_000
+        deadline = time.monotonic() + 5
+        while not all(end.over for end in runner.executions(handle)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        states = {end.state for end in runner.executions(handle)}
+    assert states <= {State.LOST, State.ENDED}
+    if State.LOST in states:
+        assert any("does not answer" in end.message for end in runner.executions(handle))
+
+
+def test_a_broken_log_connection_is_taken_up_without_repeating_lines(serve: Serve) -> None:
+    with serve("finished", cut_after=2) as (_, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        assert list(runner.logs(handle, "compute-1")) == ["line 1", "line 2", "line 3", "to stderr"]
+
+
+def test_a_submission_whose_answer_was_lost_is_found_again(serve: Serve) -> None:
+    with serve("name_taken") as (stand_in, runner):
+        recorded = stand_in.scenario["exchanges"]
+        # As if the first submission had reached the orchestrator and its answer had not reached us.
+        recorded[:] = [e for e in recorded if not (e["method"] == "PUT" and e["status"] == 200)]
+        job = make_job("name-taken")
+        handle = runner.submit(job, run="name-taken", attempt=1, nodes=NODES)
+        assert handle.job.startswith("j-")
+        assert {end.state for end in until_over(runner, handle).values()} == {State.ENDED}
+
+
+def test_a_live_run_is_adopted_by_its_label(serve: Serve) -> None:
+    with serve("finished") as (stand_in, runner):
+        recorded = stand_in.scenario["exchanges"]
+        # As a process sees it that comes when the job is listed and runs.
+        lists = [e for e in recorded if e["path"] == "/orchestrator/jobs" and e["method"] == "GET"]
+        views = [e for e in recorded if e["query"] == {"include": "executions"}]
+        recorded[:] = [lists[-1], *(e for e in views if e["body"]["Job"]["State"]["StateType"] != "Pending")]
+        (handle,) = runner.adopt("finished", NODES)
+        assert (handle.attempt, sorted(handle.nodes)) == (1, sorted(NODES))
+        assert {end.state for end in until_over(runner, handle).values()} == {State.ENDED}
+        assert runner.adopt("finished", NODES) == []  # ended now: the manifests say what became of it
+
+
+def test_nodes_that_are_away(serve: Serve) -> None:
+    with serve("node_cut") as (_, runner):
+        assert runner.away(NODES) == {}
+        assert "does not hear it" in runner.away(NODES)["compute-1"]
+        assert runner.away(NODES) == {}
+
+
+def test_a_wrong_key_is_told_as_such(serve: Serve) -> None:
+    with serve("unauthorised") as (stand_in, runner):
+        recorded = stand_in.scenario["exchanges"]
+        recorded[:] = [e for e in recorded if e["status"] != 200 or e["path"] == "/agent/alive"]
+        with pytest.raises(EngineError, match="refuses our key"):
+            runner.submit(make_job(), run="r", attempt=1, nodes=NODES)
+
+
+def test_a_log_stream_that_ends_before_the_container_is_there_is_opened_again(serve: Serve) -> None:
+    with serve("finished", empty_first=True) as (_, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=("compute-1", "compute-2"))
+        assert list(runner.logs(handle, "compute-1")) == ["line 1", "line 2", "line 3", "to stderr"]
+
+
+def test_a_log_stream_that_stays_silent_is_opened_again(serve: Serve) -> None:
+    with serve("finished", mute_first=True) as (_, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        lines = [list(runner.logs(handle, node)) for node in NODES]
+    assert lines == [["line 1", "line 2", "line 3", "to stderr"]] * 2

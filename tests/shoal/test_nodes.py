@@ -1,0 +1,132 @@
+"""The life of nodes, as far as it needs no machine: refusals, waiting, what the list makes of what it sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from shoal import cluster as clusters
+from shoal import nodes, ssh
+from shoal.bacalhau.models import EngineNode
+from shoal.cli.nodes import app
+from shoal.cluster import Cluster
+from shoal.errors import ShoalError, UsageError
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path))
+    monkeypatch.setattr(nodes, "POLL_S", 0.01)
+    machines = [{"name": "office", "roles": ["requester"], "address": "192.0.2.10"}]
+    machines += [{"name": f"gate-{n}", "roles": ["compute"], "address": f"192.0.2.2{n}"} for n in (1, 2)]
+    return clusters.parse({"name": "depot", "substrate": "onprem", "nodes": machines}, source="test")
+
+
+class Commands:
+    """What would have been run on machines."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.scripts: list[tuple[str, str]] = []
+        monkeypatch.setattr(ssh, "run", self.run)
+
+    def run(self, cluster: Cluster, node: Any, *command: str, **more: Any) -> ssh.Completed:
+        self.scripts.append((node.name, command[2] if command[:2] == ("sh", "-c") else " ".join(command)))
+        return ssh.Completed(0, b"", "")
+
+
+def test_drain_marks_waits_and_then_stops(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = Commands(monkeypatch)
+    busy = iter([{"gate-1": ["shoal-r1-a1"]}, {"gate-1": ["shoal-r1-a1"]}, {}])
+    monkeypatch.setattr(nodes, "_busy", lambda *_: next(busy))
+    said: list[str] = []
+    nodes.drain(cluster, ["gate-1"], said.append, timeout_s=5)
+    assert said == ["no new run for gate-1", "gate-1: waiting for shoal-r1-a1", "drained: gate-1"]
+    (_, mark), (_, stop) = commands.scripts
+    assert "date" in mark
+    assert "systemctl disable --now" in stop
+
+
+def test_drain_that_takes_too_long_stops_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = Commands(monkeypatch)
+    monkeypatch.setattr(nodes, "_busy", lambda *_: {"gate-1": ["shoal-r1-a1"]})
+    with pytest.raises(ShoalError, match="still at work") as error:
+        nodes.drain(cluster, ["gate-1"], lambda _: None, timeout_s=0.05)
+    assert error.value.faults[0].where == "gate-1"
+    assert not any("systemctl" in script for _, script in commands.scripts)
+
+
+@pytest.mark.parametrize("verb", ["drain", "remove"])
+def test_the_requester_does_not_come_and_go(
+    cluster: Cluster, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = Commands(monkeypatch)
+    document = tmp_path / "depot.json"
+    clusters.save(cluster, document)
+    with pytest.raises(UsageError, match="office is the requester"):
+        if verb == "drain":
+            nodes.drain(cluster, ["office"], lambda _: None, timeout_s=1)
+        else:
+            nodes.remove(document, ["office"], lambda _: None, timeout_s=1, gone=False)
+    assert commands.scripts == []
+
+
+def test_the_last_compute_node_stays(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = Commands(monkeypatch)
+    document = tmp_path / "depot.json"
+    clusters.save(cluster, document)
+    with pytest.raises(UsageError, match="not a valid cluster document"):
+        nodes.remove(document, ["gate-1", "gate-2"], lambda _: None, timeout_s=1, gone=False)
+    assert commands.scripts == []
+    assert len(clusters.load(document).compute) == 2
+
+
+def test_a_machine_that_is_no_more_is_only_forgotten(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = Commands(monkeypatch)
+    document = tmp_path / "depot.json"
+    clusters.save(cluster, document)
+    rest = nodes.remove(document, ["gate-2"], lambda _: None, timeout_s=1, gone=True)
+    assert [node.name for node in rest.compute] == ["gate-1"]
+    assert clusters.load(document) == rest
+    assert commands.scripts == []
+
+
+def test_the_list_without_an_engine(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    Commands(monkeypatch)
+    found = {node.name: node for node in nodes.look(cluster)}
+    assert found["gate-1"].ssh == "answers"
+    assert "there are no tokens for it" in found["gate-1"].engine
+
+
+def test_what_the_engine_says_of_a_node() -> None:
+    raw = {
+        "Info": {"NodeID": "gate-1", "NodeType": "Compute"},
+        "Membership": "PENDING",
+        "ConnectionState": {"Status": "CONNECTED"},
+    }
+    assert nodes._engine_word(EngineNode.model_validate(raw)) == "pending"
+    assert nodes._engine_word(EngineNode.model_validate({**raw, "Membership": "APPROVED"})) == "connected"
+
+
+def test_a_document_of_the_users_own_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "onprem.toml"
+    path.write_text("", encoding="utf-8")
+    for words in (["add", "gate-3=10.0.0.3"], ["remove", "gate-1"]):
+        done = CliRunner().invoke(app, [*words, "--cluster", str(path)])
+        assert isinstance(done.exception, UsageError)
+        assert "yours to write" in done.exception.message
+    assert path.read_text(encoding="utf-8") == ""
+
+
+def test_a_new_machine_is_checked_like_the_document(cluster: Cluster, tmp_path: Path) -> None:
+    document = tmp_path / "depot.json"
+    clusters.save(cluster, document)
+    words = ["add", "gate-3=ops@10.0.0.3", "--label", "Site=x y", "--arch", "mips", "--cluster", str(document)]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, UsageError)
+    assert {fault.where for fault in done.exception.faults} == {"nodes[3].arch", "nodes[3].labels.Site"}
+    assert len(clusters.load(document).nodes) == 3
