@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ class CostSettings(Settings):
     node_frames_per_s: Rate = 10.0
     """Frames that one compute node works through in a second; measure it with a run."""
 
+    @cached_property
     def prices(self) -> cost.Prices:
         """The price table that counts here. Raises UsageError where it is faulty."""
         return cost.load_prices(self.prices_file or cost.TABLE)

@@ -78,7 +78,7 @@ def checked(raw: dict[str, Any]) -> tuple[EdgeSettings | None, Estimate | None, 
     if settings is None:
         return None, None, faults
     try:
-        estimate, over = cost_of(machines(settings), settings, settings.prices())
+        estimate, over = cost_of(machines(settings), settings, settings.prices)
     except UsageError as error:
         return None, None, [*faults, Fault("pricesFile", error.message), *error.faults]
     return settings, estimate, [*faults, *over]
