@@ -26,7 +26,9 @@ class ComputePool(pulumi.ComponentResource):
         subnetwork: compute.Subnetwork,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("shoal:gcp:Pool", "compute-pool", None, opts)
+        # Its type was once another; a lab made then keeps every machine and disk.
+        former = pulumi.ResourceOptions(aliases=[pulumi.Alias(type_="shoal:gcp:Pool")])
+        super().__init__("shoal:gcp:ComputePool", "compute-pool", None, pulumi.ResourceOptions.merge(opts, former))
         here = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
         self.entries = []
         for index, zone in enumerate(spread(settings.compute.count, settings.zone_list)):

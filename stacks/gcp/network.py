@@ -26,7 +26,8 @@ class PrivateNetwork(pulumi.ComponentResource):
         workers: NodeIdentity,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("shoal:gcp:Network", "network", None, opts)
+        former = pulumi.ResourceOptions(aliases=[pulumi.Alias(type_="shoal:gcp:Network")])
+        super().__init__("shoal:gcp:PrivateNetwork", "network", None, pulumi.ResourceOptions.merge(opts, former))
         here = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
         prefix, region = f"shoal-{settings.name}", settings.region
         network = compute.Network(

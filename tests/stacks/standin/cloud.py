@@ -65,9 +65,16 @@ class Cloud:
             return {key: it["properties"] for key, it in world["things"].items() if token in (None, it["type"])}
 
     def plan(self, **what: Any) -> None:
-        """What is to go wrong: `stockout` (zones), `stall` (names of resources that are made but never reported)."""
+        """What is to go wrong: `stockout` (zones), `stall` (names of resources that are made but never reported),
+        `blind` (a machine that stopped is no difference).
+        """
         with self.world() as world:
             world["plan"] = what
+
+    def planned(self, what: str) -> Any:
+        """What is planned of this kind, if anything."""
+        with self.world() as world:
+            return world["plan"].get(what)
 
     def create(self, token: str, inputs: dict[str, Any], project: str) -> tuple[str, dict[str, Any]]:
         """Make a resource. Raises CloudError as the cloud would refuse it."""

@@ -53,9 +53,11 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         changed = sorted(
             key for key in {*old_inputs, *news} - set(request.ignoreChanges) if old_inputs.get(key) != news.get(key)
         )
-        # As the vendor's provider: a machine that does not run is started where the settings want it running.
+        # A machine that does not run is started where the settings want it running. Whether the vendor's provider
+        # lets the engine see that is not known here: `blind` is the worse case.
         wanted = news.get("desiredStatus")
-        if token == INSTANCE and wanted and olds.get("currentStatus", wanted) != wanted:
+        stopped = token == INSTANCE and wanted and olds.get("currentStatus", wanted) != wanted
+        if stopped and not self.cloud.planned("blind"):
             changed.append("desiredStatus")
         some = provider_pb2.DiffResponse.DIFF_SOME if changed else provider_pb2.DiffResponse.DIFF_NONE
         return provider_pb2.DiffResponse(
