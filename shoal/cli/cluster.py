@@ -68,6 +68,7 @@ def document(name: str, requester: str, compute: list[str], engine: str, arch: s
 
 @app.command()
 def init(
+    *,
     name: Annotated[str | None, typer.Option(help="Name of the cluster.")] = None,
     requester: Annotated[str | None, typer.Option(help="[NAME=][USER@]ADDRESS[:PORT] of the control node.")] = None,
     compute: Annotated[list[str] | None, typer.Option(help="The same of a compute node; repeat it.")] = None,

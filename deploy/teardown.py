@@ -1,0 +1,20 @@
+"""Takes away what site.py put, in reverse. Results of runs are kept, unless `--data teardown_results=true`;
+the engine is taken only if it was put there by us, and kept with `--data teardown_docker=false`."""
+
+from pyinfra import host
+
+from roles import base, docker, registry, videos, yolov5
+from roles.common.knobs import node_of
+
+_node = node_of(host)
+
+yolov5.remove()
+if _node.has_role("compute"):
+    videos.remove()
+if _node.has_role("requester"):
+    registry.remove()
+if host.data.get("teardown_docker", True):
+    docker.remove()
+base.remove(
+    remove_runs=bool(host.data.get("teardown_results", False)), keep_records=not host.data.get("teardown_docker", True)
+)

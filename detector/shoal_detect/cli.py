@@ -1,0 +1,132 @@
+"""The command line: arguments are all checked before anything is touched, and every fault is named at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from shoal_detect import __version__
+from shoal_detect.classes import parse as parse_classes
+from shoal_detect.cpus import available_cpus
+from shoal_detect.errors import DetectorError, Exit, Interrupted
+from shoal_detect.progress import say, say_error
+from shoal_detect.settings import GRID, Settings
+from shoal_detect.stop import Stop
+
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MAX_IMG = 4096
+
+EPILOG = """exit codes: 0 done; 2 bad arguments, or other settings than the run was begun with; 3 done, but at least one
+video was faulty; 4 no videos found; 5 weights unusable; 6 no space left or the state folder cannot be written;
+130, 143 interrupted. Started again on the same state folder it goes on where it was; on a finished one it ends at
+once with that run's code.
+
+example: shoal-detect --input /videos --state /state --run night-1 --weights /weights/yolov5s.onnx
+         --weights-name yolov5s --classes person,car --img 320 --stride 2"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All arguments, with their defaults."""
+    parser = argparse.ArgumentParser(
+        prog="shoal-detect",
+        description="Find objects in every video under a folder with a YOLOv5 model.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"shoal-detect {__version__}")
+    parser.add_argument("--input", required=True, help="folder of videos, only read")
+    parser.add_argument("--state", required=True, type=Path, help="folder of this run's results, made if missing")
+    parser.add_argument("--run", required=True, help="run id: lower-case letters, digits, dashes")
+    parser.add_argument("--weights", required=True, type=Path, help="YOLOv5 as ONNX, 80 COCO classes")
+    parser.add_argument("--weights-name", required=True, help="what the results call these weights")
+    parser.add_argument("--weights-sha256", help="refuse other weights than these")
+    parser.add_argument("--conf", type=float, default=0.35, help="least confidence, 0 to 1 (default %(default)s)")
+    parser.add_argument(
+        "--iou", type=float, default=0.45, help="overlap above which two boxes are one, 0 to 1 (default %(default)s)"
+    )
+    parser.add_argument(
+        "--classes", nargs="+", action="extend", metavar="CLASS", help="names or ids to keep (default all)"
+    )
+    parser.add_argument(
+        "--img", type=int, default=640, help="longer side of the model's input, a multiple of 32 (default %(default)s)"
+    )
+    parser.add_argument("--stride", type=int, default=1, help="infer every n-th frame (default %(default)s)")
+    parser.add_argument(
+        "--key-frames", type=int, default=3, help="most annotated pictures a video (default %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
+    parser.add_argument("--max-det", type=int, default=300, help="most detections a frame (default %(default)s)")
+    return parser
+
+
+def parse_settings(arguments: Sequence[str] | None) -> Settings:
+    """Checked settings. Raises DetectorError(USAGE) that names every fault; argparse itself exits with 2 too."""
+    given = build_parser().parse_args(arguments)
+    ids, faults = parse_classes(given.classes or ())
+    if given.classes is not None and not ids and not faults:
+        faults.append("--classes: no class is named")
+    sha256 = given.weights_sha256 and given.weights_sha256.lower()
+    threads = available_cpus() if given.threads is None else given.threads
+    checks = {
+        f"--run {given.run!r}: lower-case letters, digits and dashes, at most 48": RUN_ID.fullmatch(given.run),
+        f"--weights-sha256 {sha256!r}: 64 hexadecimal digits": sha256 is None or SHA256.fullmatch(sha256),
+        f"--conf {given.conf}: must be from 0 to 1": 0 <= given.conf <= 1,
+        f"--iou {given.iou}: must be from 0 to 1": 0 <= given.iou <= 1,
+        f"--img {given.img}: must be a multiple of {GRID} from {GRID} to {MAX_IMG}{_nearest(given.img)}": (
+            GRID <= given.img <= MAX_IMG and given.img % GRID == 0
+        ),
+        f"--stride {given.stride}: must be at least 1": given.stride >= 1,
+        f"--key-frames {given.key_frames}: must be from 0 to 1000": 0 <= given.key_frames <= 1000,
+        f"--threads {threads}: must be at least 1": threads >= 1,
+        f"--max-det {given.max_det}: must be at least 1": given.max_det >= 1,
+        f"--input {given.input}: there is no such folder": os.path.isdir(given.input),  # noqa: PTH112
+    }
+    faults += [text for text, good in checks.items() if not good]
+    if faults:
+        raise DetectorError("; ".join(faults), Exit.USAGE)
+    return Settings(
+        input=given.input,
+        state=given.state,
+        run=given.run,
+        weights=given.weights,
+        weights_name=given.weights_name,
+        weights_sha256=sha256,
+        conf=given.conf,
+        iou=given.iou,
+        classes=tuple(ids) if given.classes is not None else None,
+        img=given.img,
+        stride=given.stride,
+        key_frames=given.key_frames,
+        threads=threads,
+        max_det=given.max_det,
+    )
+
+
+def _nearest(img: int) -> str:
+    if not GRID <= img <= MAX_IMG:
+        return ""
+    below = img // GRID * GRID
+    return f", e.g. {below} or {below + GRID}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    stop = Stop()
+    stop.install()
+    try:
+        settings = parse_settings(arguments)
+        # Late: loading FFmpeg and onnxruntime takes a while, and until here a signal would have gone unanswered.
+        from shoal_detect.run import run  # noqa: PLC0415
+
+        return run(settings, stop)
+    except DetectorError as error:
+        say_error(error.message)
+        return error.exit_code
+    except Interrupted as interrupted:
+        say(f"interrupted by signal {interrupted.signal_number}; start it again to go on")
+        return interrupted.exit_code

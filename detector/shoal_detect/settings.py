@@ -1,0 +1,76 @@
+"""What a run was asked to do, and the part of it that must not change while the run is not finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoal_detect.classes import NAMES
+from shoal_detect.errors import DetectorError, Exit
+
+SCHEMA_VERSION = 1
+GRID = 32
+"""YOLOv5's coarsest stride in pixels: both sides of the model's input are multiples of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The arguments, checked."""
+
+    input: str
+    """The input folder; a str, as its name may hold bytes that are not UTF-8."""
+    state: Path
+    run: str
+    weights: Path
+    weights_name: str
+    weights_sha256: str | None
+    conf: float
+    iou: float
+    classes: tuple[int, ...] | None
+    """Class ids; None for all."""
+    img: int
+    """Longer side of the model's input, in pixels."""
+    stride: int
+    """Every how many frames one is inferred."""
+    key_frames: int
+    threads: int
+    max_det: int
+    """Most detections a frame."""
+
+    def knobs(self) -> dict[str, object]:
+        """The knobs that change the results, for people and reports."""
+        return {
+            "conf": self.conf,
+            "iou": self.iou,
+            "classes": None if self.classes is None else [NAMES[i] for i in self.classes],
+            "img": self.img,
+            "stride": self.stride,
+            "key_frames": self.key_frames,
+            "max_det": self.max_det,
+        }
+
+
+def fingerprint(settings: Settings, weights_sha256: str) -> dict[str, object]:
+    """What must be the same when a run is taken up again: results of different settings are never mixed."""
+    knobs = settings.knobs()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": settings.run,
+        "weights_sha256": weights_sha256,
+        **{name: knobs[name] for name in ("conf", "iou", "classes", "img", "stride", "max_det")},
+        "max_frames_kept": settings.key_frames,
+    }
+
+
+def refuse_other_settings(begun_with: dict[str, object], now: dict[str, object]) -> None:
+    """Raise DetectorError(USAGE) that names every difference."""
+    differences = [
+        f"{name} was {begun_with.get(name)!r}, is {now[name]!r}" for name in now if begun_with.get(name) != now[name]
+    ]
+    if differences:
+        raise DetectorError(
+            "the state folder holds a run begun with other settings: "
+            + "; ".join(differences)
+            + " (use the same settings, or another run id and state folder)",
+            Exit.USAGE,
+        )

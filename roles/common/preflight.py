@@ -1,0 +1,65 @@
+"""What can be refused before the first change: every role's settings on every host, and the site as a whole."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from roles.common.knobs import RefusedError, cluster_of, examine, node_of
+from shoal.errors import Fault
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+    from pyinfra.api.inventory import Inventory
+
+Models = tuple[tuple[str, type], ...]
+"""Pairs of node role (`*` for every node) and the knobs that a deploy reads for it."""
+
+
+def site(host: Host, models: Models) -> None:
+    """Raise RefusedError with all faults of all hosts; found once in a run, told to every host."""
+    faults = _faults(host.inventory, models)
+    if faults:
+        raise RefusedError(
+            f"the deploy was not begun, nothing was changed ({len(faults)} fault{'s' if len(faults) > 1 else ''})",
+            list(faults),
+        )
+
+
+@lru_cache(maxsize=4)
+def _faults(inventory: Inventory, models: Models) -> tuple[Fault, ...]:
+    faults: list[Fault] = []
+    hosts = list(inventory.get_active_hosts())
+    for host in hosts:
+        node = node_of(host)
+        for role, model in models:
+            if role == "*" or role in node.roles:
+                faults += examine(model, host)[1]
+    if hosts:
+        faults += _site_faults(hosts[0])
+    # The same fault of a group's setting on twenty hosts is still told twenty times: each line names its host.
+    return tuple(dict.fromkeys(faults))
+
+
+def _site_faults(host: Host) -> list[Fault]:
+    cluster = cluster_of(host)
+    faults = []
+    if not host.data.get("shoal_site"):
+        faults.append(
+            Fault(
+                "site document",
+                f"there is none for cluster {cluster.name!r}: which videos and which model go where is not known yet; "
+                "run `shoal site prepare`",
+            )
+        )
+    here = cluster.requester.arch
+    others = [f"{node.name} ({node.arch})" for node in cluster.compute if node.arch != here]
+    if others:
+        faults.append(
+            Fault(
+                cluster.requester.name,
+                f"is {here} and makes the image for its own kind only; not for {', '.join(others)}. Clusters of "
+                "two architectures need a site each",
+            )
+        )
+    return faults

@@ -1,0 +1,85 @@
+"""Every knob of role `yolov5`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shoal.errors import Fault
+from shoal.paths import repository
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One model that is to be on every compute node."""
+
+    path: Path
+    """The ONNX file on the control machine."""
+    sha256: str
+    name: str
+    licence: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Yolov5:
+    """Set as host or group data under the same names."""
+
+    yolov5_image_source: Literal["auto", "tarball", "pull", "build"] = "auto"
+    """Where the inference image comes from. `auto`: the archive if one is given, else the published image if one is
+    named and a registry has it, else a build on the requester."""
+    yolov5_image: str = ""
+    """Published image, as `registry/name@sha256:...` or with a tag. Empty: there is none, nothing is pulled."""
+    yolov5_image_tarball: Path | None = None
+    """The finished image as `docker save` writes it, on the control machine."""
+    yolov5_context: Path = repository() / "detector"
+    """Build context on the control machine; its content decides whether a new image is needed."""
+    yolov5_base_image: str = "python:3.11-slim-bookworm"
+    """What the image is built from where a registry answers."""
+    yolov5_base_source: Literal["auto", "tarball", "pull", "debootstrap"] = "auto"
+    """Where the base comes from. `auto`: the archive if one is given, else the registry if it answers, else made on
+    the requester from its own apt sources."""
+    yolov5_base_tarball: Path | None = None
+    """A Debian root with python3, as an archive on the control machine: of `docker save`, or of the bare files."""
+    yolov5_base_packages: tuple[str, ...] = ("python3", "ca-certificates")
+    """Packages put into a base that is made here; pip is brought along."""
+    yolov5_repository: str = "shoal/detector"
+    """Name of the image in the site's registry."""
+    yolov5_registry_port: int = 5000
+    """Port of the site's registry on the requester."""
+    yolov5_registry_probe_timeout_s: int = 8
+    """How long a public registry may take to answer before the next source is tried."""
+    yolov5_build_network: str = "host"
+    """Network of the build's steps. `host`: the requester's own name servers and routes hold."""
+    yolov5_origin: str = ""
+    """Address of the sources, for the built image's label. Empty: none is named."""
+    yolov5_build_timeout_s: int = 1800
+    """How long building or pulling the image may take before the deploy gives up."""
+    yolov5_weights: tuple[WeightsFile, ...] = ()
+    """Models to place on compute nodes, set from the site document."""
+
+    def faults(self) -> list[Fault]:
+        """What no single field shows; local files are checked here, before any change."""
+        found = []
+        if self.yolov5_image_source == "tarball" and self.yolov5_image_tarball is None:
+            found.append(Fault("yolov5_image_tarball", "is needed with yolov5_image_source tarball"))
+        if self.yolov5_image_source == "pull" and not self.yolov5_image:
+            found.append(Fault("yolov5_image", "is needed with yolov5_image_source pull"))
+        if self.yolov5_base_source == "tarball" and self.yolov5_base_tarball is None:
+            found.append(Fault("yolov5_base_tarball", "is needed with yolov5_base_source tarball"))
+        for field in ("yolov5_image_tarball", "yolov5_base_tarball"):
+            path: Path | None = getattr(self, field)
+            if path is not None and not path.is_file():
+                found.append(Fault(field, f"there is no file {path}"))
+        if not (self.yolov5_context / "Dockerfile").is_file():
+            found.append(Fault("yolov5_context", f"there is no Dockerfile in {self.yolov5_context}"))
+        for index, weights in enumerate(self.yolov5_weights):
+            where = f"yolov5_weights[{index}]"
+            if not SHA256.fullmatch(weights.sha256):
+                found.append(Fault(where, "its sha256 is not 64 hex digits"))
+            if not weights.path.is_file():
+                found.append(Fault(where, f"there is no file {weights.path}; run `shoal site prepare` again"))
+        return found

@@ -1,0 +1,33 @@
+# The base image from a registry, if one answers within a short limit; else made from this machine's own apt sources.
+set -eu
+answers=no
+case $SOURCE in
+    auto) if timeout "$PROBE_TIMEOUT_S" docker manifest inspect "$IMAGE" >/dev/null 2>&1; then answers=yes; fi ;;
+    pull) answers=yes ;;
+esac
+if [ "$answers" = yes ]; then
+    docker pull -q "$IMAGE" >/dev/null
+    printf 'FROM %s\nLABEL %s\n' "$IMAGE" "$LABEL" | DOCKER_BUILDKIT=0 docker build -q -t "$TAG" - >/dev/null
+    exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+. /etc/os-release
+# apt itself says which sources hold, in whatever format they are written.
+mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+    awk -v suite="$VERSION_CODENAME" '$2 == suite && $3 == "main" { print $4; exit }')
+[ -n "$mirror" ] || { echo "no registry answers, and apt has no source for $VERSION_CODENAME main" >&2; exit 1; }
+command -v debootstrap >/dev/null || {
+    apt-get -q update
+    apt-get -q -y install --no-install-recommends debootstrap
+    echo debootstrap >> /var/lib/shoal/roles/docker.packages
+}
+rm -rf "$FOLDER/base" "$FOLDER/base.tar"
+mkdir -p "$FOLDER"
+trap 'rm -rf "$FOLDER/base" "$FOLDER/base.tar"' EXIT
+debootstrap --variant=minbase --include="$PACKAGES" "$VERSION_CODENAME" "$FOLDER/base" "$mirror" >"$FOLDER/debootstrap.log" 2>&1 || {
+    tail -n 20 "$FOLDER/debootstrap.log" >&2
+    exit 1
+}
+tar -C "$FOLDER/base" --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*' --exclude='./dev/*' \
+    -cf "$FOLDER/base.tar" .
+docker import -c "LABEL $LABEL" "$FOLDER/base.tar" "$TAG" >/dev/null

@@ -1,0 +1,289 @@
+"""Operations of role `yolov5` for the image: made once on the requester, pulled by digest on compute nodes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from gevent.lock import BoundedSemaphore  # type: ignore[import-untyped]
+from pyinfra import logger
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.api.operation import operation
+from pyinfra.api.state import StateStage
+from pyinfra.context import host, state
+
+from roles.common.facts import Lines, labelled
+from roles.common.operations import INCOMING, Commands, failure, upload
+from roles.yolov5 import context
+from roles.yolov5.defaults import Yolov5
+from shoal.cluster import Cluster
+from shoal.files import sha256_file
+from shoal.paths import NODE_STATE
+
+RECORD = str(NODE_STATE / "image.json")
+"""On every node: {"context", "digest", "reference", "tag"}; `reference` is pinned by the digest."""
+SCRIPTS = Path(__file__).parent / "files"
+BASE = "shoal/detector-base"
+STAGES = "shoal/detector-stage"
+"""Names of what a build leaves in the requester's engine, and `remove` takes away."""
+LABEL = "shoal.build=detector"
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+_CONNECTING = BoundedSemaphore()
+
+
+@dataclass(frozen=True)
+class Target:
+    """The image as the site's registry names it."""
+
+    requester: str
+    """Name of the host that has the registry."""
+    authority: str
+    repository: str
+    context: str
+    """Hash of the build context: other content, other tag."""
+
+    @classmethod
+    def of(cls, yolov5: Yolov5, cluster: Cluster) -> Self:
+        """The target for this checkout and this cluster."""
+        peer = cluster.requester.peer_address
+        address = f"[{peer}]" if ":" in peer else peer
+        return cls(
+            requester=cluster.requester.name,
+            authority=f"{address}:{yolov5.yolov5_registry_port}",
+            repository=yolov5.yolov5_repository,
+            context=context.context_hash(yolov5.yolov5_context),
+        )
+
+    @property
+    def version(self) -> str:
+        """The tag's last part."""
+        return self.context[:16]
+
+    @property
+    def tag(self) -> str:
+        """Full name with tag."""
+        return f"{self.authority}/{self.repository}:{self.version}"
+
+    @property
+    def base_tag(self) -> str:
+        """Name of the base inside the requester's engine."""
+        return f"{BASE}:current"
+
+    def reference(self, digest: str) -> str:
+        """Full name pinned by digest."""
+        return f"{self.authority}/{self.repository}@{digest}"
+
+    def manifest_url(self) -> str:
+        """Where the registry tells the digest of the tag."""
+        return f"http://{self.authority}/v2/{self.repository}/manifests/{self.version}"
+
+
+@dataclass(frozen=True)
+class RequesterImage:
+    """What the requester has of the image."""
+
+    record: dict[str, Any]
+    local_id: str
+    base_id: str
+    published_digest: str
+
+    def done(self, target: Target) -> bool:
+        """The registry has it under the digest on record."""
+        digest = self.published_digest
+        return bool(digest) and self.record == record_of(target, digest)
+
+
+def record_of(target: Target, digest: str) -> dict[str, str]:
+    """The content of the record."""
+    return {
+        "context": target.context,
+        "digest": digest,
+        "reference": target.reference(digest),
+        "tag": target.tag,
+    }
+
+
+@operation()
+def base(yolov5: Yolov5, target: Target) -> Commands:
+    """The base image in the requester's engine, if a build is ahead."""
+    there = _requester_image(target)
+    if there.published_digest or there.local_id or _source(yolov5) == "tarball":
+        host.noop("no build is needed")
+        return
+    if there.base_id:
+        host.noop("the base is there")
+        return
+    archive = yolov5.yolov5_base_tarball
+    if archive is not None and yolov5.yolov5_base_source in {"auto", "tarball"}:
+        landed = str(INCOMING / "base.tar")
+        yield from upload(str(archive), sha256_file(archive), landed)
+        yield _script("base_from_archive.sh", ARCHIVE=landed, TAG=target.base_tag, LABEL=LABEL)
+        return
+    yield _script(
+        "base.sh",
+        TAG=target.base_tag,
+        LABEL=LABEL,
+        SOURCE=yolov5.yolov5_base_source,
+        IMAGE=yolov5.yolov5_base_image,
+        PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
+        PACKAGES=",".join(yolov5.yolov5_base_packages),
+        FOLDER=str(NODE_STATE / "build"),
+    )
+
+
+@operation()
+def image(yolov5: Yolov5, target: Target) -> Commands:
+    """The inference image in the requester's engine, unless the registry has it already."""
+    there = _requester_image(target)
+    if there.published_digest or there.local_id:
+        host.noop("the image is there")
+        return
+    source = _source(yolov5)
+    if source == "tarball" and yolov5.yolov5_image_tarball is not None:
+        landed = str(INCOMING / "image.tar")
+        yield from upload(str(yolov5.yolov5_image_tarball), sha256_file(yolov5.yolov5_image_tarball), landed)
+        yield _script("image_from_archive.sh", ARCHIVE=landed, TAG=target.tag)
+        return
+    packed = context.archive(yolov5.yolov5_context, dict([context.pip_wheel()]))
+    landed = str(INCOMING / "context.tar.gz")
+    yield from upload(io.BytesIO(packed), hashlib.sha256(packed).hexdigest(), landed)
+    yield _script(
+        "image.sh",
+        ARCHIVE=landed,
+        TAG=target.tag,
+        BASE=target.base_tag,
+        STAGES=STAGES,
+        SOURCE=source,
+        IMAGE=yolov5.yolov5_image,
+        PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
+        ORIGIN=yolov5.yolov5_origin,
+        NETWORK=yolov5.yolov5_build_network,
+        SETTINGS=context.SETTINGS_FOLDER,
+        FOLDER=str(NODE_STATE / "build"),
+    )
+
+
+@operation()
+def published(target: Target) -> Commands:
+    """The image in the site's registry, and its digest on record."""
+    there = _requester_image(target)
+    if there.done(target):
+        host.noop("the registry has it")
+        return
+    template = json.dumps(record_of(target, "@DIGEST@"), sort_keys=True)
+    yield _script(
+        "publish.sh",
+        TAG=target.tag,
+        URL=target.manifest_url(),
+        MANIFEST_TYPE=MANIFEST_TYPE,
+        RECORD=RECORD,
+        TEMPLATE=template,
+        LABEL=LABEL,
+        PUSH="no" if there.published_digest else "yes",
+    )
+
+
+@operation()
+def pulled(target: Target) -> Commands:
+    """The image on a compute node, by the digest that the requester has on record; RepoDigests are asserted."""
+    wanted = _of_requester(target)
+    if wanted.get("context") != target.context:
+        why = f"{target.requester} has no image of this checkout in its registry; deploy the site there first"
+        # Before anything was run this is the normal state of a first deploy, and counts as a change to come.
+        yield failure(why) if state.current_stage >= StateStage.Execute else "true"
+        return
+    reference = str(wanted["reference"])
+    quoted = shlex.quote(reference)
+    script = (
+        f'echo "record $(cat {RECORD} 2>/dev/null)"; '
+        f"echo digests $(docker image inspect --format '{{{{json .RepoDigests}}}}' {quoted} 2>/dev/null)"
+    )
+    there = labelled(host.get_fact(Lines, script=script))
+    if reference in there.get("digests", "") and _json([there.get("record", "")]) == wanted:
+        host.noop("the image is there")
+        return
+    before = _json([there.get("record", "")]).get("reference", "")
+    yield _script(
+        "pull.sh",
+        REFERENCE=reference,
+        RECORD=RECORD,
+        TEXT=json.dumps(wanted, sort_keys=True),
+        BEFORE=str(before) if before != reference else "",
+    )
+
+
+@operation()
+def image_absent(target: Target, record: str) -> Commands:
+    """Every image of this repository in the node's engine, the base of the build, and the record."""
+    there = labelled(
+        host.get_fact(
+            Lines,
+            script=(
+                f"[ ! -e {record} ] || echo record yes; "
+                "if command -v docker >/dev/null && docker info >/dev/null 2>&1; then "
+                f"echo images $(docker images -q --no-trunc --filter reference='*/{target.repository}' "
+                f"--filter reference={BASE} --filter reference={STAGES} | sort -u); fi"
+            ),
+        )
+    )
+    if there.get("images"):
+        yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL)
+    if there.get("record"):
+        yield f"rm -rf {record} {NODE_STATE / 'build'}"
+
+
+def _of_requester(target: Target) -> dict[str, Any]:
+    """The requester's record, read at this moment: in a first run the digest comes into being in the same run."""
+    requester = state.inventory.get_host(target.requester)
+    if requester in state.failed_hosts:
+        return {}
+    # With `--limit` the requester is not connected yet, and two hosts connecting it at once would cut each other off.
+    with _CONNECTING:
+        try:
+            return _json(requester.get_fact(Lines, script=f"cat {RECORD} 2>/dev/null || true"))
+        except ConnectError as error:
+            host.log_styled(f"{target.requester}: {error}", fg="red", log_func=logger.error)
+            return {}
+
+
+def _source(yolov5: Yolov5) -> str:
+    if yolov5.yolov5_image_source == "auto" and yolov5.yolov5_image_tarball is not None:
+        return "tarball"
+    return yolov5.yolov5_image_source
+
+
+def _requester_image(target: Target) -> RequesterImage:
+    script = (
+        f'echo "record $(cat {RECORD} 2>/dev/null)"; '
+        f"echo local $(docker image inspect --format '{{{{.Id}}}}' {shlex.quote(target.tag)} 2>/dev/null); "
+        f"echo base $(docker image inspect --format '{{{{.Id}}}}' {target.base_tag} 2>/dev/null); "
+        f"echo digest $(curl -fsSI --noproxy '*' -m 5 -H 'Accept: {MANIFEST_TYPE}' {target.manifest_url()} 2>/dev/null "
+        "| tr -d '\\r' | awk 'tolower($1)==\"docker-content-digest:\" {print $2}')"
+    )
+    there = labelled(host.get_fact(Lines, script=script))
+    return RequesterImage(
+        record=_json([there.get("record", "")]),
+        local_id=there.get("local", ""),
+        base_id=there.get("base", ""),
+        published_digest=there.get("digest", ""),
+    )
+
+
+def _json(lines: list[str]) -> dict[str, Any]:
+    """A JSON object, or an empty one: a damaged record is as good as none and is written anew."""
+    try:
+        value = json.loads("\n".join(lines))
+    except json.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _script(name: str, **values: str) -> str:
+    """One of the role's shell scripts, with its variables set in front."""
+    settings = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
+    return f"{settings}\n{(SCRIPTS / name).read_text(encoding='utf-8')}"

@@ -1,0 +1,38 @@
+"""Operations of role `yolov5` for the models on compute nodes."""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.common.facts import Lines
+from roles.common.operations import Commands, upload
+from roles.yolov5.defaults import WeightsFile
+from shoal.paths import NODE_WEIGHTS
+
+
+@operation()
+def weights(files: tuple[WeightsFile, ...]) -> Commands:
+    """Each model as <sha256>.onnx, mode 0644; the name says the content, so others may stay beside it."""
+    if not files:
+        host.noop("no models are asked for")
+        return
+    paths = {file.sha256: str(NODE_WEIGHTS / f"{file.sha256}.onnx") for file in files}
+    quoted = shlex.join(paths.values())
+    script = (
+        f'for f in {quoted}; do [ ! -f "$f" ] || echo "$(sha256sum < "$f" | cut -c1-64) $(stat -c %a%U "$f")"; done'
+    )
+    there: list[str] = host.get_fact(Lines, script=script)
+    for file in files:
+        if f"{file.sha256} 644root" not in there:
+            yield from upload(str(file.path), file.sha256, paths[file.sha256])
+
+
+@operation()
+def weights_absent() -> Commands:
+    """All models."""
+    folder = shlex.quote(str(NODE_WEIGHTS))
+    if host.get_fact(Lines, script=f"[ ! -d {folder} ] || find {folder} -name '*.onnx' -type f | head -1"):
+        yield f"find {folder} -name '*.onnx' -type f -delete"

@@ -1,0 +1,21 @@
+"""Everything fetched from outside: named in `shoal/artifacts.toml`, brought by its registry's client, checked."""
+
+from shoal.artifacts.catalogue import Artifact, Catalogue, Derived, load_catalogue
+from shoal.artifacts.locks import Say, locked, quiet
+from shoal.artifacts.store import State, disk_errors, kept_path, resolve, resolve_all, state
+
+__all__ = [
+    "Artifact",
+    "Catalogue",
+    "Derived",
+    "Say",
+    "State",
+    "disk_errors",
+    "kept_path",
+    "load_catalogue",
+    "locked",
+    "quiet",
+    "resolve",
+    "resolve_all",
+    "state",
+]

@@ -1,0 +1,198 @@
+"""`shoal lab`: emulated edge machines on this one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from shoal.cli.console import out, print_json, say
+from shoal.errors import Exit, ShoalError
+from shoal.lab import down as downs
+from shoal.lab import node as nodes
+from shoal.lab import ssh_files, state
+from shoal.lab import status as statuses
+from shoal.lab.engine import plain_errors
+from shoal.lab.spec import DEFAULT_COMPUTE, LabSpec
+from shoal.lab.up import Options
+from shoal.lab.up import up as bring_up
+from shoal.paths import cluster_document
+
+app = typer.Typer(help="Emulated edge machines on this one: systemd containers with sshd.", no_args_is_help=True)
+
+LabName = Annotated[str, typer.Option("--name", help="Name of the lab.", envvar="SHOAL_LAB")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
+
+
+@app.command()
+def up(
+    *,
+    name: LabName = "lab",
+    compute: Annotated[
+        int | None, typer.Option(help=f"Compute nodes. Default: as the lab has now, else {DEFAULT_COMPUTE}.")
+    ] = None,
+    subnet: Annotated[str | None, typer.Option(help="IPv4 range of the lab's network. Default: a free one.")] = None,
+    memory_mib: Annotated[int | None, typer.Option(help="Memory limit of each node in MiB.")] = None,
+    cpus: Annotated[float | None, typer.Option(help="Processor limit of each node.")] = None,
+    image: Annotated[str | None, typer.Option(help="A node image of your own that the engine has.")] = None,
+    boot_timeout_s: Annotated[float, typer.Option(help="How long the nodes may take to boot.")] = 120.0,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", envvar="SHOAL_YES", help="Install an engine without asking, if none answers.")
+    ] = False,
+    recreate: Annotated[
+        bool, typer.Option("--recreate", help="Make nodes anew whose settings or image differ.")
+    ] = False,
+    scale_down: Annotated[bool, typer.Option("--scale-down", help="Remove compute nodes above --compute.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Build the node image anew.")] = False,
+    retain: Annotated[bool, typer.Option("--retain", help="Keep what was made if a node does not boot.")] = False,
+) -> None:
+    """Bring the lab up: one requester and some compute nodes. Interrupted, it can be typed again.
+
+    Examples:
+
+        shoal lab up
+
+        shoal lab up --compute 4 --memory-mib 2048 --yes
+    """
+    spec = LabSpec(name, compute, subnet, memory_mib, cpus, image, boot_timeout_s)
+    options = Options(yes, recreate, scale_down, rebuild, retain)
+    try:
+        bring_up(spec, options, say=say)
+    except KeyboardInterrupt:
+        say("lab: interrupted; type the command again to go on, or `shoal lab down` to remove what there is")
+        raise typer.Exit(Exit.INTERRUPTED) from None
+    typer.echo(cluster_document(name))
+
+
+@app.command()
+def down(
+    name: LabName = "lab",
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also the images, an engine that the lab brought, and their cache.")
+    ] = False,
+    keep_cache: Annotated[bool, typer.Option("--keep-cache", help="With --purge: keep the cached images.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the lab, then look again and show that nothing is left. Exit 1 if something is.
+
+    Examples:
+
+        shoal lab down
+
+        shoal lab down --purge
+    """
+    tell_down(name, downs.down(name, purge_all=purge, keep_cache=keep_cache, say=say), as_json=as_json)
+
+
+def tell_down(name: str, result: downs.Down, *, as_json: bool) -> None:
+    """Show what was looked for and found. Raises ShoalError where something remains."""
+    if as_json:
+        print_json({**asdict(result), "clean": result.clean})
+    else:
+        _print_proof(name, result)
+    if not result.clean:
+        raise ShoalError("the lab is not all gone", hint="see the table; remove what it names, then type it again")
+
+
+@app.command()
+def status(name: LabName = "lab", as_json: AsJson = False) -> None:
+    """Show the lab's engine, network and nodes. Exit 0 if all of it is up, 3 if not.
+
+    Examples:
+
+        shoal lab status --json
+    """
+    found = statuses.status(name, say=say)
+    if as_json:
+        print_json({**asdict(found), "running": found.running})
+    elif not found.exists:
+        say(f"there is no lab {name!r}; `shoal lab up` makes one")
+    else:
+        _print_status(found)
+    if not found.running:
+        raise typer.Exit(Exit.INCOMPLETE)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def ssh(
+    node: Annotated[str, typer.Argument(help="Name of the node, as compute-1.")],
+    command: Annotated[list[str] | None, typer.Argument(help="A command to run there, after --.")] = None,
+    name: LabName = "lab",
+) -> None:
+    """Open a shell on a node, or run a command there.
+
+    Examples:
+
+        shoal lab ssh compute-1
+
+        shoal lab ssh compute-1 -- systemctl status ssh
+    """
+    config = ssh_files.config_path(name)
+    if state.load_facts(name) is None or not config.exists():
+        raise ShoalError(f"there is no lab {name!r}", hint="`shoal lab up` makes one", exit_code=Exit.MISSING)
+    ssh_files.require_programs()
+    if f"\nHost {node} " not in f"\n{config.read_text(encoding='utf-8')}":
+        raise ShoalError(f"lab {name!r} has no node {node!r}", hint="see `shoal lab status`", exit_code=Exit.USAGE)
+    words = [word for index, word in enumerate(command or []) if index or word != "--"]
+    # ssh joins its arguments with spaces and the shell there splits them again: quoted, they arrive as given.
+    remote = [words[0] if len(words) == 1 else shlex.join(words)] if words else []
+    os.execvp("ssh", ["ssh", "-F", str(config), node, *remote])  # noqa: S606
+
+
+@app.command()
+def logs(
+    node: Annotated[str, typer.Argument(help="Name of the node, as compute-1.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    lines: Annotated[int, typer.Option(help="How many of the last lines.", min=0)] = 100,
+    name: LabName = "lab",
+) -> None:
+    """Show a node's journal, through the engine: works when its network does not.
+
+    Examples:
+
+        shoal lab logs compute-1 -f
+    """
+    container = statuses.container_of(name, node)
+    past = nodes.journal(container, lines)
+    if not past:
+        # Not up, or in the middle of being started again and again.
+        say(f"{node} has no journal (its container is {container.status}); its console's last lines:")
+        typer.echo(nodes.console(container, lines))
+        raise typer.Exit(Exit.INCOMPLETE)
+    if not follow:
+        typer.echo(past)
+        return
+    with plain_errors(f"reading the journal of {node}"):
+        # exec_run's output is a stream of bytes then; the client's types do not say so.
+        command = ["journalctl", "--no-pager", f"--lines={lines}", "--follow"]
+        stream: Iterator[bytes] = container.exec_run(command, stream=True).output  # type: ignore[assignment]
+        for chunk in stream:
+            typer.echo(chunk.decode(errors="replace"), nl=False)
+
+
+def _print_proof(name: str, result: downs.Down) -> None:
+    if not result.existed:
+        say(f"there was no lab {name!r}")
+    table = Table("looked for", "where", "found")
+    for proof in result.proofs:
+        table.add_row(proof.what, proof.where, "0" if not proof.left else f"{len(proof.left)}: {', '.join(proof.left)}")
+    out.print(table)
+    for entry in result.kept:
+        out.print(f"kept: {entry}")
+
+
+def _print_status(found: statuses.LabStatus) -> None:
+    answers = "answers" if found.engine_answers else "does not answer"
+    out.print(f"lab {found.name}: engine {found.engine} {answers}")
+    blocked = "blocked" if found.metadata_blocked else "not blocked"
+    out.print(f"network {found.subnet}: {'there' if found.network else 'missing'}; host metadata service {blocked}")
+    out.print(f"cluster document: {found.document or 'missing'}")
+    table = Table("node", "address", "container", "boot", "ssh")
+    for node in found.nodes:
+        table.add_row(node.name, node.address, node.container, node.boot, "answers" if node.ssh else "-")
+    out.print(table)

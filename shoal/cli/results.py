@@ -1,0 +1,160 @@
+"""`shoal results`: what runs there are, what they found in figures, bringing them home and checking them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+from rich.text import Text
+
+from shoal import results, running, runs
+from shoal.cli.cluster import read
+from shoal.cli.console import out, print_json, say
+from shoal.cli.run import ClusterPath
+from shoal.errors import Exit, Fault, ShoalError
+from shoal.paths import cluster_document, runs_dir
+from shoal.results_schema import RunSummary
+from shoal.runlock import locked
+from shoal.runs import RunRecord
+
+app = typer.Typer(help="List, fetch, check and show results.", no_args_is_help=True)
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
+
+
+@app.command("list")
+def list_(json: AsJson = False) -> None:
+    """The runs under runs/ (SHOAL_RUNS), oldest first.
+
+    Example:
+
+        shoal results list --json
+    """
+    records = [runs.load(run) for run in runs.list_runs()]
+    if json:
+        print_json([_line(record) for record in records])
+        return
+    if not records:
+        say(f"no runs under {runs_dir()}")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "cluster", "engine", "nodes", "state"):
+        table.add_column(heading)
+    for record in records:
+        line = _line(record)
+        table.add_row(
+            record.run, record.cluster, record.engine, f"{line['done']}/{len(record.nodes)}", str(line["state"])
+        )
+    out.print(table)
+
+
+@app.command()
+def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
+    """Bring home what is not home yet; files that are here and right are not sent again.
+
+    Exit codes: 0 every expected node's results are home and checked, 3 some are not.
+
+    Example:
+
+        shoal results fetch 20261125-093012-3fa9
+    """
+    with locked(runs.check_run_id(run)):
+        record = runs.load(run)
+        document = read(cluster or cluster_document(record.cluster))
+        faults = running.fetch_home(record, document, say)
+    if faults:
+        raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
+    say(f"results of run {run}: {runs.run_dir(run)}")
+
+
+@app.command()
+def verify(run: RunArgument) -> None:
+    """Hash every fetched file again and compare it with the manifests.
+
+    Exit codes: 0 everything is there and as it was, 3 something is not (each file is named).
+
+    Example:
+
+        shoal results verify 20261125-093012-3fa9
+    """
+    record = runs.load(run)
+    faults: list[Fault] = []
+    files = 0
+    for name in record.nodes:
+        manifest, found = results.verify_node(runs.run_dir(run) / name)
+        faults += found
+        files += len(manifest.files) if manifest else 0
+    if faults:
+        raise ShoalError(
+            f"run {run} is not whole, or not as it was",
+            faults=tuple(faults),
+            hint=f"`shoal results fetch {run}` brings missing and wrong files again",
+            exit_code=Exit.INCOMPLETE,
+        )
+    say(f"run {run}: {files} files on {len(record.nodes)} nodes are as the manifests say")
+
+
+@app.command()
+def show(run: RunArgument, json: AsJson = False) -> None:
+    """Figures per node and video; `shoal report` has pictures and more.
+
+    Example:
+
+        shoal results show 20261125-093012-3fa9
+    """
+    record = runs.load(run)
+    summaries = {name: _summary(run, name) for name in record.nodes}
+    if json:
+        print_json({
+            "record": record.model_dump(mode="json"),
+            "summaries": {name: found.model_dump(mode="json") if found else None for name, found in summaries.items()},
+        })  # fmt: skip
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("node", "video", "frames", "frames/s", "detections", "fault"):
+        table.add_column(heading, justify="right" if heading in ("frames", "frames/s", "detections") else "left")
+    for name, summary in summaries.items():
+        if summary is None:
+            table.add_row(name, "-", "", "", "", record.nodes[name].outcome.value)
+            continue
+        for video in summary.videos:
+            fault = f"{video.fault.kind}: {video.fault.message}" if video.fault else ""
+            figures = (str(video.frames), f"{video.frames_per_s:.1f}", str(video.detections))
+            table.add_row(name, _plain(video.video), *figures, _plain(fault))
+    out.print(table)
+
+
+def _line(record: RunRecord) -> dict[str, str | int]:
+    done = sum(node.outcome in runs.HAS_MANIFEST for node in record.nodes.values())
+    home = sum(node.fetched is not None for node in record.nodes.values())
+    state = "whole" if record.complete else "open" if record.missing else "faulty videos"
+    if not record.missing and home < len(record.nodes):
+        state = "not home"
+    return {
+        "run": record.run,
+        "cluster": record.cluster,
+        "engine": record.engine,
+        "nodes": len(record.nodes),
+        "done": done,
+        "home": home,
+        "state": state,
+    }
+
+
+def _summary(run: str, node: str) -> RunSummary | None:
+    path = runs.run_dir(run) / node / "summary.json"
+    if not (path.parent / results.MANIFEST).is_file():
+        return None
+    try:
+        return RunSummary.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ShoalError(
+            f"{path} cannot be read: {error}", hint=f"`shoal results verify {run}` tells what is damaged"
+        ) from None
+
+
+def _plain(text: str) -> Text:
+    """Names come from other people's disks: nothing in them may steer the terminal."""
+    return Text("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text))

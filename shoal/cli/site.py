@@ -1,0 +1,121 @@
+"""`shoal site`: decide what goes onto a cluster's machines, put it there, take it away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shoal import inventory, site
+from shoal.cli.console import out, print_json, say
+from shoal.deploys import DeployResult, run_deploy
+from shoal.errors import UsageError
+from shoal.paths import cluster_document
+
+app = typer.Typer(help="Put what a cluster needs onto its machines, or take it away.", no_args_is_help=True)
+
+ClusterOption = Annotated[
+    Path | None,
+    typer.Option("--cluster", help="Cluster document, or onprem.toml. Default: the lab's.", show_default=False),
+]
+LimitOption = Annotated[
+    list[str] | None, typer.Option("--limit", help="Only these hosts: a group, a name or a pattern. Repeatable.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="The outcome as JSON on stdout.")]
+
+
+def _path(cluster: Path | None) -> Path:
+    return cluster or cluster_document("lab")
+
+
+@app.command()
+def prepare(
+    cluster: ClusterOption = None,
+    videos: Annotated[
+        Path | None, typer.Option("--videos", help="Folder of your own videos. Default: samples.")
+    ] = None,
+    no_videos: Annotated[
+        bool, typer.Option("--no-videos", help="Send none: the machines have their own under /videos.")
+    ] = False,
+    weights: Annotated[Path | None, typer.Option("--weights", help="A YOLOv5 model as ONNX. Default: YOLOv5s.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide which videos go to which node and which model runs; nothing is sent yet.
+
+    Examples: `shoal site prepare`; `shoal site prepare --videos ~/clips --cluster onprem.toml`
+    """
+    if no_videos and videos is not None:
+        raise UsageError("--videos and --no-videos exclude each other")
+    loaded = inventory.load_path(_path(cluster))
+    document = site.prepare(loaded, videos, weights, with_videos=not no_videos, say=say)
+    if as_json:
+        print_json(document.model_dump(mode="json"))
+        return
+    for node, clips in document.videos.items():
+        out.print(f"{node}: {len(clips)} videos, {sum(clip.size_bytes for clip in clips) / 1e6:.1f} MB")
+    for model in document.weights:
+        out.print(f"model: {model.name} ({model.sha256[:12]})")
+    say(f"written to {site.document_path(loaded.name)}")
+
+
+@app.command()
+def deploy(
+    cluster: ClusterOption = None,
+    limit: LimitOption = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what would be changed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring every machine to what its roles need. Typed again, it changes only what is not as it should be.
+
+    Examples: `shoal site deploy`; `shoal site deploy --limit compute-1`; `shoal site deploy --dry`
+    """
+    _told(run_deploy(_path(cluster), "site", limit=limit or (), dry=dry, say=say), dry=dry, as_json=as_json)
+
+
+@app.command()
+def teardown(
+    cluster: ClusterOption = None,
+    limit: LimitOption = None,
+    results: Annotated[bool, typer.Option("--results", help="Remove results of runs on the machines too.")] = False,
+    keep_docker: Annotated[bool, typer.Option("--keep-docker", help="Leave the container engine.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Take away what `deploy` put onto the machines, and nothing else. Results of runs are kept unless asked.
+
+    Example: `shoal site teardown --cluster onprem.toml --keep-docker`
+    """
+    data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
+    _told(run_deploy(_path(cluster), "teardown", limit=limit or (), data=data, say=say), dry=False, as_json=as_json)
+
+
+def _told(result: DeployResult, *, dry: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "deploy": result.deploy,
+                "hosts": list(result.hosts),
+                "changed": result.changed,
+                "unchanged": result.unchanged,
+                "duration_s": round(result.duration_s, 2),
+                "operations": [
+                    {
+                        "name": entry.name,
+                        "changed": list(entry.changed),
+                        "unchanged": list(entry.unchanged),
+                        "duration_s": round(entry.duration_s, 2),
+                    }
+                    for entry in result.operations
+                ],
+            }
+        )
+        return
+    if dry:
+        for entry in result.operations:
+            if entry.changed:
+                out.print(f"would change: {entry.name} on {', '.join(entry.changed)}")
+    verb = "would change" if dry else "changed"
+    out.print(
+        f"{result.deploy}: {result.changed} {verb}, {result.unchanged} as they were, "
+        f"{len(result.hosts)} machines, {result.duration_s:.1f} s"
+    )

@@ -1,0 +1,132 @@
+"""The demo: from nothing to detections on one machine, every stage re-entrant and timed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shoal import deploys, engines, running, samples, site, weights
+from shoal.cluster import Cluster, Engine
+from shoal.files import write_atomic
+from shoal.following import Tell
+from shoal.lab import engine as lab_engine
+from shoal.lab import state as lab_state
+from shoal.lab import up as lab_up
+from shoal.lab.spec import LabSpec
+from shoal.paths import cluster_document
+from shoal.runs import RunRecord, Weights
+
+Say = Callable[[str], None]
+DEPLOY_TIMEOUT_S = 1800.0
+"""A first deploy on a slow line; far more than was ever seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the demo does with which knobs."""
+
+    lab: str = "lab"
+    compute: int | None = None
+    yes: bool = False
+    engine: Engine = "auto"
+    videos: Path | None = None
+    weights: Path | None = None
+    knobs: dict[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Timings:
+    """Seconds each stage took, in order."""
+
+    say: Say
+    stages_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, what: str) -> Iterator[None]:
+        """Announce a stage and keep the time it took, also where it fails."""
+        self.say(f"demo: {what}")
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages_s[name] = round(time.monotonic() - begun, 2)
+
+    def write(self, path: Path) -> None:
+        """The times as JSON, for scripts."""
+        write_atomic(path, json.dumps({"unit": "s", "stages": self.stages_s}, indent=2) + "\n")
+
+
+class _Background:
+    """One piece of work beside the main thread; its failure is raised where its result is asked for."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._failure: BaseException | None = None
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - carried to the caller's thread, nothing is swallowed
+                self._failure = error
+
+        # A daemon: Ctrl-C must not wait for a download.
+        self._thread = threading.Thread(target=guarded, name="artefacts", daemon=True)
+        self._thread.start()
+
+    def result(self) -> None:
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+
+def run(options: Options, say: Say, watch: Callable[[], AbstractContextManager[Tell]], timings: Timings) -> RunRecord:
+    """Bring up the lab, bootstrap it, run the job, bring the results home. Every stage re-uses what is there.
+
+    Raises ShoalError of the stage that failed; typed again, the demo goes on from there.
+    """
+    with timings.stage("engine", "1/5 a container engine"):
+        before = lab_state.load_facts(options.lab)
+        lab_engine.find_or_bring(say, recorded_url=before.engine_url if before else None, yes=options.yes)
+    # Weights and clips need the network and one processor, the machines mostly the disk: side by side.
+    artefacts = _Background(lambda: _artefacts(options, say))
+    with timings.stage("machines", "2/5 machines: one requester and the compute nodes"):
+        cluster = lab_up.up(
+            LabSpec(name=options.lab, compute=options.compute), lab_up.Options(yes=options.yes), say=say
+        )
+    with timings.stage("artefacts", "3/5 weights and camera clips, checked by their hashes"):
+        artefacts.result()
+        site.prepare(cluster, videos=options.videos, weights=options.weights)
+    with timings.stage("deploy", "4/5 bootstrap over SSH: base, docker, registry, videos, inference image"):
+        _deploy(cluster, say)
+    with timings.stage("run", "5/5 the job on every compute node, results home"), watch() as tell:
+        return running.start(_order(cluster, options, say), tell)
+
+
+def _artefacts(options: Options, say: Say) -> None:
+    """Fetch and make what the site needs, into the cache; what is the user's own is only checked, later."""
+    if options.weights is None:
+        weights.yolov5s(say=say)
+    if options.videos is None:
+        samples.sample_clips(say=say)
+
+
+def _deploy(cluster: Cluster, say: Say) -> None:
+    result = deploys.run_deploy(cluster_document(cluster.name), "site", say=say, timeout_s=DEPLOY_TIMEOUT_S)
+    say(f"demo: {result.changed} operations changed something")
+
+
+def _order(cluster: Cluster, options: Options, say: Say) -> running.Order:
+    choice = engines.choose(options.engine, cluster)
+    say(f"demo: {choice}")
+    model = weights.yolov5s(say=say) if options.weights is None else weights.from_file(options.weights)
+    return running.Order(
+        cluster=cluster,
+        engine=choice,
+        weights=Weights(name=model.name, sha256=model.sha256, licence=model.licence),
+        weights_path=model.path,
+        knobs=options.knobs,
+    )

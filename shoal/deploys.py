@@ -1,0 +1,298 @@
+"""Runs a deploy file with pyinfra in a process of its own: shows progress, reads the outcome, tells failures."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from shoal import inventory
+from shoal.artifacts.locks import Say, quiet
+from shoal.deploy_log import Log
+from shoal.errors import Exit, Fault, ShoalError, UsageError
+from shoal.paths import repository, state_dir
+
+DEFAULT_TIMEOUT_S = 3600.0
+"""A site's first deploy over a slow line takes minutes; an hour without an end means that something hangs."""
+STILL_AFTER_S = 10.0
+"""An operation that takes longer is named again in this interval."""
+POLL_INTERVAL_S = 0.2
+END_TIMEOUT_S = 10.0
+"""What pyinfra gets to end after it was told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationResult:
+    """What one operation did, by host."""
+
+    name: str
+    changed: tuple[str, ...]
+    failed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeployResult:
+    """The outcome of one deploy that reached its end on every host."""
+
+    deploy: str
+    hosts: tuple[str, ...]
+    changed: int
+    """Changes over all hosts; with `dry` the ones that would be made."""
+    unchanged: int
+    failed_hosts: tuple[str, ...]
+    duration_s: float
+    operations: tuple[OperationResult, ...] = field(default_factory=tuple)
+
+
+def run_deploy(
+    cluster_path: Path,
+    deploy: str,
+    *,
+    limit: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+    dry: bool = False,
+    say: Say = quiet,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> DeployResult:
+    """Run `deploy/<deploy>.py` (or a path) on the cluster in the document at `cluster_path`.
+
+    `data` overrides host data. Raises UsageError before anything is started (document, limit, no such deploy), and
+    ShoalError where a host failed (every one with the operation and its last words) or the time was up.
+    """
+    cluster = inventory.load_path(cluster_path)
+    names = inventory.refuse_empty(cluster, cluster.substrate, limit)
+    file = deploy_file(deploy)
+    command = command_line(cluster.substrate, file, limit=limit, data=data or {}, dry=dry)
+    environment = {
+        **os.environ,
+        "SHOAL_CLUSTER": str(cluster_path.resolve()),
+        "PYINFRA_PROGRESS": "off",
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+    }
+    log = Log(say)
+    started = time.monotonic()
+    with _alone(cluster.name, say, started + timeout_s) as lock:
+        exit_code, output = _run(command, environment, log, lock=lock, deadline=started + timeout_s)
+    duration_s = time.monotonic() - started
+    if exit_code is None:
+        raise ShoalError(
+            f"deploy {file.stem!r} was not done within {timeout_s:.0f} s; ended in {log.operation or 'its start'!r}",
+            hint="type the command again: what is done is not done twice; see whether the machines are still reachable",
+        )
+    operations = read_operations(output, dry=dry, durations_s=log.durations_s)
+    failed = failed_hosts(output) | set(log.errors)
+    if exit_code != 0 or failed:
+        raise failure(f"deploy {file.stem!r} on {cluster.name!r}", exit_code, log, failed, names)
+    return DeployResult(
+        deploy=file.stem,
+        hosts=tuple(sorted(names)),
+        changed=sum(len(operation.changed) for operation in operations),
+        unchanged=sum(len(operation.unchanged) for operation in operations),
+        failed_hosts=(),
+        duration_s=duration_s,
+        operations=operations,
+    )
+
+
+def deploy_file(deploy: str) -> Path:
+    """The file of a deploy's name. Raises UsageError that lists those there are."""
+    path = Path(deploy) if deploy.endswith(".py") else repository() / "deploy" / f"{deploy}.py"
+    path = path if path.is_absolute() else repository() / path
+    if not path.is_file():
+        there = ", ".join(sorted(entry.stem for entry in (repository() / "deploy").glob("*.py")))
+        raise UsageError(f"there is no deploy {deploy!r}", hint=f"there are {there}")
+    return path
+
+
+def command_line(substrate: str, file: Path, *, limit: Sequence[str], data: Mapping[str, Any], dry: bool) -> list[str]:
+    """pyinfra's command line. Values are handed over as JSON: bare words would be guessed at (`1.10` is no number)."""
+    command = [sys.executable, "-m", "pyinfra", f"inventories/{substrate}.py", str(file), "--json"]
+    command.append("--dry" if dry else "-y")
+    for pattern in limit:
+        command += ["--limit", pattern]
+    for key, value in data.items():
+        command += ["--data", f"{key}={json.dumps(value)}"]
+    return command
+
+
+def read_operations(
+    output: str, *, dry: bool, durations_s: Mapping[str, float] | None = None
+) -> tuple[OperationResult, ...]:
+    """The operations in pyinfra's JSON; none where there is none, as when every host failed."""
+    document = _document(output)
+    times = durations_s or {}
+    if dry:
+        return tuple(
+            OperationResult(
+                entry["name"],
+                changed=tuple(sorted({*entry["hosts_with_change"], *entry["hosts_with_conditional_change"]})),
+                failed=(),
+                unchanged=(),
+            )
+            for entry in document.get("plan") or []
+        )
+    results = document.get("results") or {}
+    return tuple(
+        OperationResult(
+            entry["name"],
+            changed=tuple(entry["success"]),
+            failed=tuple(entry["error"]),
+            unchanged=tuple(entry["no_change"]),
+            duration_s=times.get(entry["name"], 0.0),
+        )
+        for entry in results.get("operations") or []
+    )
+
+
+def failed_hosts(output: str) -> set[str]:
+    """The hosts that pyinfra's JSON names as failed."""
+    return set((_document(output).get("results") or {}).get("failed_hosts") or [])
+
+
+def failure(what: str, exit_code: int, log: Log, failed: set[str], names: set[str]) -> ShoalError:
+    """The error for a deploy that did not end well."""
+    if log.refusal and not failed:
+        # By the deploy's own checks or its inventory, before the first change.
+        return ShoalError(f"{what}: {log.refusal}", exit_code=Exit.USAGE)
+    if not failed:
+        return ShoalError(
+            f"{what} ended with exit code {exit_code}; its last lines:\n"
+            + "\n".join(f"    {line}" for line in log.tail)
+        )
+    return ShoalError(
+        f"{what} failed on {'all hosts' if failed >= names else ', '.join(sorted(failed))}",
+        faults=tuple(Fault(host, log.errors.get(host) or "failed; see the lines above") for host in sorted(failed)),
+        hint="mend what is named and type the command again: what is done is not done twice",
+    )
+
+
+def lock_path(cluster: str) -> Path:
+    """Held while a deploy of this cluster runs."""
+    return state_dir() / "deploys" / f"{cluster}.lock"
+
+
+@contextmanager
+def _alone(cluster: str, say: Say, deadline: float) -> Iterator[int]:
+    """One deploy at a time per cluster. Gives the lock's descriptor, which the deploy's process inherits: if this one
+    is killed, the next command still waits until that one has ended."""
+    path = lock_path(cluster)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        told = False
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ShoalError(
+                        f"another deploy on cluster {cluster!r} does not end", hint=f"see who holds {path}, end it"
+                    ) from None
+                if not told:
+                    say(f"another deploy on cluster {cluster!r} is at work; waiting for it")
+                    told = True
+                time.sleep(POLL_INTERVAL_S)
+            else:
+                break
+        yield stream.fileno()
+
+
+def _document(output: str) -> dict[str, Any]:
+    try:
+        document = json.loads(output)
+    except json.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], log: Log, *, lock: int, deadline: float
+) -> tuple[int | None, str]:
+    """Exit code (None: the deadline passed) and standard output; the log is fed as lines come."""
+    # pyinfra ends with this process, however that ends: a deploy that nobody watches would be in the next one's way.
+    tied = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
+    process = subprocess.Popen(
+        [*tied, *command],
+        pass_fds=(lock,),
+        cwd=repository(),
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        # A group of its own: pyinfra and what it started are ended together.
+        start_new_session=True,
+    )
+    lines: queue.Queue[str | None] = queue.Queue()
+    output: list[str] = []
+    threads = [
+        threading.Thread(target=_pump, args=(process.stderr, lines), daemon=True),
+        threading.Thread(target=lambda: output.append(_all(process.stdout)), daemon=True),
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        ended = _follow(lines, log, deadline)
+        for thread in threads:
+            thread.join(timeout=END_TIMEOUT_S if ended else 0)
+        code = process.wait(timeout=END_TIMEOUT_S) if ended else None
+        return code, "".join(output)
+    finally:
+        _end(process)
+
+
+def _follow(lines: queue.Queue[str | None], log: Log, deadline: float) -> bool:
+    """Feed the log until the end (True) or the deadline (False); a long operation is named again and again."""
+    named = time.monotonic()
+    while True:
+        now = time.monotonic()
+        if now >= deadline:
+            return False
+        try:
+            line = lines.get(timeout=min(1.0, deadline - now))
+        except queue.Empty:
+            running_s = time.monotonic() - log.started_s
+            if log.operation and running_s >= STILL_AFTER_S and time.monotonic() - named >= STILL_AFTER_S:
+                log.say(f"  still at {log.operation} ({running_s:.0f} s)")
+                named = time.monotonic()
+            continue
+        if line is None:
+            return True
+        log.feed(line)
+
+
+def _pump(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:
+    for line in stream or ():
+        lines.put(line.rstrip("\n"))
+    lines.put(None)
+
+
+def _all(stream: IO[str] | None) -> str:
+    return stream.read() if stream else ""
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the process group if it is still there: first asked, then made to."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, number)
+        try:
+            process.wait(timeout=END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,268 @@
+"""One round of a run followed to its end: lines shown, outcomes recorded, results fetched as each node is done.
+
+Only the calling thread touches the record and tells; threads of their own read logs, ask nodes and fetch.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from typing import TypeVar
+
+from shoal import results, runs
+from shoal.cluster import Cluster
+from shoal.errors import ShoalError
+from shoal.outcomes import outcome_of
+from shoal.results_schema import Manifest
+from shoal.runners.protocol import Execution, Handle, Runner, State
+from shoal.runs import HAS_MANIFEST, Attempt, Fetched, Outcome, RunRecord
+from shoal.ssh import SshError
+from shoal.ssh_failures import brief
+
+T = TypeVar("T")
+
+POLL_S = 0.25
+"""How often the engine is asked how the executions stand."""
+LAST_LINES_S = 5.0
+"""How long the lines of an ended container may take to arrive before it is removed."""
+
+
+class Happening(StrEnum):
+    """What an event is about."""
+
+    STARTED = "started"
+    LINE = "line"
+    ENDED = "ended"
+    FETCHED = "fetched"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened; `node` is empty where it is about the run."""
+
+    kind: Happening
+    text: str
+    node: str = ""
+    outcome: Outcome | None = None
+
+
+Tell = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class Work:
+    """A run in hand."""
+
+    cluster: Cluster
+    runner: Runner
+    record: RunRecord
+    tell: Tell
+    fetch: bool = True
+
+    def note(self, text: str, node: str = "") -> None:
+        """Tell something in passing."""
+        self.tell(Event(Happening.NOTE, text, node))
+
+    def end(self, node: str, attempt: int, outcome: Outcome, message: str, exit_code: int | None = None) -> None:
+        """Record what became of an attempt, save, and tell."""
+        entry = self.record.nodes[node]
+        found = self.begin(node, attempt)
+        found.ended_at, found.outcome, found.message, found.exit_code = datetime.now(UTC), outcome, message, exit_code
+        entry.outcome = outcome
+        runs.save(self.record)
+        self.tell(Event(Happening.ENDED, message, node, outcome))
+
+    def begin(self, node: str, attempt: int) -> Attempt:
+        """The record of an attempt, made where it is not there."""
+        entry = self.record.nodes[node]
+        for found in entry.attempts:
+            if found.number == attempt:
+                return found
+        entry.attempts.append(Attempt(number=attempt, started_at=datetime.now(UTC)))
+        return entry.attempts[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    outcome: Outcome
+    message: str
+    exit_code: int | None
+
+
+@dataclass(slots=True)
+class _Round:
+    """What is under way."""
+
+    open: set[tuple[Handle, str]]
+    readers: dict[tuple[Handle, str], threading.Thread]
+    settling: dict[Future[_Settled], tuple[Handle, str]]
+    fetching: dict[Future[Fetched], str]
+    releasing: list[Future[None]] = field(default_factory=list)
+    stopping: Future[list[str]] | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether there is anything left to wait for."""
+        return (
+            bool(self.open or self.settling or self.fetching)
+            or not all(future.done() for future in self.releasing)
+            or (self.stopping is not None and not self.stopping.done())
+        )
+
+
+def follow(work: Work, handles: Sequence[Handle], *, finished: Sequence[str] = ()) -> None:
+    """Follow `handles` until every node's share is over, and fetch the results of those and of `finished`.
+
+    Ctrl-C asks once for all containers to end and waits for that; a second one leaves them. Both end in
+    KeyboardInterrupt, with the record saved.
+    """
+    lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+    work_round = _Round(set(), {}, {}, {})
+    for handle in handles:
+        over = {execution.node for execution in work.runner.executions(handle) if execution.over}
+        for node in handle.nodes:
+            work_round.open.add((handle, node))
+            if node not in over:
+                work_round.readers[handle, node] = _read_lines(work.runner, handle, node, lines)
+    for node in finished:
+        _fetch(work, work_round, node)
+    with _counted_interrupts() as presses:
+        while work_round.under_way:
+            _tell_lines(work, lines)
+            _look(work, work_round)
+            if presses and work_round.stopping is None:
+                work.note("stopping the containers; Ctrl-C again leaves them running")
+                work_round.stopping = in_background(partial(_stop_all, work.runner, handles))
+            if len(presses) > 1:
+                break
+        _tell_lines(work, lines, wait=False)
+    if presses:
+        _tell_what_runs_on(work, work_round)
+        raise KeyboardInterrupt
+
+
+def in_background(act: Callable[[], T]) -> Future[T]:
+    """`act` in a thread that does not keep the process alive; what it raises, `result()` raises."""
+    future: Future[T] = Future()
+
+    def body() -> None:
+        try:
+            future.set_result(act())
+        except BaseException as error:  # noqa: BLE001  # handed to whoever asks for the result
+            future.set_exception(error)
+
+    threading.Thread(target=body, daemon=True).start()
+    return future
+
+
+def _look(work: Work, now: _Round) -> None:
+    """Take in what changed since the last look."""
+    for handle in {handle for handle, _ in now.open}:
+        for execution in work.runner.executions(handle):
+            key = (handle, execution.node)
+            if execution.over and key in now.open:
+                now.open.discard(key)
+                now.settling[_settle_later(work, execution, now.readers.get(key))] = key
+    for settled in [future for future in now.settling if future.done()]:
+        handle, node = now.settling.pop(settled)
+        end = settled.result()
+        work.end(node, handle.attempt, end.outcome, end.message, end.exit_code)
+        # Only now: the record knows what the container was the evidence of.
+        now.releasing.append(in_background(partial(work.runner.release, handle, node)))
+        if end.outcome in HAS_MANIFEST:
+            _fetch(work, now, node)
+    for fetch in [future for future in now.fetching if future.done()]:
+        node = now.fetching.pop(fetch)
+        try:
+            fetched = fetch.result()
+        except ShoalError as error:
+            work.note(f"results not brought home: {error.message}", node)
+            continue
+        work.record.nodes[node].fetched = fetched
+        runs.save(work.record)
+        text = f"{fetched.files} files, {fetched.size_bytes / 1e6:.1f} MB, checked"
+        work.tell(Event(Happening.FETCHED, text, node))
+
+
+def _settle_later(work: Work, execution: Execution, reader: threading.Thread | None) -> Future[_Settled]:
+    def settle() -> _Settled:
+        if reader:
+            reader.join(LAST_LINES_S)
+        manifest: Manifest | None = None
+        note = ""
+        try:
+            node = work.cluster.node(execution.node)
+            # A lost node was waited for already.
+            patience_s = 0.0 if execution.state is State.LOST else results.PATIENCE_S
+            found = results.node_manifest_in_time(work.cluster, node, work.record.run, patience_s=patience_s)
+            manifest = found.manifest if found else None
+        except SshError as error:
+            return _Settled(Outcome.UNREACHABLE, execution.message or brief(error), execution.exit_code)
+        except ShoalError as error:
+            note = f"; {error.message}"
+        outcome, message = outcome_of(execution, manifest)
+        return _Settled(outcome, message + note, execution.exit_code)
+
+    return in_background(settle)
+
+
+def _fetch(work: Work, now: _Round, node: str) -> None:
+    if work.fetch:
+        destination = runs.run_dir(work.record.run) / node
+        now.fetching[in_background(lambda: work.runner.fetch(work.record.run, node, destination))] = node
+
+
+def _read_lines(
+    runner: Runner, handle: Handle, node: str, lines: queue.SimpleQueue[tuple[str, str]]
+) -> threading.Thread:
+    def body() -> None:
+        for line in runner.logs(handle, node):
+            lines.put((node, line))
+
+    thread = threading.Thread(target=body, name=f"lines of {node}", daemon=True)
+    thread.start()
+    return thread
+
+
+def _tell_lines(work: Work, lines: queue.SimpleQueue[tuple[str, str]], *, wait: bool = True) -> None:
+    """Tell the lines that came; wait a moment for the first."""
+    try:
+        node, text = lines.get(timeout=POLL_S) if wait else lines.get_nowait()
+        while True:
+            work.tell(Event(Happening.LINE, text, node))
+            node, text = lines.get_nowait()
+    except queue.Empty:
+        return
+
+
+def _stop_all(runner: Runner, handles: Sequence[Handle]) -> list[str]:
+    return [node for handle in handles for node in runner.stop(handle)]
+
+
+def _tell_what_runs_on(work: Work, now: _Round) -> None:
+    left = {node for _, node in now.open}
+    if now.stopping and now.stopping.done():
+        left |= set(now.stopping.result())
+    if left:
+        run = work.record.run
+        work.note(f"may go on running on: {', '.join(sorted(left))}; `shoal run --resume {run}` takes it up again")
+
+
+@contextmanager
+def _counted_interrupts() -> Iterator[list[int]]:
+    """Ctrl-C counted instead of raised: an outcome that is being recorded is never torn."""
+    presses: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: presses.append(number))
+    try:
+        yield presses
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,182 @@
+"""From a cluster document to pyinfra's hosts and groups; what the files under inventories/ are made of."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from shoal import cluster as clusters
+from shoal import site as sites
+from shoal.cluster import Cluster, Node, Substrate
+from shoal.errors import ShoalError, UsageError
+from shoal.files import write_atomic
+from shoal.paths import cluster_document, state_dir
+
+HostEntry = tuple[str, dict[str, Any]]
+Groups = tuple[list[HostEntry], list[HostEntry]]
+
+
+def hosts(substrate: Substrate) -> Groups:
+    """The groups `requester` and `compute` of the cluster document that the environment or the substrate names.
+
+    Inside pyinfra's own command every error becomes one of pyinfra's, which it prints as one message and not as a
+    traceback; a `--limit` or `--exclude` that leaves no host is such an error too (pyinfra itself would end well).
+    """
+    try:
+        cluster = load(substrate)
+        refuse_empty(cluster, substrate, *_command_line())
+        return groups(cluster)
+    except ShoalError as error:
+        if "pyinfra_cli" not in sys.modules:
+            raise
+        from pyinfra.api.exceptions import PyinfraError  # noqa: PLC0415 - never loaded by the control side itself
+
+        raise PyinfraError(str(error)) from None
+
+
+def load(substrate: Substrate) -> Cluster:
+    """The document from `SHOAL_CLUSTER`, else the substrate's default one; on-prem also from onprem.toml."""
+    if override := os.environ.get("SHOAL_CLUSTER"):
+        return load_path(Path(override).expanduser())
+    if substrate == "onprem":
+        from shoal import onprem  # noqa: PLC0415 - only this substrate reads TOML
+
+        return onprem.load(onprem.default_path())
+    return clusters.load(cluster_document(substrate))
+
+
+def load_path(path: Path) -> Cluster:
+    """A cluster document, as JSON or as onprem.toml."""
+    if path.suffix == ".toml":
+        from shoal import onprem  # noqa: PLC0415 - only here TOML is read
+
+        return onprem.load(path)
+    return clusters.load(path)
+
+
+def groups(cluster: Cluster) -> Groups:
+    """Host entries by role; a machine with both roles stands in both groups."""
+    site = sites.load(cluster.name)
+    common = {
+        "shoal_cluster": cluster.model_dump(mode="json"),
+        "shoal_site": str(sites.document_path(cluster.name)) if site else None,
+        **_ssh_data(cluster),
+        **_lab_data(cluster),
+        **_image_data(site),
+    }
+    entries = {node.name: (node.name, {**common, **_node_data(node, site)}) for node in cluster.nodes}
+    return [entries[cluster.requester.name]], [entries[node.name] for node in cluster.compute]
+
+
+def matched(cluster: Cluster, substrate: str, patterns: Iterable[str]) -> dict[str, set[str]]:
+    """The hosts each pattern of `--limit` means, by pyinfra's own rule: a group's name, else a shell pattern."""
+    members = {
+        "all": {node.name for node in cluster.nodes},
+        substrate: {node.name for node in cluster.nodes},
+        "requester": {cluster.requester.name},
+        "compute": {node.name for node in cluster.compute},
+    }
+    return {
+        pattern: members[pattern]
+        if pattern in members
+        else {node.name for node in cluster.nodes if fnmatch(node.name, pattern)}
+        for pattern in patterns
+    }
+
+
+def refuse_empty(cluster: Cluster, substrate: str, limit: Sequence[str] = (), exclude: Sequence[str] = ()) -> set[str]:
+    """The names of the hosts that are left. Raises UsageError where a limit matches nothing or nothing is left."""
+    names = {node.name for node in cluster.nodes}
+    hint = f"hosts: {', '.join(sorted(names))}; groups: requester, compute, all"
+    left = names
+    if limit:
+        found = matched(cluster, substrate, limit)
+        if empty := [pattern for pattern, hits in found.items() if not hits]:
+            raise UsageError(f"--limit {', '.join(map(repr, empty))} matches no host of {cluster.name!r}", hint=hint)
+        left = set().union(*found.values())
+    if exclude:
+        left = left - set().union(*matched(cluster, substrate, exclude).values())
+    if not left:
+        raise UsageError(f"no host of {cluster.name!r} is left after --limit and --exclude", hint=hint)
+    return left
+
+
+def _command_line() -> tuple[Sequence[str], Sequence[str]]:
+    """`--limit` and `--exclude` of the pyinfra command this runs in; nothing where there is none."""
+    if "pyinfra_cli" not in sys.modules:
+        return (), ()
+    import click  # noqa: PLC0415 - pyinfra's own command line library, there already
+
+    context = click.get_current_context(silent=True)
+    params: Mapping[str, Any] = context.params if context else {}
+    return tuple(params.get("limit") or ()), tuple(params.get("exclude") or ())
+
+
+def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
+    clips = site.videos.get(node.name, ()) if site else ()
+    return {
+        "shoal_node": node.model_dump(mode="json"),
+        "ssh_hostname": node.address,
+        "ssh_port": node.port,
+        "ssh_user": node.user,
+        "_sudo": node.user != "root",
+        "videos_files": [clip.model_dump(mode="json") for clip in clips],
+    }
+
+
+def _ssh_data(cluster: Cluster) -> dict[str, Any]:
+    ssh = cluster.ssh
+    data: dict[str, Any] = {"ssh_strict_host_key_checking": "yes"}
+    if ssh.identity_file:
+        data["ssh_key"] = str(ssh.identity_file.expanduser())
+    if ssh.known_hosts_file:
+        data["ssh_known_hosts_file"] = str(ssh.known_hosts_file.expanduser())
+    if ssh.proxy_command:
+        data["ssh_config_file"] = str(_config_with_proxy(cluster))
+    elif ssh.config_file:
+        data["ssh_config_file"] = str(ssh.config_file.expanduser())
+    return data
+
+
+def ssh_config_path(cluster: str) -> Path:
+    """Where the configuration lies that is written for a cluster with a ProxyCommand."""
+    return state_dir() / "ssh" / f"{cluster}.config"
+
+
+def _config_with_proxy(cluster: Cluster) -> Path:
+    """pyinfra takes a ProxyCommand from an ssh_config only: one is written that has it, after the user's own lines."""
+    own = cluster.ssh.config_file.expanduser() if cluster.ssh.config_file else None
+    try:
+        before = own.read_text(encoding="utf-8") if own else ""
+    except OSError as error:
+        raise UsageError(f"the ssh configuration {own} cannot be read: {error.strerror}") from None
+    path = ssh_config_path(cluster.name)
+    text = f"{before}\nHost *\n  ProxyCommand {cluster.ssh.proxy_command}\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomic(path, text, mode=0o600)
+    return path
+
+
+def _lab_data(cluster: Cluster) -> dict[str, Any]:
+    """Inner engines cannot use a lab node's resolver, nor a larger MTU than the way out has."""
+    if cluster.substrate != "lab":
+        return {}
+    from shoal.lab import state  # noqa: PLC0415 - other substrates need nothing of the lab
+
+    facts = state.load_facts(cluster.name)
+    return {"docker_dns": list(facts.dns), "docker_mtu": facts.mtu} if facts else {}
+
+
+def _image_data(site: sites.SiteDocument | None) -> dict[str, Any]:
+    if site is None:
+        return {}
+    data: dict[str, Any] = {"yolov5_weights": [entry.model_dump(mode="json") for entry in site.weights]}
+    if site.image.base_tarball:
+        data["yolov5_base_tarball"] = str(site.image.base_tarball)
+    if site.image.image_tarball:
+        data["yolov5_image_tarball"] = str(site.image.image_tarball)
+    return data

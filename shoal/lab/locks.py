@@ -1,0 +1,53 @@
+"""One command at a time per lab, engine and image cache: locks that end with the process that holds them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shoal.lab.progress import Say
+
+
+@contextmanager
+def held(path: Path, say: Say, what: str) -> Iterator[int]:
+    """Hold the lock at `path` for the block; waits, and says so, while another command holds it. Gives the descriptor.
+
+    A holder may delete the file at its end; whoever waited for it then takes the new one.
+    """
+    descriptor = _take(path, say, what)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _take(path: Path, say: Say, what: str) -> int:
+    told = False
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+                say(f"lab: another command (process {holder}) is at work on {what}; waiting for it")
+                told = True
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_current(descriptor, path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            return descriptor
+        os.close(descriptor)
+
+
+def _is_current(descriptor: int, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)

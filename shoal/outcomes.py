@@ -1,0 +1,60 @@
+"""What became of a node's share of a run: the manifest on the node decides, the engine's word only fills the gaps."""
+
+from __future__ import annotations
+
+from shoal.results_schema import Manifest
+from shoal.runners.protocol import Execution, State
+from shoal.runs import Outcome
+
+DETECTOR_FAULTY_VIDEOS = 3
+DETECTOR_NO_VIDEOS = 4
+_DETECTOR_CODES = {
+    2: "the detector refused its settings, or the run's folder was begun with others",
+    5: "the detector cannot use the weights",
+    6: "no space left on the node, or its run folder cannot be written",
+}
+KILLED = 137
+_INTERRUPTED = (130, 143)
+
+_BY_STATE = {
+    State.OUT_OF_MEMORY: Outcome.OUT_OF_MEMORY,
+    State.TIMED_OUT: Outcome.TIMED_OUT,
+    State.STOPPED: Outcome.STOPPED,
+    State.LOST: Outcome.UNREACHABLE,
+    State.REFUSED: Outcome.NOT_RUN,
+}
+_WORTH_ANOTHER_TRY = frozenset({Outcome.UNREACHABLE, Outcome.NOT_RUN, Outcome.OUT_OF_MEMORY, Outcome.PENDING})
+
+
+def outcome_of(execution: Execution, manifest: Manifest | None) -> tuple[Outcome, str]:
+    """The outcome of an ended execution and, for the reader, why."""
+    if manifest is not None:
+        return of_manifest(manifest)
+    if execution.state in _BY_STATE:
+        return _BY_STATE[execution.state], execution.message
+    return _of_exit_code(execution.exit_code, execution.message)
+
+
+def _of_exit_code(code: int | None, message: str) -> tuple[Outcome, str]:
+    if code is None:
+        return Outcome.FAILED, message
+    if code == DETECTOR_NO_VIDEOS:
+        return Outcome.NO_VIDEOS, "the detector found no video"
+    if code in _INTERRUPTED:
+        return Outcome.STOPPED, f"somebody told the container to end (exit code {code})"
+    if code == KILLED:
+        return Outcome.FAILED, "killed (exit code 137), and not for want of memory"
+    why = _DETECTOR_CODES.get(code, "the container failed" if code else "the container ended without a manifest")
+    return Outcome.FAILED, f"{why} (exit code {code})" + (f": {message}" if message else "")
+
+
+def of_manifest(manifest: Manifest) -> tuple[Outcome, str]:
+    """The outcome of a finished run folder."""
+    if manifest.exit_code == DETECTOR_FAULTY_VIDEOS:
+        return Outcome.FAULTY_VIDEOS, "at least one video is faulty; the others were processed"
+    return Outcome.FINISHED, ""
+
+
+def worth_another_try(outcome: Outcome, exit_code: int | None) -> bool:
+    """Whether the same run may fare better when it is given to the node again without a person's doing."""
+    return outcome in _WORTH_ANOTHER_TRY or (outcome is Outcome.FAILED and exit_code not in _DETECTOR_CODES)

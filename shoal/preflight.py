@@ -1,0 +1,206 @@
+"""What is checked on every node before a run starts anything: engine, image, weights, videos, space and capacity."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shoal import ssh
+from shoal.cluster import Cluster, Node
+from shoal.errors import Fault, ShoalError, UsageError
+from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
+from shoal.paths import NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.runs import Outcome
+from shoal.ssh_failures import brief
+
+MIN_FREE_BYTES = 256 * 1024 * 1024
+"""Space for a run's results on a node; below it the run would end half-way."""
+SHARE = 0.8
+"""How much of the smallest node a job gets unless told: the rest is for the machine itself. The engine's own rule."""
+DEFAULT_MEMORY_BYTES = 2_000_000_000
+"""Enough for YOLOv5s at 640 pixels and one decoded video at a time; less where a node has less."""
+UPLOAD_TIMEOUT_S = 1800
+IMAGE_NOTE = NODE_STATE / "image.json"
+"""Written by the role that places the inference image: {reference, digest}."""
+_ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+# Words a node answers in: one `key value` a line. Nothing is changed.
+_LOOK = r"""
+if facts=$(docker info --format '{{.NCPU}} {{.MemTotal}}' 2>/dev/null); then echo "docker $facts"
+else echo "docker-fault $(docker info 2>&1 >/dev/null | tail -n 1)"; fi
+echo "machine $(uname -m)"
+if [ -f "$1" ]; then echo "image $(tr -d '\n' <"$1")"; fi
+if [ -d "$2" ]; then echo "videos $(find -L "$2" -type f -printf x | wc -c)"; fi
+if [ -f "$3" ]; then echo "weights $(sha256sum <"$3" | cut -d ' ' -f 1)"; fi
+place=$4
+while [ ! -d "$place" ]; do place=$(dirname "$place"); done
+echo "free $(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
+"""
+_PLACE_WEIGHTS = r"""
+set -eu
+mkdir -p -m 0755 "$1"
+arriving=$(mktemp "$1/.$2.XXXXXX.part")
+trap 'rm -f "$arriving"' EXIT
+trap 'exit 1' HUP INT TERM
+cat >"$arriving"
+echo "$2  $arriving" | sha256sum -c --status || { echo "the file arrived damaged" >&2; exit 1; }
+chmod 0644 "$arriving"
+mv "$arriving" "$1/$2.onnx"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a node answered."""
+
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    docker_fault: str | None = None
+    arch: str | None = None
+    image: str | None = None
+    """The inference image by digest, as the node's role noted it."""
+    videos: int | None = None
+    """Files under /videos; None where there is no such folder."""
+    weights_sha256: str | None = None
+    free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All nodes' answers, and those that gave none."""
+
+    facts: dict[str, NodeFacts] = field(default_factory=dict)
+    silent: dict[str, ShoalError] = field(default_factory=dict)
+
+
+def survey(cluster: Cluster, nodes: Sequence[Node], *, weights_sha256: str) -> Survey:
+    """Ask all nodes at once. Never raises for one node's sake: who did not answer is in `silent`."""
+
+    def look(node: Node) -> NodeFacts:
+        places = (str(IMAGE_NOTE), str(NODE_VIDEOS), str(NODE_WEIGHTS / f"{weights_sha256}.onnx"), str(NODE_STATE))
+        return _read(ssh.run(cluster, node, "sh", "-c", _LOOK, "look", *places, root=True).text)
+
+    answers = ssh.on_each(nodes, look)
+    return Survey(
+        facts={name: answer for name, answer in answers.items() if isinstance(answer, NodeFacts)},
+        silent={name: answer for name, answer in answers.items() if isinstance(answer, ShoalError)},
+    )
+
+
+def common_image(facts: dict[str, NodeFacts]) -> str:
+    """The inference image that the nodes agree on. Raises UsageError where they do not, or none has any."""
+    noted = {name: fact.image for name, fact in facts.items() if fact.image}
+    images = set(noted.values())
+    if len(images) == 1:
+        return images.pop()
+    if not images:
+        raise UsageError(
+            f"no node has an inference image ({IMAGE_NOTE} is not there)",
+            hint="run the site deploy, which places it, or name one with --image",
+        )
+    raise UsageError(
+        "the nodes do not have the same inference image",
+        faults=tuple(Fault(name, image) for name, image in noted.items()),
+        hint="run the site deploy again, or name one with --image",
+    )
+
+
+def default_resources(facts: dict[str, NodeFacts]) -> tuple[str, str]:
+    """CPUs and memory that every one of the nodes can give: 80 % of the smallest."""
+    able = [fact for fact in facts.values() if not fact.docker_fault]
+    cpus = min((fact.cpus for fact in able), default=1.0)
+    memory_bytes = min((fact.memory_bytes for fact in able), default=DEFAULT_MEMORY_BYTES)
+    return (
+        f"{max(math.floor(cpus * SHARE * 10) / 10, 0.1):.1f}",
+        f"{min(DEFAULT_MEMORY_BYTES, int(memory_bytes * SHARE)) // 1_000_000}MB",
+    )
+
+
+def capacity_faults(cpu: str, memory: str, facts: dict[str, NodeFacts]) -> list[Fault]:
+    """Nodes that have less than the job asks for, each with the figure."""
+    faults = []
+    for name, fact in facts.items():
+        if fact.docker_fault:
+            continue
+        if parse_cpu(cpu) > fact.cpus:
+            faults.append(Fault(name, f"the job asks for {cpu} CPUs, the node has {fact.cpus:g}"))
+        if parse_bytes(memory) > fact.memory_bytes:
+            faults.append(Fault(name, f"the job asks for {memory} of memory, the node has {fact.memory_bytes} bytes"))
+    return faults
+
+
+def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> dict[str, tuple[Outcome, str]]:
+    """Per node why it cannot run `job`; nodes that can are left out. Asks the nodes for the image, all at once."""
+    image = job.task.engine.params.image
+    empty = {name for name, fact in facts.items() if fact.videos == 0 and not fact.docker_fault}
+    reasons = {name: reason for name, fact in facts.items() if (reason := _unfit(fact, cluster.node(name)))}
+    able = [cluster.node(name) for name in facts if name not in reasons and name not in empty]
+
+    def arch_of_image(node: Node) -> str | None:
+        asked = ("docker", "image", "inspect", "--format", "{{.Architecture}}", image)
+        done = ssh.run(cluster, node, *asked, root=True, check=False)
+        return done.text if done.exit_code == 0 else None
+
+    for name, arch in ssh.on_each(able, arch_of_image).items():
+        if isinstance(arch, ShoalError):
+            reasons[name] = brief(arch)
+        elif arch is None:
+            reasons[name] = f"the image {image} is not on the node; run the site deploy, which places it"
+        elif arch != facts[name].arch:
+            reasons[name] = f"the image is for {arch}, the node is {facts[name].arch}"
+    faults = {name: (Outcome.NOT_RUN, reason) for name, reason in reasons.items()}
+    return faults | dict.fromkeys(empty - set(faults), (Outcome.NO_VIDEOS, f"there is no file under {NODE_VIDEOS}"))
+
+
+def place_weights(cluster: Cluster, node: Node, path: Path, sha256: str) -> None:
+    """Put a weights file on a node, checked there before it gets its name. Raises SshError or RemoteError."""
+    with path.open("rb") as stream:
+        ssh.run(
+            cluster, node, "sh", "-c", _PLACE_WEIGHTS, "weights", str(NODE_WEIGHTS), sha256,
+            root=True, stdin=stream, timeout_s=UPLOAD_TIMEOUT_S,
+        )  # fmt: skip
+
+
+def _unfit(fact: NodeFacts, node: Node) -> str | None:
+    if fact.docker_fault is not None:
+        return f"docker does not answer: {fact.docker_fault or 'it is not installed'}"
+    if fact.videos is None:
+        return f"there is no folder {NODE_VIDEOS}"
+    if fact.free_bytes < MIN_FREE_BYTES:
+        return f"{fact.free_bytes >> 20} MiB are free under {NODE_STATE}, {MIN_FREE_BYTES >> 20} are needed"
+    if fact.arch and fact.arch != node.arch:
+        return f"the cluster document says {node.arch}, the machine is {fact.arch}"
+    return None
+
+
+def _read(text: str) -> NodeFacts:
+    words = dict(line.partition(" ")[::2] for line in text.splitlines() if line)
+    cpus, _, memory_bytes = words.get("docker", "0 0").partition(" ")
+    machine = words.get("machine", "")
+    return NodeFacts(
+        cpus=float(cpus),
+        memory_bytes=int(memory_bytes or 0),
+        docker_fault=words.get("docker-fault"),
+        arch=_ARCHES.get(machine, machine),
+        image=_noted_image(words.get("image")),
+        videos=int(words["videos"]) if "videos" in words else None,
+        weights_sha256=words.get("weights"),
+        free_bytes=int(words.get("free", "0")) * 1024,
+    )
+
+
+def _noted_image(text: str | None) -> str | None:
+    """`host:5000/name:tag` and a digest as `host:5000/name@digest`: what a registry's client calls exact."""
+    if text is None:
+        return None
+    try:
+        note = json.loads(text)
+        reference, digest = str(note["reference"]), str(note["digest"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    name = reference.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}@{digest}"

@@ -1,0 +1,148 @@
+"""Renders the report as one self-contained HTML page: no script, no request, pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from shoal import __version__
+from shoal.report import words
+from shoal.report.model import Run, State, Verification, Video
+from shoal.report.timeline import timeline
+
+TEMPLATES = Path(__file__).with_name("templates")
+DEFAULT_IMAGES_MAX_BYTES = 20_000_000
+"""Size of all pictures as they stand in the page; keeps it small enough for a phone and for mail."""
+COLOURS = 7
+"""Classes with a colour of their own (`--c1` to `--c7` in the style sheet); the others share `--c8`."""
+PROBLEMS_SHOWN = 12
+JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
+
+@dataclass(slots=True)
+class Images:
+    """The pictures that go into the page, by their path in the run's folder, and those that do not fit."""
+
+    embedded: dict[str, Markup] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
+    unusable: set[str] = field(default_factory=set)
+    size_bytes: int = 0
+
+
+def render(run: Run, folder: Path, *, images_max_bytes: int = DEFAULT_IMAGES_MAX_BYTES) -> str:
+    """The page of `run`; `folder` is `runs/<run id>`, where its pictures are."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    colours = class_colours(run.totals.counts)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Escaping keeps names from being markup; this keeps them from turning text around or hiding in it.
+        finalize=_printable,
+    )
+    environment.filters.update(
+        clock=words.clock,
+        count=words.count,
+        duration=words.duration,
+        exit_code=words.exit_code,
+        iso=words.iso,
+        moment=words.moment,
+        number=words.number,
+        price=words.price,
+        rate=words.rate,
+        share=words.share,
+        size=words.size,
+        usd=words.usd,
+    )
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        style=Markup(style),  # noqa: S704 - a file of this package
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        images=choose_images(run, folder, images_max_bytes),
+        images_max_bytes=images_max_bytes,
+        timeline=lambda video: timeline(video, colours, COLOURS + 1),
+        colour=lambda name: colours.get(name, COLOURS + 1),
+        setting=_setting,
+        job=_preformatted(run.job),
+        shares=_shares(run),
+        problems_shown=PROBLEMS_SHOWN,
+        State=State,
+        Verification=Verification,
+        version=__version__,
+        markup=Markup,
+    )
+
+
+def class_colours(counts: Mapping[str, int]) -> dict[str, int]:
+    """Colour numbers from 1 for the most frequent classes of the run, so that a class looks the same everywhere."""
+    return {name: index for index, name in enumerate(itertools.islice(counts, COLOURS), start=1)}
+
+
+def choose_images(run: Run, folder: Path, max_bytes: int) -> Images:
+    """Reads key frames until `max_bytes` are spent: the first of every video, then the second, and so on."""
+    images = Images()
+    queues: list[list[str]] = [
+        [frame.path for frame in _by_interest(video) if frame.path] for node in run.nodes for video in node.videos
+    ]
+    for path in filter(None, itertools.chain.from_iterable(itertools.zip_longest(*queues))):
+        try:
+            data = (folder / path).read_bytes()
+        except OSError:
+            images.unusable.add(path)
+            continue
+        if not (data.startswith(JPEG_START) and data.endswith(JPEG_END)):
+            images.unusable.add(path)
+            continue
+        uri = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+        if images.size_bytes + len(uri) > max_bytes:
+            images.left_out.add(path)
+            continue
+        images.size_bytes += len(uri)
+        images.embedded[path] = Markup(uri)  # noqa: S704 - base64 has no character that means anything in markup
+    return images
+
+
+def _by_interest(video: Video) -> list[Any]:
+    return sorted(video.key_frames, key=lambda frame: (-frame.detections, frame.frame))
+
+
+def _printable(value: Any) -> Any:
+    return words.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _preformatted(document: dict[str, Any]) -> Markup:
+    """The document as YAML, line by line safe to show."""
+    if not document:
+        return Markup()
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+    return Markup("\n").join(escape(words.printable(line)) for line in text.splitlines())
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_setting(item)}" for key, item in value.items())
+    return str(value)
+
+
+def _shares(run: Run) -> dict[str, float]:
+    """Per cent of the longer of the two bars: bytes that stayed, bytes that came home."""
+    longest = max(run.totals.video_bytes, run.home_bytes, 1)
+    return {
+        "stayed": round(100 * run.totals.video_bytes / longest, 2),
+        "home": round(100 * run.home_bytes / longest, 2),
+    }

@@ -1,0 +1,175 @@
+"""The report's view models: everything the table, the page and `--json` show, figured out once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from shoal.results_schema import Moment, VideoFault
+from shoal.runs import Outcome
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Verification(StrEnum):
+    """How far the results at home can be trusted to be what the node wrote."""
+
+    VERIFIED = "verified"
+    """Fetched, checked then, and every file of the manifest is still there with its size."""
+    NOT_VERIFIED = "not_verified"
+    ABSENT = "absent"
+    """Nothing was brought home."""
+
+
+class State(StrEnum):
+    """The run in one word."""
+
+    COMPLETE = "complete"
+    FAULTY_VIDEOS = "faulty_videos"
+    INCOMPLETE = "incomplete"
+
+
+class KeyFrame(_View):
+    """A picture with boxes; `path` is relative to the run's folder, None where the file is missing or not whole."""
+
+    path: str | None
+    frame: int
+    time_s: float
+    detections: int
+    width: int | None
+    height: int | None
+    size_bytes: int
+
+
+class Video(_View):
+    """One video on one node."""
+
+    video: str
+    video_id: str
+    still_photo: bool
+    """The clip is a moving crop of a still photo, not camera footage."""
+    verified: bool
+    size_bytes: int
+    width: int | None
+    height: int | None
+    fps: float | None
+    frames: int
+    frames_inferred: int
+    duration_s: float | None
+    decode_and_infer_s: float | None
+    frames_per_s: float | None
+    """Frames decoded per second of work."""
+    detections: int
+    counts: dict[str, int]
+    """Detections by class, the most frequent first."""
+    frames_with: dict[str, int]
+    fault: VideoFault | None
+    decode_errors: int
+    timeline: list[Moment]
+    key_frames: list[KeyFrame]
+
+
+class Attempt(_View):
+    """One execution of the job on a node."""
+
+    number: int
+    started_at: datetime
+    ended_at: datetime | None
+    duration_s: float | None
+    outcome: Outcome
+    exit_code: int | None
+    message: str
+    execution: str | None
+
+
+class Totals(_View):
+    """Sums over videos; of a node or of the run."""
+
+    videos: int
+    faulty_videos: int
+    still_photo_videos: int
+    frames: int
+    frames_inferred: int
+    footage_s: float
+    work_s: float
+    """Seconds spent on decoding and inference, added up over videos."""
+    frames_per_work_s: float | None
+    detections: int
+    counts: dict[str, int]
+    videos_with: dict[str, int]
+    video_bytes: int
+    """Size of the videos, which stayed on the nodes."""
+    unverified_videos: int
+
+
+class Node(_View):
+    """One expected node."""
+
+    name: str
+    outcome: Outcome
+    outcome_text: str
+    arch: str
+    spot: bool
+    attempts: list[Attempt]
+    exit_code: int | None
+    """Of the last attempt that has one."""
+    verification: Verification
+    notes: list[str]
+    """Why the results are not verified, and whatever else is odd."""
+    videos: list[Video]
+    totals: Totals
+    home_bytes: int
+    machine_time_s: float | None
+    """Length of all ended attempts; None where none has ended."""
+    machine_time_open: bool
+    """An attempt has no recorded end, so that the true machine time is longer."""
+    price_usd_per_hour: float | None
+    cost_usd: float | None
+    detector_version: str | None
+    weights_sha256: str | None
+    settings: dict[str, Any]
+    runtime: dict[str, Any]
+
+
+class Run(_View):
+    """The whole report. Times are UTC, sizes bytes, durations seconds."""
+
+    schema_version: int = 1
+    run: str
+    state: State
+    state_text: str
+    headline: str
+    problems: list[str]
+    """Everything that keeps the run from being whole and sound, in words."""
+    notices: list[str]
+    """What a reader should know and is no fault."""
+    nodes_expected: int
+    nodes_done: int
+    """Nodes with a finished manifest whose results are home and verified."""
+    totals: Totals
+    wall_time_s: float | None
+    frames_per_wall_s: float | None
+    home_bytes: int
+    unverified_home_bytes: int
+    cost_usd: float | None
+    cost_text: str
+    created_at: datetime
+    finished_at: datetime | None
+    cluster: str
+    substrate: str
+    engine: str
+    engine_reason: str
+    template: str
+    options: dict[str, Any]
+    image_reference: str
+    image_digest: str | None
+    weights_name: str
+    weights_sha256: str
+    weights_licence: str
+    job: dict[str, Any]
+    nodes: list[Node]

@@ -1,0 +1,104 @@
+"""What a runner is: it starts one job on a set of nodes, tells how each execution fares, and ends it on request.
+
+A runner keeps nothing. Results and progress live in the run's folder on the node, whatever the engine says about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from shoal.cluster import Engine
+from shoal.jobs.spec import JobSpec
+from shoal.runs import Fetched
+
+
+class State(StrEnum):
+    """Where one execution is. An engine's own states are told apart into these by its runner."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+    """The container ended by itself; `exit_code` says how."""
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    STOPPED = "stopped"
+    """Ended because `stop` was called."""
+    LOST = "lost"
+    """The node cannot be reached, or the engine gave it up; the container may go on."""
+    REFUSED = "refused"
+    """The node should have run the job and did not."""
+
+
+LIVE = frozenset({State.STARTING, State.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One node's share of a job."""
+
+    node: str
+    id: str
+    """The engine's id, or the container's name."""
+    state: State
+    exit_code: int | None = None
+    message: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will change."""
+        return self.state not in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """One submitted attempt."""
+
+    run: str
+    attempt: int
+    job: str
+    """The engine's id of the job, or its name."""
+    nodes: tuple[str, ...]
+    """The nodes that were expected to run it when it was submitted."""
+
+
+class Runner(Protocol):
+    """Runs a job's container on nodes. Every method may raise ShoalError where the engine itself does not answer;
+    what goes wrong on one node is that node's Execution and hinders no other.
+    """
+
+    @property
+    def engine(self) -> Engine:
+        """The engine's name, as in the cluster document."""
+        ...
+
+    def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
+        """Start `job` on `nodes`; returns once every start was tried."""
+        ...
+
+    def adopt(self, run: str, nodes: Sequence[str]) -> list[Handle]:
+        """Executions of `run` that are there already on `nodes`, running or ended, begun by an earlier process."""
+        ...
+
+    def executions(self, handle: Handle) -> list[Execution]:
+        """How every node of `handle` stands now; at once, without waiting for a change."""
+        ...
+
+    def logs(self, handle: Handle, node: str) -> Iterator[str]:
+        """Lines of the container on `node`, from the first one, as they come; ends when the execution is over."""
+        ...
+
+    def stop(self, handle: Handle) -> list[str]:
+        """End what still runs, and wait for it. Returns the nodes on which that could not be confirmed."""
+        ...
+
+    def release(self, handle: Handle, node: str) -> None:
+        """Let go of what the engine keeps of an ended execution, once its outcome is on record."""
+        ...
+
+    def fetch(self, run: str, node: str, destination: Path) -> Fetched:
+        """Bring the run's folder of `node` home and check it against its manifest."""
+        ...

@@ -1,0 +1,291 @@
+"""A run from start to end: checks first, then attempts on the nodes, and the results of each as soon as it is done.
+
+`start` begins a run, `resume` takes one up again; both keep `run.json` true at every moment, so that a process that
+dies loses nothing but its own knowledge of what the nodes are doing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shoal import admission, jobs, preflight, results, runs, ssh
+from shoal.cluster import Cluster, Node
+from shoal.engines import Choice, runner_for
+from shoal.errors import Exit, Fault, ShoalError, UsageError
+from shoal.following import Tell, Work, follow
+from shoal.jobs.spec import JobSpec, parse
+from shoal.outcomes import of_manifest, worth_another_try
+from shoal.runlock import locked
+from shoal.runners.protocol import Handle, Runner
+from shoal.runs import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.ssh_failures import brief
+
+DEFAULT_TIMEOUT_S = 24 * 3600
+FETCHES_AT_ONCE = 4
+ATTEMPT_PAUSE_S = 5.0
+"""Pause before the second automatic attempt; twice that before the third, and so on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for. What is None is decided from the nodes, or left to the detector's own default."""
+
+    cluster: Cluster
+    engine: Choice
+    weights: Weights
+    weights_path: Path | None = None
+    """The model on this machine, for nodes that lack it."""
+    template: str = "yolov5"
+    image: str | None = None
+    knobs: dict[str, str | int | float] = field(default_factory=dict)
+    cpu: str | None = None
+    memory: str | None = None
+    timeout_s: int = DEFAULT_TIMEOUT_S
+    nodes: tuple[str, ...] = ()
+    targets: dict[str, str] = field(default_factory=dict)
+    run: str | None = None
+    attempts: int = 1
+    fetch: bool = True
+
+
+def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecord:
+    """Check everything, then run the job on every node it is for. Returns the record as it stands at the end.
+
+    Raises UsageError or ShoalError where nothing could be started; then nothing was changed, weights on nodes apart.
+    """
+    run = runs.check_run_id(order.run) if order.run else runs.new_run_id()
+    if runs.record_path(run).exists():
+        raise UsageError(
+            f"there is a run {run!r} already", hint=f"take it up again with --resume {run}, or name another"
+        )
+    constraints = [
+        *(jobs.label_is(key, value) for key, value in sorted(order.targets.items())),
+        *([jobs.only_nodes(order.nodes)] if order.nodes else []),
+    ]
+    nodes = admission.select(order.cluster, order.nodes, constraints)
+    survey = preflight.survey(order.cluster, nodes, weights_sha256=order.weights.sha256)
+    if not survey.facts:
+        raise admission.nobody(survey.silent, {})
+    image = order.image or preflight.common_image(survey.facts)
+    cpu, memory = preflight.default_resources(survey.facts)
+    values = jobs.Values(
+        run=run,
+        attempt=1,
+        image=image,
+        weights_name=order.weights.name,
+        weights_sha256=order.weights.sha256,
+        cpu=order.cpu or cpu,
+        memory=order.memory or memory,
+        timeout_s=order.timeout_s,
+        knobs=order.knobs,
+        constraints=constraints,
+    )
+    job = jobs.render(order.template, values)
+    admission.refuse_too_much(job, survey)
+    record = RunRecord(
+        run=run,
+        created_at=datetime.now(UTC),
+        cluster=order.cluster.name,
+        substrate=order.cluster.substrate,
+        engine=order.engine.engine,
+        engine_reason=order.engine.reason,
+        template=order.template,
+        options={**order.knobs, "timeout_s": order.timeout_s, "cpu": values.cpu, "memory": values.memory},
+        image=Image(reference=image, digest=image.partition("@")[2] or None),
+        weights=order.weights,
+        job=job.to_document(),
+        nodes={node.name: _node_record(node) for node in nodes},
+    )
+    work = Work(order.cluster, runner or runner_for(order.engine.engine, order.cluster), record, tell, order.fetch)
+    unfit = admission.unfit(work, job, survey, order.weights_path)
+    if len(unfit) == len(nodes):
+        raise admission.nobody(survey.silent, unfit)
+    with locked(run):
+        runs.save(record)
+        work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
+        handles = _submit(work, job, 1, [node.name for node in nodes], unfit)
+        follow(work, handles)
+        _try_again(work, order.attempts, order.weights_path)
+        return _close(work)
+
+
+def resume(
+    run: str,
+    cluster: Cluster,
+    tell: Tell,
+    *,
+    weights_path: Path | None = None,
+    cpu: str | None = None,
+    memory: str | None = None,
+    timeout_s: int | None = None,
+    attempts: int = 1,
+    fetch: bool = True,
+    runner: Runner | None = None,
+) -> RunRecord:
+    """Finish a run: adopt what still runs, give the rest to the nodes again, bring home what is missing.
+
+    The settings are the run's own; only the container's limits may be others. Returns the record.
+    """
+    with locked(runs.check_run_id(run)):
+        record = runs.load(run)
+        if record.cluster != cluster.name:
+            raise UsageError(
+                f"run {run} belongs to cluster {record.cluster!r}, this is {cluster.name!r}",
+                hint="name the right cluster document with --cluster",
+            )
+        job = _with_limits(parse(record.job, source=f"the job in run {run}"), cpu, memory, timeout_s)
+        record.job = job.to_document()
+        work = Work(cluster, runner or runner_for(record.engine, cluster), record, tell, fetch)
+        if not record.missing and (not fetch or all(node.fetched for node in record.nodes.values())):
+            work.note("nothing is left to do")
+            return record
+        record.finished_at = None
+        _round(work, record.missing, weights_path)
+        _try_again(work, attempts, weights_path)
+        return _close(work)
+
+
+def fetch_home(record: RunRecord, cluster: Cluster, say: Callable[[str], None]) -> list[Fault]:
+    """Bring home the results of every expected node that is done; the caller holds the run's lock.
+
+    Saves the record after each node, with the outcome that its manifest tells. Returns why the others are not home.
+    """
+    faults = []
+    wanted = []
+    for name, entry in record.nodes.items():
+        found = next((node for node in cluster.nodes if node.name == name), None)
+        if found:
+            wanted.append(found)
+        elif not entry.fetched:
+            faults.append(Fault(name, "is not in the cluster document any more"))
+
+    def bring(node: Node) -> Fetched:
+        place = runs.run_dir(record.run) / node.name
+        return results.fetch_node(cluster, node, record.run, place, tell=lambda text: say(f"{node.name}: {text}"))
+
+    for name, answer in ssh.on_each(wanted, bring, at_once=FETCHES_AT_ONCE).items():
+        if isinstance(answer, ShoalError):
+            faults.append(Fault(name, brief(answer)))
+            continue
+        place = runs.run_dir(record.run) / name / results.MANIFEST
+        manifest = results.parse_manifest(place.read_bytes(), source=str(place))
+        record.nodes[name].outcome = of_manifest(manifest)[0]
+        record.nodes[name].fetched = answer
+        runs.save(record)
+        say(f"{name}: {answer.files} files, {answer.size_bytes / 1e6:.1f} MB, checked")
+    return faults
+
+
+def exit_code(record: RunRecord, *, fetch: bool = True) -> Exit:
+    """0 only where every expected node finished without faults and, unless not wanted, its results are home."""
+    whole = record.complete if fetch else all(node.outcome is Outcome.FINISHED for node in record.nodes.values())
+    return Exit.OK if whole else Exit.INCOMPLETE
+
+
+def _round(work: Work, names: Sequence[str], weights_path: Path | None) -> None:
+    """One more round for `names`: what runs is adopted, what is done is fetched, the rest is submitted."""
+    record = work.record
+    known = {node.name for node in work.cluster.nodes}
+    for name in [name for name in names if name not in known]:
+        work.end(name, _next_attempt(record, [name]), Outcome.UNREACHABLE, "is not in the cluster document any more")
+    names = [name for name in names if name in known]
+    handles = work.runner.adopt(record.run, names)
+    adopted = {name for handle in handles for name in handle.nodes}
+    for handle in handles:
+        for name in handle.nodes:
+            work.note(f"adopted the container of attempt {handle.attempt}", name)
+    rest = _close_finished(work, [name for name in names if name not in adopted])
+    if rest:
+        nodes = [work.cluster.node(name) for name in rest]
+        survey = preflight.survey(work.cluster, nodes, weights_sha256=record.weights.sha256)
+        attempt = _next_attempt(record, list(record.nodes))
+        job = parse(record.job, source="the run's job").again(
+            name=jobs.job_name(record.run, attempt), nodes=rest, labels=jobs.labels(record.run, attempt)
+        )
+        admission.refuse_too_much(job, survey)
+        record.job = job.to_document()
+        unfit = admission.unfit(work, job, survey, weights_path)
+        handles = [*handles, *_submit(work, job, attempt, rest, unfit)]
+    waiting = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST and not node.fetched]
+    follow(work, handles, finished=[name for name in waiting if name in known])
+
+
+def _try_again(work: Work, attempts: int, weights_path: Path | None) -> None:
+    """Automatic further rounds for nodes that may fare better; `attempts` counts the first one."""
+    for number in range(1, attempts):
+        names = [
+            name
+            for name in work.record.missing
+            if worth_another_try(work.record.nodes[name].outcome, work.record.nodes[name].attempts[-1].exit_code)
+        ]
+        if not names:
+            return
+        pause_s = ATTEMPT_PAUSE_S * number
+        work.note(f"again in {pause_s:.0f} s for: {', '.join(names)}")
+        time.sleep(pause_s)  # a backoff: what made the node fail is given time to pass
+        _round(work, names, weights_path)
+
+
+def _submit(
+    work: Work, job: JobSpec, attempt: int, names: Sequence[str], unfit: dict[str, tuple[Outcome, str]]
+) -> list[Handle]:
+    """Submit `job` to the nodes that can take it; why the others cannot is on record, and told, first."""
+    for name in names:
+        if name in unfit:
+            work.end(name, attempt, *unfit[name])
+    able = [name for name in names if name not in unfit]
+    if not able:
+        return []
+    for name in able:
+        entry = work.begin(name, attempt)
+        entry.execution = job.name
+        work.record.nodes[name].outcome = Outcome.PENDING
+    # Before the start: whoever takes the run up after a crash knows that this attempt may be there.
+    runs.save(work.record)
+    return [work.runner.submit(job, run=work.record.run, attempt=attempt, nodes=able)]
+
+
+def _close_finished(work: Work, names: Sequence[str]) -> list[str]:
+    """Record the nodes whose folder says that they are done although nobody saw it. Returns the others."""
+    run = work.record.run
+    found = ssh.on_each(
+        [work.cluster.node(name) for name in names], lambda node: results.node_manifest(work.cluster, node, run)
+    )
+    rest = []
+    for name, answer in found.items():
+        if isinstance(answer, results.NodeManifest):
+            attempts = work.record.nodes[name].attempts
+            work.end(name, attempts[-1].number if attempts else 1, *of_manifest(answer.manifest))
+        else:
+            rest.append(name)
+    return rest
+
+
+def _with_limits(job: JobSpec, cpu: str | None, memory: str | None, timeout_s: int | None) -> JobSpec:
+    document = job.to_document()
+    task = document["Tasks"][0]
+    if cpu:
+        task["Resources"]["CPU"] = cpu
+    if memory:
+        task["Resources"]["Memory"] = memory
+    if timeout_s:
+        task["Timeouts"] = {"TotalTimeout": timeout_s, "ExecutionTimeout": timeout_s}
+    return parse(document, source="the job with the limits given")
+
+
+def _next_attempt(record: RunRecord, names: Sequence[str]) -> int:
+    return max((entry.number for name in names for entry in record.nodes[name].attempts), default=0) + 1
+
+
+def _close(work: Work) -> RunRecord:
+    work.record.finished_at = datetime.now(UTC)
+    runs.save(work.record)
+    return work.record
+
+
+def _node_record(node: Node) -> NodeRecord:
+    return NodeRecord(arch=node.arch, spot=node.spot, price_usd_per_hour=node.price_usd_per_hour)

@@ -1,0 +1,144 @@
+"""The site document: which clips, models and images a deploy puts on a cluster's nodes.
+
+Written on the control machine by `shoal site prepare`, read by the inventories; local paths and hashes, no secret.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from shoal.artifacts.locks import Say, quiet
+from shoal.cluster import Cluster, field_faults
+from shoal.errors import UsageError
+from shoal.files import write_atomic
+from shoal.paths import cache_dir, state_dir
+
+if TYPE_CHECKING:
+    from shoal.videos import Clip
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteVideo(_Document):
+    """One clip for one node."""
+
+    name: str = Field(min_length=1, description="Path under the videos folder.")
+    path: Path = Field(description="The file on the control machine.")
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class SiteWeights(_Document):
+    """One model for every compute node."""
+
+    path: Path
+    sha256: Sha256
+    name: str
+    licence: str = "unknown"
+
+
+class SiteImage(_Document):
+    """Archives on the control machine that save the requester a download or a build."""
+
+    base_tarball: Path | None = None
+    image_tarball: Path | None = None
+
+
+class SiteDocument(_Document):
+    """What is to be on the nodes of one cluster."""
+
+    version: Literal[1] = 1
+    cluster: str
+    videos: dict[str, tuple[SiteVideo, ...]] = Field(default_factory=dict)
+    """Clips by node name."""
+    weights: tuple[SiteWeights, ...] = ()
+    image: SiteImage = Field(default_factory=SiteImage)
+
+
+def document_path(cluster: str) -> Path:
+    """Where the document of a cluster lies. `SHOAL_SITE` overrides."""
+    if override := os.environ.get("SHOAL_SITE"):
+        return Path(override).expanduser().resolve()
+    return state_dir() / "sites" / f"{cluster}.json"
+
+
+def load(cluster: str) -> SiteDocument | None:
+    """The document of a cluster, None where none was prepared. Raises UsageError where it is damaged or another's."""
+    path = document_path(cluster)
+    hint = "write it again with `shoal site prepare`"
+    try:
+        document = SiteDocument.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise UsageError(f"{path} is not a valid site document", faults=tuple(field_faults(error)), hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the site document {path} cannot be read: {error}", hint=hint) from None
+    if document.cluster != cluster:
+        raise UsageError(f"{path} belongs to cluster {document.cluster!r}, not to {cluster!r}", hint=hint)
+    return document
+
+
+def save(document: SiteDocument) -> Path:
+    """Write the document atomically and say where."""
+    path = document_path(document.cluster)
+    write_atomic(path, document.model_dump_json(indent=2, exclude_none=True) + "\n")
+    return path
+
+
+def prepare(
+    cluster: Cluster,
+    videos: Path | None = None,
+    weights: Path | None = None,
+    *,
+    with_videos: bool = True,
+    say: Say = quiet,
+) -> SiteDocument:
+    """Decide which clip goes to which compute node and which model runs, and save the document.
+
+    Without `videos` the sample clips are made, without `weights` the standard model is fetched and converted; both
+    come from the cache where they are there already. Without `with_videos` none are sent: the nodes have their own.
+    Raises UsageError and ShoalError as those do.
+    """
+    # Heavy modules (decoder, model format), and the inventories read this module for its document alone.
+    from shoal import samples, videos as video_files, weights as weights_files  # noqa: PLC0415, I001
+
+    clips: Sequence[Clip] = ()
+    if with_videos:
+        clips = samples.sample_clips(say=say) if videos is None else video_files.from_directory(videos, say=say)
+    spread = video_files.assign(clips, [node.name for node in cluster.compute])
+    model = weights_files.yolov5s(say=say) if weights is None else weights_files.from_file(weights)
+    document = SiteDocument(
+        cluster=cluster.name,
+        videos={
+            node: tuple(
+                SiteVideo(name=clip.name, path=clip.path, sha256=clip.sha256, size_bytes=clip.size_bytes)
+                for clip in share
+            )
+            for node, share in spread.items()
+        },
+        weights=(SiteWeights(path=model.path, sha256=model.sha256, name=model.name, licence=model.licence),),
+        image=SiteImage(base_tarball=_base_tarball(cluster)),
+    )
+    save(document)
+    return document
+
+
+def _base_tarball(cluster: Cluster) -> Path | None:
+    """The lab's own base, if it was bootstrapped here: the image can stand on it, nothing is fetched twice."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
+    if cluster.substrate != "lab" or cluster.requester.arch != machine:
+        return None
+    found = sorted((cache_dir() / "images").glob("base-*.tar"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None

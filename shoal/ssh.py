@@ -1,0 +1,269 @@
+"""OpenSSH as a subprocess: strict host keys, no questions asked, and every way to fail told apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from shoal.cluster import Cluster, Node, SshAccess
+from shoal.errors import Exit, Fault, ShoalError, UsageError
+from shoal.ssh_failures import RemoteError, SshError, SshFailure, told
+
+__all__ = [
+    "Completed",
+    "RemoteError",
+    "SshError",
+    "SshFailure",
+    "check_access",
+    "close",
+    "on_each",
+    "piped",
+    "run",
+    "ssh_command",
+    "stream",
+]
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 10
+ALIVE_INTERVAL_S = 10
+ALIVE_COUNT = 3
+"""A silent connection counts as lost after interval times count; ours reconnect, so this may be short."""
+PERSIST_S = 30
+"""How long an idle shared connection stays open for the next command."""
+SOCKET_PATH_LIMIT = 80
+"""A Unix socket's path holds 108 bytes, of which ssh wants 17 for a temporary suffix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a command on a node gave back."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Standard output as text, without the last line break."""
+        return self.stdout.decode(errors="replace").rstrip("\n")
+
+
+def ssh_command(cluster: Cluster, node: Node, *command: str, root: bool = False) -> list[str]:
+    """The argument list that runs `command` on `node`; without a command, an interactive shell.
+
+    Every word of `command` arrives on the node as it is: nothing is left to the remote shell. Where a shell is wanted,
+    say so: `"sh", "-c", script, "name", argument`. `root` puts `sudo -n` in front where the login user is not root.
+    Raises UsageError where a file that the cluster document names for ssh is not there.
+    """
+    check_access(cluster.ssh)
+    words = ("sudo", "-n", "--", *command) if root and node.user != "root" and command else command
+    argv = ["ssh", *_options(cluster.ssh, node), "-p", str(node.port), "-l", node.user, "--", node.address]
+    return [*argv, shlex.join(words)] if words else argv
+
+
+def run(
+    cluster: Cluster,
+    node: Node,
+    *command: str,
+    root: bool = False,
+    stdin: bytes | IO[bytes] | None = None,
+    timeout_s: float = 60,
+    check: bool = True,
+) -> Completed:
+    """Run `command` on `node` and wait for its end.
+
+    Raises SshError where ssh fails or the time is over, RemoteError where the command fails and `check` is set.
+    """
+    argv = ssh_command(cluster, node, *command, root=root)
+    source: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}
+    try:
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env=_environment(),
+            start_new_session=True,
+            **source,
+        )
+    except FileNotFoundError:
+        raise _no_client() from None
+    except subprocess.TimeoutExpired:
+        raise SshError(
+            node, SshFailure.TIMED_OUT, f"`{command[0]}` was still running after {timeout_s:.0f} s"
+        ) from None
+    stderr = done.stderr.decode(errors="replace")
+    if done.returncode == 255 or done.returncode < 0:
+        raise told(node, stderr)
+    if check and done.returncode != 0:
+        raise RemoteError(node, command, done.returncode, stderr)
+    return Completed(done.returncode, done.stdout, stderr)
+
+
+@contextmanager
+def piped(
+    cluster: Cluster, node: Node, *command: str, root: bool = False, stdin: IO[bytes] | None = None
+) -> Iterator[IO[bytes]]:
+    """The output of `command` on `node` as a stream, to be read to its end.
+
+    Leaving the block waits for the command and raises SshError or RemoteError where it failed; leaving it with an
+    exception kills the connection. It has a session of its own, so that Ctrl-C at the terminal reaches shoal and not
+    the connection that it needs to tidy up.
+    """
+    argv = ssh_command(cluster, node, *command, root=root)
+    # A file, not a pipe: nobody reads it while the output is read, and a full pipe would stop the command.
+    with tempfile.TemporaryFile() as stderr:
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=stdin or subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise _no_client() from None
+        with process:
+            try:
+                yield process.stdout  # type: ignore[misc]  # a pipe was asked for
+                code = process.wait()
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                raise
+        stderr.seek(0)
+        said = stderr.read().decode(errors="replace")
+    if code == 255 or code < 0:
+        raise told(node, said)
+    if code != 0:
+        raise RemoteError(node, command, code, said)
+
+
+def stream(cluster: Cluster, node: Node, *command: str, root: bool = False) -> Iterator[str]:
+    """Lines of `command`'s output as they come. Raises SshError or RemoteError at the end, as `run` does."""
+    with piped(cluster, node, *command, root=root) as output:
+        for line in output:
+            yield line.decode(errors="replace").rstrip("\r\n")
+
+
+def on_each(nodes: Sequence[Node], act: Callable[[Node], T], *, at_once: int = 16) -> dict[str, T | ShoalError]:
+    """`act` on every node at the same time; per node what it gave or the ShoalError it raised, in the order given."""
+
+    def guarded(node: Node) -> T | ShoalError:
+        try:
+            return act(node)
+        except UsageError:
+            raise
+        except ShoalError as error:
+            return error
+
+    if not nodes:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(at_once, len(nodes))) as pool:
+        return dict(zip((node.name for node in nodes), pool.map(guarded, nodes), strict=True))
+
+
+def close(cluster: Cluster) -> None:
+    """End the shared connections to the cluster's nodes at once instead of some seconds after their last use."""
+    for node in cluster.nodes:
+        socket = _control_path(cluster.ssh, node)
+        if socket.exists():
+            subprocess.run(
+                ["ssh", "-o", f"ControlPath={_quoted(socket)}", "-O", "exit", "--", node.address],
+                capture_output=True,
+                check=False,
+                timeout=CONNECT_TIMEOUT_S,
+            )
+
+
+def check_access(access: SshAccess) -> None:
+    """Raise UsageError that lists every file the cluster document names for ssh and that is not there."""
+    named = {
+        "ssh.identity_file": access.identity_file,
+        "ssh.known_hosts_file": access.known_hosts_file,
+        "ssh.config_file": access.config_file,
+    }
+    faults = tuple(
+        Fault(field, f"there is no file {path}") for field, path in named.items() if path and not path.is_file()
+    )
+    if faults:
+        raise UsageError("files that the cluster document names for ssh are not there", faults=faults)
+
+
+def _options(access: SshAccess, node: Node) -> list[str]:
+    wanted = {
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UpdateHostKeys": "no",
+        "ConnectTimeout": str(CONNECT_TIMEOUT_S),
+        "ServerAliveInterval": str(ALIVE_INTERVAL_S),
+        "ServerAliveCountMax": str(ALIVE_COUNT),
+        "ControlMaster": "auto",
+        "ControlPersist": str(PERSIST_S),
+        "ControlPath": _quoted(_control_path(access, node)),
+    }
+    if access.known_hosts_file:
+        # The document's file alone counts: a key that the machine at large trusts is not one that the cluster has.
+        wanted["UserKnownHostsFile"] = _quoted(access.known_hosts_file)
+        wanted["GlobalKnownHostsFile"] = "none"
+    if access.identity_file:
+        wanted["IdentityFile"] = _quoted(access.identity_file)
+        wanted["IdentitiesOnly"] = "yes"
+    if access.proxy_command:
+        wanted["ProxyCommand"] = access.proxy_command
+    argv = ["-F", str(access.config_file)] if access.config_file else []
+    for option, value in wanted.items():
+        argv += ["-o", f"{option}={value}"]
+    return argv
+
+
+def _quoted(path: Path) -> str:
+    """A path as one word of ssh_config: spaces kept, and no percent sign read as a token."""
+    text = str(path.absolute()).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _control_path(access: SshAccess, node: Node) -> Path:
+    # Everything that decides whom we trust is in the name: a connection made under other rules is never shared.
+    identity = f"{access.model_dump_json()} {node.user}@{node.address}:{node.port}"
+    return control_dir() / hashlib.sha256(identity.encode()).hexdigest()[:20]
+
+
+def control_dir() -> Path:
+    """The private folder of the shared connections' sockets, made where it is missing. Raises ShoalError."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    directory = Path(runtime) / "shoal-ssh"
+    if not runtime or not Path(runtime).is_dir() or len(str(directory)) + 21 > SOCKET_PATH_LIMIT:
+        directory = Path("/tmp") / f"shoal-{os.getuid()}"  # noqa: S108  # short, and checked for its owner below
+    directory.mkdir(mode=0o700, exist_ok=True)
+    facts = directory.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise ShoalError(
+            f"{directory} is not a private directory of yours; ssh connections would be shared through it",
+            hint="remove it, or set XDG_RUNTIME_DIR to a directory of your own",
+        )
+    return directory
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C"}  # ssh's words are read to tell the failures apart
+
+
+def _no_client() -> ShoalError:
+    return ShoalError(
+        "the OpenSSH client is needed, and there is no `ssh` on this machine",
+        hint="install it (Debian and Ubuntu: apt-get install openssh-client)",
+        exit_code=Exit.MISSING,
+    )

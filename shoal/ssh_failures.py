@@ -1,0 +1,111 @@
+"""What can go wrong between here and a node over SSH, told apart by ssh's own words, and what to do about each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from shoal.cluster import Node
+from shoal.errors import ShoalError
+
+
+class SshFailure(StrEnum):
+    """Why ssh itself failed, as far as its words tell."""
+
+    HOST_KEY_CHANGED = "the host key is not the recorded one"
+    HOST_KEY_UNKNOWN = "the host key is not known"
+    PERMISSION = "the node refused the login"
+    KEY_FILE = "the private key file cannot be used"
+    CONFIG = "ssh refused its configuration"
+    NAME = "the address has no such name"
+    REFUSED = "the connection was refused"
+    TIMED_OUT = "no answer in time"
+    UNROUTED = "there is no way to the address"
+    LOST = "the connection was lost"
+
+
+_SIGNS: tuple[tuple[str, SshFailure], ...] = (
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", SshFailure.HOST_KEY_CHANGED),
+    ("host key is known for", SshFailure.HOST_KEY_UNKNOWN),
+    ("Host key verification failed", SshFailure.HOST_KEY_UNKNOWN),
+    ("UNPROTECTED PRIVATE KEY FILE", SshFailure.KEY_FILE),
+    ("Permission denied (", SshFailure.PERMISSION),
+    ("Too many authentication failures", SshFailure.PERMISSION),
+    ("Bad configuration option", SshFailure.CONFIG),
+    ("bad configuration options", SshFailure.CONFIG),
+    ("Could not resolve hostname", SshFailure.NAME),
+    ("Connection refused", SshFailure.REFUSED),
+    ("not responding", SshFailure.LOST),
+    ("timed out", SshFailure.TIMED_OUT),
+    ("No route to host", SshFailure.UNROUTED),
+    ("Network is unreachable", SshFailure.UNROUTED),
+)
+_LASTING = frozenset(
+    {
+        SshFailure.HOST_KEY_CHANGED,
+        SshFailure.HOST_KEY_UNKNOWN,
+        SshFailure.PERMISSION,
+        SshFailure.KEY_FILE,
+        SshFailure.CONFIG,
+    }
+)
+_HINTS = {
+    SshFailure.HOST_KEY_CHANGED: "if the machine was made anew, record its key again; if not, somebody else answers "
+    "at this address: do not go on",
+    SshFailure.HOST_KEY_UNKNOWN: "record the node's host key, read from the machine itself, in the known_hosts file "
+    "that the cluster document names",
+    SshFailure.PERMISSION: "check `user` and `ssh.identity_file` in the cluster document, and that the public key is "
+    "in the node's authorized_keys; a key with a passphrase must be in a running ssh-agent",
+    SshFailure.KEY_FILE: "make the key file readable by its owner only (chmod 600)",
+    SshFailure.CONFIG: "mend `ssh.config_file` of the cluster document, or your own ssh configuration",
+    SshFailure.NAME: "check `address` in the cluster document and the name server",
+    SshFailure.REFUSED: "check `address` and `port` in the cluster document, and that sshd runs on the node",
+    SshFailure.TIMED_OUT: "check that the node is on and that no firewall is in the way",
+    SshFailure.UNROUTED: "check the network, or the mesh, between here and the node",
+    SshFailure.LOST: "the node or the network went away; type the command again",
+}
+
+
+class SshError(ShoalError):
+    """ssh could not reach or log in to a node; `transient` says whether trying again may help."""
+
+    def __init__(self, node: Node, failure: SshFailure, detail: str) -> None:
+        detail = f": {detail}" if detail else ""
+        super().__init__(
+            f"node {node.name} ({node.user}@{node.address}:{node.port}): {failure.value}{detail}",
+            hint=_HINTS[failure],
+        )
+        self.node = node.name
+        self.failure = failure
+        self.transient = failure not in _LASTING
+        self.brief = f"{failure.value}{detail}"
+
+
+class RemoteError(ShoalError):
+    """A command on a node ended with a non-zero exit code."""
+
+    def __init__(self, node: Node, command: Sequence[str], exit_code: int, stderr: str) -> None:
+        last = stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        hint = None
+        if last[0].startswith("sudo:"):
+            hint = f"let user {node.user} run sudo on the node without a password, or use root"
+        super().__init__(f"node {node.name}: `{command[0]}` ended with exit code {exit_code}: {last[0]}", hint=hint)
+        self.node = node.name
+        self.remote_exit_code = exit_code
+        self.stderr = stderr
+        self.brief = last[0]
+
+
+def brief(error: ShoalError) -> str:
+    """Why, without the node's name, for texts that give it already."""
+    return error.brief if isinstance(error, SshError | RemoteError) else error.message
+
+
+def told(node: Node, stderr: str) -> SshError:
+    """ssh's own words as one of the failures."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("ControlSocket ", "Warning: Permanently added"))]
+    for sign, failure in _SIGNS:
+        if line := next((line for line in lines if sign in line), None):
+            return SshError(node, failure, line.strip("@ "))
+    return SshError(node, SshFailure.LOST, lines[-1] if lines else "")

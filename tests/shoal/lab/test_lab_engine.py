@@ -1,0 +1,193 @@
+"""Finding the engine, and telling its failures."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from docker.errors import APIError
+
+from shoal.errors import Exit, ShoalError
+from shoal.lab import base_image, engine, engine_setup, private_engine, ssh_files
+from shoal.lab.spec import LabSpec
+from shoal.lab.up import up
+
+
+@pytest.fixture(autouse=True)
+def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "DEFAULT_SOCKET", tmp_path / "docker.sock")
+
+
+def silent(message: str) -> None:
+    del message
+
+
+def test_a_dead_docker_host_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(ShoalError, match="does not answer: there is no socket") as refused:
+        up(LabSpec(), say=silent)
+    assert refused.value.exit_code is Exit.MISSING
+    assert str(tmp_path) in refused.value.message
+    assert not (tmp_path / "state" / "labs" / "lab").exists()
+
+
+def test_a_socket_nobody_listens_on_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "dead.sock"))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/dead.sock")
+    with pytest.raises(ShoalError, match="connection refused"):
+        engine.find(silent)
+
+
+def test_an_engine_that_hangs_costs_seconds_not_minutes(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(tmp_path / "mute.sock"))
+        mute.listen()
+        assert engine.connect(f"unix://{tmp_path}/mute.sock", timeout_s=0.2) == "timed out"
+
+
+@pytest.mark.parametrize("url", ["tcp://10.1.1.1:2375", "ssh://me@elsewhere"])
+def test_an_engine_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DOCKER_HOST", url)
+    with pytest.raises(ShoalError, match="on this machine"):
+        engine.find(silent)
+
+
+def test_without_any_engine_none_is_found() -> None:
+    assert engine.find(silent) is None
+
+
+@pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="installs on Debian only")
+def test_nothing_is_installed_without_anybody_s_consent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "stdin", (tmp_path / "nobody").open("w+"))
+    said: list[str] = []
+    with pytest.raises(ShoalError, match="nobody is there to agree") as refused:
+        up(LabSpec(), say=said.append)
+    assert refused.value.exit_code is Exit.MISSING
+    assert "--yes" in str(refused.value)
+    assert "no container engine answers" in said[0]
+    assert private_engine.load() is None
+
+
+@pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="installs on Debian only")
+def test_without_root_nothing_can_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ShoalError, match="needs root") as refused:
+        engine_setup.bring(silent, yes=True)
+    assert refused.value.exit_code is Exit.MISSING
+
+
+def test_a_full_disk_is_told_as_such() -> None:
+    with pytest.raises(ShoalError, match="making x failed: no space left") as told, engine.plain_errors("making x"):
+        raise APIError("500", explanation="write /var/lib/docker/tmp: no space left on device")
+    assert "free some space" in str(told.value)
+
+
+def test_other_failures_of_the_engine_keep_its_words() -> None:
+    with pytest.raises(ShoalError, match="making x failed: Conflict"), engine.plain_errors("making x"):
+        raise APIError("409", explanation="Conflict. The name is taken.\n")
+
+
+def test_without_ssh_the_lab_is_refused_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ShoalError, match="ssh and ssh-keygen not found"):
+        ssh_files.require_programs()
+
+
+def _fake(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo 'E: Failed getting release file'; exit 1", "Failed getting release file"),
+        ("echo 'tar: x: Cannot write: No space left on device'; exit 1", "no space left on the disk"),
+    ],
+)
+def test_a_failing_debootstrap_is_told_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, told: str
+) -> None:
+    # The namespaces around it need root; what is tried here is how its end is told.
+    _fake(tmp_path / "bin", "setpriv", script)
+    _fake(tmp_path / "bin", "debootstrap", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    sources = tmp_path / "apt"
+    sources.mkdir()
+    source = base_image.apt.Source(("http://m.example/debian",), ("bookworm",), ("main",))
+    monkeypatch.setattr(base_image.apt, "read_sources", lambda: [source])
+    with pytest.raises(ShoalError, match=told):
+        base_image._bootstrap(
+            silent, base_image.Release("debian", "bookworm"), ("systemd",), tmp_path / "cache" / "images" / "base-x.tar"
+        )
+    assert [path.name for path in (tmp_path / "cache" / "images").iterdir()] == ["base-x.log"]
+
+
+def test_without_a_source_for_the_release_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _fake(tmp_path / "bin", "debootstrap", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(base_image.apt, "read_sources", lambda: [])
+    with pytest.raises(ShoalError, match="no http, https or file source for bookworm"):
+        base_image._bootstrap(silent, base_image.Release("debian", "bookworm"), (), tmp_path / "base-x.tar")
+
+
+@pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="installs on Debian only")
+def test_an_interrupted_installation_still_knows_what_was_there_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Really installing would change the machine that runs the tests: the deploy is stood in for, the record is real.
+    installed = {"bash"}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(engine_setup, "_installed_packages", lambda: set(installed))
+    monkeypatch.setattr(engine_setup, "missing_programs", lambda: ["dockerd"] if "docker.io" not in installed else [])
+    monkeypatch.setattr(private_engine, "start_locked", silent)
+
+    def killed(*_: object) -> None:
+        installed.update({"docker.io", "containerd"})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine_setup, "_run_deploy", killed)
+    with pytest.raises(KeyboardInterrupt):
+        engine_setup.bring(silent, yes=True)
+    monkeypatch.setattr(engine_setup, "_run_deploy", lambda *_: installed.add("runc"))
+    engine_setup.bring(silent, yes=True)
+    record = private_engine.load()
+    assert record is not None
+    assert record.installed_packages == ("containerd", "docker.io", "runc")
+    assert engine_setup.PACKAGES_BEFORE not in record.host_before
+    # The next `up` finds all programs there and adds nothing.
+    engine_setup.bring(silent, yes=True)
+    assert private_engine.load() == record
+
+
+def test_removal_names_exactly_what_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"bash", "docker.io"}
+    asked: list[dict[str, object]] = []
+
+    def deploy(_: object, name: str, data: dict[str, object], __: int) -> None:
+        assert name == engine_setup.REMOVE_DEPLOY
+        asked.append(data)
+        installed.discard("docker.io")
+
+    monkeypatch.setattr(engine_setup, "_installed_packages", lambda: set(installed))
+    monkeypatch.setattr(engine_setup, "_run_deploy", deploy)
+    monkeypatch.setattr(engine_setup.firewall, "restore", lambda before, say: None)
+    private_engine.save(private_engine.Record("unix:///x", private=True, installed_packages=("docker.io",)))
+    engine_setup.remove(silent)
+    assert asked == [{"docker_packages": ["docker.io"], "docker_record": False}]
+    assert engine_setup.still_installed(("docker.io",)) == []
+    assert private_engine.leftovers() == []
+
+
+def test_deploys_of_the_engine_are_where_they_are_looked_for() -> None:
+    for deploy in (engine_setup.INSTALL_DEPLOY, engine_setup.REMOVE_DEPLOY):
+        assert (engine_setup.repository() / deploy).is_file()

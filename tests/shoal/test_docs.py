@@ -1,0 +1,114 @@
+"""Every command that the documentation shows exists, with the flags it shows, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from shoal.cli import app
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)")
+PAGE_NAME = re.compile(r"`(docs/[a-z0-9-]+\.md)`")
+
+# Programs that are the reader's own, not ours to check.
+THEIRS = {"ssh", "ssh-keyscan", "git", "cd", "export", "apt-get", "cp", "xdg-open", "cat", "ls", "docker", "$EDITOR"}
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                text = line.strip()
+                if text and not text.startswith("#"):
+                    yield page.name, text
+
+
+def recipes() -> set[str]:
+    just = REPOSITORY / ".venv" / "bin" / "just"
+    found = subprocess.run(
+        [str(just), "--justfile", str(REPOSITORY / "Justfile"), "--summary"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(found.stdout.split())
+
+
+def check_shoal(words: list[str]) -> None:
+    """Walks to the sub-command and checks each flag and the number of arguments."""
+    command = typer.main.get_command(app)
+    rest = list(words)
+    while isinstance(command, TyperGroup) and rest and not rest[0].startswith("-"):
+        name = rest.pop(0)
+        found = command.get_command(typer.Context(command), name)
+        assert found is not None, f"no command {name!r}"
+        command = found
+    if rest and rest[0] in {"--help", "-h", "--version"}:
+        return
+    assert not isinstance(command, TyperGroup), "a group, not a command"
+    context = typer.Context(command, resilient_parsing=False)
+    if "--" in rest:  # what follows is for another program
+        rest = [*rest[: rest.index("--")], "x"]
+    parser = command.make_parser(context)
+    parser.parse_args(args=rest)  # raises NoSuchOption, BadOptionUsage
+
+
+COMMANDS = list(commands())
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{page}: {line[:60]}" for page, line in COMMANDS])
+def test_a_command_in_the_docs_exists_with_its_flags(page: str, line: str) -> None:
+    words = [word for word in shlex.split(line, comments=True) if word not in {"sudo", "time"}]
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words.pop(0)
+    program, rest = words[0], words[1:]
+    if program == "./just":
+        recipe = rest.pop(0) if rest else "list"
+        if recipe.startswith("-"):
+            return
+        assert recipe in recipes() | {"list"}, f"{page}: no recipe {recipe!r}"
+        program = {"shoal": "shoal", "pyinfra": "pyinfra", "register": "register", "demo": "demo"}.get(recipe, "")
+        prefix = {"register": ["cluster", "init"], "demo": ["demo"], "shoal": []}.get(recipe, [])
+        rest = [*prefix, *rest]
+        if recipe == "demo-down":
+            program, rest = "shoal", ["demo-down", *rest]
+    if program in {"shoal", "register", "demo"}:
+        check_shoal(rest)
+    elif program == "pyinfra":
+        for word in rest:
+            if word.endswith(".py"):
+                assert (REPOSITORY / word).is_file(), f"{page}: {word} is not there"
+    elif program:
+        assert program in THEIRS, f"{page}: what is {program!r}?"
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(COMMANDS) > 20
+    assert {page for page, _ in COMMANDS} >= {"README.md", "lab.md", "onprem.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_page_names_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in LINK.findall(text):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for name in PAGE_NAME.findall(text):
+        assert (REPOSITORY / name).is_file(), f"{page.name}: {name}"
+
+
+def test_exit_codes_are_documented() -> None:
+    from shoal.errors import Exit
+
+    text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+    for code in Exit:
+        assert re.search(rf"^\| {code.value} \|", text, re.MULTILINE), f"exit code {code.value} is not in docs/cli.md"

@@ -1,0 +1,77 @@
+"""`shoal run` and `shoal results` as typed: exit codes, plain output, JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from fake_nodes import FakeNodes
+from typer.testing import CliRunner, Result
+
+from shoal import cluster, weights
+from shoal.cli import results as results_command
+from shoal.cli import run as run_command
+from shoal.errors import Exit, ShoalError, UsageError
+from shoal.weights import WeightsFile
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
+    fakes = FakeNodes.make(tmp_path, monkeypatch)
+    document = tmp_path / "cluster.json"
+    cluster.save(fakes.cluster, document)
+    monkeypatch.setenv("SHOAL_CLUSTER", str(document))
+    order = fakes.order()
+    assert order.weights_path
+    model = WeightsFile(order.weights_path, "m", order.weights.sha256, "none")
+    monkeypatch.setattr(weights, "from_file", lambda path: model)
+    return fakes
+
+
+def shoal(*words: str) -> Result:
+    app = typer.Typer()
+    app.add_typer(results_command.app, name="results")
+    app.registered_commands += run_command.app.registered_commands
+    return CliRunner().invoke(app, list(words))
+
+
+def test_from_run_to_figures(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "b.mp4", "exit 9")
+    done = shoal("run", "--run", "r1", "--weights", "m.onnx", "--conf", "0.4", "--json")
+    assert done.exit_code == Exit.INCOMPLETE
+    assert "engine: ssh (no Bacalhau artefact in the cache)" in done.stderr
+    assert "c2: failed: the container failed (exit code 9)" in done.stderr
+    assert "finish it with `shoal run --resume r1`" in done.stderr
+    assert json.loads(done.stdout)["nodes"]["c1"]["outcome"] == "finished"
+    assert json.loads(shoal("results", "list", "--json").stdout)[0]["state"] == "open"
+    unfinished = shoal("results", "fetch", "r1")
+    assert isinstance(unfinished.exception, ShoalError)
+    assert unfinished.exception.exit_code is Exit.INCOMPLETE
+    assert [fault.where for fault in unfinished.exception.faults] == ["c2"]
+    again = shoal("run", "--resume", "r1", "--weights", "m.onnx")
+    assert again.exit_code == Exit.OK, again.stderr
+    assert "run r1 is whole" in again.stderr
+    assert shoal("results", "verify", "r1").exit_code == Exit.OK
+    assert "whole" in shoal("results", "list").stdout
+    (nodes.root / "home/r1/c1/videos").rename(nodes.root / "home/r1/c1/moved")
+    damaged = shoal("results", "verify", "r1").exception
+    assert isinstance(damaged, ShoalError)
+    assert damaged.exit_code is Exit.INCOMPLETE
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--target", "site"], "is not KEY=VALUE"),
+        (["--resume", "r1", "--conf", "0.5", "--node", "c1"], "leave out --node, --conf"),
+        (["--resume", "r1"], "there is no run 'r1'"),
+        (["--cluster", "/no/such.json"], "no cluster document"),
+    ],
+)
+def test_bad_input(nodes: FakeNodes, words: list[str], says: str) -> None:
+    done = shoal("run", "--weights", "m.onnx", *words)
+    assert isinstance(done.exception, UsageError)
+    assert says in str(done.exception)
