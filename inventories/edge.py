@@ -1,4 +1,4 @@
-"""Registered boxes, as `shoal up edge` keeps their document. `SHOAL_CLUSTER` names another document."""
+"""Registered boxes, from the document that `shoal up edge` keeps. `SHOAL_CLUSTER` names another document."""
 
 from shoal.inventory import hosts as _hosts
 

@@ -1,4 +1,4 @@
-"""A cloud lab's machines, as `shoal up gcp` and `shoal bootstrap gcp` keep their document. `SHOAL_CLUSTER` names another document."""
+"""A cloud lab's machines, from the document that `shoal up gcp` keeps. `SHOAL_CLUSTER` names another document."""
 
 from shoal.inventory import hosts as _hosts
 

@@ -208,7 +208,9 @@ def estimate(
         on_demand += group.count * (full or 0.0)
     workers = sum(group.count for group in machines if group.works)
     hours = footage.frames_per_s / (footage.node_frames_per_s * workers) if workers else None
-    remarks = [f"list prices of {prices.region}, {prices.checked_on.isoformat()}, without traffic"]
+    remarks = ["the owner's own figures"]
+    if any(group.machine_type for group in machines):
+        remarks = [f"list prices of {prices.region}, {prices.checked_on.isoformat()}, without traffic"]
     if region and region != prices.region:
         remarks.append(f"prices of {region} differ")
     return Estimate(

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shoal import deploys
 from shoal import cluster as clusters
+from shoal import deploys
 from shoal.errors import ShoalError
 from shoal.lifecycle import gcloud, pulumi
 from shoal.lifecycle.pulumi import Stack
@@ -56,7 +56,7 @@ def machines(stack: Stack) -> list[Drift]:
 
 
 def insides(document: Path, say: Say) -> list[Drift]:
-    """What the site's deploy would change on the machines now; a dry run. Raises ShoalError where one is not reached."""
+    """What the site's deploy would change now, by a dry run. Raises ShoalError where a machine is not reached."""
     clusters.load(document)
     result = deploys.run_deploy(document, "site", dry=True, say=say)
     return [

@@ -45,14 +45,18 @@ def recover(stack: Stack, project: str | None, say: Say) -> None:
     pending = (state.get("deployment") or {}).get("pending_operations") or []
     if not pending:
         return
-    adopted = [found for operation in pending if (found := _adopted(operation, project))]
     say(f"the last update was cut off during {len(pending)} operation(s); looking what became of them")
     deployment = state["deployment"]
     known = {resource["urn"] for resource in deployment.get("resources", [])}
-    deployment["resources"] = [
-        *deployment.get("resources", []),
-        *(resource for resource in adopted if resource["urn"] not in known),
+    # Where a destroy went over it since, parent or provider are gone and nothing can hold it: the receipt's to find.
+    adopted = [
+        found
+        for operation in pending
+        if (found := _adopted(operation, project))
+        and found["urn"] not in known
+        and {found.get("parent"), found.get("provider", "").rpartition("::")[0]} <= known
     ]
+    deployment["resources"] = [*deployment.get("resources", []), *adopted]
     deployment["pending_operations"] = []
     pulumi.call(stack, "stack", "import", "--stack", stack.name, stdin=json.dumps(state))
     pulumi.call(stack, *pulumi.selected(stack, ["refresh", "--yes", "--skip-preview"]))

@@ -30,3 +30,13 @@ def install(engine: Engine) -> Cloud:
         capture_output=True,
     )
     return cloud
+
+
+def install_gcloud(folder: Path) -> None:
+    """Put the stand-in's gcloud into `folder`, which belongs on PATH."""
+    folder.mkdir(parents=True, exist_ok=True)
+    launcher = folder / "gcloud"
+    launcher.write_text(
+        f'#!/bin/sh\nPYTHONPATH="{REPOSITORY}" exec "{sys.executable}" -m tests.stacks.standin.gcloud "$@"\n'
+    )
+    launcher.chmod(0o755)
