@@ -15,7 +15,7 @@ from shoal.errors import Exit, ShoalError
 
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
-    *("demo", "demo-down", "lab", "up", "bootstrap", "drift", "destroy"),
+    *("demo", "demo-down", "lab", "up", "bootstrap", "drift", "destroy", "demo-cloud"),
     *("cluster", "site", "run", "results", "report", "artifacts"),
 )
 
