@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, report_error, say
-from shoal.cli.up import Kind, Name, chosen
+from shoal.cli.up import Kind, chosen
 from shoal.errors import Exit, ShoalError
 from shoal.lifecycle import drift as drifts
 
@@ -28,7 +28,9 @@ class Substrate(StrEnum):
 def drift(
     substrate: Annotated[Substrate, typer.Argument(help="gcp, edge or lab.")],
     *,
-    stack: Name = None,
+    stack: Annotated[
+        str | None, typer.Option("--stack", metavar="NAME", help="Another stack or lab than the one of that name.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="The table as JSON on stdout.")] = False,
 ) -> None:
     """Compare the machines with the stack and their insides with the roles; nothing is changed.
@@ -42,8 +44,10 @@ def drift(
         shoal drift gcp --json
     """
     try:
-        its = None if substrate is Substrate.lab else chosen(Kind(substrate.value), stack)
-        found = drifts.of(substrate.value, its, say)
+        if substrate is Substrate.lab:
+            found = drifts.of_lab(stack or "lab", say)
+        else:
+            found = drifts.of_stack(chosen(Kind(substrate.value), stack), say)
     except ShoalError as error:
         report_error(error)
         raise typer.Exit(Exit.FAILED) from None

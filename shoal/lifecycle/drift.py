@@ -68,14 +68,19 @@ def insides(document: Path, say: Say) -> list[Drift]:
     ]
 
 
-def of(kind: str, stack: Stack | None, say: Say) -> list[Drift]:
-    """Both halves; without a stack (a lab) only the insides."""
-    found: list[Drift] = []
-    if stack is not None:
-        say("asking the stack")
-        found += machines(stack)
+def of_lab(name: str, say: Say) -> list[Drift]:
+    """Drift of a lab, which has no stack: only the insides."""
     say("asking the machines")
-    return [*found, *insides(cluster_document(kind), say)]
+    return insides(cluster_document(name), say)
+
+
+def of_stack(stack: Stack, say: Say) -> list[Drift]:
+    """Both halves."""
+    say("asking the stack")
+    found = machines(stack)
+    say("asking the machines")
+    name = str(pulumi.settings(stack).get(f"{stack.project}:name") or stack.name)
+    return [*found, *insides(cluster_document(name), say)]
 
 
 def _steps(plan: dict[str, Any]) -> Iterator[Drift]:
