@@ -6,6 +6,7 @@ import base64
 import binascii
 import struct
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -66,6 +67,8 @@ class EdgeSettings(CostSettings):
     """Name of the cluster; the stack's name where left out."""
     engine: cluster.Engine = "auto"
     mesh: cluster.Mesh = "none"
+    identity_file: Path | None = None
+    """Private key on the control machine that opens the boxes; the user's own ssh configuration where left out."""
     boxes: Annotated[tuple[Box, ...], Field(min_length=1)]
     token_generation: Annotated[int, Field(ge=1)] = 1
     """Raise it to have a new orchestrator token made."""

@@ -64,4 +64,13 @@ def known_hosts(settings: EdgeSettings) -> list[str]:
 
 
 def _document(name: str, settings: EdgeSettings, nodes: list[Any]) -> dict[str, Any]:
-    return {"name": name, "substrate": "edge", "engine": settings.engine, "mesh": settings.mesh, "nodes": list(nodes)}
+    document: dict[str, Any] = {
+        "name": name,
+        "substrate": "edge",
+        "engine": settings.engine,
+        "mesh": settings.mesh,
+        "nodes": list(nodes),
+    }
+    if settings.identity_file:
+        document["ssh"] = {"identity_file": str(settings.identity_file)}
+    return document

@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.stacks.engine import Engine
 from tests.stacks.pulumi_cli import NoEngineError, pulumi_root
 
 HERE = Path(__file__).parent
+
+# Examples differ in time on a busy machine; the whole test has its limit from pytest.
+settings.register_profile("stacks", deadline=None)
+settings.load_profile("stacks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
