@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
+import tarfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +150,8 @@ def execute(container: Container, command: list[str]) -> tuple[int, str]:
     """Run a command in the node through the engine; its exit code and output. Raises APIError if it is not running."""
     done = container.exec_run(command)
     output = done.output if isinstance(done.output, bytes) else b""
-    return int(done.exit_code or 0), output.decode(errors="replace")
+    # None: the engine does not know how it ended.
+    return -1 if done.exit_code is None else int(done.exit_code), output.decode(errors="replace")
 
 
 def boot_state(container: Container) -> str:
@@ -233,10 +236,14 @@ def failed_units(container: Container) -> list[str]:
 def host_key(container: Container, node: str) -> str:
     """The node's public host key, read through the engine: the network cannot slip another one in."""
     with plain_errors(f"reading the host key of node {node}"):
-        code, output = execute(container, ["cat", HOST_KEY])
-    text = output.strip()
-    if code != 0 or not text.startswith("ssh-ed25519 "):
-        raise ShoalError(f"node {node} has no usable host key at {HOST_KEY}: {text[:200]}")
+        # As a file: the output of a short command was seen to get lost on a busy engine.
+        chunks, _ = container.get_archive(HOST_KEY)
+        packed = io.BytesIO(b"".join(chunks))
+    with tarfile.open(fileobj=packed) as tar:
+        content = tar.extractfile(tar.getmembers()[0])
+        text = content.read().decode(errors="replace").strip() if content else ""
+    if not text.startswith("ssh-ed25519 "):
+        raise ShoalError(f"node {node} has no usable host key at {HOST_KEY}: {text[:200]!r}")
     return text
 
 
