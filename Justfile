@@ -6,6 +6,7 @@ set positional-arguments
 export PYTHONDONTWRITEBYTECODE := "1"
 bin := justfile_directory() / ".venv/bin"
 dev := justfile_directory() / ".venv-dev/bin"
+stacks := justfile_directory() / ".venv-stacks/bin"
 
 [default]
 [private]
@@ -21,6 +22,36 @@ demo *args:
 [group("demo")]
 demo-down *args:
     @{{ bin }}/shoal demo-down "$@"
+
+# Make a cloud lab, or register boxes that exist: `./just up gcp --project my-project`, `./just up edge`
+[group("stacks")]
+up substrate *args: _stacks
+    @{{ stacks }}/shoal up "$@"
+
+# The stack's machines become a cluster: `./just bootstrap gcp`
+[group("stacks")]
+bootstrap substrate *args: _stacks
+    @{{ stacks }}/shoal bootstrap "$@"
+
+# The job on every compute node, and its results home: `./just run gcp`
+[group("stacks")]
+run substrate *args: _stacks
+    @shift; {{ stacks }}/shoal run --cluster "$({{ stacks }}/shoal cluster where "{{ substrate }}")" "$@"
+
+# Where a cluster is no longer what was asked for: `./just drift gcp` (lab and edge too)
+[group("stacks")]
+drift substrate *args: _stacks
+    @{{ stacks }}/shoal drift "$@"
+
+# Drain, unregister, destroy, and prove that nothing is left: `./just destroy gcp`
+[group("stacks")]
+destroy substrate *args: _stacks
+    @{{ stacks }}/shoal destroy "$@"
+
+# Up, bootstrap, run and report on a cloud lab; `--destroy` takes it down again
+[group("stacks")]
+demo-cloud *args: _stacks
+    @{{ stacks }}/shoal demo-cloud "$@"
 
 # shoal itself: `./just shoal --help`
 [group("use")]
@@ -55,7 +86,13 @@ check: _dev
 # The quick tests: no engine, no network, under three minutes
 [group("develop")]
 test *args: _dev
-    {{ dev }}/python -m pytest -m "not lab and not live" -n 2 --timeout 120 "$@"
+    {{ dev }}/python -m pytest -m "not lab and not live" --ignore tests/stacks -n 2 --timeout 120 "$@"
+    {{ dev }}/python -m pytest -m "not stacks_engine" tests/stacks -n 2 --timeout 300
+
+# The stacks on the real Pulumi engine, which is built from the Go module proxy at first (minutes)
+[group("develop")]
+test-stacks *args: _dev
+    {{ dev }}/python -m pytest tests/stacks -m stacks_engine --timeout 1800 -rA "$@"
 
 # The tests on real machines of a lab (brings one up, takes it down)
 [group("develop")]
@@ -78,6 +115,10 @@ fmt: _dev
 [group("develop")]
 lock:
     ./requirements/update
+
+[private]
+_stacks:
+    @SHOAL_ENVIRONMENT=stacks ./just --version >/dev/null
 
 [private]
 _dev:

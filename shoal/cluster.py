@@ -35,6 +35,8 @@ LabelValue = Annotated[str, StringConstraints(pattern=_LABEL_VALUE)]
 # No leading dash: an address is handed to ssh as an argument.
 _ADDRESS = r"^[A-Za-z0-9]([A-Za-z0-9.:_%-]{0,252}[A-Za-z0-9])?$"
 Address = Annotated[str, StringConstraints(pattern=_ADDRESS)]
+_FOLDER = r"^/[A-Za-z0-9._/-]*[A-Za-z0-9._-]$"
+CameraFolder = Annotated[str, StringConstraints(pattern=_FOLDER)]
 _USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 User = Annotated[str, StringConstraints(pattern=_USER)]
 
@@ -65,6 +67,9 @@ class Node(_Document):
         None, description="Where the other nodes reach it; `address` where this is left out."
     )
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    camera_folders: tuple[CameraFolder, ...] = Field(
+        (), description="Folders on the machine that cameras write to, absolute."
+    )
     spot: bool = False
     price_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
 
@@ -246,6 +251,7 @@ _IN_WORDS = {
     _LABEL_VALUE: "a label's value must be letters, digits, '.', '_' and '-', at most 63",
     _ADDRESS: "must be a host name or an IP address",
     _USER: "must be a Unix user name",
+    _FOLDER: "must be the absolute path of a folder",
 }
 
 

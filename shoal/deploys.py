@@ -42,6 +42,8 @@ class OperationResult:
     failed: tuple[str, ...]
     unchanged: tuple[str, ...]
     duration_s: float = 0.0
+    conditional: tuple[str, ...] = ()
+    """With `dry`: hosts (of `changed`) where only the run itself can tell whether it changes anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ def read_operations(
                 changed=tuple(sorted({*entry["hosts_with_change"], *entry["hosts_with_conditional_change"]})),
                 failed=(),
                 unchanged=(),
+                conditional=tuple(sorted({*entry["hosts_with_conditional_change"]} - {*entry["hosts_with_change"]})),
             )
             for entry in document.get("plan") or []
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
@@ -39,14 +40,22 @@ def hosts(substrate: Substrate) -> Groups:
 
 
 def load(substrate: Substrate) -> Cluster:
-    """The document from `SHOAL_CLUSTER`, else the substrate's default one; on-prem also from onprem.toml."""
+    """The document from `SHOAL_CLUSTER`, else the substrate's default one; on-prem also from onprem.toml.
+
+    Where a stack's document is not kept here (another machine made it), the stack itself is asked for it.
+    """
     if override := os.environ.get("SHOAL_CLUSTER"):
         return load_path(Path(override).expanduser())
     if substrate == "onprem":
         from shoal import onprem  # noqa: PLC0415 - only this substrate reads TOML
 
         return onprem.load(onprem.default_path())
-    return clusters.load(cluster_document(substrate))
+    path = cluster_document(substrate)
+    if substrate in {"gcp", "edge"} and not path.exists() and shutil.which("pulumi"):
+        from shoal.lifecycle import pulumi, verbs  # noqa: PLC0415 - only stacks need it
+
+        return verbs.document(pulumi.find("gcp" if substrate == "gcp" else "edge"))
+    return clusters.load(path)
 
 
 def load_path(path: Path) -> Cluster:

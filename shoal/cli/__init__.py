@@ -14,7 +14,10 @@ from shoal.cli.console import report_error
 from shoal.errors import Exit, ShoalError
 
 # In the order of the help page. Each is a module of this package with an `app`.
-VERBS = ("demo", "demo-down", "lab", "cluster", "site", "nodes", "run", "results", "report", "artifacts")
+VERBS = (
+    *("demo", "demo-down", "lab", "up", "bootstrap", "drift", "destroy", "demo-cloud"),
+    *("cluster", "site", "nodes", "run", "results", "report", "artifacts"),
+)
 
 
 class _Verbs(TyperGroup):

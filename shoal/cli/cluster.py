@@ -14,6 +14,7 @@ from shoal import cluster, onprem
 from shoal.cli.console import out, print_json, say
 from shoal.errors import UsageError
 from shoal.files import write_atomic
+from shoal.paths import cluster_document
 
 app = typer.Typer(help="Make, check and show a cluster document.", no_args_is_help=True)
 
@@ -134,3 +135,15 @@ def show(path: DocumentPath, as_json: AsJson = False) -> None:
         where = f"{node.user}@{node.address}:{node.port}"
         table.add_row(node.name, " ".join(node.roles), where, node.arch, labels, "yes" if node.spot else "no", price)
     out.print(table)
+
+
+@app.command()
+def where(name: Annotated[str, typer.Argument(help="A cluster's name, or lab, gcp or edge.")]) -> None:
+    """Print where the cluster document of this name lies.
+
+    Example: shoal run --cluster "$(shoal cluster where gcp)"
+    """
+    path = cluster_document(name)
+    if not path.exists():
+        raise UsageError(f"there is no cluster document at {path}", hint="make it with `shoal up` or `shoal lab up`")
+    typer.echo(str(path))

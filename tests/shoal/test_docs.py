@@ -21,7 +21,21 @@ LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)")
 PAGE_NAME = re.compile(r"`(docs/[a-z0-9-]+\.md)`")
 
 # Programs that are the reader's own, not ours to check.
-THEIRS = {"ssh", "ssh-keyscan", "git", "cd", "export", "apt-get", "cp", "xdg-open", "cat", "ls", "docker", "$EDITOR"}
+THEIRS = {
+    "ssh",
+    "ssh-keyscan",
+    "git",
+    "cd",
+    "export",
+    "apt-get",
+    "cp",
+    "xdg-open",
+    "cat",
+    "ls",
+    "docker",
+    "$EDITOR",
+    "gcloud",
+}
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -80,8 +94,10 @@ def test_a_command_in_the_docs_exists_with_its_flags(page: str, line: str) -> No
         program = {"shoal": "shoal", "pyinfra": "pyinfra", "register": "register", "demo": "demo"}.get(recipe, "")
         prefix = {"register": ["cluster", "init"], "demo": ["demo"], "shoal": []}.get(recipe, [])
         rest = [*prefix, *rest]
-        if recipe == "demo-down":
-            program, rest = "shoal", ["demo-down", *rest]
+        if recipe in {"demo-down", "up", "bootstrap", "drift", "destroy", "demo-cloud"}:
+            program, rest = "shoal", [recipe, *rest]
+        if recipe == "run":
+            program, rest = "shoal", ["run", *rest[1:]]
     if program in {"shoal", "register", "demo"}:
         check_shoal(rest)
     elif program == "pyinfra":

@@ -1,0 +1,65 @@
+"""`shoal demo-cloud`: from an empty cloud project to a report, and back to an empty project."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shoal.cli.console import out, say
+from shoal.cli.up import Name
+from shoal.errors import Exit
+from shoal.lifecycle import pulumi, verbs
+
+app = typer.Typer(help="From an empty cloud project to detections.")
+
+
+@app.command("demo-cloud")
+def demo_cloud(
+    *,
+    stack: Name = None,
+    project: Annotated[str | None, typer.Option(help="Google Cloud project; else gcloud's own.")] = None,
+    ttl_hours: Annotated[int, typer.Option(min=1, help="When the lab is meant to be gone.")] = 4,
+    stride: Annotated[int, typer.Option(min=1, help="Infer every n-th frame.")] = 3,
+    destroy: Annotated[
+        bool, typer.Option("--destroy", help="Take the lab down at the end, also after a failure.")
+    ] = False,
+) -> None:
+    """Up, bootstrap, run and report on a cloud lab. Typed again, it goes on where it was.
+
+    Exit codes: as `shoal run`; with --destroy also 3 where something is left in the project.
+
+    Example: shoal demo-cloud --project my-project --destroy
+    """
+    # The run's parts take a second to load; `shoal --help` does without.
+    from shoal import engines, report, running, weights  # noqa: PLC0415
+    from shoal.cli.progress import shown  # noqa: PLC0415
+    from shoal.cli.run import show_end  # noqa: PLC0415
+    from shoal.report import table  # noqa: PLC0415
+    from shoal.runs import Weights  # noqa: PLC0415
+
+    lab, code = pulumi.find("gcp", stack), Exit.OK
+    try:
+        verbs.up(lab, verbs.Wanted(project=project, ttl_hours=ttl_hours), say)
+        cluster = verbs.bootstrap(lab, say)
+        model = weights.yolov5s(say=say)
+        order = running.Order(
+            cluster=cluster,
+            engine=engines.choose("auto", cluster),
+            weights=Weights(name=model.name, sha256=model.sha256, licence=model.licence),
+            weights_path=model.path,
+            knobs={"stride": stride},
+        )
+        with shown() as tell:
+            record = running.start(order, tell)
+        view = report.read_run(record.run)
+        show_end(record)
+        table.show(view, report.write_page(view), out)
+        code = running.exit_code(record)
+    finally:
+        if destroy and pulumi.exists(lab):
+            receipt, path = verbs.destroy(lab, say)
+            say(f"{'nothing is left' if receipt.clean else 'SOMETHING IS LEFT'}; receipt: {path}")
+            code = code if receipt.clean else Exit.INCOMPLETE
+    if code is not Exit.OK:
+        raise typer.Exit(code)

@@ -1,0 +1,38 @@
+"""`shoal destroy`: take a stack down and prove that nothing is left."""
+
+from __future__ import annotations
+
+import json as json_
+from typing import Annotated
+
+import typer
+
+from shoal.cli.console import print_json, say
+from shoal.cli.up import Name, Which, chosen
+from shoal.errors import Exit
+from shoal.lifecycle import verbs
+
+app = typer.Typer(help="Take a stack down and prove that nothing is left.")
+
+
+@app.command("destroy")
+def destroy(
+    kind: Which,
+    *,
+    stack: Name = None,
+    json: Annotated[bool, typer.Option("--json", help="The receipt on stdout.")] = False,
+) -> None:
+    """Drain, unregister, destroy, then look for leftovers by label and write a receipt.
+
+    Exit codes: 0 nothing is left; 3 something is, and the receipt names it; 1 the destroy itself failed.
+
+    Example: shoal destroy gcp --json
+    """
+    receipt, path = verbs.destroy(chosen(kind, stack), say)
+    for left in receipt.leftovers:
+        say(f"  LEFT: {left.kind} {left.name} ({left.place})")
+    say(f"{'nothing is left' if receipt.clean else 'something is left'}; receipt: {path}")
+    if json:
+        print_json(json_.loads(receipt.model_dump_json()) | {"clean": receipt.clean})
+    if not receipt.clean:
+        raise typer.Exit(Exit.INCOMPLETE)

@@ -1,0 +1,61 @@
+"""`shoal up`: make a cloud lab, or register boxes that exist."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoal.cli.console import print_json, say
+from shoal.lifecycle import pulumi, verbs
+
+app = typer.Typer(help="Make a cloud lab, or register boxes that exist.")
+
+
+class Kind(StrEnum):
+    """The two stacks."""
+
+    gcp = "gcp"
+    edge = "edge"
+
+
+Which = Annotated[Kind, typer.Argument(help="gcp: a cloud lab. edge: boxes that exist.")]
+Name = Annotated[str | None, typer.Option("--stack", metavar="NAME", help="Another stack than the kind's own.")]
+
+
+def chosen(kind: Kind, name: str | None) -> pulumi.Stack:
+    """The stack of a command line."""
+    return pulumi.find("gcp" if kind is Kind.gcp else "edge", name)
+
+
+@app.command("up")
+def up(
+    kind: Which,
+    *,
+    stack: Name = None,
+    project: Annotated[str | None, typer.Option(help="Google Cloud project; else gcloud's own.")] = None,
+    ttl_hours: Annotated[int | None, typer.Option(min=1, help="When the lab is meant to be gone; 24 at first.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="YAML file of settings to take over.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, its value as YAML; repeatable.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Only show what would be done, and its cost.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The cluster document on stdout.")] = False,
+) -> None:
+    """Make or change the stack and keep its cluster document. Typed again, nothing is made twice.
+
+    Examples:
+
+        shoal up gcp --project my-project --set compute='{count: 3}' --ttl-hours 8
+
+        shoal up edge --settings boxes.yaml --preview
+    """
+    changes = dict(verbs.parse_change(text) for text in change or [])
+    wanted = verbs.Wanted(project=project, ttl_hours=ttl_hours, settings_file=settings, changes=changes)
+    made = verbs.up(chosen(kind, stack), wanted, say, preview_only=preview)
+    if made is not None:
+        say(f"next: `shoal bootstrap {kind}`")
+        if json:
+            print_json(made.model_dump(mode="json", exclude_none=True))

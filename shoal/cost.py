@@ -1,0 +1,258 @@
+"""What machines cost: the dated price table `prices.toml`, estimates from it, and the ceiling that stops a preview."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shoal.cluster import Arch, field_faults
+from shoal.errors import Fault, UsageError
+
+HOURS_PER_DAY = 24
+HOURS_PER_MONTH = 730
+"""What the vendor reckons a month as when it turns a monthly disk price into seconds."""
+TABLE = Path(__file__).with_name("prices.toml")
+
+Usd = Annotated[float, Field(ge=0)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Rate(_Table):
+    """Price of a machine's parts."""
+
+    vcpu_usd_per_hour: Usd
+    gib_usd_per_hour: Usd
+
+
+class Family(_Table):
+    """A family of machine types; a rate that is left out is unknown."""
+
+    arch: Arch
+    memory_gib_per_vcpu: dict[str, Annotated[float, Field(gt=0)]]
+    on_demand: Rate | None = None
+    spot: Rate | None = None
+
+
+class DiskPrice(_Table):
+    """Price of provisioned disk space."""
+
+    gib_usd_per_month: Usd
+
+
+class GpuPrice(_Table):
+    """Price of one GPU; left out means unknown."""
+
+    on_demand_usd_per_hour: Usd | None = None
+    spot_usd_per_hour: Usd | None = None
+
+
+class NatPrice(_Table):
+    """Price of address translation, without the traffic through it."""
+
+    usd_per_vm_hour: Usd
+
+
+class Prices(_Table):
+    """The price table."""
+
+    schema_version: int = Field(ge=1, le=1)
+    checked_on: date
+    region: str
+    sources: dict[str, str]
+    families: dict[str, Family]
+    disks: dict[str, DiskPrice]
+    gpus: dict[str, GpuPrice]
+    nat: NatPrice
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a machine type is."""
+
+    machine_type: str
+    family: str
+    vcpus: int
+    memory_gib: float
+    arch: Arch
+    custom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """`count` equal machines of a cluster. `usd_per_hour` is the owner's own figure and beats the table."""
+
+    what: str
+    count: int
+    machine_type: str | None = None
+    spot: bool = False
+    disks: tuple[tuple[str, int], ...] = ()
+    """Disk type and size in GiB, of each disk of one machine."""
+    gpu: tuple[str, int] | None = None
+    """GPU type and number, of one machine."""
+    nat: bool = False
+    usd_per_hour: float | None = None
+    works: bool = False
+    """Whether it processes video."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """What the cost of an hour of video is reckoned with: the walk-through's 4K at 60 frames/s, 10 frames/s a node."""
+
+    frames_per_s: float = 60.0
+    node_frames_per_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Cost of a cluster. None and `unknown` where a price is not known; then the sums would be too low to show."""
+
+    usd_per_hour: float | None
+    on_demand_usd_per_hour: float | None
+    usd_per_video_hour: float | None
+    hours_per_video_hour: float | None
+    unknown: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = field(default=())
+
+    @property
+    def usd_per_day(self) -> float | None:
+        """Cost of a day."""
+        return None if self.usd_per_hour is None else self.usd_per_hour * HOURS_PER_DAY
+
+    def line(self) -> str:
+        """The one line shown at preview."""
+        if self.usd_per_hour is None:
+            told = f"cost: unknown, since no price is known for {', '.join(self.unknown)}"
+        else:
+            told = f"cost: {self.usd_per_hour:.2f} USD per hour, {self.usd_per_hour * HOURS_PER_DAY:.2f} per day"
+            if self.on_demand_usd_per_hour is None:
+                told += " (on demand: unknown)"
+            elif self.on_demand_usd_per_hour != self.usd_per_hour:
+                hour, day = self.on_demand_usd_per_hour, self.on_demand_usd_per_hour * HOURS_PER_DAY
+                told += f" (on demand {hour:.2f} per hour, {day:.2f} per day)"
+            if self.usd_per_video_hour is not None and self.hours_per_video_hour is not None:
+                told += (
+                    f"; {self.usd_per_video_hour:.2f} USD per processed hour of video,"
+                    f" in {self.hours_per_video_hour:.1f} h"
+                )
+        return "; ".join((told, *self.remarks))
+
+
+def load_prices(path: Path = TABLE) -> Prices:
+    """The price table at `path`. Raises UsageError with every fault of it."""
+    try:
+        return Prices.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UsageError(f"there is no price table at {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"the price table {path} cannot be read: {error}") from None
+    except ValidationError as error:
+        raise UsageError(f"{path} is not a valid price table", faults=tuple(field_faults(error))) from None
+
+
+def shape(machine_type: str, prices: Prices) -> Shape | None:
+    """Size and architecture of a machine type, predefined or custom (`e2-custom-8-16384`); None where unknown."""
+    if custom := re.fullmatch(r"([a-z0-9]+)-custom-(\d+)-(\d+)(?:-ext)?", machine_type):
+        family = prices.families.get(custom[1])
+        if family is None:
+            return None
+        return Shape(machine_type, custom[1], int(custom[2]), int(custom[3]) / 1024, family.arch, custom=True)
+    if predefined := re.fullmatch(r"([a-z0-9]+)-([a-z]+)-(\d+)", machine_type):
+        family = prices.families.get(predefined[1])
+        if family is None or (per_vcpu := family.memory_gib_per_vcpu.get(predefined[2])) is None:
+            return None
+        vcpus = int(predefined[3])
+        return Shape(machine_type, predefined[1], vcpus, vcpus * per_vcpu, family.arch)
+    return None
+
+
+def machine_usd_per_hour(machines: Machines, prices: Prices, *, spot: bool) -> tuple[float | None, tuple[str, ...]]:
+    """Price of one machine with its disks and GPUs, and the names of the parts whose price is not known."""
+    if machines.usd_per_hour is not None:
+        return machines.usd_per_hour, ()
+    if machines.machine_type is None:
+        return None, (machines.what,)
+    parts = [_bare(machines.machine_type, prices, spot=spot)]
+    parts += [_disk(kind, size_gib, prices) for kind, size_gib in machines.disks]
+    if machines.gpu:
+        parts.append(_gpu(*machines.gpu, prices, spot=spot))
+    if machines.nat:
+        parts.append(("NAT", prices.nat.usd_per_vm_hour))
+    unknown = tuple(name for name, usd in parts if usd is None)
+    return (None if unknown else sum(usd for _, usd in parts if usd is not None)), unknown
+
+
+def estimate(
+    machines: Sequence[Machines], prices: Prices, *, footage: Footage | None = None, region: str | None = None
+) -> Estimate:
+    """Cost per hour, day and processed hour of video of all `machines` together, spot where they are and on demand."""
+    footage = footage or Footage()
+    hourly, on_demand, unknown = 0.0, 0.0, list[str]()
+    on_demand_known = True
+    for group in machines:
+        usd, missing = machine_usd_per_hour(group, prices, spot=group.spot)
+        unknown += [name for name in missing if name not in unknown]
+        hourly += group.count * (usd or 0.0)
+        full, _ = machine_usd_per_hour(group, prices, spot=False)
+        on_demand_known = on_demand_known and full is not None
+        on_demand += group.count * (full or 0.0)
+    workers = sum(group.count for group in machines if group.works)
+    hours = footage.frames_per_s / (footage.node_frames_per_s * workers) if workers else None
+    remarks = ["the owner's own figures"]
+    if any(group.machine_type for group in machines):
+        remarks = [f"list prices of {prices.region}, {prices.checked_on.isoformat()}, without traffic"]
+    if region and region != prices.region:
+        remarks.append(f"prices of {region} differ")
+    return Estimate(
+        usd_per_hour=None if unknown else hourly,
+        on_demand_usd_per_hour=on_demand if on_demand_known else None,
+        usd_per_video_hour=None if unknown or hours is None else hourly * hours,
+        hours_per_video_hour=hours,
+        unknown=tuple(unknown),
+        remarks=tuple(remarks),
+    )
+
+
+def ceiling_faults(cost: Estimate, ceiling_usd_per_day: float | None, *, where: str) -> list[Fault]:
+    """What stands against the ceiling: too dear, or a price that is not known and so cannot be held under it."""
+    if ceiling_usd_per_day is None:
+        return []
+    if cost.usd_per_day is None:
+        return [Fault(where, f"is set, but no price is known for {', '.join(cost.unknown)}")]
+    if cost.usd_per_day > ceiling_usd_per_day:
+        return [Fault(where, f"{cost.usd_per_day:.2f} USD per day is over the ceiling of {ceiling_usd_per_day:.2f}")]
+    return []
+
+
+def _bare(machine_type: str, prices: Prices, *, spot: bool) -> tuple[str, float | None]:
+    name = f"{machine_type} ({'spot' if spot else 'on demand'})"
+    known = shape(machine_type, prices)
+    if known is None or known.custom:  # custom shapes have rates of their own, which the table lacks
+        return name, None
+    family = prices.families[known.family]
+    rate = family.spot if spot else family.on_demand
+    if rate is None:
+        return name, None
+    return name, known.vcpus * rate.vcpu_usd_per_hour + known.memory_gib * rate.gib_usd_per_hour
+
+
+def _disk(kind: str, size_gib: int, prices: Prices) -> tuple[str, float | None]:
+    price = prices.disks.get(kind)
+    return f"disk {kind}", None if price is None else size_gib * price.gib_usd_per_month / HOURS_PER_MONTH
+
+
+def _gpu(kind: str, count: int, prices: Prices, *, spot: bool) -> tuple[str, float | None]:
+    name = f"{kind} ({'spot' if spot else 'on demand'})"
+    price = prices.gpus.get(kind) or GpuPrice()
+    each = price.spot_usd_per_hour if spot else price.on_demand_usd_per_hour
+    return name, None if each is None else count * each

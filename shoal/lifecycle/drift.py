@@ -1,0 +1,103 @@
+"""Where a cluster is no longer what was asked for: machines against the stack, insides against the roles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from shoal import cluster as clusters
+from shoal import deploys
+from shoal.errors import ShoalError
+from shoal.lifecycle import gcloud, pulumi
+from shoal.lifecycle.pulumi import Stack
+from shoal.paths import cluster_document
+
+Say = Callable[[str], None]
+Half = Literal["machines", "insides"]
+DRIFTED = 2
+"""Exit code of `shoal drift` where anything drifted; 0 is clean, 1 an error."""
+_STEADY = frozenset({"same", "read", "refresh"})
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One thing that is not as asked for."""
+
+    half: Half
+    where: str
+    what: str
+
+    def plain(self) -> dict[str, str]:
+        """For JSON."""
+        return asdict(self)
+
+
+def machines(stack: Stack) -> list[Drift]:
+    """What the stack would make, change or remove now, seen against the cloud as it is. Changes nothing.
+
+    Machines that merely stopped are asked for at the cloud itself: not every provider lets the engine see them.
+    """
+    told = pulumi.call(stack, *pulumi.selected(stack, ["preview", "--refresh", "--json"]), check=False)
+    try:
+        plan = json.loads(told.stdout)
+    except json.JSONDecodeError:
+        raise pulumi.failure("preview", told.returncode, told.stderr or told.stdout) from None
+    if told.returncode != 0:
+        said = "\n".join(str(entry.get("message", "")) for entry in plan.get("diagnostics", []))
+        raise pulumi.failure("preview", told.returncode, said or told.stderr)
+    found = list(_steps(plan))
+    if stack.kind == "gcp":
+        seen = {drift.where for drift in found}
+        found += [drift for drift in _stopped(stack) if drift.where not in seen]
+    return found
+
+
+def insides(document: Path, say: Say) -> list[Drift]:
+    """What the site's deploy would change now, by a dry run. Raises ShoalError where a machine is not reached."""
+    clusters.load(document)
+    result = deploys.run_deploy(document, "site", dry=True, say=say)
+    return [
+        Drift("insides", host, operation.name)
+        for operation in result.operations
+        for host in operation.changed
+        # What hangs on another operation is told by that one.
+        if host not in operation.conditional
+    ]
+
+
+def of_lab(name: str, say: Say) -> list[Drift]:
+    """Drift of a lab, which has no stack: only the insides."""
+    say("asking the machines")
+    return insides(cluster_document(name), say)
+
+
+def of_stack(stack: Stack, say: Say) -> list[Drift]:
+    """Both halves."""
+    say("asking the stack")
+    found = machines(stack)
+    say("asking the machines")
+    name = str(pulumi.settings(stack).get(f"{stack.project}:name") or stack.name)
+    return [*found, *insides(cluster_document(name), say)]
+
+
+def _steps(plan: dict[str, Any]) -> Iterator[Drift]:
+    for step in plan.get("steps", []):
+        operation, urn = str(step["op"]), str(step["urn"])
+        kind, name = urn.split("::")[2].rpartition("$")[2], urn.rpartition("::")[2]
+        if operation in _STEADY or kind == "pulumi:pulumi:Stack":
+            continue
+        changed = ", ".join(sorted(step.get("detailedDiff") or step.get("diffReasons") or []))
+        yield Drift("machines", name, f"{kind.rpartition(':')[2]}: {operation}{f' ({changed})' if changed else ''}")
+
+
+def _stopped(stack: Stack) -> Iterator[Drift]:
+    settings = pulumi.settings(stack)
+    project, lab = settings.get("gcp:project"), settings.get(f"{stack.project}:name") or stack.name
+    if not project:
+        raise ShoalError(f"gcp:project is not set for stack {stack.name!r}")
+    for name, state in sorted(gcloud.machine_states(str(project), str(lab)).items()):
+        if state != "RUNNING":
+            yield Drift("machines", name, f"Instance: is {state}")

@@ -1,0 +1,202 @@
+"""Drives the Pulumi CLI: finds it, gives it a local backend and a passphrase of its own, and reads what it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+
+from shoal.errors import Exit, ShoalError, UsageError
+from shoal.files import write_atomic
+from shoal.paths import repository, state_dir
+
+Kind = Literal["gcp", "edge"]
+PASSPHRASE_BYTES = 32
+TIMEOUT_S = 3600.0
+"""A cloud that has not answered after an hour will not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One stack of one of the two programs."""
+
+    kind: Kind
+    name: str
+    folder: Path
+    """Where its Pulumi.yaml lies, and its settings beside it."""
+    program: str
+    """The `pulumi` that drives it."""
+
+    @property
+    def project(self) -> str:
+        """The program's name in Pulumi's eyes."""
+        return f"shoal-{self.kind}"
+
+    @property
+    def settings_file(self) -> Path:
+        """The stack's settings."""
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
+
+def stacks_dir() -> Path:
+    """Folder of the two programs. `SHOAL_STACKS` overrides."""
+    return Path(os.environ.get("SHOAL_STACKS") or repository() / "stacks").expanduser().resolve()
+
+
+def find(kind: Kind, name: str | None = None) -> Stack:
+    """The stack `name` (its kind's where left out). Raises ShoalError where pulumi is not there."""
+    program = shutil.which("pulumi")
+    if program is None:
+        raise ShoalError(
+            "Pulumi is needed, and there is no `pulumi` on this machine",
+            hint="install it: https://www.pulumi.com/docs/install/ (no account is needed)",
+            exit_code=Exit.MISSING,
+        )
+    return Stack(kind, name or kind, stacks_dir() / kind, program)
+
+
+def environment() -> dict[str, str]:
+    """What Pulumi runs with. What the user has set (backend, passphrase) is kept; else everything stays local."""
+    values = {"PULUMI_SKIP_UPDATE_CHECK": "1", **os.environ}
+    if "PULUMI_BACKEND_URL" not in values:
+        backend = state_dir() / "pulumi"
+        backend.mkdir(parents=True, exist_ok=True, mode=0o700)
+        values["PULUMI_BACKEND_URL"] = backend.as_uri()
+    if "PULUMI_CONFIG_PASSPHRASE" not in values and "PULUMI_CONFIG_PASSPHRASE_FILE" not in values:
+        values["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase_file())
+    # The language host takes the first python3 that it finds.
+    values["PATH"] = f"{_python_home() / 'bin'}{os.pathsep}{values.get('PATH', '')}"
+    return values
+
+
+def passphrase_file() -> Path:
+    """The file that holds the passphrase of the local backend's secrets; made at first use, for this user alone."""
+    path = state_dir() / "pulumi-passphrase"
+    if not path.exists():
+        write_atomic(path, secrets.token_urlsafe(PASSPHRASE_BYTES), mode=0o600)
+    return path
+
+
+def call(
+    stack: Stack, *arguments: str, stdin: str | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run pulumi and keep what it says. Raises ShoalError with its last words where it fails and `check` is set."""
+    done = subprocess.run(
+        [stack.program, *arguments, "--non-interactive", "--color", "never"],
+        cwd=_folder(stack),
+        env=environment(),
+        input=stdin or "",
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    if check and done.returncode != 0:
+        raise failure(arguments[0], done.returncode, done.stderr or done.stdout)
+    return done
+
+
+def show(stack: Stack, *arguments: str) -> None:
+    """Run pulumi with its progress on this command's stderr. Raises ShoalError where it fails."""
+    done = subprocess.run(
+        [stack.program, *arguments, "--non-interactive", "--suppress-outputs", "--suppress-progress"],
+        cwd=_folder(stack),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise failure(arguments[0], done.returncode, "")
+
+
+def failure(verb: str, code: int, said: str) -> ShoalError:
+    """The error for a pulumi that ended with `code`."""
+    last = [line for line in said.splitlines() if line.strip()][-12:]
+    text = "".join(f"\n    {line}" for line in last)
+    return ShoalError(
+        f"`pulumi {verb}` ended with exit code {code}{':' if last else '; its own lines above say why'}{text}",
+        hint="mend what is named and type the command again: what was made is not made twice",
+    )
+
+
+def exists(stack: Stack) -> bool:
+    """Whether the backend knows the stack."""
+    listed = json.loads(call(stack, "stack", "ls", "--json").stdout or "[]")
+    return any(entry["name"].rpartition("/")[2] == stack.name for entry in listed)
+
+
+def ensure(stack: Stack) -> None:
+    """Make the stack where the backend does not know it."""
+    if not exists(stack):
+        call(stack, "stack", "init", stack.name)
+
+
+def settings(stack: Stack) -> dict[str, Any]:
+    """What is set for the stack, by full key (`shoal-gcp:zones`). Raises UsageError where the file is no YAML."""
+    try:
+        content = yaml.safe_load(stack.settings_file.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        return {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"{stack.settings_file} is not YAML: {error}") from None
+    return dict(content.get("config") or {})
+
+
+def change_settings(stack: Stack, changes: Mapping[str, Any]) -> None:
+    """Set these full keys; the rest of the file stays. A value may be a list or a table."""
+    try:
+        content = yaml.safe_load(stack.settings_file.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        content = {}
+    content["config"] = {**(content.get("config") or {}), **changes}
+    write_atomic(stack.settings_file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def outputs(stack: Stack, *, secret: bool = False) -> dict[str, Any]:
+    """The stack's outputs; secrets in clear only where asked for."""
+    told = call(stack, "stack", "output", "--json", "--stack", stack.name, *(["--show-secrets"] if secret else []))
+    return cast("dict[str, Any]", json.loads(told.stdout or "{}"))
+
+
+def state(stack: Stack) -> dict[str, Any]:
+    """The stack's state as Pulumi exports it, secrets encrypted."""
+    return cast("dict[str, Any]", json.loads(call(stack, "stack", "export", "--stack", stack.name).stdout))
+
+
+def selected(stack: Stack, arguments: Sequence[str]) -> list[str]:
+    """`arguments` with the stack named."""
+    return [*arguments, "--stack", stack.name]
+
+
+def _folder(stack: Stack) -> Path:
+    if not (stack.folder / "Pulumi.yaml").is_file():
+        raise UsageError(
+            f"there is no Pulumi project in {stack.folder}", hint="run it from the checkout, or set SHOAL_STACKS"
+        )
+    return stack.folder
+
+
+def _python_home() -> Path:
+    """The environment that has Pulumi's SDK: this one, else the one that `./just up` makes."""
+    if importlib.util.find_spec("pulumi") is not None:
+        return Path(sys.prefix)
+    beside = repository() / ".venv-stacks"
+    if (beside / "bin" / "python3").exists():
+        return beside
+    raise ShoalError(
+        "the environment of the stacks is not there",
+        hint="make it with `SHOAL_ENVIRONMENT=stacks ./just --version`, or use `./just up gcp`, which does",
+        exit_code=Exit.MISSING,
+    )

@@ -1,0 +1,1 @@
+"""What both stacks need: typed configuration, labels, the cost line and the exported document."""

@@ -1,0 +1,1 @@
+"""The stack of a cloud lab on Google Cloud: one requester and N spot compute nodes with private addresses only."""

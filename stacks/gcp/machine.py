@@ -1,0 +1,107 @@
+"""One virtual machine as every node of the lab has it: private, shielded, short-lived."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pulumi
+from pulumi_gcp import compute
+
+from shoal import cost
+from shoal.cluster import Arch
+from stacks.gcp.config import IMAGES, Compute, GcpSettings, Requester
+from stacks.gcp.identity import NodeIdentity
+
+SECONDS_PER_HOUR = 3600
+
+
+def machine(
+    name: str,
+    zone: str,
+    settings: GcpSettings,
+    size: Requester | Compute,
+    *,
+    identity: NodeIdentity,
+    subnetwork: compute.Subnetwork,
+    opts: pulumi.ResourceOptions,
+    data_disk: compute.Disk | None = None,
+    startup_script: str | None = None,
+) -> compute.Instance:
+    """A machine of `size`. It has no public address and ends itself after the settings' time."""
+    gpu = size.gpu if isinstance(size, Compute) else None
+    metadata = _metadata(settings)
+    if startup_script:
+        # As an entry of the metadata: the argument of its own would replace the machine on every edit.
+        metadata["startup-script"] = startup_script
+    return compute.Instance(
+        name,
+        name=name,
+        zone=zone,
+        machine_type=size.machine_type,
+        boot_disk=compute.InstanceBootDiskArgs(
+            auto_delete=True,
+            initialize_params=compute.InstanceBootDiskInitializeParamsArgs(
+                image=settings.image or IMAGES[architecture(size.machine_type, settings)],
+                size=size.disk_gib,
+                type=size.disk_type,
+                labels=settings.labels(),
+            ),
+        ),
+        attached_disks=[
+            compute.InstanceAttachedDiskArgs(source=data_disk.id, device_name="shoal-data", mode="READ_WRITE")
+        ]
+        if data_disk
+        else [],
+        # No access config: a machine has a public address only where one is asked for.
+        network_interfaces=[compute.InstanceNetworkInterfaceArgs(subnetwork=subnetwork.id)],
+        service_account=compute.InstanceServiceAccountArgs(email=identity.email, scopes=["cloud-platform"]),
+        shielded_instance_config=compute.InstanceShieldedInstanceConfigArgs(
+            # The vendor's GPU drivers are not signed for secure boot.
+            enable_secure_boot=gpu is None,
+            enable_vtpm=True,
+            enable_integrity_monitoring=True,
+        ),
+        scheduling=_scheduling(settings, size),
+        guest_accelerators=[compute.InstanceGuestAcceleratorArgs(type=gpu.type, count=gpu.count)] if gpu else [],
+        metadata=metadata,
+        desired_status="RUNNING",
+        allow_stopping_for_update=True,
+        deletion_protection=False,
+        opts=opts,
+    )
+
+
+def architecture(machine_type: str, settings: GcpSettings) -> Arch:
+    """Architecture of a machine type; the checks have made sure that it is known."""
+    shape = cost.shape(machine_type, settings.prices)
+    return shape.arch if shape else "amd64"
+
+
+def _metadata(settings: GcpSettings) -> dict[str, str]:
+    metadata = {
+        "enable-oslogin": "TRUE" if settings.login == "os-login" else "FALSE",
+        "block-project-ssh-keys": "TRUE",
+        "serial-port-enable": "FALSE",
+        # Where the machine publishes its host keys, for strict checking from the first connection on.
+        "enable-guest-attributes": "TRUE",
+    }
+    if settings.login == "key":
+        metadata["ssh-keys"] = f"{settings.user}:{settings.ssh_public_key}"
+    return metadata
+
+
+def _scheduling(settings: GcpSettings, size: Requester | Compute) -> compute.InstanceSchedulingArgs:
+    spot = isinstance(size, Compute) and size.spot
+    gpu = isinstance(size, Compute) and size.gpu is not None
+    action: Literal["STOP", "DELETE"] = size.termination_action if isinstance(size, Compute) and spot else "STOP"
+    return compute.InstanceSchedulingArgs(
+        provisioning_model="SPOT" if spot else "STANDARD",
+        preemptible=spot,
+        automatic_restart=not spot,
+        on_host_maintenance="TERMINATE" if spot or gpu else "MIGRATE",
+        # Always said: left unset, every preview would show a change.
+        instance_termination_action=action,
+        max_run_duration=compute.InstanceSchedulingMaxRunDurationArgs(
+            seconds=settings.max_run_hours * SECONDS_PER_HOUR, nanos=0
+        ),
+    )

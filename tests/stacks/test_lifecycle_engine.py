@@ -1,0 +1,317 @@
+"""The verbs on the real Pulumi CLI, from the first up to the receipt: its local backend, cut-off updates, leftovers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shoal import cluster as clusters
+from shoal import inventory
+from shoal.errors import Exit, ShoalError, UsageError
+from shoal.lifecycle import access, drift, pulumi, receipt, verbs
+from shoal.paths import cluster_document, state_dir
+from tests.stacks.engine import Engine
+from tests.stacks.standin.cloud import DISK, INSTANCE, Cloud
+from tests.stacks.standin.install import REPOSITORY, install, install_gcloud
+
+pytestmark = pytest.mark.stacks_engine
+
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7e0vbnV7sgG0mXWzHlWcQ9Nq1vWz6mJ0w8mHq1Y0aB"
+BOXES = {
+    "boxes": [
+        {"name": "gate", "address": "192.0.2.1", "roles": ["requester"], "hostKey": HOST_KEY},
+        {"name": "dock-1", "address": "192.0.2.2", "port": 2222, "hostKey": f"{HOST_KEY} root@dock"},
+    ]
+}
+WAIT_S = 120.0
+QUIET_S = 5.0
+
+
+@pytest.fixture
+def home(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Folders and PATH of a machine that has pulumi and gcloud, and nothing set for Pulumi but its home."""
+    install_gcloud(tmp_path / "bin")
+    for kind in ("gcp", "edge"):
+        (tmp_path / "stacks" / kind).mkdir(parents=True)
+        for name in ("Pulumi.yaml", "__main__.py"):
+            shutil.copy(REPOSITORY / "stacks" / kind / name, tmp_path / "stacks" / kind)
+    for name in [name for name in os.environ if name.startswith("PULUMI_")]:
+        monkeypatch.delenv(name)
+    kept = {"PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE_FILE"}
+    for name, value in {**engine.env, "SHOAL_STATE": str(tmp_path / "state")}.items():
+        if name not in kept:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SHOAL_STACKS", str(tmp_path / "stacks"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{engine.install / 'bin'}:{sys.prefix}/bin:/usr/bin:/bin")
+    monkeypatch.delenv("SHOAL_CLUSTER", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def cloud(engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    made = install(engine)
+    monkeypatch.setenv("SHOAL_TEST_CLOUD", str(made.path))
+    return made
+
+
+class Said(list[str]):
+    """What a verb said."""
+
+    def __call__(self, line: str) -> None:
+        self.append(line)
+
+
+def settings(tmp_path: Path, content: dict[str, Any]) -> Path:
+    path = tmp_path / "wanted.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def names(cloud: Cloud, token: str = INSTANCE) -> list[str]:
+    return sorted(thing["name"] for thing in cloud.things(token).values())
+
+
+def kill_during_creation(stack: pulumi.Stack, cloud: Cloud, stalled: str, token: str) -> None:
+    """An up whose pulumi is killed with -9 while `stalled` is made in the cloud but not yet told."""
+    cloud.plan(stall=[stalled])
+    with Path(os.devnull).open("w") as nowhere:
+        process = subprocess.Popen(
+            [stack.program, "up", "--yes", "--skip-preview", "--non-interactive", "--stack", stack.name],
+            cwd=stack.folder,
+            env=pulumi.environment(),
+            stdout=nowhere,
+            stderr=nowhere,
+        )
+    until(lambda: stalled in names(cloud, token))
+    seen: list[tuple[int, float]] = []
+
+    def quiet() -> bool:
+        """Nothing else has been made for some seconds: all the rest is done and written down."""
+        count, now = len(cloud.things()), time.monotonic()
+        if not seen or seen[-1][0] != count:
+            seen.append((count, now))
+        return now - seen[-1][1] > QUIET_S
+
+    until(quiet)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    cloud.plan()
+
+
+def shoal(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command itself, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "shoal", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+
+
+def test_edge_from_the_first_up_to_the_last_trace(home: Path) -> None:
+    stack, said = pulumi.find("edge"), Said()
+    made = verbs.up(stack, verbs.Wanted(settings_file=settings(home, BOXES)), said)
+    assert made is not None
+    assert [node.name for node in made.nodes] == ["gate", "dock-1"]
+
+    # Everything is local and for this user alone.
+    passphrase = state_dir() / "pulumi-passphrase"
+    assert stat.S_IMODE(passphrase.stat().st_mode) == 0o600
+    assert len(passphrase.read_text()) >= 43
+    secrets = cluster_document("edge").with_suffix(".secrets")
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
+    token = yaml.safe_load(secrets.read_text())["orchestratorToken"]
+    kept = clusters.load(cluster_document("edge"))
+    assert kept == made
+    assert kept.ssh.known_hosts_file is not None
+    assert kept.ssh.known_hosts_file.read_text() == f"192.0.2.1 {HOST_KEY}\n[192.0.2.2]:2222 {HOST_KEY}\n"
+    assert token not in cluster_document("edge").read_text()
+
+    # The inventory reads it.
+    requester, compute = inventory.hosts("edge")
+    assert [name for name, _ in requester] == ["gate"]
+    assert compute[0][1]["ssh_port"] == 2222
+    assert compute[0][1]["ssh_strict_host_key_checking"] == "yes"
+
+    # Without the kept document the inventory asks the stack itself.
+    kept_at = cluster_document("edge")
+    kept_at.rename(kept_at.with_suffix(".away"))
+    assert [name for name, _ in inventory.hosts("edge")[1]] == ["dock-1"]
+    kept_at.with_suffix(".away").rename(kept_at)
+
+    # Typed again: the same token, no drift; a box edited in the settings and not registered yet is drift.
+    assert verbs.up(stack, verbs.Wanted(), said) == made
+    assert yaml.safe_load(secrets.read_text())["orchestratorToken"] == token
+    assert drift.machines(stack) == []
+    boxes = [BOXES["boxes"][0], {**BOXES["boxes"][1], "user": "ops"}]
+    pulumi.change_settings(stack, {"shoal-edge:boxes": boxes})
+    assert [(entry.where, entry.what) for entry in drift.machines(stack)] == [
+        ("dock-1-record", "Stash: update (input)")
+    ]
+
+    # Unregistered: state, backups, documents and token are gone, the person's settings are not.
+    done, path = verbs.destroy(stack, said)
+    assert done.clean
+    assert json.loads(path.read_text())["leftovers"] == []
+    assert not cluster_document("edge").exists()
+    assert not secrets.exists()
+    traces = [found for found in state_dir().rglob("*") if found.is_file() and b"dock-1" in found.read_bytes()]
+    assert traces == []
+    assert yaml.safe_load(stack.settings_file.read_text())["config"]["shoal-edge:boxes"] == boxes
+    with pytest.raises(UsageError, match="there is no stack 'edge'"):
+        verbs.destroy(stack, said)
+
+
+def test_refused_settings_and_the_ceiling_end_up_with_nothing_made(home: Path, cloud: Cloud, capfd: Any) -> None:
+    stack = pulumi.find("gcp")
+    for changes, told in (
+        ({"compute": {"count": 0}}, "compute.count"),
+        ({"compute": {"count": 3}, "costCeilingUsdPerDay": 1}, "over the ceiling of 1.00"),
+    ):
+        with pytest.raises(ShoalError, match="ended with exit code"):
+            verbs.up(stack, verbs.Wanted(changes=changes), Said())
+        shown = capfd.readouterr().err
+        assert told in shown
+        assert "Traceback" not in shown
+        assert cloud.things() == {}
+
+
+def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> None:
+    stack, said = pulumi.find("gcp"), Said()
+    made = verbs.up(stack, verbs.Wanted(ttl_hours=2, changes={"compute": {"count": 2}}), said)
+    assert made is not None
+    assert {node.user for node in made.nodes} == {"ops_example_com"}
+    known = pulumi.settings(stack)
+    assert known["gcp:project"] == "my-project-1"
+    assert stat.S_IMODE((state_dir() / "keys" / "gcp").stat().st_mode) == 0o600
+
+    # Host keys come from the cloud, one machine's from its serial output; one that tells none is named.
+    key, _ = access.key_file("gcp")
+    kind, body = HOST_KEY.split()
+    cloud.edit("gcp-requester", hostKeys=[[kind, body], ["ssh-dss", "old"]])
+    serial = f"boot\n-----BEGIN SSH HOST KEY KEYS-----\ncloud: {HOST_KEY} root@x\n-----END SSH HOST KEY KEYS-----\n"
+    cloud.edit("gcp-compute-1", serial=serial)
+    with pytest.raises(ShoalError, match=r"1 of 3 machine\(s\) told no host key in time") as late:
+        access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
+    assert [fault.where for fault in late.value.faults] == ["gcp-compute-2"]
+    cloud.edit("gcp-compute-2", hostKeys=[[kind, body]])
+    with pytest.raises(ShoalError, match=r"3 of 3 machine\(s\) did not let us in"):
+        access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
+    local = clusters.load(cluster_document("gcp"))
+    assert local.ssh.known_hosts_file is not None
+    assert local.ssh.known_hosts_file.read_text().splitlines() == [f"{node.address} {HOST_KEY}" for node in made.nodes]
+
+    # A machine that merely stopped, with a provider that does not let the engine see it.
+    assert drift.machines(stack) == []
+    cloud.edit("gcp-compute-2", currentStatus="TERMINATED")
+    cloud.plan(blind=True)
+    pulumi.call(stack, *pulumi.selected(stack, ["refresh", "--preview-only", "--expect-no-changes"]))
+    assert [(entry.where, entry.what) for entry in drift.machines(stack)] == [
+        ("gcp-compute-2", "Instance: is TERMINATED")
+    ]
+    cloud.plan()
+    (seen,) = drift.machines(stack)
+    assert (seen.where, seen.what) == ("gcp-compute-2", "Instance: update (desiredStatus)")
+
+    # Destroyed with a leftover that somebody made by hand: found by its label, named, and the exit code says so.
+    with cloud.world() as world:
+        by_hand = {"name": "extra", "zone": "us-central1-f", "labels": {"shoal-cluster": "gcp"}}
+        world["things"]["extra"] = {"type": DISK, "properties": by_hand}
+        others = {"name": "theirs", "zone": "us-central1-f", "labels": {"shoal-cluster": "gcp-2"}}
+        world["things"]["theirs"] = {"type": DISK, "properties": others}
+    result = shoal("destroy", "gcp", "--json")
+    assert result.returncode == Exit.INCOMPLETE, result.stderr
+    assert "LEFT: disk extra (us-central1-f)" in result.stderr
+    told = json.loads(result.stdout)
+    assert told["leftovers"] == [{"kind": "disk", "name": "extra", "place": "us-central1-f"}]
+    assert told["clean"] is False
+    with cloud.world() as world:
+        del world["things"]["extra"]
+    verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 1}}), said)
+    result = shoal("destroy", "gcp", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["clean"] is True
+    assert set(cloud.things()) == {"theirs"}
+    assert len(list((state_dir() / "receipts").glob("gcp-*.json"))) == 2
+    assert not key.exists()
+
+
+def test_pulumi_killed_while_it_made_a_machine(home: Path, cloud: Cloud) -> None:
+    stack, said = pulumi.find("gcp"), Said()
+    pulumi.ensure(stack)
+    verbs._settle(stack, verbs.Wanted(changes={"compute": {"count": 2}}), said)
+    kill_during_creation(stack, cloud, "gcp-compute-1", INSTANCE)
+    state = pulumi.state(stack)["deployment"]
+    assert "gcp-compute-1" in json.dumps(state["pending_operations"])
+    before = {key: thing["instanceId"] for key, thing in cloud.things(INSTANCE).items()}
+
+    made = verbs.up(stack, verbs.Wanted(), said)
+    assert made is not None
+    assert any("its lock is taken away" in line for line in said)
+    assert any("found and taken into the state: " in line and "gcp-compute-1" in line for line in said)
+    assert names(cloud) == ["gcp-compute-1", "gcp-compute-2", "gcp-requester"]
+    after = {key: thing["instanceId"] for key, thing in cloud.things(INSTANCE).items()}
+    assert {key: after[key] for key in before} == before  # none was made twice or anew
+    assert drift.machines(stack) == []
+    done, _ = verbs.destroy(stack, said)
+    assert done.clean
+    assert cloud.things() == {}
+
+
+def test_a_destroy_that_the_engine_calls_done_too_early(home: Path, cloud: Cloud) -> None:
+    stack, said = pulumi.find("gcp"), Said()
+    pulumi.ensure(stack)
+    verbs._settle(stack, verbs.Wanted(changes={"compute": {"count": 1}}), said)
+    kill_during_creation(stack, cloud, "gcp-compute-1-data", DISK)
+
+    # What a person would type: pulumi says that all is gone, and a disk goes on costing money.
+    pulumi.call(stack, "cancel", "--yes", "--stack", stack.name)
+    pulumi.call(stack, *pulumi.selected(stack, ["destroy", "--yes"]))
+    assert names(cloud, DISK) == ["gcp-compute-1-data"]
+    _, left = receipt.search("my-project-1", "gcp")
+    assert [(found.kind, found.name) for found in left] == [("disk", "gcp-compute-1-data")]
+
+    # The verb's receipt looks for itself, whatever the engine says.
+    done, path = verbs.destroy(stack, said)
+    assert not done.clean
+    assert [found["name"] for found in json.loads(path.read_text())["leftovers"]] == ["gcp-compute-1-data"]
+
+
+def test_a_verb_in_place_of_that_destroy_leaves_nothing(home: Path, cloud: Cloud) -> None:
+    stack, said = pulumi.find("gcp"), Said()
+    pulumi.ensure(stack)
+    verbs._settle(stack, verbs.Wanted(changes={"compute": {"count": 1}}), said)
+    kill_during_creation(stack, cloud, "gcp-compute-1-data", DISK)
+    done, _ = verbs.destroy(stack, said)
+    assert done.clean
+    assert cloud.things() == {}
+
+
+def test_an_update_at_work_is_not_disturbed(home: Path, cloud: Cloud) -> None:
+    stack = pulumi.find("gcp")
+    pulumi.ensure(stack)
+    verbs._settle(stack, verbs.Wanted(changes={"compute": {"count": 1}}), Said())
+    folder = state_dir() / "pulumi" / ".pulumi" / "locks" / "organization" / "shoal-gcp" / "gcp"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    (folder / "x.json").write_text(json.dumps({"pid": os.getpid(), "hostname": socket.gethostname()}))
+    with pytest.raises(ShoalError, match="another update of stack 'gcp' is at work"):
+        verbs.up(stack, verbs.Wanted(), Said())
+    assert (folder / "x.json").exists()
