@@ -20,7 +20,7 @@ demo *args:
 # Remove every trace of the demo and prove it (results under runs/ stay)
 [group("demo")]
 demo-down *args:
-    @{{ bin }}/shoal lab down --purge "$@"
+    @{{ bin }}/shoal demo-down "$@"
 
 # shoal itself: `./just shoal --help`
 [group("use")]

@@ -12,6 +12,8 @@ from shoal.artifacts.locks import Say
 _STARTING = re.compile(r"^--> Starting (?:[a-z, ]+ )?operation: (?P<name>.*?) *(?:\(.*\))?$")
 _HOST = re.compile(r"^ *\[(?P<host>[^\]]+)\] *(?:nested +)?(?P<text>.*)$")
 _FATAL = re.compile(r"^--> (?P<what>pyinfra error|An exception occurred|An internal exception)(?P<text>.*)$")
+# pyinfra's own words; a command's output may begin with "Error" as well.
+_ERROR = re.compile(r"^Error: (executed \d+ commands|could not (load|process) fact)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _DONE = ("Success", "No changes", "Skipped", "Connected", "Ready:")
 KEPT_LINES = 12
@@ -60,7 +62,7 @@ class Log:
     def _host(self, host: str, text: str) -> None:
         if text == "Success" or text.startswith("Success on retry"):
             self.say(f"  {host}: {self.operation}: changed ({time.monotonic() - self.started_s:.1f} s)")
-        elif text.startswith("Error"):
+        elif _ERROR.match(text):
             words = "\n      ".join(self._words[host])
             self.errors[host] = f"{self.operation or 'connecting'}\n      {words}" if words else self.operation
             self.say(f"  {host}: {self.operation}: FAILED")

@@ -166,7 +166,7 @@ def failed_hosts(output: str) -> set[str]:
 
 def failure(what: str, exit_code: int, log: Log, failed: set[str], names: set[str]) -> ShoalError:
     """The error for a deploy that did not end well."""
-    if log.refusal:
+    if log.refusal and not failed:
         # By the deploy's own checks or its inventory, before the first change.
         return ShoalError(f"{what}: {log.refusal}", exit_code=Exit.USAGE)
     if not failed:
@@ -181,11 +181,16 @@ def failure(what: str, exit_code: int, log: Log, failed: set[str], names: set[st
     )
 
 
+def lock_path(cluster: str) -> Path:
+    """Held while a deploy of this cluster runs."""
+    return state_dir() / "deploys" / f"{cluster}.lock"
+
+
 @contextmanager
 def _alone(cluster: str, say: Say, deadline: float) -> Iterator[int]:
     """One deploy at a time per cluster. Gives the lock's descriptor, which the deploy's process inherits: if this one
     is killed, the next command still waits until that one has ended."""
-    path = state_dir() / "deploys" / f"{cluster}.lock"
+    path = lock_path(cluster)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         told = False

@@ -142,6 +142,11 @@ def _ssh_data(cluster: Cluster) -> dict[str, Any]:
     return data
 
 
+def ssh_config_path(cluster: str) -> Path:
+    """Where the configuration lies that is written for a cluster with a ProxyCommand."""
+    return state_dir() / "ssh" / f"{cluster}.config"
+
+
 def _config_with_proxy(cluster: Cluster) -> Path:
     """pyinfra takes a ProxyCommand from an ssh_config only: one is written that has it, after the user's own lines."""
     own = cluster.ssh.config_file.expanduser() if cluster.ssh.config_file else None
@@ -149,7 +154,7 @@ def _config_with_proxy(cluster: Cluster) -> Path:
         before = own.read_text(encoding="utf-8") if own else ""
     except OSError as error:
         raise UsageError(f"the ssh configuration {own} cannot be read: {error.strerror}") from None
-    path = state_dir() / "ssh" / f"{cluster.name}.config"
+    path = ssh_config_path(cluster.name)
     text = f"{before}\nHost *\n  ProxyCommand {cluster.ssh.proxy_command}\n"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_atomic(path, text, mode=0o600)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -18,6 +19,9 @@ from shoal.cluster import Cluster, field_faults
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import cache_dir, state_dir
+
+if TYPE_CHECKING:
+    from shoal.videos import Clip
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -94,17 +98,25 @@ def save(document: SiteDocument) -> Path:
 
 
 def prepare(
-    cluster: Cluster, videos: Path | None = None, weights: Path | None = None, *, say: Say = quiet
+    cluster: Cluster,
+    videos: Path | None = None,
+    weights: Path | None = None,
+    *,
+    with_videos: bool = True,
+    say: Say = quiet,
 ) -> SiteDocument:
     """Decide which clip goes to which compute node and which model runs, and save the document.
 
     Without `videos` the sample clips are made, without `weights` the standard model is fetched and converted; both
-    come from the cache where they are there already. Raises UsageError and ShoalError as those do.
+    come from the cache where they are there already. Without `with_videos` none are sent: the nodes have their own.
+    Raises UsageError and ShoalError as those do.
     """
     # Heavy modules (decoder, model format), and the inventories read this module for its document alone.
     from shoal import samples, videos as video_files, weights as weights_files  # noqa: PLC0415, I001
 
-    clips = samples.sample_clips(say=say) if videos is None else video_files.from_directory(videos, say=say)
+    clips: Sequence[Clip] = ()
+    if with_videos:
+        clips = samples.sample_clips(say=say) if videos is None else video_files.from_directory(videos, say=say)
     spread = video_files.assign(clips, [node.name for node in cluster.compute])
     model = weights_files.yolov5s(say=say) if weights is None else weights_files.from_file(weights)
     document = SiteDocument(

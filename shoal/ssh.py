@@ -238,10 +238,11 @@ def _quoted(path: Path) -> str:
 def _control_path(access: SshAccess, node: Node) -> Path:
     # Everything that decides whom we trust is in the name: a connection made under other rules is never shared.
     identity = f"{access.model_dump_json()} {node.user}@{node.address}:{node.port}"
-    return _control_dir() / hashlib.sha256(identity.encode()).hexdigest()[:20]
+    return control_dir() / hashlib.sha256(identity.encode()).hexdigest()[:20]
 
 
-def _control_dir() -> Path:
+def control_dir() -> Path:
+    """The private folder of the shared connections' sockets, made where it is missing. Raises ShoalError."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     directory = Path(runtime) / "shoal-ssh"
     if not runtime or not Path(runtime).is_dir() or len(str(directory)) + 21 > SOCKET_PATH_LIMIT:

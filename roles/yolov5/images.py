@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from gevent.lock import BoundedSemaphore  # type: ignore[import-untyped]
+from pyinfra import logger
+from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.operation import operation
 from pyinfra.api.state import StateStage
 from pyinfra.context import host, state
@@ -30,6 +33,7 @@ STAGES = "shoal/detector-stage"
 """Names of what a build leaves in the requester's engine, and `remove` takes away."""
 LABEL = "shoal.build=detector"
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+_CONNECTING = BoundedSemaphore()
 
 
 @dataclass(frozen=True)
@@ -187,13 +191,9 @@ def published(target: Target) -> Commands:
 @operation()
 def pulled(target: Target) -> Commands:
     """The image on a compute node, by the digest that the requester has on record; RepoDigests are asserted."""
-    requester = state.inventory.get_host(target.requester)
-    wanted: dict[str, Any] = {}
-    if requester not in state.failed_hosts:
-        # Read from the other machine at this moment: in a first run the digest comes into being in the same run.
-        wanted = _json(requester.get_fact(Lines, script=f"cat {RECORD} 2>/dev/null || true"))
+    wanted = _of_requester(target)
     if wanted.get("context") != target.context:
-        why = f"{target.requester} has no image of this checkout in its registry; see its own failure above"
+        why = f"{target.requester} has no image of this checkout in its registry; deploy the site there first"
         # Before anything was run this is the normal state of a first deploy, and counts as a change to come.
         yield failure(why) if state.current_stage >= StateStage.Execute else "true"
         return
@@ -235,6 +235,20 @@ def image_absent(target: Target, record: str) -> Commands:
         yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL)
     if there.get("record"):
         yield f"rm -rf {record} {NODE_STATE / 'build'}"
+
+
+def _of_requester(target: Target) -> dict[str, Any]:
+    """The requester's record, read at this moment: in a first run the digest comes into being in the same run."""
+    requester = state.inventory.get_host(target.requester)
+    if requester in state.failed_hosts:
+        return {}
+    # With `--limit` the requester is not connected yet, and two hosts connecting it at once would cut each other off.
+    with _CONNECTING:
+        try:
+            return _json(requester.get_fact(Lines, script=f"cat {RECORD} 2>/dev/null || true"))
+        except ConnectError as error:
+            host.log_styled(f"{target.requester}: {error}", fg="red", log_func=logger.error)
+            return {}
 
 
 def _source(yolov5: Yolov5) -> str:

@@ -1,29 +1,47 @@
-"""The `shoal` command: one module per group of verbs; this one joins them and turns errors into messages."""
+"""The `shoal` command: one module per group of verbs, loaded when it is asked for; errors become messages here."""
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from shoal import __version__
-from shoal.cli import artifacts, cluster, demo, lab, report, results, run, site
 from shoal.cli.console import report_error
 from shoal.errors import Exit, ShoalError
 
+# In the order of the help page. Each is a module of this package with an `app`.
+VERBS = ("demo", "demo-down", "lab", "cluster", "site", "run", "results", "report", "artifacts")
+
+
+class _Verbs(TyperGroup):
+    """Loads a verb's module only when that verb is used: the lab's engine client or the converter take a second."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in VERBS:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"shoal.cli.{cmd_name.replace('-', '_')}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+
 app = typer.Typer(
     name="shoal",
+    cls=_Verbs,
     help="From bare machines to video inference results.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# A group with a single verb of the group's own name is that verb: `shoal run`, not `shoal run run`.
-for single in (demo, run, report):
-    app.add_typer(single.app)
-for name, group in {"lab": lab, "site": site, "cluster": cluster, "results": results, "artifacts": artifacts}.items():
-    app.add_typer(group.app, name=name)
 
 
 def _version(wanted: bool) -> None:

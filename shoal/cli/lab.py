@@ -86,7 +86,11 @@ def down(
 
         shoal lab down --purge
     """
-    result = downs.down(name, purge_all=purge, keep_cache=keep_cache, say=say)
+    tell_down(name, downs.down(name, purge_all=purge, keep_cache=keep_cache, say=say), as_json=as_json)
+
+
+def tell_down(name: str, result: downs.Down, *, as_json: bool) -> None:
+    """Show what was looked for and found. Raises ShoalError where something remains."""
     if as_json:
         print_json({**asdict(result), "clean": result.clean})
     else:

@@ -10,6 +10,7 @@ import typer
 from shoal import inventory, site
 from shoal.cli.console import out, print_json, say
 from shoal.deploys import DeployResult, run_deploy
+from shoal.errors import UsageError
 from shoal.paths import cluster_document
 
 app = typer.Typer(help="Put what a cluster needs onto its machines, or take it away.", no_args_is_help=True)
@@ -34,6 +35,9 @@ def prepare(
     videos: Annotated[
         Path | None, typer.Option("--videos", help="Folder of your own videos. Default: samples.")
     ] = None,
+    no_videos: Annotated[
+        bool, typer.Option("--no-videos", help="Send none: the machines have their own under /videos.")
+    ] = False,
     weights: Annotated[Path | None, typer.Option("--weights", help="A YOLOv5 model as ONNX. Default: YOLOv5s.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,8 +45,10 @@ def prepare(
 
     Examples: `shoal site prepare`; `shoal site prepare --videos ~/clips --cluster onprem.toml`
     """
+    if no_videos and videos is not None:
+        raise UsageError("--videos and --no-videos exclude each other")
     loaded = inventory.load_path(_path(cluster))
-    document = site.prepare(loaded, videos, weights, say=say)
+    document = site.prepare(loaded, videos, weights, with_videos=not no_videos, say=say)
     if as_json:
         print_json(document.model_dump(mode="json"))
         return

@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 import typer.main
+from typer.core import TyperGroup
 
 from shoal.cli import app
 
@@ -46,18 +46,19 @@ def recipes() -> set[str]:
 
 def check_shoal(words: list[str]) -> None:
     """Walks to the sub-command and checks each flag and the number of arguments."""
-    command: click.Command = typer.main.get_command(app)
+    command = typer.main.get_command(app)
     rest = list(words)
-    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+    while isinstance(command, TyperGroup) and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
-        assert name in command.commands, f"no command {name!r}"
-        command = command.commands[name]
+        found = command.get_command(typer.Context(command), name)
+        assert found is not None, f"no command {name!r}"
+        command = found
     if rest and rest[0] in {"--help", "-h", "--version"}:
         return
-    assert not isinstance(command, click.Group), "a group, not a command"
-    context = click.Context(command, resilient_parsing=False)
+    assert not isinstance(command, TyperGroup), "a group, not a command"
+    context = typer.Context(command, resilient_parsing=False)
     if "--" in rest:  # what follows is for another program
-        rest = rest[: rest.index("--")] + ["x"]
+        rest = [*rest[: rest.index("--")], "x"]
     parser = command.make_parser(context)
     parser.parse_args(args=rest)  # raises NoSuchOption, BadOptionUsage
 
@@ -80,7 +81,7 @@ def test_a_command_in_the_docs_exists_with_its_flags(page: str, line: str) -> No
         prefix = {"register": ["cluster", "init"], "demo": ["demo"], "shoal": []}.get(recipe, [])
         rest = [*prefix, *rest]
         if recipe == "demo-down":
-            program, rest = "shoal", ["lab", "down", "--purge", *rest]
+            program, rest = "shoal", ["demo-down", *rest]
     if program in {"shoal", "register", "demo"}:
         check_shoal(rest)
     elif program == "pyinfra":

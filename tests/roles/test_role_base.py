@@ -1,0 +1,99 @@
+"""Role `base` on a fresh and on a converged machine."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from role_harness import changed, file_answer, run, unit_answer
+
+from roles import base
+from roles.base import APT_CONF, JOURNALD_CONF
+from roles.common.knobs import RefusedError
+
+APT = 'DPkg::Lock::Timeout "180";\n'
+JOURNAL = "[Journal]\nSystemMaxUse=200M\nRuntimeMaxUse=200M\n"
+
+
+def converged(**more):
+    return {
+        f"[ ! -f {APT_CONF} ]": file_answer(APT),
+        "stat -c '%F|": [
+            f"directory|755 root root|/var/lib/shoal{name}" for name in ("", "/runs", "/weights", "/roles")
+        ],
+        "dpkg-query": [f"{name} installed" for name in ("ca-certificates", "curl", "python3", "systemd-timesyncd")],
+        'echo "kernel': ["kernel gate-1", "file gate-1", "known yes"],
+        "systemctl show systemd-timesyncd": unit_answer(),
+        f"[ ! -f {JOURNALD_CONF} ]": file_answer(JOURNAL),
+        "systemctl show systemd-journald": unit_answer(UnitFileState="static"),
+        **more,
+    }
+
+
+def test_fresh_machine():
+    outcome = run(
+        base.install,
+        {"systemctl show": unit_answer(ActiveState="inactive", UnitFileState="disabled"), 'echo "kernel': ["kernel x"]},
+    )
+    text = outcome.text()
+    assert not outcome.failed
+    # The lock's time-out comes before the first call of apt.
+    assert text.index(APT_CONF) < text.index("apt-get")
+    assert "install --no-install-recommends ca-certificates curl python3 systemd-timesyncd" in text
+    assert "hostname gate-1" in text
+    assert "systemctl enable --quiet systemd-timesyncd.service" in text
+    assert JOURNALD_CONF in text
+
+
+def test_converged_machine_is_left_alone():
+    assert changed(run(base.install, converged())) == []
+
+
+def test_clock_service_stays_idle_in_a_container():
+    idle = unit_answer(ActiveState="inactive", Container="docker")
+    assert changed(run(base.install, converged(**{"systemctl show systemd-timesyncd": idle}))) == []
+
+
+def test_clock_service_is_started_on_a_machine():
+    idle = unit_answer(ActiveState="inactive")
+    outcome = run(base.install, converged(**{"systemctl show systemd-timesyncd": idle}))
+    assert changed(outcome) == ["base | Keep the clock right"]
+
+
+def test_restart_that_was_missed_is_made_up_for():
+    # The file was written, the run cut off: nothing changes in this run, and the journal must still be restarted.
+    late = unit_answer(started_s=1000.0, configured_s=1000.5, UnitFileState="static")
+    outcome = run(base.install, converged(**{"systemctl show systemd-journald": late}))
+    assert changed(outcome) == ["base | Run the journal with its limit"]
+    assert "systemctl restart systemd-journald.service" in outcome.text()
+
+
+def test_host_name_can_be_left_alone():
+    answers = converged(**{'echo "kernel': ["kernel other"]})
+    assert changed(run(base.install, answers, data={"base_hostname": False})) == []
+
+
+def test_all_faulty_knobs_are_told_at_once():
+    data = {"base_time": "sundial", "base_apt_lock_timeout_s": "soon", "base_hostnam": False}
+    with pytest.raises(RefusedError) as caught:
+        run(base.install, {}, data=data)
+    assert {fault.where for fault in caught.value.faults} == {
+        "gate-1: base_time",
+        "gate-1: base_apt_lock_timeout_s",
+        "gate-1: base_hostnam",
+    }
+
+
+@pytest.mark.parametrize(
+    ("remove_runs", "gone"), [(False, False), (True, True)], ids=["results are kept", "results go when asked"]
+)
+def test_remove(remove_runs, gone):
+    runs = re.compile(r"for p in .*/var/lib/shoal/runs[ ;]")
+    answers = {runs: ["/var/lib/shoal/runs"], "roles/base.packages": ["there"]}
+    text = run(lambda: base.remove(remove_runs=remove_runs), answers).text()
+    assert ("rm -rf -- /var/lib/shoal/runs" in text) is gone
+    assert "apt-get -q -y purge $ours" in text
+
+
+def test_remove_on_a_bare_machine_does_nothing():
+    assert changed(run(base.remove, {})) == []

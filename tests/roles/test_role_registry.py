@@ -1,0 +1,81 @@
+"""Role `registry`: fresh and converged, bound to the requester's address, without the distribution's password."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from role_harness import changed, file_answer, run, unit_answer
+
+from roles import registry
+from roles.common.knobs import RefusedError
+from roles.registry import CONFIG, DROP_IN, FILES, config_text
+from roles.registry.defaults import Registry
+
+DROP_IN_TEXT = (FILES / "shoal.conf").read_text(encoding="utf-8").replace("@CONFIG@", CONFIG)
+
+
+def converged(**more):
+    return {
+        f"[ ! -f {CONFIG} ]": file_answer(config_text(Registry(), "192.0.2.10")),
+        f"[ ! -f {DROP_IN} ]": file_answer(DROP_IN_TEXT),
+        "dpkg-query": ["docker-registry installed"],
+        "stat -c '%F|": ["directory|750 docker-registry docker-registry|/var/lib/shoal/registry"],
+        "systemctl show docker-registry": unit_answer(),
+        "curl": ["yes"],
+        **more,
+    }
+
+
+def test_configuration():
+    config = yaml.safe_load(config_text(Registry(), "192.0.2.10"))
+    assert config["http"]["addr"] == "192.0.2.10:5000"
+    assert "auth" not in config
+    assert config["storage"]["delete"]["enabled"] is True
+    assert config["storage"]["filesystem"]["rootdirectory"] == "/var/lib/shoal/registry"
+    assert (
+        yaml.safe_load(config_text(Registry(registry_bind="2001:db8::1"), "x"))["http"]["addr"] == "[2001:db8::1]:5000"
+    )
+
+
+def test_fresh_machine_starts_with_our_configuration():
+    outcome = run(
+        registry.install,
+        {"systemctl show": unit_answer(ActiveState="inactive", UnitFileState="disabled", NeedDaemonReload="yes")},
+        node="office",
+    )
+    text = outcome.text()
+    assert not outcome.failed
+    assert text.index(CONFIG) < text.index("install --no-install-recommends docker-registry")
+    assert text.index("systemctl daemon-reload") < text.index("systemctl start docker-registry.service")
+    assert text.index("systemctl start") < text.index("until curl")
+
+
+def test_converged_machine_is_left_alone():
+    assert changed(run(registry.install, converged(), node="office")) == []
+
+
+def test_restart_after_a_change():
+    late = unit_answer(started_s=5.0, configured_s=6.0)
+    outcome = run(registry.install, converged(**{"systemctl show docker-registry": late}), node="office")
+    assert changed(outcome) == ["registry | Run the registry"]
+
+
+def test_faulty_knobs():
+    with pytest.raises(RefusedError) as caught:
+        run(registry.install, {}, node="office", data={"registry_port": 0, "registry_storage": "/"})
+    assert len(caught.value.faults) == 2
+
+
+def test_remove():
+    answers = {
+        "systemctl show": unit_answer(),
+        "for p in /var/lib/shoal/roles/registry.packages": ["/var/lib/shoal/roles/registry.packages"],
+        f"for p in {CONFIG}": [CONFIG, "/var/lib/shoal/registry"],
+    }
+    text = run(registry.remove, answers, node="office").text()
+    assert text.index("systemctl disable --quiet --now") < text.index("purge")
+    assert f"rm -rf -- {CONFIG} /var/lib/shoal/registry" in text
+
+
+def test_remove_on_a_bare_machine_does_nothing():
+    assert changed(run(registry.remove, {}, node="office")) == []

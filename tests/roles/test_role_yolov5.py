@@ -1,0 +1,180 @@
+"""Role `yolov5`: one build per content, push, pull by digest; models; what passes from the requester to the others."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+from role_harness import CLUSTER, changed, run
+
+from roles import yolov5
+from roles.common.knobs import RefusedError
+from roles.yolov5 import context
+from roles.yolov5.defaults import Yolov5
+from roles.yolov5.images import Target, record_of
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.fixture
+def knobs(tmp_path):
+    folder = tmp_path / "detector"
+    (folder / "pkg" / "__pycache__").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n", encoding="utf-8")
+    (folder / "pkg" / "a.py").write_text("1\n", encoding="utf-8")
+    (folder / "pkg" / "__pycache__" / "a.pyc").write_bytes(b"x")
+    return {"yolov5_context": str(folder), "yolov5_weights": []}
+
+
+@pytest.fixture
+def target(knobs):
+    return Target.of(Yolov5(yolov5_context=context.Path(knobs["yolov5_context"])), CLUSTER)
+
+
+def requester(record="", local="", base="", digest=""):
+    return {"docker-content-digest": [f"record {record}", f"local {local}", f"base {base}", f"digest {digest}"]}
+
+
+def record(target):
+    return json.dumps(record_of(target, DIGEST), sort_keys=True)
+
+
+def test_fresh_requester_builds_and_pushes(knobs, target):
+    outcome = run(yolov5.install, requester(), node="office", data=knobs)
+    text = outcome.text()
+    assert not outcome.failed
+    assert changed(outcome) == [
+        "yolov5 | Get the base of the image",
+        "yolov5 | Get the inference image",
+        "yolov5 | Push it to the site's registry",
+    ]
+    assert (
+        text.index("debootstrap --variant=minbase")
+        < text.index('build -t "$TAG"')
+        < text.index('docker push -q "$TAG"')
+    )
+    assert f"TAG=192.0.2.10:5000/shoal/detector:{target.context[:16]}" in text
+
+
+def test_converged_requester_is_left_alone(knobs, target):
+    outcome = run(yolov5.install, requester(record(target), digest=DIGEST), node="office", data=knobs)
+    assert changed(outcome) == []
+
+
+def test_cut_off_before_the_push_it_does_not_build_again(knobs):
+    outcome = run(yolov5.install, requester(local="sha256:1"), node="office", data=knobs)
+    assert changed(outcome) == ["yolov5 | Push it to the site's registry"]
+    assert "PUSH=yes" in outcome.text()
+
+
+def test_cut_off_before_the_record_it_does_not_push_again(knobs):
+    outcome = run(yolov5.install, requester(digest=DIGEST), node="office", data=knobs)
+    assert changed(outcome) == ["yolov5 | Push it to the site's registry"]
+    assert "PUSH=no" in outcome.text()
+
+
+def test_archives_of_the_control_machine_come_first(knobs, tmp_path):
+    archive = tmp_path / "image.tar"
+    archive.write_bytes(b"tar")
+    outcome = run(yolov5.install, requester(), node="office", data=knobs | {"yolov5_image_tarball": str(archive)})
+    assert "docker load" in outcome.text()
+    assert "debootstrap" not in outcome.text()
+    based = run(yolov5.install, requester(), node="office", data=knobs | {"yolov5_base_tarball": str(archive)})
+    assert "docker import" in based.text()
+    assert "debootstrap" not in based.text()
+
+
+def test_fresh_compute_node_pulls_what_the_requester_has(knobs, target):
+    others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
+    outcome = run(yolov5.install, {}, data=knobs, others=others)
+    assert changed(outcome) == ["yolov5 | Pull the image by its digest"]
+    assert f"REFERENCE=192.0.2.10:5000/shoal/detector@{DIGEST}" in outcome.text()
+
+
+def test_converged_compute_node_is_left_alone(knobs, target):
+    reference = target.reference(DIGEST)
+    answers = {"docker image inspect": [f"record {record(target)}", f'digests ["{reference}"]']}
+    others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
+    assert changed(run(yolov5.install, answers, data=knobs, others=others)) == []
+
+
+def test_compute_node_without_repodigests_pulls_again(knobs, target):
+    answers = {"docker image inspect": [f"record {record(target)}", "digests []"]}
+    others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
+    assert changed(run(yolov5.install, answers, data=knobs, others=others)) == ["yolov5 | Pull the image by its digest"]
+
+
+@pytest.mark.parametrize("there", [[], ["{damaged"], ['{"context": "other"}']])
+def test_requester_without_an_image_is_told(knobs, there):
+    outcome = run(yolov5.install, {}, data=knobs, others={"office": {"cat /var/lib/shoal/image.json": there}})
+    assert outcome.failed
+
+
+def test_weights_are_placed_once(knobs, target, tmp_path):
+    model = tmp_path / "w.onnx"
+    model.write_bytes(b"model")
+    sha256 = hashlib.sha256(b"model").hexdigest()
+    data = knobs | {"yolov5_weights": [{"path": str(model), "sha256": sha256, "name": "w"}]}
+    others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
+    fresh = run(yolov5.install, {}, data=data, others=others)
+    assert f"/var/lib/shoal/weights/{sha256}.onnx" in fresh.text()
+    there = run(yolov5.install, {"sha256sum <": [f"{sha256} 644root"]}, data=data, others=others)
+    assert "yolov5 | Place the model" not in changed(there)
+    wrong_mode = run(yolov5.install, {"sha256sum <": [f"{sha256} 600root"]}, data=data, others=others)
+    assert "yolov5 | Place the model" in changed(wrong_mode)
+
+
+def test_faulty_knobs_are_all_told(tmp_path):
+    data = {
+        "yolov5_context": str(tmp_path),
+        "yolov5_image_source": "tarball",
+        "yolov5_base_tarball": str(tmp_path / "none.tar"),
+        "yolov5_weights": [{"path": str(tmp_path / "w.onnx"), "sha256": "xyz", "name": "w"}],
+    }
+    with pytest.raises(RefusedError) as caught:
+        run(yolov5.install, {}, data=data)
+    assert len(caught.value.faults) == 5
+
+
+def test_remove(knobs):
+    answers = {"docker images": ["record yes", "images sha256:1 sha256:2"], "-name '*.onnx' -type f | head": ["w.onnx"]}
+    text = run(yolov5.remove, answers, data=knobs).text()
+    assert "docker image rm -f $ids" in text
+    assert "rm -rf /var/lib/shoal/image.json" in text
+    assert "-name '*.onnx' -type f -delete" in text
+
+
+def test_remove_on_a_bare_machine_does_nothing(knobs):
+    assert changed(run(yolov5.remove, {}, data=knobs)) == []
+
+
+def test_context_hash_follows_content_and_not_caches(knobs):
+    folder = context.Path(knobs["yolov5_context"])
+    before = context.context_hash(folder)
+    (folder / "pkg" / "__pycache__" / "b.pyc").write_bytes(b"y")
+    assert context.context_hash(folder) == before
+    assert context.archive(folder, {}) == context.archive(folder, {})
+    (folder / "pkg" / "a.py").write_text("2\n", encoding="utf-8")
+    assert context.context_hash(folder) != before
+
+
+def test_archive_holds_the_context_and_the_settings(knobs):
+    packed = context.archive(context.Path(knobs["yolov5_context"]), {"x.whl": b"w"})
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        assert sorted(tar.getnames()) == ["Dockerfile", "build-settings/x.whl", "pkg/a.py"]
+
+
+def test_pip_runs_from_its_wheel(tmp_path):
+    name, content = context.pip_wheel()
+    wheel = tmp_path / name
+    wheel.write_bytes(content)
+    assert zipfile.ZipFile(wheel).testzip() is None
+    script = f"import sys; sys.path.insert(0, {str(wheel)!r}); import pip; print(pip.__file__)"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    assert str(wheel) in done.stdout

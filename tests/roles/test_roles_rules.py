@@ -1,0 +1,93 @@
+"""Rules that hold for every role and deploy file, read from their source."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from shoal.paths import repository
+
+ROLES = sorted(path.parent.name for path in (repository() / "roles").glob("*/defaults.py"))
+SOURCES = sorted([*(repository() / "roles").rglob("*.py"), *(repository() / "deploy").glob("*.py")])
+PYINFRA_MODULES = {"apt", "files", "server", "systemd", "docker", "python"}
+
+
+def operations() -> set[str]:
+    """Names of every operation of ours."""
+    return {
+        node.name
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and any("operation" in ast.dump(entry) for entry in node.decorator_list)
+    }
+
+
+def calls(path: Path) -> list[ast.Call]:
+    """Calls of operations, ours and pyinfra's, in one file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyinfra.operations")
+        for alias in node.names
+    }
+    ours = operations()
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        named = isinstance(node.func, ast.Name) and node.func.id in ours
+        theirs = (
+            isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id in imported & PYINFRA_MODULES
+        )
+        if named or theirs:
+            found.append(node)
+    return found
+
+
+def test_the_roles_are_found():
+    assert ROLES == ["base", "docker", "registry", "videos", "yolov5"]
+    assert {"packages", "service", "clips", "image", "pulled"} <= operations()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(repository())))
+def test_every_operation_has_a_name(path):
+    unnamed = [call.lineno for call in calls(path) if not any(keyword.arg == "name" for keyword in call.keywords)]
+    assert unnamed == []
+
+
+def test_the_rule_sees_an_operation_without_a_name(tmp_path):
+    bad = tmp_path / "bad.py"
+    bad.write_text("from pyinfra.operations import apt\napt.packages(packages=['x'])\nbarrier()\n", encoding="utf-8")
+    assert len(calls(bad)) == 2
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_imports_no_other_role(role):
+    for path in (repository() / "roles" / role).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("roles"):
+                assert node.module == "roles" or node.module.split(".")[1] in {role, "common"}, path
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_knob_has_the_roles_prefix_and_its_text(role):
+    tree = ast.parse((repository() / "roles" / role / "defaults.py").read_text(encoding="utf-8"))
+    model = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.lower() == role)
+    for index, node in enumerate(model.body):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            assert node.target.id.startswith(f"{role}_")
+            following = model.body[index + 1]
+            assert isinstance(following, ast.Expr), f"{node.target.id} has no text"
+            assert isinstance(following.value, ast.Constant)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_has_install_and_remove(role):
+    module = __import__(f"roles.{role}", fromlist=["install"])
+    assert callable(module.install)
+    assert callable(module.remove)
