@@ -70,7 +70,9 @@ def vendor_source(repository: str, key_file: Path, keyring: str, sources: str) -
 @operation()
 def package(version: str, role: str) -> Commands:
     """The package in exactly this version, held; the role's record says whether it is ours to remove."""
-    script = f"dpkg-query -W -f '${{Version}} ${{db:Status-Status}} ${{db:Status-Want}}\\n' {PACKAGE} 2>/dev/null || true"
+    script = (
+        f"dpkg-query -W -f '${{Version}} ${{db:Status-Status}} ${{db:Status-Want}}\\n' {PACKAGE} 2>/dev/null || true"
+    )
     lines: list[str] = host.get_fact(Lines, script=script)
     there = lines[0].split() if lines else []
     if there[:2] == [version, "installed"] and there[2:] == ["hold"]:
@@ -179,7 +181,7 @@ def _up(arguments: list[str], key: str | None, limit_s: int) -> StringCommand:
         'key=\ntrap \'[ -z "$key" ] || rm -f "$key"\' EXIT\ntrap "exit 1" HUP INT TERM\n'
         f"{hand_over}"
         # The daemon's own limit, and one around it for a daemon that hangs.
-        f"{{ timeout {limit_s + 10} tailscale up {given}{words} 2>&1 </dev/null || echo \"exit code $?\"; }} "
+        f'{{ timeout {limit_s + 10} tailscale up {given}{words} 2>&1 </dev/null || echo "exit code $?"; }} '
         f"| {{ {strip} || true; }} | tail -n 5 >{SAID}\n"
         "exit 0"
     )
@@ -201,7 +203,10 @@ def _joined(state: State, host: Host, wanted: Wanted, node: str, limit_s: int, s
         definite = "exit code" in said and why not in (Failure.OTHER, Failure.UNREACHABLE)
         if definite or time.monotonic() >= deadline:
             if status is not None and status.state == "Running" and not wanted.tags <= status.tags:
-                why, words = Failure.TAG_DENIED, f"it runs without the tags {', '.join(sorted(wanted.tags - status.tags))}"
+                why, words = (
+                    Failure.TAG_DENIED,
+                    f"it runs without the tags {', '.join(sorted(wanted.tags - status.tags))}",
+                )
             host.log_styled(_told(node, why, words), fg="red", log_func=logger.error)
             return False
         time.sleep(POLL_INTERVAL_S)
