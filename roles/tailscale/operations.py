@@ -124,7 +124,7 @@ def member(wanted: Wanted, settings: Tailscale, node: str, *, ephemeral: bool) -
     sudo = bool(host.data.get("_sudo"))
     if decision.step is Step.WAIT:
         # Only at the second look, when the operation runs, can the daemon have come to an end of it.
-        yield FunctionCommand(_settled, (wanted, limit_s, sudo), {})
+        yield FunctionCommand(_settled, (), {"wanted": wanted, "limit_s": limit_s, "sudo": sudo})
     elif decision.step is Step.REFUSE:
         yield failure(f"{node} cannot be brought onto the tailnet: {decision.why}")
     elif decision.step is Step.SETTINGS:
@@ -147,7 +147,7 @@ def member(wanted: Wanted, settings: Tailscale, node: str, *, ephemeral: bool) -
             key = dressed(key, ephemeral=ephemeral, preauthorized=settings.tailscale_preauthorized)
         arguments = up_arguments(wanted, advertise_tags=settings.tailscale_advertise_tags, timeout_s=limit_s)
         yield _up(arguments, key, limit_s)
-        yield FunctionCommand(_joined, (wanted, node, limit_s, sudo), {})
+        yield FunctionCommand(_joined, (), {"wanted": wanted, "node": node, "limit_s": limit_s, "sudo": sudo})
 
 
 @operation()
@@ -158,8 +158,8 @@ def logged_out(*, keep_unknown: bool) -> Commands:
         host.noop("it is on no tailnet")
         return
     told = (
-        "the control server was not told that this machine goes; see that it can be reached, or remove the device there "
-        "and go on with --data tailscale_keep_unknown=true"
+        "the control server was not told that this machine goes; see that it can be reached, or remove the device "
+        "there and go on with --data tailscale_keep_unknown=true"
     )
     end = ":" if keep_unknown else f"{{ echo {shlex.quote(told)} >&2; exit 1; }}"
     yield f"timeout {LOGOUT_TIMEOUT_S} tailscale logout || {end}"
@@ -190,10 +190,11 @@ def _up(arguments: list[str], key: str | None, limit_s: int) -> StringCommand:
     return StringCommand(script, _stdin=key)
 
 
-def _joined(state: State, host: Host, wanted: Wanted, node: str, limit_s: int, sudo: bool) -> bool:
+def _joined(state: State, host: Host, *, wanted: Wanted, node: str, limit_s: int, sudo: bool) -> bool:
     """Poll until the node stands; tell why where it does not."""
     del state
-    said = "\n".join(host.get_fact(Lines, script=f"cat {SAID} 2>/dev/null; rm -f {SAID}", _sudo=sudo))
+    lines: list[str] = host.get_fact(Lines, script=f"cat {SAID} 2>/dev/null; rm -f {SAID}", _sudo=sudo)
+    said = "\n".join(lines)
     deadline = time.monotonic() + limit_s
     while True:
         status: Status | None = host.get_fact(TailscaleStatus, _sudo=sudo)
@@ -212,7 +213,7 @@ def _joined(state: State, host: Host, wanted: Wanted, node: str, limit_s: int, s
         time.sleep(POLL_INTERVAL_S)
 
 
-def _settled(state: State, host: Host, wanted: Wanted, limit_s: int, sudo: bool) -> bool:
+def _settled(state: State, host: Host, *, wanted: Wanted, limit_s: int, sudo: bool) -> bool:
     """Wait until a starting daemon runs."""
     del state
     deadline = time.monotonic() + limit_s

@@ -58,9 +58,7 @@ def source_faults(file: Path | None, command: tuple[str, ...]) -> list[Fault]:
     if file is not None and "{node}" not in str(file) and not file.expanduser().is_file():
         found.append(Fault("tailscale_authkey_file", f"there is no file {file}"))
     if file is not None and command:
-        found.append(
-            Fault("tailscale_authkey_command", "is given beside tailscale_authkey_file; one of them is enough")
-        )
+        found.append(Fault("tailscale_authkey_command", "is given beside tailscale_authkey_file: one is enough"))
     return found
 
 

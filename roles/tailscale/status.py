@@ -139,21 +139,20 @@ def decide(status: Status | None, wanted: Wanted) -> Decision:
     """What to do. A node that runs is never given a key: a bad one would cut it off, a good one-use one be burnt."""
     if status is None:
         return Decision(Step.JOIN, "the daemon was not asked yet")
-    match status.state:
-        case "Running":
-            return _running(status, wanted)
-        case "NeedsLogin":
-            return Decision(Step.JOIN, "its registration is over" if status.expired else "it has not joined")
-        case "Stopped":
-            if why := _other_place(status, wanted):
-                return Decision(Step.REFUSE, why)
-            return Decision(Step.START, "it was stopped and keeps its registration")
-        case "Starting" | "NoState":
-            return Decision(Step.WAIT, f"its daemon is in state {status.state}")
-        case "NeedsMachineAuth":
-            return Decision(Step.REFUSE, f"it waits for approval. What to do: {Failure.NEEDS_APPROVAL.value}")
-        case other:
-            return Decision(Step.REFUSE, f"its daemon is in state {other}, which this role does not handle")
+    simple = {
+        "NeedsLogin": Decision(Step.JOIN, "its registration is over" if status.expired else "it has not joined"),
+        "Starting": Decision(Step.WAIT, "its daemon is starting"),
+        "NoState": Decision(Step.WAIT, "its daemon knows no state yet"),
+        "NeedsMachineAuth": Decision(Step.REFUSE, f"it waits for approval ({Failure.NEEDS_APPROVAL.value})"),
+    }
+    if status.state in simple:
+        return simple[status.state]
+    if status.state == "Running":
+        return _running(status, wanted)
+    if status.state == "Stopped":
+        why = _other_place(status, wanted)
+        return Decision(Step.REFUSE, why) if why else Decision(Step.START, "it was stopped, and is still registered")
+    return Decision(Step.REFUSE, f"its daemon is in state {status.state}, which this role does not handle")
 
 
 def stands(status: Status | None, wanted: Wanted) -> bool:
@@ -220,8 +219,8 @@ def _running(status: Status, wanted: Wanted) -> Decision:
     if missing or surplus:
         return Decision(
             Step.REFUSE,
-            f"it runs with the tags {_listed(status.tags)}, wanted are {_listed(wanted.tags)}. Tags of a node that runs "
-            "are changed on the control server, or by `tailscale logout` on it and a new deploy",
+            f"it runs with the tags {_listed(status.tags)}, wanted are {_listed(wanted.tags)}. Tags of a running "
+            "node are changed on the control server, or by `tailscale logout` on it and a new deploy",
         )
     if changes := _changes(status, wanted):
         return Decision(Step.SETTINGS, "some settings differ", changes)
