@@ -95,8 +95,7 @@ def test_where_ssh_is_let_in():
 
 
 def answers(**more):
-    return {
-        **more,
+    common = {
         "dpkg-query": ["nftables installed"],
         "[ ! -f /etc/systemd/system/shoal-firewall.service ]": file_answer(
             (operations.FILES / "firewall.service").read_text()
@@ -105,6 +104,7 @@ def answers(**more):
         "sshd -T": ["22"],
         "SSH_CONNECTION": SSH,
     }
+    return {**more, **{key: value for key, value in common.items() if key not in more}}
 
 
 @pytest.fixture
