@@ -14,7 +14,7 @@ from shoal.cli.console import report_error
 from shoal.errors import Exit, ShoalError
 
 # In the order of the help page. Each is a module of this package with an `app`.
-VERBS = ("demo", "demo-down", "lab", "cluster", "site", "run", "results", "report", "artifacts")
+VERBS = ("demo", "demo-down", "lab", "cluster", "site", "mesh", "run", "results", "report", "artifacts")
 
 
 class _Verbs(TyperGroup):
