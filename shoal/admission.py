@@ -10,6 +10,7 @@ from shoal.cluster import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.following import Work
 from shoal.jobs.spec import Constraint, JobSpec, meets
+from shoal.paths import NODE_RUNS
 from shoal.preflight import Survey
 from shoal.runs import Outcome
 from shoal.ssh_failures import brief
@@ -50,6 +51,16 @@ def select(cluster: Cluster, names: Sequence[str], constraints: Sequence[Constra
             + (", ".join(labels) or "none"),
         )
     return chosen
+
+
+def refuse_begun(run: str, survey: Survey) -> None:
+    """Raise UsageError where a new run's id is not new to a node: its old results would be taken for new ones."""
+    if begun := [name for name, fact in survey.facts.items() if fact.begun]:
+        raise UsageError(
+            f"run {run!r} was begun on nodes already, by another control machine or with other results at home",
+            faults=tuple(Fault(name, f"has the folder {NODE_RUNS / run}") for name in begun),
+            hint="name the run otherwise, or leave --run out",
+        )
 
 
 def refuse_too_much(job: JobSpec, survey: Survey) -> None:

@@ -12,7 +12,7 @@ from shoal import ssh
 from shoal.cluster import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
-from shoal.paths import NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.paths import NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
 from shoal.runs import Outcome
 from shoal.ssh_failures import brief
 
@@ -35,6 +35,7 @@ echo "machine $(uname -m)"
 if [ -f "$1" ]; then echo "image $(tr -d '\n' <"$1")"; fi
 if [ -d "$2" ]; then echo "videos $(find -L "$2" -type f -printf x | wc -c)"; fi
 if [ -f "$3" ]; then echo "weights $(sha256sum <"$3" | cut -d ' ' -f 1)"; fi
+if [ -e "$5" ]; then echo "begun yes"; fi
 place=$4
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 echo "free $(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
@@ -66,6 +67,8 @@ class NodeFacts:
     """Files under /videos; None where there is no such folder."""
     weights_sha256: str | None = None
     free_bytes: int = 0
+    begun: bool = False
+    """Whether the run has a folder here already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +79,13 @@ class Survey:
     silent: dict[str, ShoalError] = field(default_factory=dict)
 
 
-def survey(cluster: Cluster, nodes: Sequence[Node], *, weights_sha256: str) -> Survey:
+def survey(cluster: Cluster, nodes: Sequence[Node], *, run: str, weights_sha256: str) -> Survey:
     """Ask all nodes at once. Never raises for one node's sake: who did not answer is in `silent`."""
 
     def look(node: Node) -> NodeFacts:
-        places = (str(IMAGE_NOTE), str(NODE_VIDEOS), str(NODE_WEIGHTS / f"{weights_sha256}.onnx"), str(NODE_STATE))
-        return _read(ssh.run(cluster, node, "sh", "-c", _LOOK, "look", *places, root=True).text)
+        weights = NODE_WEIGHTS / f"{weights_sha256}.onnx"
+        places = (IMAGE_NOTE, NODE_VIDEOS, weights, NODE_STATE, NODE_RUNS / run)
+        return _read(ssh.run(cluster, node, "sh", "-c", _LOOK, "look", *map(str, places), root=True).text)
 
     answers = ssh.on_each(nodes, look)
     return Survey(
@@ -189,6 +193,7 @@ def _read(text: str) -> NodeFacts:
         videos=int(words["videos"]) if "videos" in words else None,
         weights_sha256=words.get("weights"),
         free_bytes=int(words.get("free", "0")) * 1024,
+        begun="begun" in words,
     )
 
 

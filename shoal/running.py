@@ -67,7 +67,8 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
         *([jobs.only_nodes(order.nodes)] if order.nodes else []),
     ]
     nodes = admission.select(order.cluster, order.nodes, constraints)
-    survey = preflight.survey(order.cluster, nodes, weights_sha256=order.weights.sha256)
+    survey = preflight.survey(order.cluster, nodes, run=run, weights_sha256=order.weights.sha256)
+    admission.refuse_begun(run, survey)
     if not survey.facts:
         raise admission.nobody(survey.silent, {})
     image = order.image or preflight.common_image(survey.facts)
@@ -201,7 +202,7 @@ def _round(work: Work, names: Sequence[str], weights_path: Path | None) -> None:
     rest = _close_finished(work, [name for name in names if name not in adopted])
     if rest:
         nodes = [work.cluster.node(name) for name in rest]
-        survey = preflight.survey(work.cluster, nodes, weights_sha256=record.weights.sha256)
+        survey = preflight.survey(work.cluster, nodes, run=record.run, weights_sha256=record.weights.sha256)
         attempt = _next_attempt(record, list(record.nodes))
         job = parse(record.job, source="the run's job").again(
             name=jobs.job_name(record.run, attempt), nodes=rest, labels=jobs.labels(record.run, attempt)

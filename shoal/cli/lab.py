@@ -158,13 +158,18 @@ def logs(
         shoal lab logs compute-1 -f
     """
     container = statuses.container_of(name, node)
-    if container.status != "running":
-        say(f"{node} is {container.status}; its console's last lines:")
-        typer.echo(nodes.last_lines(container, lines))
+    past = nodes.journal(container, lines)
+    if not past:
+        # Not up, or in the middle of being started again and again.
+        say(f"{node} has no journal (its container is {container.status}); its console's last lines:")
+        typer.echo(nodes.console(container, lines))
         raise typer.Exit(Exit.INCOMPLETE)
-    command = ["journalctl", "--no-pager", f"--lines={lines}", *(["--follow"] if follow else [])]
+    if not follow:
+        typer.echo(past)
+        return
     with plain_errors(f"reading the journal of {node}"):
         # exec_run's output is a stream of bytes then; the client's types do not say so.
+        command = ["journalctl", "--no-pager", f"--lines={lines}", "--follow"]
         stream: Iterator[bytes] = container.exec_run(command, stream=True).output  # type: ignore[assignment]
         for chunk in stream:
             typer.echo(chunk.decode(errors="replace"), nl=False)

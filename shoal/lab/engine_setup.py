@@ -49,8 +49,8 @@ def bring(say: Say, *, yes: bool) -> str:
         return record.url
 
 
-def remove(say: Say) -> None:
-    """Take everything of the lab's own engine away: daemon, data, packages we installed, network settings."""
+def remove(say: Say) -> tuple[str, ...]:
+    """Take the lab's own engine away: daemon, data, network settings, and the packages it brought (given back)."""
     record = private_engine.load()
     with held(private_engine.lock_path(), say, "the lab's engine") as lock:
         private_engine.stop(say)
@@ -74,6 +74,7 @@ def remove(say: Say) -> None:
         mounts.remove_tree(private_engine.runtime_folder())
         mounts.remove_tree(private_engine.folder())
         private_engine.lock_path().unlink(missing_ok=True)
+    return record.installed_packages if record else ()
 
 
 def still_installed(packages: tuple[str, ...]) -> list[str]:

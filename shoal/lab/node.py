@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
+import tarfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +150,8 @@ def execute(container: Container, command: list[str]) -> tuple[int, str]:
     """Run a command in the node through the engine; its exit code and output. Raises APIError if it is not running."""
     done = container.exec_run(command)
     output = done.output if isinstance(done.output, bytes) else b""
-    return int(done.exit_code or 0), output.decode(errors="replace")
+    # None: the engine does not know how it ended.
+    return -1 if done.exit_code is None else int(done.exit_code), output.decode(errors="replace")
 
 
 def boot_state(container: Container) -> str:
@@ -201,18 +204,26 @@ def wait_until_booted(container: Container, node: str, address: str, deadline: f
 
 
 def last_lines(container: Container, count: int = 12) -> str:
-    """The end of the node's journal, or of its console where the journal cannot be had."""
-    text = ""
-    try:
-        container.reload()
-        if container.status == "running":
-            code, output = execute(container, ["journalctl", "--no-pager", "--quiet", f"--lines={count}"])
-            text = output if code == 0 else ""
-        if not text.strip():
-            text = container.logs(tail=count).decode(errors="replace")
-    except APIError as error:
-        text = f"(they cannot be read: {error.explanation})"
+    """The end of the node's journal, or of its console where the journal cannot be had; indented."""
+    text = journal(container, count) or console(container, count)
     return "\n".join(f"    {line}" for line in text.strip().splitlines()[-count:]) or "    (there are none)"
+
+
+def journal(container: Container, count: int) -> str:
+    """The last lines of the node's journal; empty where the machine is not up."""
+    try:
+        code, output = execute(container, ["journalctl", "--no-pager", "--quiet", f"--lines={count}"])
+    except APIError:
+        # It ended, or is between two starts.
+        return ""
+    return output.strip() if code == 0 else ""
+
+
+def console(container: Container, count: int) -> str:
+    """The last lines of what the machine's first process wrote. Raises ShoalError."""
+    with plain_errors("reading the console"):
+        text = container.logs(tail=count)
+    return text.decode(errors="replace").strip() if isinstance(text, bytes) else ""
 
 
 def failed_units(container: Container) -> list[str]:
@@ -225,10 +236,14 @@ def failed_units(container: Container) -> list[str]:
 def host_key(container: Container, node: str) -> str:
     """The node's public host key, read through the engine: the network cannot slip another one in."""
     with plain_errors(f"reading the host key of node {node}"):
-        code, output = execute(container, ["cat", HOST_KEY])
-    text = output.strip()
-    if code != 0 or not text.startswith("ssh-ed25519 "):
-        raise ShoalError(f"node {node} has no usable host key at {HOST_KEY}: {text[:200]}")
+        # As a file: the output of a short command was seen to get lost on a busy engine.
+        chunks, _ = container.get_archive(HOST_KEY)
+        packed = io.BytesIO(b"".join(chunks))
+    with tarfile.open(fileobj=packed) as tar:
+        content = tar.extractfile(tar.getmembers()[0])
+        text = content.read().decode(errors="replace").strip() if content else ""
+    if not text.startswith("ssh-ed25519 "):
+        raise ShoalError(f"node {node} has no usable host key at {HOST_KEY}: {text[:200]!r}")
     return text
 
 

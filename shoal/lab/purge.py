@@ -8,6 +8,7 @@ from docker.errors import APIError, ImageNotFound
 
 from shoal.lab import base_image, engine_setup, image_cache, mounts, node_image, private_engine, state
 from shoal.lab.engine import Engine, plain_errors
+from shoal.lab.names import IMAGE_LABEL
 from shoal.lab.progress import Say, stage
 
 HTTP_CONFLICT = 409
@@ -43,10 +44,8 @@ def purge(engine: Engine | None, name: str, kept: list[str], *, keep_cache: bool
 
 
 def _engine(say: Say) -> list[Proof]:
-    record = private_engine.load()
     with stage(say, "removing the lab's own engine", "engine removed"):
-        engine_setup.remove(say)
-    packages = record.installed_packages if record else ()
+        packages = engine_setup.remove(say)
     return [
         Proof("engine", str(private_engine.folder()), tuple(private_engine.leftovers())),
         Proof("packages", "dpkg", tuple(engine_setup.still_installed(packages))),
@@ -58,7 +57,7 @@ def _images(engine: Engine, kept: list[str], say: Say) -> Proof:
     with plain_errors("removing the lab's images"):
         node_image.remove_builder(engine)
         # The base last: the node image is built on it.
-        for tag in (*_tags(engine, node_image.REPOSITORY), *_tags(engine, base_image.REPOSITORY)):
+        for tag in _ours(engine):
             try:
                 engine.client.images.remove(tag)
                 say(f"lab: removed image {tag}")
@@ -69,9 +68,15 @@ def _images(engine: Engine, kept: list[str], say: Say) -> Proof:
                     raise
                 kept.append(f"image {tag}, which containers of another lab use")
         wanted = {entry.split()[1].rstrip(",") for entry in kept if entry.startswith("image ")}
-        there = [*_tags(engine, node_image.REPOSITORY), *_tags(engine, base_image.REPOSITORY)]
-        left = [tag for tag in there if tag not in wanted]
+        left = [tag for tag in _ours(engine) if tag not in wanted]
     return Proof("images", engine.url, tuple(left))
+
+
+def _ours(engine: Engine) -> list[str]:
+    """Names of the lab's images, and ids of those that lost theirs to a rebuild while nodes ran from them."""
+    nameless = engine.client.images.list(filters={"label": f"{IMAGE_LABEL}=node", "dangling": True})
+    named = [*_tags(engine, node_image.REPOSITORY), *_tags(engine, base_image.REPOSITORY)]
+    return [*(str(image.id) for image in nameless), *named]
 
 
 def _tags(engine: Engine, repository: str) -> list[str]:

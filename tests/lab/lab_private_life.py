@@ -60,6 +60,10 @@ def main(image_archive: Path, image: str) -> None:
     assert brought.private
     with image_archive.open("rb") as stream:
         brought.client.images.load(stream)
+    # As a rebuild leaves it behind: an image of ours that lost its name.
+    container = brought.client.containers.create(image, ["true"])
+    container.commit()
+    container.remove()
     spec = LabSpec("private", compute=1, image=image)
     up(spec, Options(yes=True))
     assert on_compute() == "compute-1"
@@ -73,7 +77,9 @@ def main(image_archive: Path, image: str) -> None:
     assert private_engine.pid() is not None, "the engine outlives a plain down"
     up(spec)
     kill_engine()
-    gone = down("private", purge_all=True)
+    said: list[str] = []
+    gone = down("private", purge_all=True, say=said.append)
+    assert sum(line.startswith("lab: removed image") for line in said) == 2, said
     assert gone.existed
     assert gone.clean, gone.proofs
     assert {"engine", "images", "packages"} <= {proof.what for proof in gone.proofs}

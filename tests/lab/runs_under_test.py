@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -29,7 +30,14 @@ class Runs:
 
     lab: Lab
     home: Path
-    extra: list[tuple[str, str]] = field(default_factory=list)
+    tag: str = field(default_factory=lambda: secrets.token_hex(3))
+
+    def id(self, name: str) -> str:
+        """A run id of this session: nodes that were used before keep the folders of their runs."""
+        return f"{name}-{self.tag}"
+
+    def folder(self, name: str) -> Path:
+        return self.home / self.id(name)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "shoal", *words]
@@ -50,7 +58,7 @@ class Runs:
         )
 
     def record(self, run: str) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads((self.home / run / "run.json").read_text())
+        document: dict[str, Any] = json.loads((self.folder(run) / "run.json").read_text())
         return document
 
     def outcomes(self, run: str) -> dict[str, str]:
@@ -60,8 +68,8 @@ class Runs:
         return {name: len(node["attempts"]) for name, node in self.record(run)["nodes"].items()}
 
     def detections(self, run: str) -> dict[str, bytes]:
-        found = (self.home / run).glob("*/videos/*/detections.jsonl")
-        return {str(path.relative_to(self.home / run)): path.read_bytes() for path in found}
+        found = self.folder(run).glob("*/videos/*/detections.jsonl")
+        return {str(path.relative_to(self.folder(run))): path.read_bytes() for path in found}
 
     def engine(self, *words: str) -> str:
         """The lab's engine, with the docker client."""

@@ -12,9 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import docker
 import pytest
 
+from shoal.lab import names
 from shoal.lab.down import down
+from shoal.paths import cluster_document
+from shoal.site import document_path
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
@@ -44,6 +48,17 @@ class Demo:
     @property
     def runs(self) -> list[dict[str, object]]:
         return [json.loads(path.read_text()) for path in sorted(self.folder.glob("runs/*/run.json"))]
+
+    def shoal(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "shoal", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
 
     def until(self, pattern: str) -> str:
         """Starts the demo and kills it with -9 at the first line that matches; gives what it had said."""
@@ -114,15 +129,7 @@ def test_then_it_completes_from_a_clean_checkout(demo: Demo) -> None:
 
 
 def test_typed_once_more_it_changes_nothing_on_the_machines(demo: Demo) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "shoal", "demo", *QUICK, "--timings", str(demo.folder / "times.json")],
-        cwd=demo.folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    done = demo.shoal("demo", *QUICK, "--timings", str(demo.folder / "times.json"))
     assert done.returncode == 0, done.stderr[-4000:]
     assert "demo: 0 operations changed something" in done.stderr
     assert "created at" not in done.stderr
@@ -136,15 +143,29 @@ def test_a_run_that_was_killed_is_finished_by_resume(demo: Demo) -> None:
     unfinished = [run for run in demo.runs if any(not node["fetched"] for node in run["nodes"].values())]
     assert unfinished, "at least one of the kills was in mid-run"
     run = str(unfinished[-1]["run"])
-    done = subprocess.run(
-        [sys.executable, "-m", "shoal", "run", "--resume", run, "--json"],
-        cwd=demo.folder,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    done = demo.shoal("run", "--resume", run, "--json")
     assert done.returncode == 0, done.stderr[-4000:]
     record = json.loads(done.stdout)
     assert all(node["outcome"] == "finished" and node["fetched"] for node in record["nodes"].values())
+
+
+def test_demo_down_leaves_nothing_and_proves_it(demo: Demo) -> None:
+    assert document_path(NAME).exists()
+    done = demo.shoal("demo-down", "--name", NAME, "--keep-cache", "--json")
+    assert done.returncode == 0, done.stderr[-4000:]
+    said = json.loads(done.stdout)
+    assert said["clean"] is True
+    assert {"containers", "volumes", "networks", "files", "documents and locks"} <= {
+        proof["what"] for proof in said["proofs"]
+    }
+    # Looked for by other means than its own.
+    client = docker.DockerClient(base_url=os.environ["DOCKER_HOST"])
+    mine = names.lab_filter(NAME)
+    assert client.containers.list(all=True, filters=mine) == []
+    assert client.volumes.list(filters=mine) == []
+    assert client.networks.list(filters=mine) == []
+    for path in (cluster_document(NAME), document_path(NAME)):
+        assert not path.exists()
+    assert demo.runs, "results stay"
+    again = demo.shoal("demo-down", "--name", NAME, "--keep-cache")
+    assert again.returncode == 0, "nothing to remove is no failure"

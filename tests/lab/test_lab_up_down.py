@@ -363,11 +363,11 @@ def broken_image(client: docker.DockerClient) -> Iterator[str]:
     container.commit("shoal-test-broken", "1", changes='CMD ["sh", "-c", "echo broken by the test; exit 1"]')
     container.remove()
     yield "shoal-test-broken:1"
-    client.images.remove("shoal-test-broken:1", force=True)
+    client.images.remove("shoal-test-broken:1")
 
 
 def test_a_node_that_does_not_boot_is_told_and_taken_back(
-    small_lab: str, client: docker.DockerClient, broken_image: str
+    broken_image: str, small_lab: str, client: docker.DockerClient
 ) -> None:
     failed = shoal("up", "--name", small_lab, "--compute", "1", "--image", broken_image)
     assert failed.returncode == Exit.FAILED
@@ -381,7 +381,7 @@ def test_a_node_that_does_not_boot_is_told_and_taken_back(
     assert not cluster_path(small_lab).exists()
 
 
-def test_retain_keeps_a_node_that_does_not_boot(small_lab: str, client: docker.DockerClient, broken_image: str) -> None:
+def test_retain_keeps_a_node_that_does_not_boot(broken_image: str, small_lab: str, client: docker.DockerClient) -> None:
     with pytest.raises(ShoalError, match="does not boot"):
         up(LabSpec(name=small_lab, compute=1, image=broken_image), Options(retain=True))
     assert len(ours(client, small_lab)) == 2
@@ -395,7 +395,7 @@ def test_a_node_that_hangs_in_boot_is_told_after_its_time(small_lab: str, client
 
 
 def test_a_new_node_that_fails_leaves_the_running_ones(
-    small_lab: str, client: docker.DockerClient, broken_image: str
+    broken_image: str, small_lab: str, client: docker.DockerClient
 ) -> None:
     up(LabSpec(name=small_lab, compute=1))
     before = {container.id for container in ours(client, small_lab)}

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from shoal import ssh
 from shoal.deploys import DeployResult, run_deploy
 from shoal.errors import ShoalError
 from shoal.lab.progress import to_stderr
+from shoal.paths import repository
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -154,6 +158,21 @@ def test_a_file_that_changed_on_the_way_is_refused(lab, site, deployed, tmp_path
     assert wanted in str(caught.value)
     assert sha256(clip) in str(caught.value)
     assert on(lab, "compute-1", "find /videos /var/lib/shoal/incoming -name 'c.mp4' -o -name '*.part'") == ""
+
+
+def test_the_live_checks_find_what_the_roles_promise(lab, site, deployed):
+    """What `./just verify` runs, over SSH and with testinfra's eyes instead of pyinfra's."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/live", "-m", "live", "-q", "-p", "no:cacheprovider"],
+        cwd=repository(),
+        env={**os.environ, "SHOAL_CLUSTER": str(lab.document)},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert re.search(r"^[4-9]\d passed", done.stdout, re.MULTILINE), done.stdout[-500:]
 
 
 def test_taken_away_nothing_of_ours_is_left(lab, site, deployed):

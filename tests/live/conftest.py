@@ -1,4 +1,4 @@
-"""Checks over SSH against real machines: those of the cluster document that SHOAL_CLUSTER names, else the lab's.
+"""Checks over SSH of real machines: those of the document SHOAL_CLUSTER names, else the default of SHOAL_SUBSTRATE.
 
 testinfra's own backends are given each host explicitly: with none it would test the machine it runs on.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import pytest
@@ -14,13 +15,27 @@ import testinfra
 from testinfra.host import Host
 
 from shoal import inventory
-from shoal.cluster import Cluster, Node
+from shoal.cluster import Cluster, Node, Substrate
+from shoal.errors import ShoalError
 from shoal.files import write_atomic
-from shoal.paths import cluster_document
 
 
 def cluster_under_test() -> Cluster:
-    return inventory.load_path(Path(os.environ.get("SHOAL_CLUSTER") or cluster_document("lab")))
+    try:
+        return inventory.load(cast(Substrate, os.environ.get("SHOAL_SUBSTRATE", "lab")))
+    except ShoalError as error:
+        pytest.exit(str(error), returncode=error.exit_code)
+
+
+def selected(config: pytest.Config) -> bool:
+    expression = config.option.markexpr or ""
+    return "live" in expression and "not live" not in expression
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """A document that is missing or faulty is one message, not an error of every file."""
+    if selected(session.config):
+        cluster_under_test()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,8 +43,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = {"machine", "requester", "worker"} & set(metafunc.fixturenames)
     if not wanted:
         return
-    selected = "live" in (metafunc.config.option.markexpr or "") and "not live" not in metafunc.config.option.markexpr
-    cluster = cluster_under_test() if selected else None
+    cluster = cluster_under_test() if selected(metafunc.config) else None
     for name in wanted:
         nodes: tuple[Node, ...] = ()
         if cluster is not None:

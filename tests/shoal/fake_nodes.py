@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +39,7 @@ class FakeNodes:
     @classmethod
     def make(cls, root: Path, monkeypatch: pytest.MonkeyPatch, *, compute: int = 2, user: str = "root") -> FakeNodes:
         monkeypatch.setenv("FAKE_NODES", str(root))
-        monkeypatch.setenv("PATH", f"{FAKES}:{os.environ['PATH']}")
+        monkeypatch.setenv("PATH", f"{_programs(root)}:{os.environ['PATH']}")
         monkeypatch.setenv("SHOAL_RUNS", str(root / "home"))
         monkeypatch.setenv("XDG_RUNTIME_DIR", "")
         nodes = [Node(name="requester", roles=("requester",), address="10.0.0.10", user=user)]
@@ -57,6 +59,11 @@ class FakeNodes:
 
     def node_root(self, name: str) -> Path:
         return self.root / self.cluster.node(name).address
+
+    @property
+    def program(self) -> Path:
+        """The stand-in ssh."""
+        return self.root / "bin" / "ssh"
 
     def path(self, name: str, path: str) -> Path:
         return self.node_root(name) / path.lstrip("/")
@@ -105,6 +112,17 @@ class FakeNodes:
             "run": "r1",
         }
         return Order(**{**given, **changes})
+
+
+def _programs(root: Path) -> Path:
+    """The stand-ins as programs that start in this interpreter at once, without looking for a python3 on PATH."""
+    for name, place in (("ssh", "bin"), ("docker", "node-bin")):
+        program = root / place / name
+        program.parent.mkdir(parents=True)
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{FAKES / name}.py" "$@"\n')
+        program.chmod(0o755)
+    shutil.copy(FAKES / "sudo", root / "node-bin" / "sudo")
+    return root / "bin"
 
 
 def outcomes(record: RunRecord) -> dict[str, Outcome]:

@@ -117,16 +117,16 @@ def test_a_file_that_is_gone_from_the_node_is_named(nodes: FakeNodes, tmp_path: 
 
 def cut(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, size_bytes: int, times: int) -> None:
     """The next connections break after so many bytes of results."""
-    place = nodes.root / "bin"
+    place = nodes.root / "cut"
     place.mkdir()
     (place / "left").write_text("x" * times)
     script = f"""#!/bin/sh
 left=$(cat {place}/left)
 case "$*" in *" tar "*|*" 'tar' "*) ;; *) left= ;; esac
 case "$*" in *manifest*) left= ;; esac
-[ -n "$left" ] || exec {Path(__file__).parent}/fake_node/ssh "$@"
+[ -n "$left" ] || exec {nodes.program} "$@"
 printf %s "${{left#x}}" >{place}/left
-{Path(__file__).parent}/fake_node/ssh "$@" | head -c {size_bytes}
+{nodes.program} "$@" | head -c {size_bytes}
 echo "client_loop: send disconnect: Broken pipe" >&2
 exit 255
 """
@@ -244,7 +244,7 @@ def test_an_archive_that_was_not_asked_for_is_refused(
     nodes: FakeNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archive: bytes
 ) -> None:
     (tmp_path / "archive").write_bytes(archive)
-    tar = tmp_path / "bin" / "tar"
+    tar = tmp_path / "tar-bin" / "tar"
     tar.parent.mkdir()
     tar.write_text(f"#!/bin/sh\ncat >/dev/null\nexec cat {tmp_path}/archive\n")
     tar.chmod(0o755)

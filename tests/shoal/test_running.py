@@ -368,6 +368,15 @@ def test_a_run_id_is_not_used_twice(nodes: FakeNodes) -> None:
         running.start(nodes.order(), nodes.tell)
 
 
+def test_a_run_id_that_a_node_knows_already_is_refused(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.path("c2", "/var/lib/shoal/runs/r1").mkdir(parents=True)
+    with pytest.raises(UsageError, match="was begun on nodes already") as raised:
+        running.start(nodes.order(), nodes.tell)
+    assert [fault.where for fault in raised.value.faults] == ["c2"]
+    assert not runs.runs_dir().exists()
+
+
 def test_resume_wants_the_runs_own_cluster(nodes: FakeNodes) -> None:
     nodes.video("c1", "a.mp4")
     nodes.video("c2", "a.mp4")

@@ -212,3 +212,18 @@ def test_every_node_is_asked_and_one_that_fails_hinders_no_other(nodes: FakeNode
     assert isinstance(answers["c1"], ssh.SshError)
     assert answers["c2"] == "c2"
     assert ssh.on_each([], lambda node: node.name) == {}
+
+
+def test_closing_leaves_no_connection_and_no_file(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Path("/tmp") / f"s{os.getpid()}c"
+    runtime.mkdir(mode=0o700)
+    try:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        argv = ssh.ssh_command(nodes.cluster, nodes.cluster.node("c1"), "true")
+        option = next(word for word in argv if word.startswith("ControlPath="))
+        Path(option.partition("=")[2].strip('"')).touch()
+        ssh.close(nodes.cluster)
+        assert sum("-O" in call for call in nodes.ssh_calls()) == 1
+        assert list(runtime.iterdir()) == []
+    finally:
+        runtime.rmdir()

@@ -1,4 +1,3 @@
-#!/usr/bin/env -S python3 -IS
 """Stands in for the docker client of one node. A container is a folder; `detector` beside this file is its process.
 
 What the node is like stands in <node>/docker.json: cpus, memory, images {reference: arch}, down (an error text).
@@ -49,41 +48,49 @@ def values(flag):
     return [rest[index + 1] for index, word in enumerate(rest) if word == flag]
 
 
+def say(*words):
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+
+
 def main():
     if settings.get("down"):
         fail(settings["down"])
-    if verb == "info":
-        print(settings["cpus"], settings["memory"])
-    elif verb == "image":
-        arch = settings["images"].get(rest[-1])
-        print(arch) if arch else fail(f"Error: No such image: {rest[-1]}")
-    elif verb == "run":
-        run()
-    elif verb == "ps":
-        label = values("--filter")[0].removeprefix("label=")
-        for folder in sorted(containers.glob("*")):
-            if label in json.loads((folder / "container.json").read_text())["labels"]:
-                print(folder.name)
-    elif verb == "wait":
-        while state(rest[0])["Status"] == "running":
-            time.sleep(0.05)
-        print(state(rest[0])["ExitCode"])
-    elif verb == "inspect":
-        inspect(values("--format")[0], rest[rest.index("--format") + 2 :])
-    elif verb == "logs":
-        logs(rest[-1])
-    elif verb == "stop":
-        pid = load(rest[-1])["pid"]
-        if state(rest[-1])["Status"] == "running":
-            os.kill(pid, signal.SIGTERM)
-            while state(rest[-1])["Status"] == "running":
-                time.sleep(0.05)
-    elif verb == "rm":
-        if state(rest[-1])["Status"] == "running":
-            fail("You cannot remove a running container")
-        shutil.rmtree(containers / rest[-1])
-    else:
-        fail(f"fake docker: no {verb}", 99)
+    {"info": info, "image": image, "run": run, "ps": ps, "wait": wait, "inspect": inspect, "logs": logs, "stop": stop,
+     "rm": remove}[verb]()  # fmt: skip
+
+
+def info():
+    say(settings["cpus"], settings["memory"])
+
+
+def image():
+    arch = settings["images"].get(rest[-1])
+    say(arch) if arch else fail(f"Error: No such image: {rest[-1]}")
+
+
+def ps():
+    label = values("--filter")[0].removeprefix("label=")
+    for folder in sorted(containers.glob("*")):
+        if label in json.loads((folder / "container.json").read_text())["labels"]:
+            say(folder.name)
+
+
+def wait():
+    while state(rest[-1])["Status"] == "running":
+        time.sleep(0.05)
+    say(state(rest[-1])["ExitCode"])
+
+
+def stop():
+    if state(rest[-1])["Status"] == "running":
+        os.kill(load(rest[-1])["pid"], signal.SIGTERM)
+        wait()
+
+
+def remove():
+    if state(rest[-1])["Status"] == "running":
+        fail("You cannot remove a running container")
+    shutil.rmtree(containers / rest[-1])
 
 
 def run():
@@ -102,7 +109,7 @@ def run():
     folder.mkdir(parents=True)
     (folder / "log").touch()
     process = subprocess.Popen(
-        [sys.executable, "-IS", str(Path(__file__).parent.parent / "detector.py"), str(folder), json.dumps(mounts), *words],
+        [sys.executable, "-IS", str(Path(__file__).parent / "detector.py"), str(folder), json.dumps(mounts), *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -116,22 +123,24 @@ def run():
     }
     (folder / "container.json.part").write_text(json.dumps(document))
     (folder / "container.json.part").rename(folder / "container.json")
-    print("0" * 64)
+    say("0" * 64)
 
 
-def inspect(form, names):
-    for name in names:
+def inspect():
+    form = values("--format")[0]
+    for name in rest[rest.index("--format") + 2 :]:
         seen = load(name)
         if form == "{{json .State}}":
-            print(json.dumps(state(name)))
+            say(json.dumps(state(name)))
         elif form == "{{.State.Status}}":
-            print(state(name)["Status"])
+            say(state(name)["Status"])
         else:
             labels = dict(pair.split("=", 1) for pair in seen["labels"])
-            print(labels["shoal.attempt"], labels["shoal.timeout-s"], seen["State"]["StartedAt"])
+            say(labels["shoal.attempt"], labels["shoal.timeout-s"], seen["State"]["StartedAt"])
 
 
-def logs(name):
+def logs():
+    name = rest[-1]
     since = (values("--since") or [""])[0]
     with (containers / name / "log").open() as stream:
         while True:

@@ -1,4 +1,3 @@
-#!/usr/bin/env -S python3 -IS
 """Stands in for the OpenSSH client: runs the remote command here, with each node's own root folder and a fake docker.
 
 A node is down while <root>/<address>/down exists: the file's content goes to stderr and the exit code is 255.
@@ -25,6 +24,6 @@ for path in ("/var/lib/shoal", "/videos"):
 environment = {
     **os.environ,
     "FAKE_NODE": str(node),
-    "PATH": f"{Path(__file__).parent / 'node-bin'}:{os.environ['PATH']}",
+    "PATH": f"{root / 'node-bin'}:{os.environ['PATH']}",
 }
 sys.exit(subprocess.run(["sh", "-c", command], env=environment, check=False).returncode)
