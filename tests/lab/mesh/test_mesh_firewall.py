@@ -13,6 +13,7 @@ from roles.firewall import operations
 from roles.firewall.rules import Openings, text
 from shoal import ssh
 from shoal.errors import ShoalError
+from shoal.mesh import overlay
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -56,9 +57,6 @@ def test_rules_that_lock_out_the_first_address_are_taken_back_at_once(mesh: Mesh
 
 def test_rules_that_would_cut_the_deploy_are_not_tried(mesh: Mesh) -> None:
     before = mesh.sh(NODE, TABLE)
-    off = {"SHOAL_CLUSTER": ""}
-    del off
-    from shoal.mesh import overlay
 
     note = overlay.path(mesh.first.name)
     kept = note.read_text()
@@ -94,9 +92,5 @@ def test_nobody_confirms_and_the_old_rules_come_back_by_themselves(mesh: Mesh) -
 
 def test_removed_without_a_trace(mesh: Mesh) -> None:
     mesh.deploy("mesh_off", limit=(NODE,))
-    assert (
-        mesh.sh(
-            NODE, f"{TABLE}; ls -d /etc/shoal/firewall* /etc/systemd/system/shoal-firewall.service 2>/dev/null; true"
-        )
-        == ""
-    )
+    files = "/etc/shoal/firewall.nft /etc/systemd/system/shoal-firewall.service"
+    assert mesh.sh(NODE, f"{TABLE}; ls -d {files} 2>/dev/null; true") == ""
