@@ -10,6 +10,8 @@ from pyinfra.api.facts import FactBase
 from roles.tailscale.status import Status, read
 
 LOOK_TIMEOUT_S = 10
+# Some control servers repeat a bad key in their answer, and verbose output shows what a fact reads.
+MASK = "sed -E 's/(tskey|hskey)-[^\" ]+/(key)/g'"
 # Of the daemon's settings only those that the role knows leave the machine.
 _PREFS = (
     "import json,sys; p=json.load(sys.stdin); "
@@ -25,7 +27,7 @@ class TailscaleStatus(FactBase[Status | None]):
         limit = f"timeout {LOOK_TIMEOUT_S}"
         return (
             "if command -v tailscale >/dev/null && [ -S /run/tailscale/tailscaled.sock ]; then "
-            f"{limit} tailscale status --json --peers=false 2>/dev/null || true; echo; echo ---prefs; "
+            f"{{ {limit} tailscale status --json --peers=false 2>/dev/null || true; }} | {MASK}; echo; echo ---prefs; "
             f"{limit} tailscale debug prefs 2>/dev/null | python3 -c {_quoted(_PREFS)} 2>/dev/null || true; fi"
         )
 

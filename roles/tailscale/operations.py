@@ -17,7 +17,7 @@ from pyinfra.context import host
 from roles.common.facts import FileState, Lines, labelled
 from roles.common.openpgp import dearmoured
 from roles.common.operations import RECORDS, Commands, failure, upload, write_text
-from roles.tailscale.facts import TailscaleStatus
+from roles.tailscale.facts import MASK, TailscaleStatus
 from roles.tailscale.secret import KeyFaultError, dressed, find
 from roles.tailscale.status import Failure, Status, Step, Wanted, decide, explain, masked, stands, up_arguments
 from shoal.files import sha256_file
@@ -182,7 +182,7 @@ def _up(arguments: list[str], key: str | None, limit_s: int) -> StringCommand:
         f"{hand_over}"
         # The daemon's own limit, and one around it for a daemon that hangs.
         f'{{ timeout {limit_s + 10} tailscale up {given}{words} 2>&1 </dev/null || echo "exit code $?"; }} '
-        f"| {{ {strip} || true; }} | tail -n 5 >{SAID}\n"
+        f"| {{ {strip} || true; }} | {MASK} | tail -n 5 >{SAID}\n"
         "exit 0"
     )
     if key is None:

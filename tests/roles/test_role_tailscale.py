@@ -223,6 +223,31 @@ def test_the_script_hands_the_key_over_by_a_private_file_and_removes_it(tmp_path
     assert list(tmp_path.glob("shoal-tailscale-key.*")) == []
 
 
+def test_a_key_that_the_control_server_repeats_does_not_leave_the_machine(tmp_path):
+    """The fact's very command, run with a stand-in for `tailscale` whose control server repeats the key."""
+    import os
+    import socket
+    import subprocess
+
+    from roles.tailscale.facts import TailscaleStatus
+
+    fake = tmp_path / "tailscale"
+    document = json.dumps({"BackendState": "NeedsLogin", "Health": [f"invalid key {KEY}", "hskey-auth-abc-def"]})
+    fake.write_text(f"#!/bin/sh\nif [ $1 = status ]; then echo '{document}'; else echo '{json.dumps(PREFS)}'; fi\n")
+    fake.chmod(0o755)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "sock"))
+        command = TailscaleStatus().command().replace("/run/tailscale/tailscaled.sock", str(tmp_path / "sock"))
+        done = subprocess.run(
+            ["sh", "-c", command], capture_output=True, text=True, check=True,
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        )  # fmt: skip
+    status = TailscaleStatus().process(done.stdout.splitlines())
+    assert status.health == ("invalid key (key)", "(key)")
+    assert status.settings.login_server == SERVER
+    assert KEY not in done.stdout
+
+
 # --- over the fake connector ---------------------------------------------------------------------------------------
 
 

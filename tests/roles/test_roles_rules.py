@@ -50,7 +50,7 @@ def calls(path: Path) -> list[ast.Call]:
 
 
 def test_the_roles_are_found():
-    assert ROLES == ["base", "docker", "registry", "videos", "yolov5"]
+    assert {"base", "docker", "firewall", "registry", "tailscale", "videos", "yolov5"} <= set(ROLES)
     assert {"packages", "service", "clips", "image", "pulled"} <= operations()
 
 
