@@ -29,6 +29,7 @@ DAEMON_PLACES = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.1
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def leftovers() -> list[str]:
     found = [str(path) for path in (folder(), runtime_folder(), lock_path()) if path.exists()]
     if (number := pid()) is not None:
         found.append(f"process {number}")
-    return found + [str(point) for point in mounts.below(folder())]
+    return found + [str(path) for path in [*mounts.below(folder()), *control_groups()]]
 
 
 def start_locked(say: Say) -> None:
@@ -190,12 +191,28 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, socket: 
         time.sleep(POLL_INTERVAL_S)
 
 
-def remove_control_groups() -> None:
-    """Take our parent of control groups away; the daemon leaves it empty behind."""
+def control_groups(root: Path = CONTROL_GROUPS) -> list[Path]:
+    """Our parent of control groups in every hierarchy, and all below it, deepest first."""
     parent = control_group_parent()
-    for path in [*Path("/sys/fs/cgroup").glob(f"*/{parent}"), Path("/sys/fs/cgroup") / parent]:
-        if path.is_dir():
+    # Resolved: hierarchies that are mounted together are linked under each of their names.
+    tops = {path.resolve() for path in [*root.glob(f"*/{parent}"), root / parent] if path.is_dir()}
+    below = [path for top in tops for path in top.rglob("*") if path.is_dir()]
+    return sorted([*tops, *below], key=lambda path: len(path.parts), reverse=True)
+
+
+def remove_control_groups(root: Path = CONTROL_GROUPS) -> None:
+    """Take our control groups away: the daemon leaves the parent behind, one that was killed its containers' too.
+
+    Raises ShoalError where one still has processes.
+    """
+    for path in control_groups(root):
+        try:
             path.rmdir()
+        except OSError as error:
+            raise ShoalError(
+                f"the control group {path} of the lab's own engine cannot be removed: {error.strerror}",
+                hint=f"see which processes {path / 'cgroup.procs'} names, end them, then type the command again",
+            ) from None
 
 
 def _tail(log: Path, lines: int = 15) -> str:

@@ -191,3 +191,24 @@ def test_removal_names_exactly_what_was_installed(monkeypatch: pytest.MonkeyPatc
 def test_deploys_of_the_engine_are_where_they_are_looked_for() -> None:
     for deploy in (engine_setup.INSTALL_DEPLOY, engine_setup.REMOVE_DEPLOY):
         assert (engine_setup.repository() / deploy).is_file()
+
+
+def test_control_groups_of_a_killed_engine_go_with_their_children(tmp_path: Path) -> None:
+    parent = private_engine.control_group_parent()
+    for hierarchy in ("cpu", "unified"):
+        (tmp_path / hierarchy / parent / "container" / "init.scope").mkdir(parents=True)
+        (tmp_path / hierarchy / "docker" / "not-ours").mkdir(parents=True)
+    (tmp_path / "cpuacct").symlink_to("cpu")
+    private_engine.remove_control_groups(tmp_path)
+    assert private_engine.control_groups(tmp_path) == []
+    assert (tmp_path / "cpu" / "docker" / "not-ours").is_dir()
+
+
+def test_a_control_group_in_use_is_named_and_kept(tmp_path: Path) -> None:
+    busy = tmp_path / "cpu" / private_engine.control_group_parent() / "container"
+    busy.mkdir(parents=True)
+    (busy / "process").touch()  # what makes the kernel refuse is not to be had without root; the refusal is the same
+    with pytest.raises(ShoalError, match="cannot be removed") as caught:
+        private_engine.remove_control_groups(tmp_path)
+    assert str(busy) in caught.value.message
+    assert busy.is_dir()
