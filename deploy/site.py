@@ -2,15 +2,18 @@
 
 from pyinfra import host
 
-from roles import bacalhau, base, docker, registry, videos, yolov5
+from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
 from roles.common import preflight
-from roles.common.knobs import node_of
+from roles.common.knobs import cluster_of, node_of
 from roles.site import MODELS
 
 preflight.site(host, MODELS)
 _node = node_of(host)
+_mesh = cluster_of(host).mesh == "tailscale"
 
 base.install()
+if _mesh:
+    tailscale.install()
 docker.install()
 if _node.has_role("requester"):
     registry.install()
@@ -21,3 +24,8 @@ yolov5.install()
 # Last: a node that joins is given jobs at once, and then has all that they need.
 if host.data.get("bacalhau_programs"):
     bacalhau.install()
+if _mesh and host.data.get("shoal_mesh_services"):
+    # Last, and only when what the nodes say to each other goes over the mesh: it would be cut otherwise.
+    firewall.install()
+elif _mesh:
+    firewall.remove()

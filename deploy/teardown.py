@@ -3,8 +3,8 @@ the engine is taken only if it was put there by us, and kept with `--data teardo
 
 from pyinfra import host
 
-from roles import bacalhau, base, docker, registry, videos, yolov5
-from roles.common.knobs import node_of
+from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
+from roles.common.knobs import cluster_of, node_of
 
 _node = node_of(host)
 
@@ -16,6 +16,10 @@ if _node.has_role("requester"):
     registry.remove()
 if host.data.get("teardown_docker", True):
     docker.remove()
+if cluster_of(host).mesh == "tailscale":
+    firewall.remove()
+    # Refused where this very run comes over the mesh: `shoal site teardown` goes back to the first addresses before.
+    tailscale.remove()
 base.remove(
     remove_runs=bool(host.data.get("teardown_results", False)), keep_records=not host.data.get("teardown_docker", True)
 )

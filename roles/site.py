@@ -6,12 +6,19 @@ from roles.bacalhau.defaults import Bacalhau
 from roles.base.defaults import Base
 from roles.common.preflight import Models
 from roles.docker.defaults import Docker
+from roles.firewall.defaults import Firewall
 from roles.registry.defaults import Registry
+from roles.tailscale.defaults import Tailscale
 from roles.videos.defaults import Videos
 from roles.yolov5.defaults import Yolov5
 
-MODELS: Models = (
+MESH_MODELS: Models = (
     ("*", Base),
+    ("*", Tailscale),
+    ("*", Firewall),
+)
+MODELS: Models = (
+    *MESH_MODELS,
     ("*", Docker),
     ("requester", Registry),
     ("compute", Videos),

@@ -66,6 +66,9 @@ class Node(_Document):
     cluster_address: Address | None = Field(
         None, description="Where the other nodes reach it; `address` where this is left out."
     )
+    first_address: Address | None = Field(
+        None, description="Its address outside the mesh, while `address` is the one on the mesh (`shoal mesh on`)."
+    )
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     camera_folders: tuple[CameraFolder, ...] = Field(
         (), description="Folders on the machine that cameras write to, absolute."

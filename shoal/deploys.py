@@ -123,7 +123,7 @@ def deploy_file(deploy: str) -> Path:
 
 def command_line(substrate: str, file: Path, *, limit: Sequence[str], data: Mapping[str, Any], dry: bool) -> list[str]:
     """pyinfra's command line. Values are handed over as JSON: bare words would be guessed at (`1.10` is no number)."""
-    command = [sys.executable, "-m", "pyinfra", f"inventories/{substrate}.py", str(file), "--json"]
+    command = [sys.executable, "-m", "shoal.deploy_process", f"inventories/{substrate}.py", str(file), "--json"]
     command.append("--dry" if dry else "-y")
     for pattern in limit:
         command += ["--limit", pattern]

@@ -15,6 +15,7 @@ from shoal import site as sites
 from shoal.cluster import Cluster, Node, Substrate
 from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
+from shoal.mesh import overlay
 from shoal.paths import cluster_document, state_dir
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -42,24 +43,30 @@ def hosts(substrate: Substrate) -> Groups:
 def load(substrate: Substrate) -> Cluster:
     """The document from `SHOAL_CLUSTER`, else the substrate's default one; on-prem also from onprem.toml.
 
-    Where a stack's document is not kept here (another machine made it), the stack itself is asked for it.
+    Nodes that have moved onto the mesh have their addresses there. Where a stack's document is not kept here (another
+    machine made it), the stack itself is asked for it.
     """
     if override := os.environ.get("SHOAL_CLUSTER"):
         return load_path(Path(override).expanduser())
     if substrate == "onprem":
         from shoal import onprem  # noqa: PLC0415 - only this substrate reads TOML
 
-        return onprem.load(onprem.default_path())
+        return overlay.applied(onprem.load(onprem.default_path()))
     path = cluster_document(substrate)
     if substrate in {"gcp", "edge"} and not path.exists() and shutil.which("pulumi"):
         from shoal.lifecycle import pulumi, verbs  # noqa: PLC0415 - only stacks need it
 
-        return verbs.document(pulumi.find("gcp" if substrate == "gcp" else "edge"))
-    return clusters.load(path)
+        return overlay.applied(verbs.document(pulumi.find("gcp" if substrate == "gcp" else "edge")))
+    return overlay.applied(clusters.load(path))
 
 
 def load_path(path: Path) -> Cluster:
-    """A cluster document, as JSON or as onprem.toml."""
+    """A cluster document, as JSON or as onprem.toml, with the addresses that its nodes have now."""
+    return overlay.applied(load_first(path))
+
+
+def load_first(path: Path) -> Cluster:
+    """A cluster document with its first addresses, whether its nodes have moved onto the mesh or not."""
     if path.suffix == ".toml":
         from shoal import onprem  # noqa: PLC0415 - only here TOML is read
 
@@ -77,6 +84,7 @@ def groups(cluster: Cluster) -> Groups:
         **_lab_data(cluster),
         **_image_data(site),
         **_engine_data(cluster),
+        **_mesh_data(cluster),
     }
     entries = {node.name: (node.name, {**common, **_node_data(node, site)}) for node in cluster.nodes}
     return [entries[cluster.requester.name]], [entries[node.name] for node in cluster.compute]
@@ -179,6 +187,12 @@ def _lab_data(cluster: Cluster) -> dict[str, Any]:
 
     facts = state.load_facts(cluster.name)
     return {"docker_dns": list(facts.dns), "docker_mtu": facts.mtu} if facts else {}
+
+
+def _mesh_data(cluster: Cluster) -> dict[str, Any]:
+    """Settings of the mesh's roles, and whether the nodes' own traffic has moved onto it."""
+    found = overlay.load(cluster.name) if cluster.mesh == "tailscale" else None
+    return {**found.settings, "shoal_mesh_services": found.services} if found else {}
 
 
 def _image_data(site: sites.SiteDocument | None) -> dict[str, Any]:

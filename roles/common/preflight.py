@@ -18,7 +18,15 @@ Models = tuple[tuple[str, type], ...]
 
 def site(host: Host, models: Models) -> None:
     """Raise RefusedError with all faults of all hosts; found once in a run, told to every host."""
-    faults = _faults(host.inventory, models)
+    _refuse(_faults(host.inventory, models, whole=True))
+
+
+def settings(host: Host, models: Models) -> None:
+    """As `site`, for a deploy that needs no site document: faults of the roles' settings alone."""
+    _refuse(_faults(host.inventory, models, whole=False))
+
+
+def _refuse(faults: tuple[Fault, ...]) -> None:
     if faults:
         raise RefusedError(
             f"the deploy was not begun, nothing was changed ({len(faults)} fault{'s' if len(faults) > 1 else ''})",
@@ -27,7 +35,7 @@ def site(host: Host, models: Models) -> None:
 
 
 @lru_cache(maxsize=4)
-def _faults(inventory: Inventory, models: Models) -> tuple[Fault, ...]:
+def _faults(inventory: Inventory, models: Models, *, whole: bool) -> tuple[Fault, ...]:
     faults: list[Fault] = []
     hosts = list(inventory.get_active_hosts())
     for host in hosts:
@@ -35,7 +43,7 @@ def _faults(inventory: Inventory, models: Models) -> tuple[Fault, ...]:
         for role, model in models:
             if role == "*" or role in node.roles:
                 faults += examine(model, host)[1]
-    if hosts:
+    if hosts and whole:
         faults += _site_faults(hosts[0])
     # The same fault of a group's setting on twenty hosts is still told twenty times: each line names its host.
     return tuple(dict.fromkeys(faults))

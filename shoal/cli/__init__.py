@@ -16,7 +16,7 @@ from shoal.errors import Exit, ShoalError
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
     *("demo", "demo-down", "lab", "up", "bootstrap", "drift", "destroy", "demo-cloud"),
-    *("cluster", "site", "nodes", "run", "results", "report", "artifacts"),
+    *("cluster", "site", "mesh", "nodes", "run", "results", "report", "artifacts"),
 )
 
 

@@ -14,6 +14,7 @@ from shoal import cluster, onprem
 from shoal.cli.console import out, print_json, say
 from shoal.errors import UsageError
 from shoal.files import write_atomic
+from shoal.mesh import overlay
 from shoal.paths import cluster_document
 
 app = typer.Typer(help="Make, check and show a cluster document.", no_args_is_help=True)
@@ -23,8 +24,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="The document as JSON on st
 
 
 def read(path: Path) -> cluster.Cluster:
-    """The document at `path`: JSON, or the TOML form of on-prem gateways. Raises UsageError with all faults."""
-    return onprem.load(path) if path.suffix == ".toml" else cluster.load(path)
+    """The document at `path`: JSON, or the TOML form of on-prem gateways. Raises UsageError with all faults.
+
+    Nodes that have moved onto the mesh have their addresses there.
+    """
+    return overlay.applied(onprem.load(path) if path.suffix == ".toml" else cluster.load(path))
 
 
 def parse_machine(text: str) -> dict[str, Any]:

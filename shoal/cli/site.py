@@ -12,6 +12,7 @@ from shoal.cli.console import out, print_json, say
 from shoal.cluster import Engine
 from shoal.deploys import DeployResult, run_deploy
 from shoal.errors import UsageError
+from shoal.mesh import moving, overlay
 from shoal.paths import cluster_document
 
 app = typer.Typer(help="Put what a cluster needs onto its machines, or take it away.", no_args_is_help=True)
@@ -74,11 +75,14 @@ def deploy(
 
     Examples: `shoal site deploy`; `shoal site deploy --limit compute-1`; `shoal site deploy --dry`
     """
+    path = _path(cluster)
     # Fetched here, once and with progress; the inventory takes what the cache has.
-    choice = engines.choose(engine, inventory.load_path(_path(cluster)), say=say)
+    choice = engines.choose(engine, inventory.load_path(path), say=say)
     say(str(choice))
+    if not dry and not limit:
+        _onto_the_mesh(path)
     data = {**engines.deploy_data(choice), "bacalhau_force": force}
-    _told(run_deploy(_path(cluster), "site", limit=limit or (), data=data, dry=dry, say=say), dry=dry, as_json=as_json)
+    _told(run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say), dry=dry, as_json=as_json)
 
 
 @app.command()
@@ -94,7 +98,22 @@ def teardown(
     Example: `shoal site teardown --cluster onprem.toml --keep-docker`
     """
     data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
-    _told(run_deploy(_path(cluster), "teardown", limit=limit or (), data=data, say=say), dry=False, as_json=as_json)
+    path = _path(cluster)
+    loaded = inventory.load_first(path)
+    if not limit and (there := overlay.load(loaded.name)) and there.nodes:
+        # Who logs a machine out of the mesh must not come over it.
+        moving.off(path, deploy=False, say=say)
+    _told(run_deploy(path, "teardown", limit=limit or (), data=data, say=say), dry=False, as_json=as_json)
+
+
+def _onto_the_mesh(path: Path) -> None:
+    """Before a whole cluster with a mesh is deployed: its machines onto it, unless `mesh off` was the last word."""
+    loaded = inventory.load_first(path)
+    if loaded.mesh != "tailscale" or ((there := overlay.load(loaded.name)) and not there.wanted):
+        return
+    for node in moving.on(path, say=say).nodes:
+        if not node.on_mesh:
+            say(f"mesh: {node.node} is not on the mesh and keeps its first address: {node.note}")
 
 
 def _told(result: DeployResult, *, dry: bool, as_json: bool) -> None:

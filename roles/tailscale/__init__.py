@@ -1,0 +1,124 @@
+"""Role `tailscale`: the machine on a tailnet, so that the cluster needs no open port."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyinfra.api.deploy import deploy
+from pyinfra.context import host
+
+from roles.common import knobs
+from roles.common.facts import Existing
+from roles.common.knobs import RefusedError
+from roles.common.operations import absent, recorded_packages_absent, service, service_absent, text_file
+from roles.tailscale.defaults import Tailscale
+from roles.tailscale.operations import given_binaries, let_go, logged_out, member, package, vendor_source
+from roles.tailscale.status import Wanted
+from shoal.cluster import Node
+from shoal.errors import Fault
+
+UNIT = "tailscaled.service"
+OUR_UNIT = "/etc/systemd/system/tailscaled.service"
+DEFAULTS = "/etc/default/tailscaled"
+KEYRING = "/etc/apt/keyrings/shoal-tailscale.asc"
+SOURCES = "/etc/apt/sources.list.d/shoal-tailscale.sources"
+BINARIES = {"tailscaled": "/usr/local/sbin/tailscaled", "tailscale": "/usr/local/bin/tailscale"}
+STATE = ("/var/lib/tailscale", "/var/cache/tailscale")
+USERSPACE_FLAGS = (
+    "--tun=userspace-networking --socks5-server=127.0.0.1:1055 --outbound-http-proxy-listen=127.0.0.1:1056"
+)
+FILES = Path(__file__).parent / "files"
+TUN = "/dev/net/tun"
+
+
+def wanted(settings: Tailscale, node: Node) -> Wanted:
+    """How this node is to stand on the tailnet."""
+    return Wanted(
+        hostname=settings.hostname(node),
+        tags=settings.tags(node),
+        login_server=settings.tailscale_login_server,
+        accept_dns=settings.tailscale_accept_dns,
+        ssh=settings.tailscale_ssh,
+        netfilter=settings.tailscale_netfilter,
+    )
+
+
+def defaults_text(settings: Tailscale, *, userspace: bool) -> str:
+    """What the daemon's unit reads, the vendor's and ours alike."""
+    variables = {} if settings.tailscale_telemetry else {"TS_NO_LOGS_NO_SUPPORT": "true"}
+    variables |= settings.tailscale_environment
+    lines = [f'PORT="{settings.tailscale_port}"', f'FLAGS="{USERSPACE_FLAGS if userspace else ""}"']
+    lines += [f'{name}="{value}"' for name, value in sorted(variables.items())]
+    return "# Written by shoal's role `tailscale`; changes are overwritten.\n" + "\n".join(lines) + "\n"
+
+
+@deploy("tailscale")
+def install() -> None:
+    """Settings first, then the daemon, then the tailnet."""
+    settings = knobs.read(Tailscale, host)
+    node = knobs.node_of(host)
+    userspace = settings.tailscale_userspace == "on" or (
+        settings.tailscale_userspace == "auto" and not host.get_fact(Existing, paths=(TUN,))
+    )
+    text_file(name="Configure the daemon", path=DEFAULTS, content=defaults_text(settings, userspace=userspace))
+    read = [DEFAULTS]
+    if settings.tailscale_source == "package":
+        vendor_source(
+            name="Add the vendor's repository",
+            repository=settings.tailscale_repository,
+            key_file=settings.tailscale_key_file,
+            keyring=KEYRING,
+            sources=SOURCES,
+        )
+        package(
+            name="Install the package",
+            version=settings.tailscale_version,
+            role="tailscale",
+            _timeout=settings.tailscale_apt_timeout_s,
+        )
+    else:
+        given_binaries(name="Place the given binaries", folder=_given(settings, node), places=BINARIES)
+        text_file(
+            name="Write the unit", path=OUR_UNIT, content=(FILES / "tailscaled.service").read_text(encoding="utf-8")
+        )
+        read += [OUR_UNIT, BINARIES["tailscaled"]]
+    service(name="Run the daemon", unit=UNIT, config_files=read, _timeout=60)
+    member(
+        name="Join the tailnet",
+        wanted=wanted(settings, node),
+        settings=settings,
+        node=node.name,
+        ephemeral=node.spot if settings.tailscale_ephemeral is None else settings.tailscale_ephemeral,
+        _timeout=settings.tailscale_join_timeout_s + 30,
+    )
+
+
+@deploy("tailscale")
+def remove() -> None:
+    """Log out, then take away what `install` put. Refused over the mesh itself: it would saw off its own branch."""
+    settings = knobs.read(Tailscale, host)
+    node = knobs.node_of(host)
+    if node.first_address is not None:
+        raise RefusedError(
+            "the mesh cannot be removed over the mesh",
+            [Fault(node.name, f"is reached at {node.address}, its address on the tailnet")],
+            hint="go back to the first addresses with `shoal mesh off`",
+        )
+    logged_out(name="Leave the tailnet", keep_unknown=settings.tailscale_keep_unknown, _timeout=60)
+    service_absent(name="Stop the daemon", unit=UNIT)
+    let_go(name="Let the package go")
+    recorded_packages_absent(name="Remove the package", role="tailscale", _timeout=settings.tailscale_apt_timeout_s)
+    absent(
+        name="Remove its settings and state",
+        paths=[OUR_UNIT, *BINARIES.values(), DEFAULTS, KEYRING, SOURCES, *STATE],
+    )
+
+
+def _given(settings: Tailscale, node: Node) -> Path:
+    folder = settings.binaries(node)
+    if folder is None or not (folder / "tailscaled").is_file():
+        raise RefusedError(
+            "the given binaries cannot be used",
+            [Fault(f"{node.name}: tailscale_binaries", f"there is no tailscaled for {node.arch} in {folder}")],
+        )
+    return folder

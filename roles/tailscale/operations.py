@@ -1,0 +1,237 @@
+"""Operations of role `tailscale`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.common.facts import FileState, Lines, labelled
+from roles.common.openpgp import dearmoured
+from roles.common.operations import RECORDS, Commands, failure, upload, write_text
+from roles.tailscale.facts import MASK, TailscaleStatus
+from roles.tailscale.secret import KeyFaultError, dressed, find
+from roles.tailscale.status import Failure, Status, Step, Wanted, decide, explain, masked, stands, up_arguments
+from shoal.files import sha256_file
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+    from pyinfra.api.state import State
+
+    from roles.tailscale.defaults import Tailscale
+
+POLL_INTERVAL_S = 0.5
+PACKAGE = "tailscale"
+SAID = "/run/shoal-tailscale-up.said"
+"""Last words of `tailscale up`, without the key; removed once read."""
+KEY_PATTERN = "/run/shoal-tailscale-key."
+LOGOUT_TIMEOUT_S = 30
+
+
+@operation()
+def vendor_source(repository: str, key_file: Path, keyring: str, sources: str) -> Commands:
+    """The vendor's apt repository for this distribution, with its key named in Signed-By."""
+    key = base64.encodebytes(dearmoured(key_file.expanduser().read_bytes())).decode()
+    armoured = f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{key}-----END PGP PUBLIC KEY BLOCK-----\n"
+    script = (
+        '. /etc/os-release; echo "id $ID"; echo "suite $VERSION_CODENAME"; echo "arch $(dpkg --print-architecture)"'
+    )
+    system = labelled(host.get_fact(Lines, script=script))
+    distribution = system.get("id", "")
+    if distribution not in {"debian", "ubuntu", "raspbian"} or not system.get("suite"):
+        yield failure(
+            f"the vendor has no package for {distribution or 'this distribution'}; "
+            "use tailscale_source binaries, or an image with Debian, Ubuntu or Raspberry Pi OS"
+        )
+        return
+    text = (
+        f"Types: deb\nURIs: {repository.replace('{distribution}', distribution)}\nSuites: {system['suite']}\n"
+        f"Components: main\nArchitectures: {system.get('arch', '')}\nSigned-By: {keyring}\n"
+    )
+    changed = False
+    for path, content in ((keyring, armoured), (sources, text)):
+        state = host.get_fact(FileState, path=path)
+        if state is None or state.sha256 != hashlib.sha256(content.encode()).hexdigest():
+            changed = True
+            yield write_text(path, content)
+    if changed:
+        # The package is asked for next, and a fresh stamp would skip the refresh.
+        yield "rm -f /var/lib/apt/periodic/update-success-stamp"
+
+
+@operation()
+def package(version: str, role: str) -> Commands:
+    """The package in exactly this version, held; the role's record says whether it is ours to remove."""
+    script = (
+        f"dpkg-query -W -f '${{Version}} ${{db:Status-Status}} ${{db:Status-Want}}\\n' {PACKAGE} 2>/dev/null || true"
+    )
+    lines: list[str] = host.get_fact(Lines, script=script)
+    there = lines[0].split() if lines else []
+    if there[:2] == [version, "installed"] and there[2:] == ["hold"]:
+        host.noop(f"version {version} is installed and held")
+        return
+    record = shlex.quote(str(RECORDS / f"{role}.packages"))
+    ours = "" if there[1:2] == ["installed"] else f"mkdir -p {shlex.quote(str(RECORDS))} && echo {PACKAGE} > {record}\n"
+    options = "-q -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Acquire::Retries=3"
+    yield (
+        "set -e\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C\n"
+        f"{ours}"
+        f"apt-get {options} update\n"
+        f"apt-get {options} install --no-install-recommends --allow-downgrades --allow-change-held-packages "
+        f"{PACKAGE}={version}\n"
+        f"apt-mark hold {PACKAGE}"
+    )
+
+
+@operation()
+def let_go() -> Commands:
+    """The package no longer held: apt would refuse to purge it."""
+    script = f"apt-mark showhold {PACKAGE} 2>/dev/null || true"
+    if host.get_fact(Lines, script=script):
+        yield f"apt-mark unhold {PACKAGE}"
+
+
+@operation()
+def given_binaries(folder: Path, places: dict[str, str]) -> Commands:
+    """Binaries from the control machine; `tailscale` may be missing where `tailscaled` is both in one."""
+    for name, final in places.items():
+        source = folder / name
+        if not source.is_file():
+            target = places["tailscaled"]
+            if not host.get_fact(Lines, script=f'[ "$(readlink {final})" = {target} ] && echo linked || true'):
+                yield f"ln -sfn {target} {final}"
+            continue
+        sha256 = sha256_file(source)
+        state = host.get_fact(FileState, path=final)
+        if state is None or (state.sha256, state.mode) != (sha256, "755"):
+            yield from upload(str(source), sha256, final, mode="755")
+
+
+@operation()
+def member(wanted: Wanted, settings: Tailscale, node: str, *, ephemeral: bool) -> Commands:
+    """The node on its tailnet. What is done follows from its state; a node that runs is never given a key."""
+    status = host.get_fact(TailscaleStatus)
+    decision = decide(status, wanted)
+    limit_s = settings.tailscale_join_timeout_s
+    sudo = bool(host.data.get("_sudo"))
+    if decision.step is Step.WAIT:
+        # Only at the second look, when the operation runs, can the daemon have come to an end of it.
+        yield FunctionCommand(_settled, (), {"wanted": wanted, "limit_s": limit_s, "sudo": sudo})
+    elif decision.step is Step.REFUSE:
+        yield failure(f"{node} cannot be brought onto the tailnet: {decision.why}")
+    elif decision.step is Step.SETTINGS:
+        yield f"timeout {limit_s} tailscale set {shlex.join(decision.settings)}"
+    elif decision.step is Step.NOTHING:
+        host.noop(decision.why or "it is on the tailnet as wanted")
+    else:
+        key = None
+        if decision.step is Step.JOIN:
+            try:
+                key = find(
+                    node, file=settings.tailscale_authkey_file, command=tuple(settings.tailscale_authkey_command)
+                )
+            except KeyFaultError as error:
+                yield failure(str(error))
+                return
+            if key is None:
+                yield failure(_told(node, *explain(status, had_key=False)))
+                return
+            key = dressed(key, ephemeral=ephemeral, preauthorized=settings.tailscale_preauthorized)
+        arguments = up_arguments(wanted, advertise_tags=settings.tailscale_advertise_tags, timeout_s=limit_s)
+        yield _up(arguments, key, limit_s)
+        yield FunctionCommand(_joined, (), {"wanted": wanted, "node": node, "limit_s": limit_s, "sudo": sudo})
+
+
+@operation()
+def logged_out(*, keep_unknown: bool) -> Commands:
+    """The node off its tailnet: it tells the control server, which forgets an ephemeral one at once."""
+    status = host.get_fact(TailscaleStatus)
+    if status is None or (status.state == "NeedsLogin" and not status.addresses):
+        host.noop("it is on no tailnet")
+        return
+    told = (
+        "the control server was not told that this machine goes; see that it can be reached, or remove the device "
+        "there and go on with --data tailscale_keep_unknown=true"
+    )
+    end = ":" if keep_unknown else f"{{ echo {shlex.quote(told)} >&2; exit 1; }}"
+    yield f"timeout {LOGOUT_TIMEOUT_S} tailscale logout || {end}"
+
+
+def _up(arguments: list[str], key: str | None, limit_s: int) -> StringCommand:
+    """One command that always ends well: what came of it is asked of the daemon, for the exit code proves nothing.
+
+    The key comes over the connection's standard input, lies in a file of mode 0600 in memory for as long as
+    `tailscale up` takes, and is taken out of whatever that says.
+    """
+    words = shlex.join(arguments)
+    hand_over = "" if key is None else f'key=$(mktemp {KEY_PATTERN}XXXXXX)\ncat >"$key"\n'
+    given = "" if key is None else '--auth-key="file:$key" '
+    strip = "cat" if key is None else 'grep -vF -f "$key"'
+    script = (
+        "umask 077\n"
+        f"rm -f {KEY_PATTERN}*\n"
+        'key=\ntrap \'[ -z "$key" ] || rm -f "$key"\' EXIT\ntrap "exit 1" HUP INT TERM\n'
+        f"{hand_over}"
+        # The daemon's own limit, and one around it for a daemon that hangs.
+        f'{{ timeout {limit_s + 10} tailscale up {given}{words} 2>&1 </dev/null || echo "exit code $?"; }} '
+        f"| {{ {strip} || true; }} | {MASK} | tail -n 5 >{SAID}\n"
+        "exit 0"
+    )
+    if key is None:
+        return StringCommand(script)
+    return StringCommand(script, _stdin=key)
+
+
+def _joined(state: State, host: Host, *, wanted: Wanted, node: str, limit_s: int, sudo: bool) -> bool:
+    """Poll until the node stands; tell why where it does not."""
+    del state
+    lines: list[str] = host.get_fact(Lines, script=f"cat {SAID} 2>/dev/null; rm -f {SAID}", _sudo=sudo)
+    said = "\n".join(lines)
+    deadline = time.monotonic() + limit_s
+    while True:
+        status: Status | None = host.get_fact(TailscaleStatus, _sudo=sudo)
+        if stands(status, wanted):
+            return True
+        why, words = explain(status, said)
+        definite = "exit code" in said and why not in (Failure.OTHER, Failure.UNREACHABLE)
+        if definite or time.monotonic() >= deadline:
+            if status is not None and status.state == "Running" and not wanted.tags <= status.tags:
+                why, words = (
+                    Failure.TAG_DENIED,
+                    f"it runs without the tags {', '.join(sorted(wanted.tags - status.tags))}",
+                )
+            host.log_styled(_told(node, why, words), fg="red", log_func=logger.error)
+            return False
+        time.sleep(POLL_INTERVAL_S)
+
+
+def _settled(state: State, host: Host, *, wanted: Wanted, limit_s: int, sudo: bool) -> bool:
+    """Wait until a starting daemon runs."""
+    del state
+    deadline = time.monotonic() + limit_s
+    while True:
+        status: Status | None = host.get_fact(TailscaleStatus, _sudo=sudo)
+        if status is not None and decide(status, wanted).step is Step.NOTHING:
+            return True
+        if (status is not None and status.state not in ("NoState", "Starting")) or time.monotonic() >= deadline:
+            found = f"its daemon is in state {status.state}" if status else "its daemon does not answer"
+            host.log_styled(
+                f"{found} after {limit_s} s at most of waiting; deploy again, or see `tailscale status` on it"
+                + (f": {masked(' '.join(status.health))}" if status and status.health else ""),
+                fg="red",
+                log_func=logger.error,
+            )
+            return False
+        time.sleep(POLL_INTERVAL_S)
+
+
+def _told(node: str, why: Failure, words: str) -> str:
+    return f"{node} did not join the tailnet ({why.name.lower().replace('_', ' ')}): {words}. What to do: {why.value}"

@@ -1,0 +1,336 @@
+"""Onto the mesh and back: every node is reached the new way before the old way is left, and none is ever lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shoal import inventory, ssh
+from shoal.artifacts.locks import Say, quiet
+from shoal.cluster import Cluster, Node
+from shoal.deploys import run_deploy
+from shoal.errors import Fault, ShoalError, UsageError
+from shoal.mesh import overlay as overlays
+from shoal.mesh.overlay import SSH_PORT, Moved, Overlay
+from shoal.ssh_failures import brief
+
+LOOK_TIMEOUT_S = 30
+PROBE_TIMEOUT_S = 40
+PING_TIMEOUT_S = 15
+_KEY = re.compile(r"\b[th]skey-")
+_LOOK = "timeout 10 tailscale status --json --peers=false"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A node on the tailnet, as its own daemon tells it."""
+
+    state: str
+    online: bool = False
+    name: str | None = None
+    address: str | None = None
+    tun: bool = True
+
+    @property
+    def joined(self) -> bool:
+        """Whether it can be reached at all."""
+        return self.state == "Running" and self.address is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One node's outcome of a move, or its state now."""
+
+    node: str
+    first_address: str
+    address: str
+    """Where the control machine reaches it now."""
+    mesh_address: str | None
+    on_mesh: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a move came to."""
+
+    nodes: tuple[Standing, ...]
+    services: bool
+    """Whether the nodes reach each other over the mesh; their services move with the next `shoal site deploy`."""
+    services_note: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every node, and what goes on between them, is on the mesh."""
+        return self.services and all(node.on_mesh for node in self.nodes)
+
+
+def on(
+    path: Path,
+    *,
+    proxy_command: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    deploy: bool = True,
+    say: Say = quiet,
+) -> Move:
+    """Join the nodes, then reach those over the mesh that answer there with the host keys they always had.
+
+    A node that does not answer keeps its first address. `settings` are knobs of the mesh's roles, kept for later
+    deploys. Raises UsageError where the document has no mesh, ShoalError
+    where the deploy fails or the move would lose a node.
+    """
+    raw = _document(path)
+    before = overlays.load(raw.name) or Overlay(cluster=raw.name)
+    proxy = proxy_command or before.proxy_command
+    knobs = {**before.settings, **checked_settings(settings or {})}
+    # What does not answer any more is reached at its first address from here on, the deploy included.
+    overlays.save(_proven(raw, before)[0].model_copy(update={"settings": knobs}))
+    if deploy:
+        run_deploy(path, "mesh", say=say)
+    now = overlays.applied(raw)
+    members = membership(now)
+    found = {name: each for name, each in members.items() if isinstance(each, Membership) and each.joined}
+    candidate = Overlay(
+        cluster=raw.name,
+        proxy_command=proxy,
+        settings=knobs,
+        nodes={node.name: _moved(raw, node, found[node.name]) for node in raw.nodes if node.name in found},
+    )
+    candidate, refused = _proven(raw, candidate)
+    services, services_note = _between(raw, candidate, found)
+    candidate = candidate.model_copy(update={"services": services})
+    _refuse_loss(raw, now, candidate)
+    overlays.save(candidate)
+    ssh.close(now)
+    notes = {name: brief(each) for name, each in members.items() if isinstance(each, ShoalError)}
+    notes |= {
+        name: f"its daemon is in state {each.state}"
+        for name, each in members.items()
+        if isinstance(each, Membership) and not each.joined
+    }
+    return Move(_standings(raw, overlays.applied(raw), found, notes | refused), services, services_note)
+
+
+def off(path: Path, *, force: bool = False, deploy: bool = True, say: Say = quiet) -> Move:
+    """Back to the first addresses, for nodes that answer there (all, with `force`); the firewall goes first."""
+    raw = _document(path)
+    before = overlays.load(raw.name)
+    now = overlays.applied(raw)
+    if deploy and before and before.nodes:
+        run_deploy(path, "mesh_off", say=say)
+    left = {} if force or not before else dict(before.nodes)
+    notes: dict[str, str] = {}
+    for name, answer in probe(raw, raw.nodes).items():
+        if answer is None:
+            left.pop(name, None)
+        else:
+            notes[name] = f"does not answer at its first address: {answer}"
+    overlays.save(
+        Overlay(
+            cluster=raw.name,
+            wanted=False,
+            proxy_command=before.proxy_command if before else None,
+            settings=before.settings if before else {},
+            nodes=left,
+        )
+    )
+    ssh.close(now)
+    return Move(_standings(raw, overlays.applied(raw), {}, notes), services=False)
+
+
+def status(path: Path) -> Move:
+    """How every node stands on the tailnet and where it is reached; nothing is changed."""
+    raw = _document(path)
+    now = overlays.applied(raw)
+    overlay = overlays.load(raw.name)
+    members = membership(now)
+    notes = {name: brief(each) for name, each in members.items() if isinstance(each, ShoalError)}
+    notes |= {
+        name: f"state {each.state}{'' if each.online else ', control server away'}"
+        for name, each in members.items()
+        if isinstance(each, Membership)
+    }
+    found = {name: each for name, each in members.items() if isinstance(each, Membership)}
+    return Move(_standings(raw, now, found, notes), services=bool(overlay and overlay.services))
+
+
+def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` as they are. Raises UsageError for what is no knob of the mesh's roles, or looks like a key."""
+    faults = [
+        Fault(name, "only settings of the roles tailscale and firewall are kept here")
+        for name in settings
+        if not name.startswith(("tailscale_", "firewall_"))
+    ]
+    faults += [
+        Fault(name, "holds a key; give it by SHOAL_TAILSCALE_AUTHKEY, tailscale_authkey_file or _command")
+        for name, value in settings.items()
+        if _KEY.search(json.dumps(value))
+    ]
+    if faults:
+        raise UsageError("the settings cannot be kept", faults=tuple(faults))
+    return dict(settings)
+
+
+def membership(cluster: Cluster) -> dict[str, Membership | ShoalError]:
+    """Every node's own view of its tailnet, asked all at once."""
+
+    def look(node: Node) -> Membership:
+        done = ssh.run(cluster, node, "sh", "-c", _LOOK, root=True, timeout_s=LOOK_TIMEOUT_S, check=False)
+        return _read(done.text)
+
+    return ssh.on_each(cluster.nodes, look)
+
+
+def probe(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str | None]:
+    """Per node why a login over a connection of its own fails; None where it works."""
+
+    def attempt(node: Node) -> str:
+        argv = ssh.ssh_command(cluster, node, "true")
+        argv[1:1] = ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
+        try:
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return "no answer"
+        return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it failed"])[-1]
+
+    answers = ssh.on_each(nodes, attempt)
+    return {name: (brief(each) if isinstance(each, ShoalError) else each) or None for name, each in answers.items()}
+
+
+def _document(path: Path) -> Cluster:
+    raw = inventory.load_first(path)
+    if raw.mesh != "tailscale":
+        raise UsageError(
+            f"{path} has no mesh", faults=(Fault("mesh", f"is {raw.mesh!r}"),), hint='set it to "tailscale" first'
+        )
+    return raw
+
+
+def _read(text: str) -> Membership:
+    try:
+        raw: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError:
+        return Membership("unknown (no daemon)")
+    own = raw.get("Self") or {}
+    addresses = [str(each) for each in own.get("TailscaleIPs") or ()]
+    return Membership(
+        state=str(raw.get("BackendState")),
+        online=bool(own.get("Online")),
+        name=str(own.get("DNSName") or "").rstrip(".") or None,
+        address=next((each for each in addresses if "." in each), next(iter(addresses), None)),
+        tun=bool(raw.get("TUN", True)),
+    )
+
+
+def _moved(raw: Cluster, node: Node, member: Membership) -> Moved:
+    address = str(member.address)
+    known = member.name is not None and _resolves(member.name, address)
+    return Moved(
+        first_address=node.address,
+        address=str(member.name) if known else address,
+        port=node.port,
+        peer_address=address,
+        host_keys=_host_keys(raw, node),
+    )
+
+
+def _resolves(name: str, address: str) -> bool:
+    """Whether this machine knows the name by itself: only where the tailnet's names are in its resolver."""
+    try:
+        return any(found[4][0] == address for found in socket.getaddrinfo(name, SSH_PORT, type=socket.SOCK_STREAM))
+    except OSError:
+        return False
+
+
+def _host_keys(raw: Cluster, node: Node) -> tuple[str, ...]:
+    """The keys that the machine is known by at its first address: the same machine has to answer over the mesh."""
+    wanted = node.address if node.port == SSH_PORT else f"[{node.address}]:{node.port}"
+    keys: list[str] = []
+    for file in overlays.known_hosts_files(raw):
+        done = subprocess.run(
+            ["ssh-keygen", "-F", wanted, "-f", str(file)], capture_output=True, text=True, check=False
+        )
+        keys += [line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if line and line[0] not in "#@"]
+    return tuple(dict.fromkeys(" ".join(key.split()[:2]) for key in keys))
+
+
+def _proven(raw: Cluster, candidate: Overlay) -> tuple[Overlay, dict[str, str]]:
+    """Only the nodes that answer over the mesh, and why the others are left out; a second port is tried for them."""
+    refused = _refused(raw, candidate)
+    if again := {name for name in refused if candidate.nodes[name].port != SSH_PORT}:
+        # Behind a translated address the port outside is not the machine's own.
+        moved = {
+            name: entry.model_copy(update={"port": SSH_PORT}) if name in again else entry
+            for name, entry in candidate.nodes.items()
+        }
+        candidate = candidate.model_copy(update={"nodes": moved})
+        refused = _refused(raw, candidate)
+    kept = {name: entry for name, entry in candidate.nodes.items() if name not in refused}
+    return candidate.model_copy(update={"nodes": kept}), refused
+
+
+def _refused(raw: Cluster, candidate: Overlay) -> dict[str, str]:
+    # As if all were moved: with some left out, a proxy of the first addresses would stand in the way.
+    trial = overlays.laid_over(raw, candidate)
+    trial = trial.model_copy(update={"ssh": trial.ssh.model_copy(update={"proxy_command": candidate.proxy_command})})
+    answers = probe(trial, [node for node in trial.nodes if node.name in candidate.nodes])
+    return {name: f"does not answer over the mesh: {why}" for name, why in answers.items() if why is not None}
+
+
+def _between(raw: Cluster, candidate: Overlay, found: dict[str, Membership]) -> tuple[bool, str]:
+    """Whether all traffic between the nodes can go over the mesh, and why not."""
+    if absent := [node.name for node in raw.nodes if node.name not in candidate.nodes]:
+        return False, f"not on the mesh: {', '.join(absent)}"
+    if without := [name for name, member in found.items() if not member.tun]:
+        return False, f"without a network device of the mesh: {', '.join(without)}"
+    trial = overlays.laid_over(raw, candidate)
+    target = candidate.nodes[raw.requester.name].peer_address
+    ping = f"tailscale ping --c 3 --until-direct=false --timeout {PING_TIMEOUT_S // 3}s {shlex.quote(target)}"
+
+    def reach(node: Node) -> int:
+        return ssh.run(
+            trial, node, "sh", "-c", ping, root=True, timeout_s=PING_TIMEOUT_S + LOOK_TIMEOUT_S, check=False
+        ).exit_code
+
+    others = [node for node in trial.compute if node.name != raw.requester.name]
+    deaf = [name for name, code in ssh.on_each(others, reach).items() if code != 0]
+    return (False, f"cannot reach the requester over the mesh: {', '.join(deaf)}") if deaf else (True, "")
+
+
+def _refuse_loss(raw: Cluster, now: Cluster, candidate: Overlay) -> None:
+    """Raise ShoalError where a node that is reached now would not be any more."""
+    after = overlays.laid_over(raw, candidate)
+    lost = {name: why for name, why in probe(after, after.nodes).items() if why is not None}
+    if not lost:
+        return
+    reached = {name for name, why in probe(now, now.nodes).items() if why is None}
+    if gone := {name: why for name, why in lost.items() if name in reached}:
+        raise ShoalError(
+            "nothing was moved: these nodes would be lost",
+            faults=tuple(Fault(name, why) for name, why in gone.items()),
+            hint="the first addresses need another way (ssh.proxy_command) than the mesh; mend the nodes that are not "
+            "on the mesh, then try again",
+        )
+
+
+def _standings(raw: Cluster, now: Cluster, found: dict[str, Membership], notes: dict[str, str]) -> tuple[Standing, ...]:
+    return tuple(
+        Standing(
+            node=first.name,
+            first_address=first.address,
+            address=node.address,
+            mesh_address=found[first.name].address if first.name in found else None,
+            on_mesh=node.first_address is not None,
+            note=notes.get(first.name, ""),
+        )
+        for first, node in zip(raw.nodes, now.nodes, strict=True)
+    )

@@ -1,0 +1,103 @@
+"""A lab of its own, a coordination server and the control machine on the mesh.
+
+`SHOAL_TEST_MESH_LAB` names the lab (default `mesh`); `SHOAL_KEEP_LAB=1` leaves it up. Binaries of tailscale are built
+with Go into the cache, or taken from `SHOAL_TAILSCALE_BINARIES`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tailnet import Client, Control, binaries, started
+
+from shoal import cluster as clusters
+from shoal import ssh
+from shoal.cluster import Cluster
+from shoal.deploys import DeployResult, run_deploy
+from shoal.lab import state
+from shoal.lab.down import down
+from shoal.lab.spec import LabSpec
+from shoal.lab.up import up
+from shoal.mesh import moving, overlay
+
+TAGS = ["tag:shoal-requester", "tag:shoal-compute", "tag:shoal-client"]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """What a test works with."""
+
+    document: Path
+    control: Control
+    client: Client
+    key_file: Path
+    gateway: str
+
+    @property
+    def cluster(self) -> Cluster:
+        """As it is reached now."""
+        return overlay.applied(clusters.load(self.document))
+
+    @property
+    def first(self) -> Cluster:
+        """By its first addresses."""
+        return clusters.load(self.document)
+
+    def give(self, **wanted: Any) -> str:
+        """A new key of the wanted kind, where the role looks for it."""
+        key = self.control.key(**{"Ephemeral": True, **wanted})
+        self.give_text(key)
+        return key
+
+    def give_text(self, key: str) -> None:
+        self.key_file.touch(mode=0o600)
+        self.key_file.write_text(key)
+
+    def on(self) -> moving.Move:
+        settings = {
+            "tailscale_source": "binaries",
+            "tailscale_binaries": str(binaries()),
+            "tailscale_login_server": self.control.url,
+            "tailscale_authkey_file": str(self.key_file),
+            "tailscale_join_timeout_s": 30,
+        }
+        return moving.on(self.document, proxy_command=self.client.proxy_command, settings=settings)
+
+    def deploy(self, name: str, *, limit: tuple[str, ...] = (), **data: Any) -> DeployResult:
+        return run_deploy(self.document, name, limit=limit, data=data, timeout_s=600)
+
+    def sh(self, node: str, script: str, *, first: bool = False, check: bool = True) -> str:
+        """A script as root on a node."""
+        cluster = self.first if first else self.cluster
+        return ssh.run(cluster, cluster.node(node), "sh", "-c", script, root=True, check=check, timeout_s=120).text
+
+    def forget(self, node: str) -> None:
+        """The node's daemon as on a machine that was set up anew."""
+        self.sh(node, "systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled", first=True)
+
+
+@pytest.fixture(scope="session")
+def mesh(lab_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    binaries()
+    name = os.environ.get("SHOAL_TEST_MESH_LAB", "mesh")
+    existed = state.load_facts(name) is not None
+    cluster = up(LabSpec(name=name, compute=None if existed else 2))
+    facts = state.load_facts(name)
+    assert facts is not None
+    folder = tmp_path_factory.mktemp("mesh")
+    document = folder / "cluster.json"
+    clusters.save(cluster.model_copy(update={"mesh": "tailscale", "engine": "ssh"}), document)
+    overlay.path(name).unlink(missing_ok=True)
+    with started(Control(facts.gateway, folder)) as control:
+        control.policy(Tags=TAGS)
+        with started(Client(folder, control)) as client:
+            yield Mesh(document, control, client, folder / "authkey", facts.gateway)
+    overlay.path(name).unlink(missing_ok=True)
+    if os.environ.get("SHOAL_KEEP_LAB") != "1" and not existed:
+        result = down(name)
+        assert result.clean, result.proofs

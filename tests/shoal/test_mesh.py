@@ -1,0 +1,290 @@
+"""Moving onto the mesh: the note laid over the document, the proofs before a move, and what is never lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from shoal import cluster as clusters
+from shoal import inventory
+from shoal.cli.mesh import settings
+from shoal.cluster import Cluster, Node, SshAccess
+from shoal.errors import ShoalError, UsageError
+from shoal.mesh import moving, overlay
+from shoal.mesh.moving import Membership
+from shoal.mesh.overlay import Moved, Overlay
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJU136SYwf17CU3UkTaTRtG6SuU++OVecVOm8mt3U3Tj"
+MESH = {"office": "100.64.0.1", "gate-1": "100.64.0.2", "gate-2": "100.64.0.3"}
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    known = tmp_path / "known_hosts"
+    addresses = ("192.0.2.10", "192.0.2.21", "192.0.2.22")
+    known.write_text("".join(f"{address} {KEY}\n" for address in addresses))
+    return Cluster(
+        name="depot",
+        substrate="onprem",
+        mesh="tailscale",
+        ssh=SshAccess(known_hosts_file=known),
+        nodes=tuple(
+            Node(name=name, roles=("requester",) if name == "office" else ("compute",), address=address, user="ops")
+            for name, address in zip(MESH, addresses, strict=True)
+        ),
+    )
+
+
+@pytest.fixture
+def document(cluster, tmp_path):
+    path = tmp_path / "cluster.json"
+    clusters.save(cluster, path)
+    return path
+
+
+def full(cluster, **more):
+    nodes = {
+        node.name: Moved(
+            first_address=node.address, address=MESH[node.name], peer_address=MESH[node.name], host_keys=(KEY,)
+        )
+        for node in cluster.nodes
+    }
+    return Overlay(**{"cluster": cluster.name, "services": True, "nodes": nodes, **more})
+
+
+def test_without_a_note_nothing_is_laid_over(cluster):
+    assert overlay.applied(cluster) == cluster
+
+
+def test_moved_nodes_have_their_mesh_addresses_and_keep_the_first_in_mind(cluster):
+    overlay.save(full(cluster))
+    now = overlay.applied(cluster)
+    assert [node.address for node in now.nodes] == list(MESH.values())
+    assert [node.peer_address for node in now.nodes] == list(MESH.values())
+    assert now.nodes[0].first_address == "192.0.2.10"
+    assert overlay.applied(now).nodes == now.nodes
+    assert overlay.first(now).nodes[0].address == "192.0.2.10"
+    known = now.ssh.known_hosts_file.read_text()
+    assert f"100.64.0.2 {KEY}" in known
+    assert f"192.0.2.21 {KEY}" in known
+
+
+def test_what_the_nodes_say_to_each_other_moves_only_as_a_whole(cluster):
+    overlay.save(full(cluster, services=False))
+    assert [node.peer_address for node in overlay.applied(cluster).nodes] == ["192.0.2.10", "192.0.2.21", "192.0.2.22"]
+
+
+def test_a_machine_made_anew_is_reached_at_its_new_first_address(cluster):
+    overlay.save(full(cluster))
+    anew = cluster.nodes[2].model_copy(update={"address": "192.0.2.99"})
+    now = overlay.applied(cluster.model_copy(update={"nodes": (*cluster.nodes[:2], anew)}))
+    assert now.nodes[2].address == "192.0.2.99"
+    assert now.nodes[1].address == MESH["gate-1"]
+
+
+def test_a_document_without_a_mesh_is_never_changed(cluster):
+    overlay.save(full(cluster))
+    without = cluster.model_copy(update={"mesh": "none"})
+    assert overlay.applied(without) == without
+
+
+def test_a_proxy_of_the_first_addresses_stays_as_long_as_one_needs_it(cluster):
+    access = cluster.ssh.model_copy(update={"proxy_command": "iap %h %p"})
+    behind = cluster.model_copy(update={"ssh": access})
+    assert overlay.laid_over(behind, full(cluster)).ssh.proxy_command is None
+    part = full(cluster, nodes={"gate-1": full(cluster).nodes["gate-1"]})
+    assert overlay.laid_over(behind, part).ssh.proxy_command == "iap %h %p"
+    assert overlay.laid_over(behind, full(cluster, proxy_command="ts nc %h %p")).ssh.proxy_command == "ts nc %h %p"
+
+
+def test_a_damaged_note_is_told(cluster):
+    overlay.path("depot").parent.mkdir(parents=True)
+    overlay.path("depot").write_text('{"cluster": "depot", "nodes": {"a": {}}}')
+    with pytest.raises(UsageError) as caught:
+        overlay.applied(cluster)
+    assert "shoal mesh on" in str(caught.value)
+    overlay.path("depot").write_text("{")
+    with pytest.raises(UsageError):
+        overlay.applied(cluster)
+    overlay.path("depot").write_text('{"cluster": "other"}')
+    with pytest.raises(UsageError):
+        overlay.applied(cluster)
+
+
+def test_inventories_read_the_note(cluster, document):
+    overlay.save(full(cluster, settings={"tailscale_port": 41642}))
+    loaded = inventory.load_path(document)
+    (requester,), compute = inventory.groups(loaded)
+    assert requester[1]["ssh_hostname"] == MESH["office"]
+    assert requester[1]["shoal_mesh_services"] is True
+    assert compute[0][1]["tailscale_port"] == 41642
+    assert inventory.load_first(document).nodes[0].address == "192.0.2.10"
+
+
+@pytest.fixture
+def world(monkeypatch, cluster):
+    """Who answers where, and who has joined; no machine is asked."""
+
+    class World:
+        joined = dict(MESH)  # noqa: RUF012
+        answers = {*MESH.values(), *(node.address for node in cluster.nodes)}  # noqa: RUF012
+        pings = True
+        deploys: list[str] = []  # noqa: RUF012
+
+    def probe(cluster, nodes):
+        return {node.name: None if node.address in World.answers else "no answer" for node in nodes}
+
+    def membership(cluster):
+        return {
+            node.name: Membership("Running", True, f"{node.name}.mesh.test", World.joined[node.name])
+            if node.name in World.joined
+            else Membership("NeedsLogin")
+            for node in cluster.nodes
+        }
+
+    class Done:
+        exit_code = 0
+
+    monkeypatch.setattr(moving, "probe", probe)
+    monkeypatch.setattr(moving, "membership", membership)
+    monkeypatch.setattr(moving, "_resolves", lambda name, address: False)
+    monkeypatch.setattr(moving.ssh, "close", lambda cluster: None)
+    monkeypatch.setattr(moving, "run_deploy", lambda path, name, say: World.deploys.append(name))
+
+    def run(*arguments, **options):
+        Done.exit_code = 0 if World.pings else 1
+        return Done
+
+    monkeypatch.setattr(moving.ssh, "run", run)
+    return World
+
+
+def test_all_move(world, document, cluster):
+    move = moving.on(document, settings={"tailscale_port": 41642})
+    assert move.whole
+    assert world.deploys == ["mesh"]
+    saved = overlay.load("depot")
+    assert saved.settings == {"tailscale_port": 41642}
+    assert saved.nodes["gate-1"].host_keys == (KEY,)
+    assert overlay.applied(cluster).requester.address == MESH["office"]
+
+
+def test_one_that_does_not_answer_over_the_mesh_keeps_its_first_address(world, document, cluster):
+    world.answers = world.answers - {MESH["gate-2"]}
+    move = moving.on(document, deploy=False)
+    assert not move.whole
+    assert not move.services
+    assert "gate-2" in move.services_note
+    now = overlay.applied(cluster)
+    assert now.node("gate-2").address == "192.0.2.22"
+    assert now.node("gate-1").address == MESH["gate-1"]
+    assert now.requester.peer_address == "192.0.2.10"
+
+
+def test_one_that_has_not_joined_keeps_its_first_address(world, document, cluster):
+    world.joined = {name: address for name, address in MESH.items() if name != "gate-1"}
+    move = moving.on(document, deploy=False)
+    assert [node.on_mesh for node in move.nodes] == [True, False, True]
+    assert "NeedsLogin" in move.nodes[1].note
+
+
+def test_services_stay_where_the_nodes_do_not_hear_each_other(world, document):
+    world.pings = False
+    move = moving.on(document, deploy=False)
+    assert all(node.on_mesh for node in move.nodes)
+    assert not move.services
+    assert "requester" in move.services_note
+
+
+def test_a_move_that_would_lose_a_node_is_not_made(world, document, cluster, monkeypatch):
+    world.joined = {"gate-1": MESH["gate-1"], "office": MESH["office"]}
+    real = moving.probe
+
+    def behind_a_proxy(cluster, nodes):
+        # With the mesh's proxy in place, first addresses cannot be reached any more.
+        lost = cluster.ssh.proxy_command is not None
+        return {
+            name: "no way" if lost and not cluster.node(name).address.startswith("100.") else why
+            for name, why in real(cluster, nodes).items()
+        }
+
+    monkeypatch.setattr(moving, "probe", behind_a_proxy)
+    before = overlay.applied(cluster).nodes
+    with pytest.raises(ShoalError) as caught:
+        moving.on(document, deploy=False, proxy_command="only-mesh %h %p")
+    assert "gate-2" in str(caught.value)
+    assert overlay.applied(cluster).nodes == before
+
+
+def test_back_again(world, document, cluster):
+    moving.on(document, deploy=False)
+    move = moving.off(document)
+    assert world.deploys == ["mesh_off"]
+    assert not any(node.on_mesh for node in move.nodes)
+    assert overlay.applied(cluster).nodes == cluster.nodes
+    assert overlay.load("depot").wanted is False
+
+
+def test_who_does_not_answer_at_the_first_address_stays_on_the_mesh_unless_forced(world, document, cluster):
+    moving.on(document, deploy=False)
+    world.answers = world.answers - {"192.0.2.21"}
+    move = moving.off(document, deploy=False)
+    assert [node.on_mesh for node in move.nodes] == [False, True, False]
+    assert overlay.applied(cluster).node("gate-1").address == MESH["gate-1"]
+    moving.off(document, force=True, deploy=False)
+    assert overlay.applied(cluster).nodes == cluster.nodes
+
+
+def test_a_cluster_without_a_mesh_is_refused(cluster, tmp_path):
+    path = tmp_path / "none.json"
+    clusters.save(cluster.model_copy(update={"mesh": "none"}), path)
+    with pytest.raises(UsageError):
+        moving.on(path)
+
+
+def test_settings_hold_no_key_and_nothing_of_other_roles():
+    assert settings(["tailscale_port=41642", 'tailscale_tags=["tag:a"]', "tailscale_hostname=a=b"]) == {
+        "tailscale_port": 41642,
+        "tailscale_tags": ["tag:a"],
+        "tailscale_hostname": "a=b",
+    }
+    with pytest.raises(UsageError):
+        settings(["tailscale_port"])
+    with pytest.raises(UsageError) as caught:
+        moving.checked_settings({"docker_mtu": 1, "tailscale_environment": {"A": "tskey-auth-SECRET"}})
+    assert len(caught.value.faults) == 2
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_membership_is_read_from_the_daemons_words():
+    text = json.dumps({"BackendState": "Running", "TUN": True, "Self": {"Online": True, "DNSName": "a.mesh.test.",
+                       "TailscaleIPs": ["100.64.0.9", "fd7a::9"]}})  # fmt: skip
+    assert moving._read(text) == Membership("Running", True, "a.mesh.test", "100.64.0.9", True)
+    assert not moving._read("").joined
+
+
+def test_large_uploads_pass_a_proxy_whole_and_its_end_is_seen():
+    """In a process of its own: the module makes it cooperative, which others must not become."""
+    script = """
+import hashlib, sys
+from shoal import deploy_process as d
+from paramiko.proxy import ProxyCommand
+data = bytes(range(256)) * 40000
+proxy = ProxyCommand("sh -c 'sleep 0.3; sha256sum'")
+proxy.settimeout(20)
+rest = memoryview(data)
+while rest:
+    rest = rest[d.send(proxy, bytes(rest[:3_000_000])):]
+proxy.process.stdin.close()
+got = b""
+while part := d.receive(proxy, 4096):
+    got += part
+assert got.split()[0].decode() == hashlib.sha256(data).hexdigest(), got
+print("whole")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "whole", done.stderr
