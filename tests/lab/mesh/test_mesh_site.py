@@ -68,13 +68,9 @@ def test_nothing_but_ssh_is_open_from_outside_the_mesh(mesh: Mesh) -> None:
     node = mesh.cluster.node("compute-1")
     assert node.first_address is not None
     mesh.sh(node.name, "systemd-run --quiet --unit=shoal-test-listener python3 -m http.server 8099 --bind 0.0.0.0")
-    image = mesh.sh(node.name, "docker images -q | head -n 1")
-    mesh.sh(
-        node.name,
-        f"docker run -d --name shoal-test-published -p 8098:8098 --entrypoint python {image} -m http.server 8098 "
-        "|| docker run -d --name shoal-test-published -p 8098:8098 --entrypoint python3 {image} -m http.server 8098",
-    )
     try:
+        publish = "docker run -d --name shoal-test-published -p 8098:8098 --entrypoint python3"
+        mesh.sh(node.name, f"{publish} $(docker images -q | head -n 1) -m http.server 8098")
         fetch = "curl -fsS --noproxy '*' -m 5 -o /dev/null http://{}:{}/ && echo yes || true"
         wait_for("the listener", lambda: mesh.sh(node.name, fetch.format("127.0.0.1", 8099)) == "yes")
         # Over the mesh both are there, the container's own rules included ...
@@ -115,6 +111,7 @@ def test_a_run_goes_on_while_the_control_server_is_away(mesh: Mesh, tmp_path: Pa
             assert done.returncode in (0, 3), done.stderr[-3000:]
             runs.append(json.loads(done.stdout))
         assert gone.is_set()
+        print(f"{len(runs)} runs over the mesh, the control server away for {CONTROL_DOWN_S:.0f} s")
         if thread.is_alive():
             # Nothing is told to change by an outage, and nothing is given a key.
             assert mesh.deploy("mesh").changed == 0
