@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Mesh
+from conftest import TAGS, Mesh
 from tailnet import wait_for
 
 from shoal import site
 from shoal.errors import ShoalError
+from shoal.mesh import policy
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3000)]
 
@@ -90,6 +92,23 @@ def test_the_engines_own_rules_are_left_alone(mesh: Mesh) -> None:
     assert "DOCKER" in tables
 
 
+def test_the_sample_policy_holds_and_suffices(mesh: Mesh) -> None:
+    """What follows in this file goes on under the policy."""
+    lines = [line for line in policy.render().splitlines() if not line.strip().startswith("//")]
+    acls = json.loads(re.sub(r",(\s*[}\]])", r"\1", "\n".join(lines)))["acls"]
+    rules = []
+    for acl in acls:
+        tag, _, ports = acl["dst"][0].rpartition(":")
+        rules.append({"Src": acl["src"], "Dst": tag, "Ports": ports.split(",")})
+    mesh.control.policy(Tags=TAGS, Rules=rules)
+    knock = "timeout 5 bash -c 'exec 3<>/dev/tcp/{}/{}' 2>/dev/null && echo open || echo closed"
+    requester, one, two = (mesh.cluster.node(name).peer_address for name in ("requester", "compute-1", "compute-2"))
+    wait_for("the policy", lambda: mesh.sh("compute-1", knock.format(two, 22)) == "closed")
+    assert mesh.sh("compute-1", knock.format(requester, 5000)) == "open"
+    assert mesh.sh("compute-1", knock.format(requester, 22)) == "closed"
+    assert mesh.sh("requester", knock.format(one, 22)) == "open"
+
+
 def test_a_run_goes_on_while_the_control_server_is_away(mesh: Mesh, tmp_path: Path) -> None:
     gone = threading.Event()
 
@@ -111,7 +130,7 @@ def test_a_run_goes_on_while_the_control_server_is_away(mesh: Mesh, tmp_path: Pa
             assert done.returncode in (0, 3), done.stderr[-3000:]
             runs.append(json.loads(done.stdout))
         assert gone.is_set()
-        print(f"{len(runs)} runs over the mesh, the control server away for {CONTROL_DOWN_S:.0f} s")
+        sys.stdout.write(f"{len(runs)} runs over the mesh, the control server away for {CONTROL_DOWN_S:.0f} s\n")
         if thread.is_alive():
             # Nothing is told to change by an outage, and nothing is given a key.
             assert mesh.deploy("mesh").changed == 0
