@@ -45,7 +45,8 @@ while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).s
 CLIENT = f"""
 import json, socket, statistics, sys, time
 def connect(mode):
-    begun = time.perf_counter(); c = socket.create_connection((sys.argv[1], {PORT}), 20); first = time.perf_counter() - begun
+    begun = time.perf_counter(); c = socket.create_connection((sys.argv[1], {PORT}), 20)
+    first = time.perf_counter() - begun
     c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1); c.sendall(mode); return c, first
 c, first = connect(b"e"); trips = []
 for _ in range(500):
@@ -103,8 +104,9 @@ def joined(document: Path, control: Control, number: int) -> float:
     cluster = clusters.load(document)
     node = cluster.node("compute-2")
     script = (
-        "systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled; umask 077; cat >/run/bench-key; "
-        "begun=$(date +%s%N); tailscale up --reset --auth-key=file:/run/bench-key --timeout=60s --netfilter-mode=off "
+        "systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled; "
+        "umask 077; cat >/run/bench-key; begun=$(date +%s%N); "
+        "tailscale up --reset --auth-key=file:/run/bench-key --timeout=60s --netfilter-mode=off "
         f"--login-server={control.url} --hostname=bench-{number} --advertise-tags=tag:shoal-compute >&2; "
         "until tailscale status --json --peers=false | tr -d ' \\n' | grep -q '\"Online\":true'; do sleep 0.02; done; "
         "echo $(($(date +%s%N) - begun)); rm -f /run/bench-key"
