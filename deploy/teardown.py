@@ -8,6 +8,11 @@ from roles.common.knobs import cluster_of, node_of
 
 _node = node_of(host)
 
+_mesh = cluster_of(host).mesh == "tailscale"
+
+if _mesh:
+    # First: what it installed needs libraries that came with the engine.
+    firewall.remove()
 bacalhau.remove()
 yolov5.remove()
 if _node.has_role("compute"):
@@ -16,8 +21,7 @@ if _node.has_role("requester"):
     registry.remove()
 if host.data.get("teardown_docker", True):
     docker.remove()
-if cluster_of(host).mesh == "tailscale":
-    firewall.remove()
+if _mesh:
     # Refused where this very run comes over the mesh: `shoal site teardown` goes back to the first addresses before.
     tailscale.remove()
 base.remove(

@@ -13,7 +13,8 @@ import select
 import time
 from typing import TYPE_CHECKING, Any
 
-from pyinfra_cli.main import main  # the package's first lines patch what everything after them loads
+# The package's first lines patch what everything after them loads.
+from pyinfra_cli.main import main  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     ProxyCommand = Any

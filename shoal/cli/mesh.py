@@ -12,6 +12,7 @@ from rich.table import Table
 from shoal.cli.console import out, print_json, say
 from shoal.errors import Exit, UsageError
 from shoal.mesh import moving
+from shoal.mesh import policy as policies
 from shoal.mesh.moving import Move
 from shoal.paths import cluster_document
 
@@ -96,6 +97,19 @@ def status(*, cluster: ClusterOption = None, as_json: JsonOption = False) -> Non
     Example: `shoal mesh status --json`
     """
     _told(moving.status(cluster or cluster_document("lab")), as_json=as_json)
+
+
+@app.command()
+def policy(
+    owner: Annotated[
+        list[str] | None, typer.Option("--owner", help="Who may give the tags. Default: autogroup:admin. Repeatable.")
+    ] = None,
+) -> None:
+    """Print a sample policy for the tailnet: clients to requester, requester to compute, nothing that is not needed.
+
+    Example: `shoal mesh policy --owner group:ops > policy.hujson`
+    """
+    typer.echo(policies.render(owners=owner or ("autogroup:admin",)), nl=False)
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from shoal import inventory
 from shoal.cli.mesh import settings
 from shoal.cluster import Cluster, Node, SshAccess
 from shoal.errors import ShoalError, UsageError
-from shoal.mesh import moving, overlay
+from shoal.mesh import moving, overlay, policy
 from shoal.mesh.moving import Membership
 from shoal.mesh.overlay import Moved, Overlay
 
@@ -288,3 +289,22 @@ print("whole")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "whole", done.stderr
+
+
+def policy_document(text):
+    lines = [line for line in text.splitlines() if not line.strip().startswith("//")]
+    return json.loads(re.sub(r",(\s*[}\]])", r"\1", "\n".join(lines)))
+
+
+def test_the_sample_policy_lets_through_what_is_needed_and_nothing_else():
+    document = policy_document(policy.render(owners=["group:ops"]))
+    assert set(document["tagOwners"]) == {"tag:shoal-client", "tag:shoal-requester", "tag:shoal-compute"}
+    assert document["tagOwners"]["tag:shoal-compute"] == ["group:ops"]
+    allowed = {(rule["src"][0], rule["dst"][0]) for rule in document["acls"]}
+    assert allowed == {
+        ("tag:shoal-client", "tag:shoal-requester:22"),
+        ("tag:shoal-client", "tag:shoal-compute:22"),
+        ("tag:shoal-requester", "tag:shoal-compute:22,6001"),
+        ("tag:shoal-compute", "tag:shoal-requester:4222,5000"),
+    }
+    assert {rule["action"] for rule in document["acls"]} == {"accept"}

@@ -76,6 +76,12 @@ class Mesh:
         cluster = self.first if first else self.cluster
         return ssh.run(cluster, cluster.node(node), "sh", "-c", script, root=True, check=check, timeout_s=120).text
 
+    def by_first_addresses(self) -> None:
+        """Every node is reached at its first address from here on; the mesh's settings are kept."""
+        note = overlay.load(self.first.name)
+        assert note is not None
+        overlay.save(note.model_copy(update={"nodes": {}, "services": False}))
+
     def forget(self, node: str) -> None:
         """The node's daemon as on a machine that was set up anew."""
         self.sh(node, "systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled", first=True)

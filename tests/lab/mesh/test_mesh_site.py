@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Mesh
+from conftest import TAGS, Mesh
 from tailnet import wait_for
 
 from shoal import site
 from shoal.errors import ShoalError
+from shoal.mesh import policy
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3000)]
 
@@ -68,13 +70,9 @@ def test_nothing_but_ssh_is_open_from_outside_the_mesh(mesh: Mesh) -> None:
     node = mesh.cluster.node("compute-1")
     assert node.first_address is not None
     mesh.sh(node.name, "systemd-run --quiet --unit=shoal-test-listener python3 -m http.server 8099 --bind 0.0.0.0")
-    image = mesh.sh(node.name, "docker images -q | head -n 1")
-    mesh.sh(
-        node.name,
-        f"docker run -d --name shoal-test-published -p 8098:8098 --entrypoint python {image} -m http.server 8098 "
-        "|| docker run -d --name shoal-test-published -p 8098:8098 --entrypoint python3 {image} -m http.server 8098",
-    )
     try:
+        publish = "docker run -d --name shoal-test-published -p 8098:8098 --entrypoint python3"
+        mesh.sh(node.name, f"{publish} $(docker images -q | head -n 1) -m http.server 8098")
         fetch = "curl -fsS --noproxy '*' -m 5 -o /dev/null http://{}:{}/ && echo yes || true"
         wait_for("the listener", lambda: mesh.sh(node.name, fetch.format("127.0.0.1", 8099)) == "yes")
         # Over the mesh both are there, the container's own rules included ...
@@ -92,6 +90,23 @@ def test_the_engines_own_rules_are_left_alone(mesh: Mesh) -> None:
     tables = mesh.sh("compute-1", "nft list tables; iptables -S FORWARD")
     assert "table inet shoal_firewall" in tables
     assert "DOCKER" in tables
+
+
+def test_the_sample_policy_holds_and_suffices(mesh: Mesh) -> None:
+    """What follows in this file goes on under the policy."""
+    lines = [line for line in policy.render().splitlines() if not line.strip().startswith("//")]
+    acls = json.loads(re.sub(r",(\s*[}\]])", r"\1", "\n".join(lines)))["acls"]
+    rules = []
+    for acl in acls:
+        tag, _, ports = acl["dst"][0].rpartition(":")
+        rules.append({"Src": acl["src"], "Dst": tag, "Ports": ports.split(",")})
+    mesh.control.policy(Tags=TAGS, Rules=rules)
+    knock = "timeout 5 bash -c 'exec 3<>/dev/tcp/{}/{}' 2>/dev/null && echo open || echo closed"
+    requester, one, two = (mesh.cluster.node(name).peer_address for name in ("requester", "compute-1", "compute-2"))
+    wait_for("the policy", lambda: mesh.sh("compute-1", knock.format(two, 22)) == "closed")
+    assert mesh.sh("compute-1", knock.format(requester, 5000)) == "open"
+    assert mesh.sh("compute-1", knock.format(requester, 22)) == "closed"
+    assert mesh.sh("requester", knock.format(one, 22)) == "open"
 
 
 def test_a_run_goes_on_while_the_control_server_is_away(mesh: Mesh, tmp_path: Path) -> None:
@@ -115,6 +130,7 @@ def test_a_run_goes_on_while_the_control_server_is_away(mesh: Mesh, tmp_path: Pa
             assert done.returncode in (0, 3), done.stderr[-3000:]
             runs.append(json.loads(done.stdout))
         assert gone.is_set()
+        sys.stdout.write(f"{len(runs)} runs over the mesh, the control server away for {CONTROL_DOWN_S:.0f} s\n")
         if thread.is_alive():
             # Nothing is told to change by an outage, and nothing is given a key.
             assert mesh.deploy("mesh").changed == 0
