@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 # The package's first lines patch what everything after them loads.
-from pyinfra_cli.main import main  # type: ignore[import-untyped]
+from pyinfra_cli.main import main
 
 if TYPE_CHECKING:
     ProxyCommand = Any
