@@ -42,6 +42,7 @@ def help_of(words: tuple[str, ...]) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout) if done.returncode == 0 else ""
 
 
+@pytest.mark.stacks_engine  # a minute of asking gcloud for its help
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="no gcloud here: https://cloud.google.com/sdk/docs/install")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_it_exists_with_its_flags(

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ def kill_during_creation(stack: pulumi.Stack, cloud: Cloud, stalled: str, token:
             env=pulumi.environment(),
             stdout=nowhere,
             stderr=nowhere,
+            start_new_session=True,
         )
     until(lambda: stalled in names(cloud, token))
     seen: list[tuple[int, float]] = []
@@ -115,6 +117,9 @@ def kill_during_creation(stack: pulumi.Stack, cloud: Cloud, stalled: str, token:
     until(quiet)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    # The language host does not see that its engine is gone; it holds nothing, and nothing of a test stays.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     cloud.plan()
 
 
