@@ -133,8 +133,10 @@ def test_a_changed_host_key_is_refused(lab: Lab, tmp_path: Path) -> None:
     assert "Host key verification failed" in done.stderr
 
 
-def test_nodes_are_bare_but_an_engine_installs_without_fetching(lab: Lab) -> None:
-    name = lab.name
+def test_nodes_are_bare_but_an_engine_installs_without_fetching(small_lab: str) -> None:
+    # A lab of its own: the shared one may have been deployed to.
+    name = small_lab
+    up(LabSpec(name=name, compute=1))
     assert on_node(name, "requester", "dpkg-query -W docker.io 2>/dev/null | cut -f2") == ""
     plan = on_node(
         name, "requester", "sudo apt-get install --no-install-recommends --print-uris -qq docker.io iptables"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_a_run_comes_home_whole(runs: Runs, whole: str) -> None:
 
 def test_the_container_can_read_videos_and_nothing_else(runs: Runs) -> None:
     process = runs.begun("run", "--run", runs.id("confined"), "--node", "compute-1", *SLOW)
-    read_until(process, "frames/s")
+    read_until(process, "done already")
     seen = json.loads(runs.on("compute-1", f"docker inspect shoal-{runs.id('confined')}-a1"))[0]
     process.communicate()
     host = seen["HostConfig"]
@@ -106,7 +107,8 @@ def test_the_container_killed_in_mid_video_and_taken_up_equals_an_uninterrupted_
     assert "compute-1: failed: killed (exit code 137), and not for want of memory" in said
     done = runs.shoal("run", "--resume", runs.id("killed"))
     assert done.returncode == 0, done.stderr
-    assert "6 videos, 1 done already" in done.stderr
+    # At least the one that was waited for; how many more depends on how fast the machine is.
+    assert re.search(r"6 videos, [1-5] done already", done.stderr), done.stderr
     assert runs.attempts("killed") == {"compute-1": 2, "compute-2": 1}
     assert runs.detections("killed") == runs.detections(whole)
 
