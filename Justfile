@@ -93,11 +93,17 @@ test *args: _dev
 [group("develop")]
 test-stacks *args: _dev
     {{ dev }}/python -m pytest tests/stacks -m stacks_engine --timeout 1800 -rA "$@"
+    {{ dev }}/python -m pytest tests/lab/test_edge_stack.py -m lab --timeout 1800 -rA
+
+# The mesh in a lab, on a tailnet of its own: tailscale is built from the Go module proxy at first (minutes)
+[group("develop")]
+test-mesh *args: _dev
+    {{ dev }}/python -m pytest tests/lab/mesh -m lab --timeout 1800 -rA "$@"
 
 # The tests on real machines of a lab (brings one up, takes it down)
 [group("develop")]
 test-lab *args: _dev
-    {{ dev }}/python -m pytest tests/lab -m lab --timeout 1500 -rA "$@"
+    {{ dev }}/python -m pytest tests/lab -m lab --ignore tests/lab/mesh --ignore tests/lab/test_edge_stack.py --timeout 1500 -rA "$@"
 
 # Write the generated JSON Schemas anew
 [group("develop")]

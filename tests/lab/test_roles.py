@@ -162,6 +162,7 @@ def test_a_file_that_changed_on_the_way_is_refused(lab, site, deployed, tmp_path
 
 def test_the_live_checks_find_what_the_roles_promise(lab, site, deployed):
     """What `./just verify` runs, over SSH and with testinfra's eyes instead of pyinfra's."""
+    deploy(lab)  # tests before this one broke things on purpose
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/live", "-m", "live", "-q", "-p", "no:cacheprovider"],
         cwd=repository(),

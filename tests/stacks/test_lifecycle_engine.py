@@ -92,6 +92,13 @@ def names(cloud: Cloud, token: str = INSTANCE) -> list[str]:
     return sorted(thing["name"] for thing in cloud.things(token).values())
 
 
+def descendants(pid: int) -> list[int]:
+    """Processes that `pid` and its own have started."""
+    found = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(word) for path in found for word in path.read_text().split()]
+    return [*children, *(inner for child in children for inner in descendants(child))]
+
+
 def kill_during_creation(stack: pulumi.Stack, cloud: Cloud, stalled: str, token: str) -> None:
     """An up whose pulumi is killed with -9 while `stalled` is made in the cloud but not yet told."""
     cloud.plan(stall=[stalled])
@@ -102,7 +109,6 @@ def kill_during_creation(stack: pulumi.Stack, cloud: Cloud, stalled: str, token:
             env=pulumi.environment(),
             stdout=nowhere,
             stderr=nowhere,
-            start_new_session=True,
         )
     until(lambda: stalled in names(cloud, token))
     seen: list[tuple[int, float]] = []
@@ -115,11 +121,13 @@ def kill_during_creation(stack: pulumi.Stack, cloud: Cloud, stalled: str, token:
         return now - seen[-1][1] > QUIET_S
 
     until(quiet)
+    started = descendants(process.pid)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    # The language host does not see that its engine is gone; it holds nothing, and nothing of a test stays.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    # The language host does not see that its engine is gone; nothing of a test stays.
+    for pid in started:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     cloud.plan()
 
 
