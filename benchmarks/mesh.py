@@ -78,7 +78,7 @@ def main() -> None:
         assert facts is not None
         document = folder / "cluster.json"
         clusters.save(cluster.model_copy(update={"mesh": "tailscale", "engine": "ssh"}), document)
-        key_file = folder / "key"
+        key_file = folder / "authkey"
         key_file.touch(mode=0o600)
         with started(Control(facts.gateway, folder)) as control, started(Client(folder, control)) as client:
             control.policy(Tags=["tag:shoal-requester", "tag:shoal-compute", "tag:shoal-client"])
