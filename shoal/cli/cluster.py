@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from shoal import cluster, onprem
+from shoal import cluster, inventory, onprem
 from shoal.cli.console import out, print_json, say
 from shoal.errors import UsageError
 from shoal.files import write_atomic
-from shoal.mesh import overlay
 from shoal.paths import cluster_document
 
 app = typer.Typer(help="Make, check and show a cluster document.", no_args_is_help=True)
@@ -28,7 +27,7 @@ def read(path: Path) -> cluster.Cluster:
 
     Nodes that have moved onto the mesh have their addresses there.
     """
-    return overlay.applied(onprem.load(path) if path.suffix == ".toml" else cluster.load(path))
+    return inventory.load_path(path)
 
 
 def parse_machine(text: str) -> dict[str, Any]:
