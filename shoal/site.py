@@ -17,7 +17,7 @@ from shoal.artifacts.locks import Say, quiet
 from shoal.cluster import Cluster, field_faults
 from shoal.errors import UsageError
 from shoal.files import write_atomic
-from shoal.paths import cache_dir, named, state_dir
+from shoal.paths import named, state_dir
 
 if TYPE_CHECKING:
     from shoal.videos import Clip
@@ -137,5 +137,7 @@ def _base_tarball(cluster: Cluster) -> Path | None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
     if cluster.substrate != "lab" or cluster.requester.arch != machine:
         return None
-    found = sorted((cache_dir() / "images").glob("base-*.tar"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+    from shoal.lab import node_image  # noqa: PLC0415 - the engine's client, for labs alone
+
+    archive = node_image.base_archive()
+    return archive if archive.is_file() else None

@@ -13,7 +13,7 @@ from shoal import results, running, runs
 from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.run import ClusterPath
-from shoal.errors import Exit, Fault, ShoalError
+from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import cluster_document, runs_dir
 from shoal.results_schema import RunSummary
 from shoal.runlock import locked
@@ -28,17 +28,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 def list_(json: AsJson = False) -> None:
     """The runs under runs/ (SHOAL_RUNS), oldest first.
 
+    Ends with 3 where a record is damaged; it is named, and the others are listed.
+
     Example:
 
         shoal results list --json
     """
-    records = [runs.load(run) for run in runs.list_runs()]
+    records: list[RunRecord] = []
+    faults: list[Fault] = []
+    for run in runs.list_runs():
+        try:
+            records.append(runs.load(run))
+        except UsageError as error:
+            faults.append(Fault(run, error.message))
     if json:
         print_json([_line(record) for record in records])
-        return
-    if not records:
+    elif records:
+        out.print(_listed(records))
+    elif not faults:
         say(f"no runs under {runs_dir()}")
-        return
+    if faults:
+        raise ShoalError("records of runs are damaged", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
+
+
+def _listed(records: list[RunRecord]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "cluster", "engine", "nodes", "state"):
         table.add_column(heading)
@@ -47,7 +60,7 @@ def list_(json: AsJson = False) -> None:
         table.add_row(
             record.run, record.cluster, record.engine, f"{line['done']}/{len(record.nodes)}", str(line["state"])
         )
-    out.print(table)
+    return table
 
 
 @app.command()

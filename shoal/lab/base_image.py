@@ -58,21 +58,29 @@ def release() -> Release:
 def ensure(engine: Engine, say: Say, packages: tuple[str, ...]) -> str:
     """The id of a base image in the engine; bootstrapped ones have `packages` already. Raises ShoalError."""
     wanted = release()
-    key = short_hash(f"base-2 {wanted} {' '.join(packages)} {DPKG_SETTINGS}", 12)
-    tag = f"{REPOSITORY}:{wanted.codename}-{key}"
+    tag = f"{REPOSITORY}:{wanted.codename}-{_key(wanted, packages)}"
     if there := _image(engine.client, tag):
         return there
-    archive = image_cache.folder() / f"base-{key}.tar"
-    if not archive.exists():
+    kept = archive_path(wanted, packages)
+    if not kept.exists():
         if registry_answers(engine.url, wanted.registry_image):
             return _pull(engine, say, wanted, tag)
-        _bootstrap(say, wanted, packages, archive)
+        _bootstrap(say, wanted, packages, kept)
     with stage(say, "importing the base image", "base image imported"), plain_errors("importing the base image"):
-        _import(engine.client, archive, tag)
+        _import(engine.client, kept, tag)
     image = _image(engine.client, tag)
     if image is None:
-        raise ShoalError(f"the engine took {archive} but does not have {tag}", hint=f"delete {archive} and try again")
+        raise ShoalError(f"the engine took {kept} but does not have {tag}", hint=f"delete {kept} and try again")
     return image
+
+
+def archive_path(wanted: Release, packages: tuple[str, ...]) -> Path:
+    """Where the archive of a base that was bootstrapped here is kept; its name says what it was made from."""
+    return image_cache.folder() / f"base-{_key(wanted, packages)}.tar"
+
+
+def _key(wanted: Release, packages: tuple[str, ...]) -> str:
+    return short_hash(f"base-2 {wanted} {' '.join(packages)} {DPKG_SETTINGS}", 12)
 
 
 def registry_answers(url: str, image: str) -> bool:

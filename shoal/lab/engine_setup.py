@@ -78,6 +78,16 @@ def remove(say: Say) -> tuple[str, ...]:
     return record.installed_packages if record else ()
 
 
+def remove_packages(say: Say, packages: tuple[str, ...]) -> None:
+    """Purge exactly these packages of this machine. Raises ShoalError where others have come to need them."""
+    with (
+        held(private_engine.lock_path(), say, "packages of this machine") as lock,
+        stage(say, f"removing {' '.join(packages)}", "packages removed"),
+    ):
+        _run_deploy(say, REMOVE_DEPLOY, {"docker_packages": list(packages), "docker_record": False}, lock)
+    private_engine.lock_path().unlink(missing_ok=True)
+
+
 def still_installed(packages: tuple[str, ...]) -> list[str]:
     """Those of `packages` that are on this machine."""
     return sorted(set(packages) & _installed_packages()) if packages else []
