@@ -13,16 +13,12 @@ from rich.table import Table
 from shoal import nodes
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
+from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, UsageError
-from shoal.paths import cluster_document
 
 app = typer.Typer(help="See a cluster's nodes, add, drain, remove and approve them.", no_args_is_help=True)
 
 DRAIN_TIMEOUT_S = 24 * 3600
-ClusterPath = Annotated[
-    Path | None,
-    typer.Option("--cluster", metavar="PATH", envvar="SHOAL_CLUSTER", help="Cluster document; else the lab's."),
-]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of compute nodes.")]
 Timeout = Annotated[int, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long to wait for running work.")]
 
@@ -38,7 +34,7 @@ def list_(
 
     Example: shoal nodes list --json
     """
-    found = nodes.look(read(_path(cluster)))
+    found = nodes.look(read(cluster_path(cluster)))
     if as_json:
         print_json({"nodes": [dataclasses.asdict(node) for node in found]})
     else:
@@ -78,7 +74,7 @@ def drain(names: Names, timeout: Timeout = DRAIN_TIMEOUT_S, cluster: ClusterPath
 
     Example: shoal nodes drain compute-2 --timeout 3600
     """
-    nodes.drain(read(_path(cluster)), names, say, timeout_s=timeout)
+    nodes.drain(read(cluster_path(cluster)), names, say, timeout_s=timeout)
 
 
 @app.command()
@@ -101,16 +97,12 @@ def approve(names: Names, cluster: ClusterPath = None) -> None:
 
     Example: shoal nodes approve compute-3
     """
-    nodes.approve(read(_path(cluster)), names, say)
-
-
-def _path(cluster: Path | None) -> Path:
-    return cluster or cluster_document("lab")
+    nodes.approve(read(cluster_path(cluster)), names, say)
 
 
 def _own(cluster: Path | None) -> Path:
     """The document, which has to be one that shoal may write."""
-    path = _path(cluster)
+    path = cluster_path(cluster)
     if path.suffix == ".toml":
         raise UsageError(
             f"{path} is yours to write: shoal does not change it",

@@ -12,7 +12,7 @@ from rich.text import Text
 from shoal import results, running, runs
 from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
-from shoal.cli.run import ClusterPath
+from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import cluster_document, runs_dir
 from shoal.results_schema import RunSummary
@@ -75,7 +75,7 @@ def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
     """
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
-        document = read(cluster or cluster_document(record.cluster))
+        document = read(cluster_path(cluster) if cluster else cluster_document(record.cluster))
         faults = running.fetch_home(record, document, say)
     if faults:
         raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)

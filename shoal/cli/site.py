@@ -9,31 +9,23 @@ import typer
 
 from shoal import engines, inventory, site
 from shoal.cli.console import out, print_json, say
+from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cluster import Engine
 from shoal.deploys import DeployResult, run_deploy
 from shoal.errors import UsageError
 from shoal.mesh import moving, overlay
-from shoal.paths import cluster_document
 
 app = typer.Typer(help="Put what a cluster needs onto its machines, or take it away.", no_args_is_help=True)
 
-ClusterOption = Annotated[
-    Path | None,
-    typer.Option("--cluster", help="Cluster document, or onprem.toml. Default: the lab's.", show_default=False),
-]
 LimitOption = Annotated[
     list[str] | None, typer.Option("--limit", help="Only these hosts: a group, a name or a pattern. Repeatable.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="The outcome as JSON on stdout.")]
 
 
-def _path(cluster: Path | None) -> Path:
-    return cluster or cluster_document("lab")
-
-
 @app.command()
 def prepare(
-    cluster: ClusterOption = None,
+    cluster: ClusterPath = None,
     videos: Annotated[
         Path | None, typer.Option("--videos", help="Folder of your own videos. Default: samples.")
     ] = None,
@@ -49,7 +41,7 @@ def prepare(
     """
     if no_videos and videos is not None:
         raise UsageError("--videos and --no-videos exclude each other")
-    loaded = inventory.load_path(_path(cluster))
+    loaded = inventory.load_path(cluster_path(cluster))
     document = site.prepare(loaded, videos, weights, with_videos=not no_videos, say=say)
     if as_json:
         print_json(document.model_dump(mode="json"))
@@ -64,7 +56,7 @@ def prepare(
 @app.command()
 def deploy(
     *,
-    cluster: ClusterOption = None,
+    cluster: ClusterPath = None,
     limit: LimitOption = None,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be changed.")] = False,
     engine: Annotated[Engine, typer.Option(help="What is to run jobs on the machines.")] = "auto",
@@ -75,7 +67,7 @@ def deploy(
 
     Examples: `shoal site deploy`; `shoal site deploy --limit compute-1`; `shoal site deploy --dry`
     """
-    path = _path(cluster)
+    path = cluster_path(cluster)
     # Fetched here, once and with progress; the inventory takes what the cache has.
     choice = engines.choose(engine, inventory.load_path(path), say=say)
     say(str(choice))
@@ -87,7 +79,7 @@ def deploy(
 
 @app.command()
 def teardown(
-    cluster: ClusterOption = None,
+    cluster: ClusterPath = None,
     limit: LimitOption = None,
     results: Annotated[bool, typer.Option("--results", help="Remove results of runs on the machines too.")] = False,
     keep_docker: Annotated[bool, typer.Option("--keep-docker", help="Leave the container engine.")] = False,
@@ -98,7 +90,7 @@ def teardown(
     Example: `shoal site teardown --cluster onprem.toml --keep-docker`
     """
     data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
-    path = _path(cluster)
+    path = cluster_path(cluster)
     loaded = inventory.load_first(path)
     if not limit and (there := overlay.load(loaded.name)) and there.nodes:
         # Who logs a machine out of the mesh must not come over it.
