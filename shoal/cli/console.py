@@ -52,6 +52,18 @@ def open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def settle_streams() -> None:
+    """Flush what is left; a stream that takes nothing is let go, or Python would end with a code of its own (120)."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # Told already, by whoever wrote to it.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
 def say(message: str) -> None:
     """One plain line of progress on stderr; the same on a terminal and in a log."""
     err.print(message, markup=False)

@@ -21,7 +21,11 @@ SHOW = f"cluster show {EXAMPLE}"
 
 def shell(folder: Path, words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command as a shell begins it, with its redirections."""
-    known = {key: value for key, value in os.environ.items() if key not in {"COLUMNS", "PYTHONIOENCODING"}}
+    known = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in {"PYTHONIOENCODING", "PYTHONUNBUFFERED", "PYTHONUTF8"}
+    }
     return subprocess.run(
         ["sh", "-c", f"{sys.executable} -m shoal {words}"],
         cwd=folder,
@@ -170,4 +174,5 @@ def test_ctrl_c_at_any_moment_is_130_and_silent(tmp_path: Path, after_s: float) 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert "Traceback" not in said
-    assert process.returncode in (Exit.INTERRUPTED, Exit.OK)
+    # It may have been over; and the last moments of a process, when Python has put its handler away, are the kernel's.
+    assert process.returncode in (Exit.INTERRUPTED, Exit.OK, -signal.SIGINT)
