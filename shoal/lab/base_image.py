@@ -32,6 +32,11 @@ FALLBACK_KEYRINGS = {
 DPKG_SETTINGS = (
     "force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n"
 )
+UNREAD = (
+    "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*", "./dev/*", "./proc/*", "./sys/*",
+    "./usr/share/man/*", "./usr/share/locale/*", "./usr/share/doc/*/changelog*",
+)  # fmt: skip
+"""Left out of the archive. The first packages of a bootstrap are unpacked before dpkg reads its settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ def archive_path(wanted: Release, packages: tuple[str, ...]) -> Path:
 
 
 def _key(wanted: Release, packages: tuple[str, ...]) -> str:
-    return short_hash(f"base-2 {wanted} {' '.join(packages)} {DPKG_SETTINGS}", 12)
+    return short_hash(f"base-3 {wanted} {' '.join(packages)} {DPKG_SETTINGS} {UNREAD}", 12)
 
 
 def registry_answers(url: str, image: str) -> bool:
@@ -193,11 +198,8 @@ def _debootstrap(wanted: Release, source: apt.Source, packages: tuple[str, ...],
 
 
 def _pack(root: Path, archive: Path) -> None:
-    command = [
-        "tar", "-C", str(root), "--numeric-owner", "--exclude=./var/cache/apt/archives/*.deb",
-        "--exclude=./var/lib/apt/lists/*", "--exclude=./dev/*", "--exclude=./proc/*", "--exclude=./sys/*",
-        "-cf", str(archive), ".",
-    ]  # fmt: skip
+    unread = [f"--exclude={pattern}" for pattern in UNREAD]
+    command = ["tar", "-C", str(root), "--numeric-owner", *unread, "-cf", str(archive), "."]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         if "No space left on device" in done.stderr:
