@@ -253,8 +253,7 @@ def _tell_what_runs_on(work: Work, now: _Round) -> None:
     if now.stopping and now.stopping.done():
         left |= set(now.stopping.result())
     if left:
-        run = work.record.run
-        work.note(f"may go on running on: {', '.join(sorted(left))}; `shoal run --resume {run}` takes it up again")
+        work.note(f"may go on running on: {', '.join(sorted(left))}")
 
 
 @contextmanager

@@ -115,9 +115,10 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
             for name in drained:
                 work.note("is drained and gets no run", name)
             work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
-            handles = _submit(work, job, 1, [node.name for node in nodes], unfit)
-            follow(work, handles)
-            try_again(work, order.attempts, lambda names: _round(work, names, order.weights_path))
+            with _interruption_told(work):
+                handles = _submit(work, job, 1, [node.name for node in nodes], unfit)
+                follow(work, handles)
+                try_again(work, order.attempts, lambda names: _round(work, names, order.weights_path))
             return _close(work)
 
 
@@ -153,8 +154,9 @@ def resume(
                 work.note("nothing is left to do")
                 return record
             record.finished_at = None
-            _round(work, record.missing, weights_path)
-            try_again(work, attempts, lambda names: _round(work, names, weights_path))
+            with _interruption_told(work):
+                _round(work, record.missing, weights_path)
+                try_again(work, attempts, lambda names: _round(work, names, weights_path))
             return _close(work)
 
 
@@ -193,6 +195,16 @@ def exit_code(record: RunRecord, *, fetch: bool = True) -> Exit:
     """0 only where every expected node finished without faults and, unless not wanted, its results are home."""
     whole = record.complete if fetch else all(node.outcome is Outcome.FINISHED for node in record.nodes.values())
     return Exit.OK if whole else Exit.INCOMPLETE
+
+
+@contextmanager
+def _interruption_told(work: Work) -> Iterator[None]:
+    """Ctrl-C at any moment, also while containers are being started: what to do then is said, whatever still runs."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        work.note(f"interrupted; `shoal run --resume {work.record.run}` goes on, and adopts what still runs")
+        raise
 
 
 @contextmanager
