@@ -22,6 +22,7 @@ from shoal.cluster import Cluster
 from shoal.errors import ShoalError
 from shoal.outcomes import outcome_of
 from shoal.results_schema import Manifest
+from shoal.runners.killed import is_open
 from shoal.runners.protocol import Execution, Handle, Runner, State
 from shoal.runs import HAS_MANIFEST, Attempt, Fetched, Outcome, RunRecord
 from shoal.ssh import SshError
@@ -209,7 +210,8 @@ def _settle_later(work: Work, execution: Execution, reader: threading.Thread | N
             return _Settled(Outcome.UNREACHABLE, execution.message or brief(error), execution.exit_code)
         except ShoalError as error:
             note = f"; {error.message}"
-        outcome, message = outcome_of(execution, manifest)
+        known = work.runner.examine(execution) if manifest is None and is_open(execution) else execution
+        outcome, message = outcome_of(known, manifest)
         return _Settled(outcome, message + note, execution.exit_code)
 
     return in_background(settle)

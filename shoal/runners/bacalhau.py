@@ -21,6 +21,7 @@ from shoal.bacalhau.outcomes import absent, execution_of
 from shoal.cluster import Cluster
 from shoal.errors import Fault, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
+from shoal.runners import killed
 from shoal.runners.protocol import Execution, Handle, State
 from shoal.runs import Fetched
 
@@ -123,6 +124,11 @@ class BacalhauRunner:
         yield from engine_logs.lines(
             self._client.endpoint, handle.job, found.id, over=lambda: self._execution(handle, node).over
         )
+
+    def examine(self, execution: Execution) -> Execution:
+        """By the label that the engine gave the container, which it has removed."""
+        label = f"label=bacalhau-executionID=bacalhau-{execution.node}{execution.id}"
+        return killed.examined(self._cluster, execution, event_filter=label, list_filter=label)
 
     def stop(self, handle: Handle) -> list[str]:
         """Ask the engine to end the job, and wait until every execution has ended."""
