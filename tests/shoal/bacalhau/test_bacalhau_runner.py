@@ -196,6 +196,19 @@ def test_a_live_run_is_adopted_by_its_label(serve: Serve) -> None:
         assert runner.adopt("finished", NODES) == []  # ended now: the manifests say what became of it
 
 
+def test_nodes_of_one_attempt_may_be_adopted_one_by_one(serve: Serve) -> None:
+    """As nodes are healed one by one after the orchestrator was silent for too long: none forgets the other."""
+    with serve("finished") as (stand_in, runner):
+        recorded = stand_in.scenario["exchanges"]
+        lists = [e for e in recorded if e["path"] == "/orchestrator/jobs" and e["method"] == "GET"]
+        views = [e for e in recorded if e["query"] == {"include": "executions"}]
+        live = [e for e in views if e["body"]["Job"]["State"]["StateType"] != "Pending"]
+        recorded[:] = [lists[-1], *live[:1] * 3, *live]
+        handles = [handle for name in NODES for handle in runner.adopt("finished", [name])]
+        assert [handle.nodes for handle in handles] == [(name,) for name in NODES]
+        assert [list(until_over(runner, handle)) for handle in handles] == [list(NODES)[:1], list(NODES)[1:]]
+
+
 def test_nodes_that_are_away(serve: Serve) -> None:
     with serve("node_cut") as (_, runner):
         assert runner.away(NODES) == {}
