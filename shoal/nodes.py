@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal import cluster as clusters
-from shoal import deploys, engines, ssh
+from shoal import deploys, engines, preflight, ssh
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import BacalhauClient, EngineError
 from shoal.bacalhau.models import EngineNode
@@ -119,8 +119,20 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
     result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
-        _await(cluster, node, say)
+        await_ready(cluster, [node.name], say)
     return cluster
+
+
+def await_ready(cluster: Cluster, names: Sequence[str], say: Say) -> None:
+    """Wait until the orchestrator would give those of `names` a job that compute and are not drained.
+
+    Raises ShoalError, naming the node, where that does not come about, or the orchestrator knows other tokens.
+    """
+    nodes = [node for node in cluster.compute if node.name in names and not preflight.is_drained(cluster, node)]
+    if nodes:
+        with engines.client_for(cluster) as client:
+            for node in nodes:
+                _await(client, node, say)
 
 
 def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, gone: bool) -> Cluster:
@@ -248,22 +260,21 @@ def _executions(client: BacalhauClient, names: Sequence[str]) -> dict[str, list[
     return found
 
 
-def _await(cluster: Cluster, node: Node, say: Say) -> None:
+def _await(client: BacalhauClient, node: Node, say: Say) -> None:
     """Until the orchestrator would give the node a job."""
     deadline = time.monotonic() + READY_TIMEOUT_S
-    with engines.client_for(cluster) as client:
-        while True:
-            there = next((one for one in client.nodes() if one.name == node.name), None)
-            why = there.unfit() if there else "it never came to the orchestrator"
-            if why is None:
-                say(f"{node.name}: connected, approved, Docker and local paths there")
-                return
-            if there and there.connected and not there.approved:
-                say(f"{node.name}: {why}; `shoal nodes approve {node.name}` lets it take jobs")
-                return
-            if time.monotonic() > deadline:
-                raise ShoalError(
-                    f"{node.name} is deployed, and the orchestrator would give it no job: {why}",
-                    hint="see `journalctl -u bacalhau-compute` there",
-                )
-            time.sleep(POLL_S)  # until it is there, or the deadline
+    while True:
+        there = next((one for one in client.nodes() if one.name == node.name), None)
+        why = there.unfit() if there else "it never came to the orchestrator"
+        if why is None:
+            say(f"{node.name}: connected, approved, Docker and local paths there")
+            return
+        if there and there.connected and not there.approved:
+            say(f"{node.name}: {why}; `shoal nodes approve {node.name}` lets it take jobs")
+            return
+        if time.monotonic() > deadline:
+            raise ShoalError(
+                f"{node.name} is deployed, and the orchestrator would give it no job: {why}",
+                hint="see `journalctl -u bacalhau-compute` there",
+            )
+        time.sleep(POLL_S)  # until it is there, or the deadline
