@@ -61,6 +61,8 @@ def add(
 ) -> None:
     """Bring a node in: a new machine, or one of the document that was drained. Touches no other node.
 
+    A new machine is written into the document; an onprem.toml keeps its other lines and comments as they are.
+
     Examples: shoal nodes add compute-3=ops@10.0.0.7 --label site=harbour; shoal nodes add compute-2
     """
     machine = None
@@ -69,7 +71,7 @@ def add(
         machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
     elif label:
         raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
-    nodes.add(_own(cluster), node.partition("=")[0], machine, say)
+    nodes.add(_path(cluster), node.partition("=")[0], machine, say)
 
 
 @app.command()
@@ -88,11 +90,11 @@ def remove(
     timeout: Timeout = DRAIN_TIMEOUT_S,
     cluster: ClusterPath = None,
 ) -> None:
-    """Drain nodes, take off what the deploy put there, and forget them. Results of runs stay.
+    """Drain nodes, take off what the deploy put there, and forget them, in the document too. Results of runs stay.
 
     Example: shoal nodes remove compute-2
     """
-    nodes.remove(_own(cluster), names, say, timeout_s=timeout, gone=gone)
+    nodes.remove(_path(cluster), names, say, timeout_s=timeout, gone=gone)
 
 
 @app.command()
@@ -106,17 +108,6 @@ def approve(names: Names, cluster: ClusterPath = None) -> None:
 
 def _path(cluster: Path | None) -> Path:
     return cluster or cluster_document("lab")
-
-
-def _own(cluster: Path | None) -> Path:
-    """The document, which has to be one that shoal may write."""
-    path = _path(cluster)
-    if path.suffix == ".toml":
-        raise UsageError(
-            f"{path} is yours to write: shoal does not change it",
-            hint="edit it and run the site deploy with --limit; or keep the cluster as JSON",
-        )
-    return path
 
 
 def _table(found: list[nodes.NodeState]) -> Table:

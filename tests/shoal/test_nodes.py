@@ -115,16 +115,6 @@ def test_what_the_engine_says_of_a_node() -> None:
     assert nodes._engine_word(EngineNode.model_validate({**raw, "Membership": "APPROVED"})) == "connected"
 
 
-def test_a_document_of_the_users_own_is_not_written(tmp_path: Path) -> None:
-    path = tmp_path / "onprem.toml"
-    path.write_text("", encoding="utf-8")
-    for words in (["add", "gate-3=10.0.0.3"], ["remove", "gate-1"]):
-        done = CliRunner().invoke(app, [*words, "--cluster", str(path)])
-        assert isinstance(done.exception, UsageError)
-        assert "yours to write" in done.exception.message
-    assert path.read_text(encoding="utf-8") == ""
-
-
 def test_a_new_machine_is_checked_like_the_document(cluster: Cluster, tmp_path: Path) -> None:
     document = tmp_path / "depot.json"
     clusters.save(cluster, document)
