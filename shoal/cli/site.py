@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal import engines, inventory, site
+from shoal import engines, inventory, nodes, site
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cluster import Engine
@@ -74,7 +74,12 @@ def deploy(
     if not dry and not limit:
         _onto_the_mesh(path)
     data = {**engines.deploy_data(choice), "bacalhau_force": force}
-    _told(run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say), dry=dry, as_json=as_json)
+    result = run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say)
+    loaded = inventory.load_path(path)
+    if choice.engine == "bacalhau" and not dry and loaded.requester.name not in result.hosts:
+        # With the requester among the machines the deploy itself asks the orchestrator whether all are there.
+        nodes.await_ready(loaded, result.hosts, say)
+    _told(result, dry=dry, as_json=as_json)
 
 
 @app.command()
