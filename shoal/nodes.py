@@ -20,6 +20,7 @@ from shoal.bacalhau.models import EngineNode
 from shoal.bacalhau.outcomes import execution_of
 from shoal.cluster import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
+from shoal.mesh import moving, overlay
 from shoal.paths import NODE_DRAINED
 from shoal.ssh_failures import brief
 
@@ -114,12 +115,17 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
         clusters.save(cluster, document)
         say(f"{name} is in {document}")
     node = _compute(cluster, name)
-    ssh.run(cluster, node, "rm", "-f", str(NODE_DRAINED), root=True)
+    if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.wanted and note.nodes:
+        for one in moving.on(document, only=[node.name], say=say).nodes:
+            if one.node == node.name and not one.on_mesh:
+                say(f"mesh: {one.node} is not on the mesh and keeps its first address: {one.note}")
+    reached = overlay.applied(cluster)
+    ssh.run(reached, reached.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
     choice = engines.choose("auto", cluster, say=say)
     result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
-        _await(cluster, node, say)
+        _await(reached, node, say)
     return cluster
 
 
@@ -134,15 +140,20 @@ def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, 
     raw["nodes"] = [node for node in raw["nodes"] if node["name"] not in names]
     rest = clusters.parse(raw, source=f"{document} without {', '.join(names)}")
     if not gone:
-        drain(cluster, names, say, timeout_s=timeout_s)
+        drain(overlay.applied(cluster), names, say, timeout_s=timeout_s)
+        if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.nodes:
+            # Who logs a machine out of the mesh must not come over it.
+            moving.off(document, only=list(names), deploy=False, say=say)
         deploys.run_deploy(document, "teardown", limit=list(names), say=say)
         mark = str(NODE_DRAINED)
         _each(nodes, lambda node: ssh.run(cluster, node, "rm", "-f", mark, root=True))
+    reached = overlay.applied(cluster)
     if secrets.load(cluster.name) is not None:
-        with engines.client_for(cluster) as client:
+        with engines.client_for(reached) as client:
             known = {node.name for node in client.nodes()}
             for name in [name for name in names if name in known]:
                 client.act(name, "delete", "removed by shoal")
+    overlay.forget(cluster.name, names)
     clusters.save(rest, document)
     say(f"removed: {', '.join(names)}; results of runs stay on the machines and at home")
     return rest

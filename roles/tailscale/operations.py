@@ -18,7 +18,7 @@ from roles.common.facts import FileState, Lines, labelled
 from roles.common.openpgp import dearmoured
 from roles.common.operations import RECORDS, Commands, failure, upload, write_text
 from roles.tailscale.facts import MASK, TailscaleStatus
-from roles.tailscale.secret import KeyFaultError, dressed, find
+from roles.tailscale.secret import KeyFaultError, dressed, find, is_oauth
 from roles.tailscale.status import Failure, Status, Step, Wanted, decide, explain, masked, stands, up_arguments
 from shoal.files import sha256_file
 
@@ -143,6 +143,12 @@ def member(wanted: Wanted, settings: Tailscale, node: str, *, ephemeral: bool) -
                 return
             if key is None:
                 yield failure(_told(node, *explain(status, had_key=False)))
+                return
+            if is_oauth(key) and not (wanted.tags and settings.tailscale_advertise_tags):
+                yield failure(
+                    f"{node} cannot be brought onto the tailnet: an OAuth client secret makes keys for tags alone, and "
+                    "none are asked for (tailscale_tags, tailscale_advertise_tags)"
+                )
                 return
             key = dressed(key, ephemeral=ephemeral, preauthorized=settings.tailscale_preauthorized)
         arguments = up_arguments(wanted, advertise_tags=settings.tailscale_advertise_tags, timeout_s=limit_s)
