@@ -170,7 +170,8 @@ def off(
     if deploy and before.nodes:
         run_deploy(path, "mesh_off", limit=only, say=say)
     chosen = [node for node in raw.nodes if not only or node.name in only]
-    left = {name: entry for name, entry in before.nodes.items() if not force or name not in {one.name for one in chosen}}
+    forced = {node.name for node in chosen} if force else set()
+    left = {name: entry for name, entry in before.nodes.items() if name not in forced}
     notes: dict[str, str] = {}
     for name, answer in probe(raw, chosen).items():
         if answer is None:

@@ -156,7 +156,6 @@ def world(monkeypatch, cluster):
     monkeypatch.setattr(moving, "_resolves", lambda name, address: False)
     monkeypatch.setattr(moving.ssh, "close", lambda cluster: None)
 
-
     def run_deploy(path, name, *, limit=(), say):
         World.deploys.append(" ".join([name, *limit]))
 
