@@ -140,7 +140,7 @@ class Client:
     """The control machine on the mesh, without a network device: `proxy_command` is its way in."""
 
     folder: Path
-    control: Control
+    control: Any
     hostname: str = "desk"
     tag: str = "tag:shoal-client"
     _process: subprocess.Popen[bytes] | None = None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TAGS, Mesh
+from mesh_commands import shoal
 from tailnet import wait_for
 
 from shoal import site
@@ -26,13 +27,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(3000)]
 CONTROL_DOWN_S = float(os.environ.get("SHOAL_TEST_CONTROL_DOWN_S", "120"))
 """How long the control server is away while a run goes on."""
 SCAN_TIMEOUT_S = 0.7
-
-
-def shoal(*arguments: str, timeout_s: float = 1200, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "shoal", *arguments], capture_output=True, text=True, timeout=timeout_s, check=False,
-        cwd=cwd,
-    )  # fmt: skip
 
 
 def open_ports(address: str, ports: range) -> set[int]:
