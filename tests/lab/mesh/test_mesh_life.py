@@ -6,14 +6,22 @@ The tests build on each other, in the order of this file.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import TAGS, Mesh
 from tailnet import wait_for
+from watching import Here
 
 from shoal import ssh
 from shoal.errors import ShoalError
 from shoal.mesh import moving, overlay
+from shoal.paths import repository
+
+NO_ENGINE = 77
+"""How tests/stacks/secret_stack.py says that there is no Pulumi and none can be built."""
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -93,6 +101,34 @@ def test_each_reason_has_its_own_error(mesh: Mesh, kind: str, word: str) -> None
         wait_for("the approval", lambda: "Running" in mesh.sh("compute-2", "tailscale status --json", first=True))
         assert mesh.deploy("mesh", limit=("compute-2",)).changed == 0
         mesh.control.policy(Tags=["tag:shoal-requester", "tag:shoal-compute", "tag:shoal-client"])
+
+
+def test_a_key_that_is_a_stacks_secret(mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the real Pulumi to a real daemon; in no process's arguments on the way."""
+    key = mesh.control.key(Ephemeral=True)
+    made = subprocess.run(
+        [sys.executable, "-m", "tests.stacks.secret_stack", str(tmp_path / "pulumi")],
+        input=key, cwd=repository(), capture_output=True, text=True, check=False, timeout=1800,
+    )  # fmt: skip
+    if made.returncode == NO_ENGINE:
+        pytest.skip(f"no Pulumi: {made.stderr.strip()}")
+    assert made.returncode == 0, made.stderr
+    told = json.loads(made.stdout)
+    for name, value in told["environment"].items():
+        monkeypatch.setenv(name, value)
+    mesh.by_first_addresses()
+    mesh.forget("compute-2")
+    knobs = {"tailscale_authkey_file": None, "tailscale_authkey_command": told["command"]}
+    here = Here(key)
+    here.start()
+    mesh.deploy("mesh", limit=("compute-2",), **knobs)
+    here.over.set()
+    here.join()
+    assert here.seen == set()
+    assert mesh.control.ask(f"/keys/uses?key={key}") == 1
+    # A machine that has joined asks the stack no more.
+    broken = {**knobs, "tailscale_authkey_command": ["false"]}
+    assert mesh.deploy("mesh", limit=("compute-2",), **broken).changed == 0
 
 
 @pytest.mark.parametrize(("spot", "approved"), [(True, True), (False, False)])
