@@ -79,14 +79,17 @@ def package(version: str, role: str) -> Commands:
         host.noop(f"version {version} is installed and held")
         return
     record = shlex.quote(str(RECORDS / f"{role}.packages"))
-    ours = "" if there[1:2] == ["installed"] else f"mkdir -p {shlex.quote(str(RECORDS))} && echo {PACKAGE} > {record}\n"
+    wanted = f"--no-install-recommends --allow-downgrades --allow-change-held-packages {PACKAGE}={version}"
     options = "-q -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Acquire::Retries=3"
     yield (
         "set -e\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C\n"
-        f"{ours}"
         f"apt-get {options} update\n"
-        f"apt-get {options} install --no-install-recommends --allow-downgrades --allow-change-held-packages "
-        f"{PACKAGE}={version}\n"
+        # What is new comes into the record, what it needs besides too, before it is there: cut off in between, `remove`
+        # still knows of it. What was there before is not ours.
+        f"mkdir -p {shlex.quote(str(RECORDS))}\n"
+        f"apt-get -s -q install {wanted} | awk '$1==\"Inst\" && $3 !~ /^\\[/ {{print $2}}' >>{record}\n"
+        f"sort -u -o {record} {record}\n"
+        f"apt-get {options} install {wanted}\n"
         f"apt-mark hold {PACKAGE}"
     )
 

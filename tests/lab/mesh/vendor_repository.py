@@ -22,7 +22,7 @@ CONTROL = f"""Package: tailscale
 Version: {VERSION}
 Architecture: {{arch}}
 Maintainer: nobody <nobody@mesh.test>
-Depends: iptables, iproute2
+Depends: iptables
 Description: a package like the vendor's
 """
 
@@ -42,8 +42,10 @@ def build(folder: Path, *, arch: str, suite: str) -> bytes:
     (listed / "Packages").write_text(text)
     (listed / "Packages.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
     release = root / "dists" / suite / "Release"
-    lines = [f" {hashlib.sha256(file.read_bytes()).hexdigest()} {file.stat().st_size} {file.relative_to(release.parent)}"
-             for file in sorted(listed.iterdir())]  # fmt: skip
+    lines = []
+    for file in sorted(listed.iterdir()):
+        content = file.read_bytes()
+        lines.append(f" {hashlib.sha256(content).hexdigest()} {len(content)} {file.relative_to(release.parent)}")
     release.write_text(
         f"Origin: mesh.test\nSuite: {suite}\nCodename: {suite}\nArchitectures: {arch}\nComponents: main\n"
         f"Date: {formatdate(usegmt=True)}\nSHA256:\n" + "\n".join(lines) + "\n"
