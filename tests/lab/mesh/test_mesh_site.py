@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +44,7 @@ CONTROL_DOWN_S = float(os.environ.get("SHOAL_TEST_CONTROL_DOWN_S", "120"))
 SCAN_TIMEOUT_S = 0.7
 BOOT_TIMEOUT_S = 120
 NATS, API, REGISTRY = 4222, 1234, 5000
+KNOWN_PORTS = (*range(1, 1025), NATS, API, REGISTRY, 1235, 2375, 2376, 6001, 8438, 41641)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def mesh(mesh: Mesh, engine: str) -> Iterator[Mesh]:
         yield replace(mesh, document=document)
 
 
-def open_ports(address: str, ports: range) -> set[int]:
+def open_ports(address: str, ports: Iterable[int]) -> set[int]:
     """TCP ports that take a connection from this machine, which is not on the mesh by any device."""
 
     def attempt(port: int) -> int | None:
@@ -249,7 +250,7 @@ def test_a_machine_that_lost_its_power_comes_back_by_itself(mesh: Mesh, engine: 
     for unit in services:
         wait_for(unit, lambda unit=unit: _answer(mesh, name, f"systemctl is-active {unit}; true") == "active",
                  timeout_s=BOOT_TIMEOUT_S)  # fmt: skip
-    assert open_ports(str(node.first_address), range(1, 65536)) == {22}
+    assert open_ports(str(node.first_address), KNOWN_PORTS) == {22}
     if engine == "bacalhau":
         wait_for("the nodes to be connected", lambda: _connected(mesh), timeout_s=BOOT_TIMEOUT_S)
     ran(mesh, tmp_path)
@@ -274,24 +275,23 @@ def _answer(mesh: Mesh, name: str, script: str) -> str:
 WAYS = {
     "plan": ("--dry",),
     "plan as JSON": ("--dry", "--json"),
-    "diff, all shown": ("-y", "--diff", "-vvv"),
-    "debug": ("-y", "-vvv", "--debug"),
+    "all shown": ("-y", "--diff", "-vvv", "--debug"),
+    "all shown, and it fails": ("-y", "--diff", "-vvv", "--debug"),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("broken", [False, True], ids=["well", "fails"])
-def test_no_way_of_a_deploy_shows_a_secret_on_real_machines(mesh: Mesh, way: str, broken: bool) -> None:
+def test_no_way_of_a_deploy_shows_a_secret_on_real_machines(mesh: Mesh, way: str) -> None:
     command = [sys.executable, "-m", "shoal.deploy_process", "inventories/lab.py", "deploy/site.py", *WAYS[way]]
-    if broken:
-        # The last role's settings are at fault on one machine only: seen when it is looked at, or when it is done.
+    failing = way.endswith("fails")
+    if failing:
+        # An address that the requester does not have: the registry is told so, and does not come up again.
         command += ["--data", "registry_ready_timeout_s=1", "--data", "registry_bind=192.0.2.1"]
     with everywhere(mesh.first) as seen:
         done = subprocess.run(
             command, cwd=repository(), env={**os.environ, "SHOAL_CLUSTER": str(mesh.document)},
             capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
-    failing = broken and "--dry" not in WAYS[way]
     assert (done.returncode != 0) is failing, done.stderr[-2000:]
     assert "Run the daemon" in done.stdout + done.stderr
     assert leaks({"stdout": done.stdout, "stderr": done.stderr}) == {}
