@@ -20,6 +20,7 @@ from shoal.bacalhau.models import EngineNode
 from shoal.bacalhau.outcomes import execution_of
 from shoal.cluster import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
+from shoal.mesh import moving, overlay
 from shoal.paths import NODE_DRAINED
 from shoal.ssh_failures import brief
 
@@ -109,14 +110,19 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
     if machine is not None and all(node.name != name for node in inventory.load_first(document).nodes):
         _write_with(document, machine)
         say(f"{name} is in {document}")
-    cluster = inventory.load_path(document)
+    cluster = inventory.load_first(document)
     node = _compute(cluster, name)
-    ssh.run(cluster, node, "rm", "-f", str(NODE_DRAINED), root=True)
+    if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.wanted and note.nodes:
+        for one in moving.on(document, only=[node.name], say=say).nodes:
+            if one.node == node.name and not one.on_mesh:
+                say(f"mesh: {one.node} is not on the mesh and keeps its first address: {one.note}")
+    reached = overlay.applied(cluster)
+    ssh.run(reached, reached.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
     choice = engines.choose("auto", cluster, say=say)
     result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
-        await_ready(cluster, [node.name], say)
+        await_ready(reached, [node.name], say)
     return cluster
 
 
@@ -137,19 +143,24 @@ def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, 
 
     `gone`: the machines are no more; only the registration and the document are touched.
     """
-    cluster = inventory.load_path(document)
+    cluster = inventory.load_first(document)
     nodes = [_compute(cluster, name) for name in names]
     _without(document, names)  # refused before anything is done, and made again at the end: draining takes hours
     if not gone:
-        drain(cluster, names, say, timeout_s=timeout_s)
+        drain(overlay.applied(cluster), names, say, timeout_s=timeout_s)
+        if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.nodes:
+            # Who logs a machine out of the mesh must not come over it.
+            moving.off(document, only=list(names), deploy=False, say=say)
         deploys.run_deploy(document, "teardown", limit=list(names), say=say)
         mark = str(NODE_DRAINED)
         _each(nodes, lambda node: ssh.run(cluster, node, "rm", "-f", mark, root=True))
+    reached = overlay.applied(cluster)
     if secrets.load(cluster.name) is not None:
-        with engines.client_for(cluster) as client:
+        with engines.client_for(reached) as client:
             known = {node.name for node in client.nodes()}
             for name in [name for name in names if name in known]:
                 client.act(name, "delete", "removed by shoal")
+    overlay.forget(cluster.name, names)
     rest, write = _without(document, names)
     write()
     say(f"removed: {', '.join(names)}; results of runs stay on the machines and at home")
