@@ -80,7 +80,7 @@ def deploy(
     choice = engines.choose(engine, inventory.load_path(path), say=say)
     say(str(choice))
     if not dry and not limit:
-        _onto_the_mesh(path)
+        moving.before_deploy(path, say=say)
     data = {**engines.deploy_data(choice), "bacalhau_force": force}
     _told(run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say), dry=dry, as_json=as_json)
 
@@ -104,16 +104,6 @@ def teardown(
         # Who logs a machine out of the mesh must not come over it.
         moving.off(path, deploy=False, say=say)
     _told(run_deploy(path, "teardown", limit=limit or (), data=data, say=say), dry=False, as_json=as_json)
-
-
-def _onto_the_mesh(path: Path) -> None:
-    """Before a whole cluster with a mesh is deployed: its machines onto it, unless `mesh off` was the last word."""
-    loaded = inventory.load_first(path)
-    if loaded.mesh != "tailscale" or ((there := overlay.load(loaded.name)) and not there.wanted):
-        return
-    for node in moving.on(path, say=say).nodes:
-        if not node.on_mesh:
-            say(f"mesh: {node.node} is not on the mesh and keeps its first address: {node.note}")
 
 
 def _told(result: DeployResult, *, dry: bool, as_json: bool) -> None:

@@ -145,6 +145,21 @@ def off(path: Path, *, force: bool = False, deploy: bool = True, say: Say = quie
     return Move(_standings(raw, overlays.applied(raw), {}, notes), services=False)
 
 
+def before_deploy(
+    path: Path, *, proxy_command: str | None = None, settings: Mapping[str, Any] | None = None, say: Say = quiet
+) -> None:
+    """What precedes the deploy of a whole cluster: its machines onto the mesh, if it has one and `off` was not said.
+
+    A machine that does not answer over the mesh keeps its first address, and is told. Raises as `on` does.
+    """
+    raw = inventory.load_first(path)
+    if raw.mesh != "tailscale" or ((there := overlays.load(raw.name)) and not there.wanted):
+        return
+    for node in on(path, proxy_command=proxy_command, settings=settings, say=say).nodes:
+        if not node.on_mesh:
+            say(f"mesh: {node.node} is not on the mesh and keeps its first address: {node.note}")
+
+
 def status(path: Path) -> Move:
     """How every node stands on the tailnet and where it is reached; nothing is changed."""
     raw = _document(path)
@@ -279,9 +294,7 @@ def _proven(raw: Cluster, candidate: Overlay) -> tuple[Overlay, dict[str, str]]:
 
 
 def _refused(raw: Cluster, candidate: Overlay) -> dict[str, str]:
-    # As if all were moved: with some left out, a proxy of the first addresses would stand in the way.
     trial = overlays.laid_over(raw, candidate)
-    trial = trial.model_copy(update={"ssh": trial.ssh.model_copy(update={"proxy_command": candidate.proxy_command})})
     answers = probe(trial, [node for node in trial.nodes if node.name in candidate.nodes])
     return {name: f"does not answer over the mesh: {why}" for name, why in answers.items() if why is not None}
 
@@ -317,8 +330,7 @@ def _refuse_loss(raw: Cluster, now: Cluster, candidate: Overlay) -> None:
         raise ShoalError(
             "nothing was moved: these nodes would be lost",
             faults=tuple(Fault(name, why) for name, why in gone.items()),
-            hint="the first addresses need another way (ssh.proxy_command) than the mesh; mend the nodes that are not "
-            "on the mesh, then try again",
+            hint="mend the nodes that are not on the mesh, then try again",
         )
 
 
