@@ -17,12 +17,27 @@ from lab_under_test import Lab
 from shoal import cluster as clusters
 from shoal import ssh
 from shoal.deploys import run_deploy
+from shoal.lab import state
+from shoal.lab.down import down
 from shoal.lab.progress import to_stderr
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.lifecycle import drift
+from shoal.paths import cluster_document
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def lab(lab_environment: None) -> Iterator[Lab]:
+    """A lab of its own: it gets a node more, and a site that other tests would not know."""
+    name = os.environ.get("SHOAL_TEST_LAB", "test") + "-drift"
+    down(name)
+    cluster = up(LabSpec(name=name, compute=2))
+    facts = state.load_facts(name)
+    assert facts is not None
+    yield Lab(name, cluster, cluster_document(name), facts)
+    assert down(name).clean
 
 
 @pytest.fixture(scope="module")
