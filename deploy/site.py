@@ -1,6 +1,6 @@
 """Machines become a cluster: every role each node needs. Run twice, the second run changes nothing."""
 
-from pyinfra import host
+from pyinfra import host, logger
 
 from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
 from roles.common import preflight
@@ -30,4 +30,7 @@ if _mesh and host.data.get("shoal_mesh_services"):
     # Last, and only when what the nodes say to each other goes over the mesh: it would be cut otherwise.
     firewall.install()
 elif _mesh:
+    if _node.has_role("requester"):
+        # `shoal site deploy` refuses this unless it was agreed to; plain pyinfra goes on.
+        logger.warning("mesh: registry and engine are not on the mesh, and open at the first addresses: shoal mesh on")
     firewall.remove()

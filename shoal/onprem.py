@@ -64,15 +64,15 @@ def render(cluster: Cluster) -> str:
         "# Machines of shoal; see inventories/onprem.example.toml for every field.",
         "",
         "[cluster]",
-        *_assignments({key: getattr(cluster, key) for key in CLUSTER_KEYS}),
+        *assignments({key: getattr(cluster, key) for key in CLUSTER_KEYS}),
     ]
     if ssh := cluster.ssh.model_dump(mode="json", exclude_none=True):
-        lines += ["", "[ssh]", *_assignments(ssh)]
+        lines += ["", "[ssh]", *assignments(ssh)]
     for node in cluster.nodes:
         values = node.model_dump(mode="json", exclude_defaults=True)
         # Always written: the two that a reader looks for first.
         values = {"name": node.name, "roles": list(node.roles), "address": node.address, "user": node.user, **values}
-        lines += ["", "[[node]]", *_assignments(values)]
+        lines += ["", "[[node]]", *assignments(values)]
     return "\n".join(lines) + "\n"
 
 
@@ -133,7 +133,8 @@ def _in_toml_words(what: str) -> str:
     return what.replace("nodes[", "node[")
 
 
-def _assignments(values: dict[str, Any]) -> list[str]:
+def assignments(values: dict[str, Any]) -> list[str]:
+    """Lines of TOML that give `values` their names, tables in line."""
     return [f"{key} = {_value(value)}" for key, value in values.items()]
 
 

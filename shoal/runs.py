@@ -42,6 +42,8 @@ class Outcome(StrEnum):
     """Ended on request."""
     UNREACHABLE = "unreachable"
     """The node could not be reached, or was lost."""
+    DRAINED = "drained"
+    """The node was taken out of service and is given no run until it is taken back."""
     NOT_RUN = "not_run"
     """The node should have run the job and did not (rejected, image missing, start refused)."""
 

@@ -38,6 +38,15 @@ def on(
         list[str] | None,
         typer.Option("--set", help="A setting of the roles tailscale and firewall, NAME=VALUE. Kept. Repeatable."),
     ] = None,
+    plain_services: Annotated[
+        bool | None,
+        typer.Option(
+            "--plain-services/--no-plain-services",
+            help="Agree that the registry and the engine stay on the first addresses, open there, where not every "
+            "machine can reach them over the mesh (userspace mode). Kept.",
+            show_default=False,
+        ),
+    ] = None,
     no_deploy: NoDeployOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,10 +64,17 @@ def on(
         shoal mesh on --set tailscale_login_server=https://headscale.example.org --set tailscale_advertise_tags=false
     """
     path = cluster_path(cluster)
-    move = moving.on(path, proxy_command=proxy_command, settings=settings(setting or []), deploy=not no_deploy, say=say)
+    move = moving.on(
+        path,
+        proxy_command=proxy_command,
+        settings=settings(setting or []),
+        plain_services=plain_services,
+        deploy=not no_deploy,
+        say=say,
+    )
     _told(move, as_json=as_json)
     if not move.services:
-        say(f"mesh: what the nodes say to each other stays off the mesh: {move.services_note}")
+        say(f"mesh: what the nodes say to each other cannot go over the mesh now: {move.services_note}")
     if not move.whole:
         raise typer.Exit(Exit.INCOMPLETE)
     say("mesh: every machine is reached over the mesh; `shoal site deploy` now moves the services and closes the rest")

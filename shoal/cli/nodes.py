@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,6 +56,8 @@ def add(
 ) -> None:
     """Bring a node in: a new machine, or one of the document that was drained. Touches no other node.
 
+    A new machine is written into the document; an onprem.toml keeps its other lines and comments as they are.
+
     Examples: shoal nodes add compute-3=ops@10.0.0.7 --label site=harbour; shoal nodes add compute-2
     """
     machine = None
@@ -65,7 +66,7 @@ def add(
         machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
     elif label:
         raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
-    nodes.add(_own(cluster), node.partition("=")[0], machine, say)
+    nodes.add(cluster_path(cluster), node.partition("=")[0], machine, say)
 
 
 @app.command()
@@ -84,11 +85,11 @@ def remove(
     timeout: Timeout = DRAIN_TIMEOUT_S,
     cluster: ClusterPath = None,
 ) -> None:
-    """Drain nodes, take off what the deploy put there, and forget them. Results of runs stay.
+    """Drain nodes, take off what the deploy put there, and forget them, in the document too. Results of runs stay.
 
     Example: shoal nodes remove compute-2
     """
-    nodes.remove(_own(cluster), names, say, timeout_s=timeout, gone=gone)
+    nodes.remove(cluster_path(cluster), names, say, timeout_s=timeout, gone=gone)
 
 
 @app.command()
@@ -98,17 +99,6 @@ def approve(names: Names, cluster: ClusterPath = None) -> None:
     Example: shoal nodes approve compute-3
     """
     nodes.approve(read(cluster_path(cluster)), names, say)
-
-
-def _own(cluster: Path | None) -> Path:
-    """The document, which has to be one that shoal may write."""
-    path = cluster_path(cluster)
-    if path.suffix == ".toml":
-        raise UsageError(
-            f"{path} is yours to write: shoal does not change it",
-            hint="edit it and run the site deploy with --limit; or keep the cluster as JSON",
-        )
-    return path
 
 
 def _table(found: list[nodes.NodeState]) -> Table:

@@ -20,6 +20,7 @@ from shoal.runlock import locked
 from shoal.runs import RunRecord
 
 app = typer.Typer(help="List, fetch, check and show results.", no_args_is_help=True)
+SUMMARY = "summary.json"
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 
@@ -130,7 +131,9 @@ def show(run: RunArgument, json: AsJson = False) -> None:
         table.add_column(heading, justify="right" if heading in ("frames", "frames/s", "detections") else "left")
     for name, summary in summaries.items():
         if summary is None:
-            table.add_row(name, "-", "", "", "", record.nodes[name].outcome.value)
+            files = _files(run, name)
+            told = f"{files} file{'s' if files != 1 else ''} without a summary" if files else "-"
+            table.add_row(name, told, "", "", "", record.nodes[name].outcome.value)
             continue
         for video in summary.videos:
             fault = f"{video.fault.kind}: {video.fault.message}" if video.fault else ""
@@ -156,9 +159,20 @@ def _line(record: RunRecord) -> dict[str, str | int]:
     }
 
 
+def _files(run: str, node: str) -> int:
+    """How many files came home; 0 where the node is not whole here."""
+    path = runs.run_dir(run) / node / results.MANIFEST
+    return len(results.parse_manifest(path.read_bytes(), source=str(path)).files) if path.is_file() else 0
+
+
 def _summary(run: str, node: str) -> RunSummary | None:
-    path = runs.run_dir(run) / node / "summary.json"
-    if not (path.parent / results.MANIFEST).is_file():
+    """The node's summary; None where the node is not whole here, or its job's program writes none."""
+    path = runs.run_dir(run) / node / SUMMARY
+    manifest = path.parent / results.MANIFEST
+    if not manifest.is_file():
+        return None
+    listed = results.parse_manifest(manifest.read_bytes(), source=str(manifest)).files
+    if all(entry.path != SUMMARY for entry in listed):
         return None
     try:
         return RunSummary.model_validate_json(path.read_bytes())

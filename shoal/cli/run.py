@@ -67,8 +67,9 @@ def run_(
 
     Ctrl-C stops the containers. A run that is not whole, for whatever reason, is finished by --resume.
 
-    Exit codes: 0 every expected node finished and its results are home; 3 some did not, or have faulty videos (each is
-    named); 1 nothing could be started; 2 bad input; 4 a program or engine is missing; 130 interrupted.
+    Exit codes: 0 every expected node finished and its results are home; 3 some did not, were drained, or have faulty
+    videos (each is named); 1 nothing could be started; 2 bad input, or a node named that is drained; 4 a program or
+    engine is missing; 130 interrupted.
 
     Examples:
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal import engines, inventory, site
+from shoal import engines, inventory, nodes, site
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cluster import Engine
@@ -72,9 +72,14 @@ def deploy(
     choice = engines.choose(engine, inventory.load_path(path), say=say)
     say(str(choice))
     if not dry and not limit:
-        _onto_the_mesh(path)
+        moving.on_before_site(path, say)
     data = {**engines.deploy_data(choice), "bacalhau_force": force}
-    _told(run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say), dry=dry, as_json=as_json)
+    result = run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say)
+    loaded = inventory.load_path(path)
+    if choice.engine == "bacalhau" and not dry and loaded.requester.name not in result.hosts:
+        # With the requester among the machines the deploy itself asks the orchestrator whether all are there.
+        nodes.await_ready(loaded, result.hosts, say)
+    _told(result, dry=dry, as_json=as_json)
 
 
 @app.command()
@@ -92,20 +97,11 @@ def teardown(
     data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
     path = cluster_path(cluster)
     loaded = inventory.load_first(path)
-    if not limit and (there := overlay.load(loaded.name)) and there.nodes:
+    if (there := overlay.load(loaded.name)) and there.nodes:
         # Who logs a machine out of the mesh must not come over it.
-        moving.off(path, deploy=False, say=say)
+        only = sorted(inventory.refuse_empty(loaded, loaded.substrate, limit)) if limit else ()
+        moving.off(path, deploy=False, only=only, wanted=there.wanted, say=say)
     _told(run_deploy(path, "teardown", limit=limit or (), data=data, say=say), dry=False, as_json=as_json)
-
-
-def _onto_the_mesh(path: Path) -> None:
-    """Before a whole cluster with a mesh is deployed: its machines onto it, unless `mesh off` was the last word."""
-    loaded = inventory.load_first(path)
-    if loaded.mesh != "tailscale" or ((there := overlay.load(loaded.name)) and not there.wanted):
-        return
-    for node in moving.on(path, say=say).nodes:
-        if not node.on_mesh:
-            say(f"mesh: {node.node} is not on the mesh and keeps its first address: {node.note}")
 
 
 def _told(result: DeployResult, *, dry: bool, as_json: bool) -> None:

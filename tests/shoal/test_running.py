@@ -88,8 +88,10 @@ def test_a_faulty_video_does_not_stop_the_others_and_is_an_incomplete_run(nodes:
 @pytest.mark.parametrize(
     ("how", "outcome", "words"),
     [
-        ("oom", Outcome.OUT_OF_MEMORY, "out of memory"),
-        ("kill", Outcome.FAILED, "killed (exit code 137)"),
+        ("oom", Outcome.OUT_OF_MEMORY, "ran out of memory (exit code 137)"),
+        ("oom-unseen", Outcome.OUT_OF_MEMORY, "ran out of memory (exit code 137)"),
+        ("docker-kill", Outcome.STOPPED, "somebody on the node ended the container"),
+        ("kill", Outcome.FAILED, "killed (exit code 137): most often out of memory"),
         ("exit 5", Outcome.FAILED, "cannot use the weights (exit code 5)"),
     ],
 )
