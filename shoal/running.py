@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shoal import admission, jobs, preflight, results, runs, ssh
 from shoal.cluster import Cluster, Engine, Node
-from shoal.engines import Choice, runner_for
+from shoal.engines import Choice, programs, runner_for, with_programs
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Begun, Tell, Work, follow
 from shoal.healing import healer
@@ -23,7 +23,7 @@ from shoal.jobs.spec import JobSpec, parse
 from shoal.outcomes import of_manifest
 from shoal.runlock import locked
 from shoal.runners.protocol import Runner
-from shoal.runs import HAS_MANIFEST, EngineProgram, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.runs import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.ssh_failures import brief
 
 DEFAULT_TIMEOUT_S = 24 * 3600
@@ -101,15 +101,15 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
         options={**order.knobs, "timeout_s": order.timeout_s, "cpu": values.cpu, "memory": values.memory},
         image=Image(reference=image, digest=image.partition("@")[2] or None),
         weights=order.weights,
-        engine_programs=[
-            EngineProgram(version=one.version, arch=one.arch, sha256=one.sha256, origin=one.origin)
-            for one in order.engine.binaries
-        ],
         job=job.to_document(),
         nodes={node.name: _node_record(node) for node in nodes},
     )
     with _driving(runner, order.engine.engine, order.cluster) as driver:
-        driver.admit(job, [node.name for node in nodes])
+        names = [node.name for node in nodes]
+        driver.admit(job, names)
+        record.engine_programs = programs(
+            order.engine.binaries, driver.programs([name for name in names if name in survey.facts])
+        )
         work = Work(order.cluster, driver, record, tell, order.fetch)
         unfit = admission.unfit(work, job, survey, order.weights_path)
         if len(unfit) == len(nodes):
@@ -119,7 +119,7 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
             for name in drained:
                 work.note("is drained and gets no run", name)
             work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
-            begun = _submit(work, job, work.next_attempt(), [node.name for node in nodes], unfit)
+            begun = _submit(work, job, work.next_attempt(), names, unfit)
             follow(work, begun, healer(work, order.attempts, partial(_give, work, order.weights_path)))
             return _close(work)
 
@@ -156,9 +156,11 @@ def resume(
                 work.note("nothing is left to do")
                 return record
             record.finished_at = None
+            there = {node.name for node in cluster.nodes}
+            if missing := [name for name in record.missing if name in there]:
+                record.engine_programs = with_programs(record.engine_programs, driver.programs(missing))
             begun = _give(work, weights_path, record.missing)
             waiting = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST and not node.fetched]
-            there = {node.name for node in cluster.nodes}
             begun = replace(begun, finished=tuple(name for name in waiting if name in there))
             follow(work, begun, healer(work, attempts, partial(_give, work, weights_path)))
             return _close(work)

@@ -68,6 +68,13 @@ def test_an_upgrade_begins_with_the_orchestrator(whole_site: Site, tmp_path: Pat
     assert after["requester"] < min(after[ONE], after[TWO])
     for node in UNITS:
         assert whole_site.on(node, "sha256sum < /usr/local/lib/shoal/bacalhau").split()[0] == sha256
+    # A run's record has what the machines run, which is not what this machine's cache has.
+    run = whole_site.run()
+    assert run.end() == 0, run.text
+    (program,) = run.record["engine_programs"]
+    assert (program["sha256"], program["origin"]) == (sha256, "unknown")
+    assert sorted(program["runs_on"]) == sorted(UNITS)
+    assert program["version"] == "1.9.3"
 
 
 def test_data_of_a_newer_release_stop_the_deploy_before_anything(whole_site: Site) -> None:

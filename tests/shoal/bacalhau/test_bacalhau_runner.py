@@ -10,7 +10,8 @@ from shoal import ssh
 from shoal.bacalhau.client import EngineError, EngineSilentError
 from shoal.cluster import Node
 from shoal.errors import UsageError
-from shoal.runners.protocol import State
+from shoal.runners.protocol import Running, State
+from shoal.ssh_failures import SshFailure
 from tests.shoal.bacalhau.conftest import NODES, Serve, make_job, until_over
 
 
@@ -67,6 +68,25 @@ def test_a_plain_137_is_looked_into_on_the_node(serve: Serve, monkeypatch: pytes
     assert asked["compute-1"][-2:] == (label, label)
     assert found["compute-1"].message == "the container ran out of memory (exit code 137)"
     assert "somebody on the node" in found["compute-2"].message
+
+
+def test_programs_are_read_back_from_the_running_services(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    units: dict[str, str] = {}
+
+    def run(cluster: object, node: Node, *command: str, **more: object) -> ssh.Completed:
+        if node.name == "compute-2":
+            raise ssh.SshError(node, SshFailure.REFUSED, "")
+        units[node.name] = command[-1]
+        return ssh.Completed(0, f"{node.name[-1] * 64}  /proc/7/exe\n".encode(), "")
+
+    monkeypatch.setattr(ssh, "run", run)
+    with serve("finished") as (_, runner):
+        found = runner.programs(NODES)
+    assert found == [
+        Running("requester", "", "amd64", "r" * 64),  # the recordings' orchestrator has another name
+        Running("compute-1", "1.9.3", "amd64", "1" * 64),
+    ]
+    assert units == {"requester": "bacalhau-orchestrator.service", "compute-1": "bacalhau-compute.service"}
 
 
 def test_a_declined_bid_is_a_refusal_although_the_job_is_completed(serve: Serve) -> None:
