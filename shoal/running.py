@@ -241,6 +241,7 @@ def _give(work: Work, weights_path: Path | None, names: Sequence[str]) -> Begun:
             name=jobs.job_name(record.run, attempt), nodes=rest, labels=jobs.labels(record.run, attempt)
         )
         admission.refuse_too_much(job, survey)
+        work.runner.admit(job, [name for name in rest if name in survey.facts])
         unfit = admission.unfit(work, job, survey, weights_path)
         with work.lock:
             record.job = job.to_document()

@@ -20,8 +20,9 @@ from shoal import healing, running, runs
 from shoal.bacalhau.release import Binary
 from shoal.cluster import Cluster
 from shoal.engines import Choice
-from shoal.errors import Exit, ShoalError, UsageError
+from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Happening
+from shoal.jobs.spec import JobSpec
 from shoal.runners.protocol import Running
 from shoal.runners.ssh import SshRunner
 from shoal.runs import Outcome
@@ -453,3 +454,22 @@ def test_where_no_machine_tells_the_cache_speaks(nodes: FakeNodes) -> None:
     order = nodes.order(engine=Choice("bacalhau", "test", (binary("a" * 64),)), attempts=1)
     record = running.start(order, nodes.tell, runner=OnBacalhau(nodes.cluster, {}))
     assert [(one.sha256, one.runs_on) for one in record.engine_programs] == [("a" * 64, [])]
+
+
+class Strict(SshRunner):
+    """Gives out less than the machine has, as the engine does."""
+
+    def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
+        if job.task.resources.memory == "7GB" and "c1" in nodes:
+            raise UsageError("the job asks for more than these nodes have", faults=(Fault("c1", "6400 MB"),))
+
+
+def test_resume_asks_for_no_more_than_the_engine_gives_out(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4", "oom")
+    nodes.video("c2", "a.mp4")
+    running.start(nodes.order(), nodes.tell)
+    with pytest.raises(UsageError, match="more than these nodes have") as refused:
+        running.resume("r1", nodes.cluster, nodes.tell, memory="7GB", runner=Strict(nodes.cluster))
+    assert refused.value.faults[0].where == "c1"
+    assert len(runs.load("r1").nodes["c1"].attempts) == 1
+    assert running.resume("r1", nodes.cluster, nodes.tell, memory="6GB", runner=Strict(nodes.cluster)).complete
