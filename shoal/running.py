@@ -59,10 +59,7 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
     Raises UsageError or ShoalError where nothing could be started; then nothing was changed, weights on nodes apart.
     """
     run = runs.check_run_id(order.run) if order.run else runs.new_run_id()
-    if runs.record_path(run).exists():
-        raise UsageError(
-            f"there is a run {run!r} already", hint=f"take it up again with --resume {run}, or name another"
-        )
+    runs.refuse_known(run)
     constraints = [
         *(jobs.label_is(key, value) for key, value in sorted(order.targets.items())),
         *([jobs.only_nodes(order.nodes)] if order.nodes else []),
@@ -114,7 +111,7 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
         unfit = admission.unfit(work, job, survey, order.weights_path)
         if len(unfit) == len(nodes):
             raise admission.nobody(survey.silent, unfit)
-        with locked(run):
+        with locked(run, new=True):
             runs.save(record)
             for name in drained:
                 work.note("is drained and gets no run", name)

@@ -144,23 +144,25 @@ def packages(names: list[str], role: str, *, start_services: bool = True, keep_r
 
 
 @operation()
-def recorded_packages_absent(role: str) -> Commands:
-    """Purge the packages the role's record names. RefusedError where apt would take anything else along with them."""
+def recorded_packages_absent(role: str, *, keep_needed: bool = False) -> Commands:
+    """Purge the packages the role's record names. Fails where apt would take anything else along with them; with
+    `keep_needed` those that others have come to need are left instead."""
     record = str(RECORDS / f"{role}.packages")
     if not host.get_fact(Existing, paths=(record,)):
         host.noop("this role installed no packages")
         return
-    yield f"{_purge(f'$(cat {shlex.quote(record)})')}\nrm -f {shlex.quote(record)}"
+    yield f"{_purge(f'$(cat {shlex.quote(record)})', keep_needed=keep_needed)}\nrm -f {shlex.quote(record)}"
 
 
 @operation()
 def packages_absent(names: list[str]) -> Commands:
-    """Purge exactly these packages. RefusedError where apt would take anything else along with them."""
+    """Purge exactly these packages. Fails where apt would take anything else along with them."""
     if host.get_fact(InstalledPackages, packages=tuple(names)):
         yield _purge(shlex.join(names))
 
 
-def _purge(names: str) -> str:
+def _purge(names: str, *, keep_needed: bool = False) -> str:
+    alone = 'alone=; for p in $ours; do [ -n "$(others $p)" ] || alone="$alone $p"; done; ours=$alone'
     return "\n".join(
         [
             "set -e",
@@ -168,9 +170,12 @@ def _purge(names: str) -> str:
             f"ours=$(for p in {names}; do "
             "case $(dpkg-query -W -f '${db:Status-Status}' \"$p\" 2>/dev/null || true) in "
             'installed|config-files) echo "$p";; esac; done | sort -u)',
+            # What apt would take along that is not ours.
+            'others() { apt-get -s -q purge "$@" | awk \'$1=="Purg"||$1=="Remv" {print $2}\' | sort -u | '
+            'while read -r p; do case " $(echo $ours) " in *" $p "*) ;; *) echo "$p";; esac; done; }',
+            *([alone] if keep_needed else []),
             'if [ -n "$ours" ]; then',
-            '  more=$(apt-get -s -q purge $ours | awk \'$1=="Purg"||$1=="Remv" {print $2}\' | sort -u | '
-            'while read -r p; do case " $(echo $ours) " in *" $p "*) ;; *) echo "$p";; esac; done)',
+            "  more=$(others $ours)",
             '  if [ -n "$more" ]; then echo "not removed: other packages need them:" $more >&2; exit 1; fi',
             "  apt-get -q -y purge $ours",
             "fi",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,16 +12,12 @@ from rich.table import Table
 from shoal import nodes
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
+from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, UsageError
-from shoal.paths import cluster_document
 
 app = typer.Typer(help="See a cluster's nodes, add, drain, remove and approve them.", no_args_is_help=True)
 
 DRAIN_TIMEOUT_S = 24 * 3600
-ClusterPath = Annotated[
-    Path | None,
-    typer.Option("--cluster", metavar="PATH", envvar="SHOAL_CLUSTER", help="Cluster document; else the lab's."),
-]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of compute nodes.")]
 Timeout = Annotated[int, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long to wait for running work.")]
 
@@ -38,7 +33,7 @@ def list_(
 
     Example: shoal nodes list --json
     """
-    found = nodes.look(read(_path(cluster)))
+    found = nodes.look(read(cluster_path(cluster)))
     if as_json:
         print_json({"nodes": [dataclasses.asdict(node) for node in found]})
     else:
@@ -71,7 +66,7 @@ def add(
         machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
     elif label:
         raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
-    nodes.add(_path(cluster), node.partition("=")[0], machine, say)
+    nodes.add(cluster_path(cluster), node.partition("=")[0], machine, say)
 
 
 @app.command()
@@ -80,7 +75,7 @@ def drain(names: Names, timeout: Timeout = DRAIN_TIMEOUT_S, cluster: ClusterPath
 
     Example: shoal nodes drain compute-2 --timeout 3600
     """
-    nodes.drain(read(_path(cluster)), names, say, timeout_s=timeout)
+    nodes.drain(read(cluster_path(cluster)), names, say, timeout_s=timeout)
 
 
 @app.command()
@@ -94,7 +89,7 @@ def remove(
 
     Example: shoal nodes remove compute-2
     """
-    nodes.remove(_path(cluster), names, say, timeout_s=timeout, gone=gone)
+    nodes.remove(cluster_path(cluster), names, say, timeout_s=timeout, gone=gone)
 
 
 @app.command()
@@ -103,11 +98,7 @@ def approve(names: Names, cluster: ClusterPath = None) -> None:
 
     Example: shoal nodes approve compute-3
     """
-    nodes.approve(read(_path(cluster)), names, say)
-
-
-def _path(cluster: Path | None) -> Path:
-    return cluster or cluster_document("lab")
+    nodes.approve(read(cluster_path(cluster)), names, say)
 
 
 def _table(found: list[nodes.NodeState]) -> Table:

@@ -12,8 +12,8 @@ from rich.text import Text
 from shoal import results, running, runs
 from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
-from shoal.cli.run import ClusterPath
-from shoal.errors import Exit, Fault, ShoalError
+from shoal.cli.options import ClusterPath, cluster_path
+from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import cluster_document, runs_dir
 from shoal.results_schema import RunSummary
 from shoal.runlock import locked
@@ -29,17 +29,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 def list_(json: AsJson = False) -> None:
     """The runs under runs/ (SHOAL_RUNS), oldest first.
 
+    Ends with 3 where a record is damaged; it is named, and the others are listed.
+
     Example:
 
         shoal results list --json
     """
-    records = [runs.load(run) for run in runs.list_runs()]
+    records: list[RunRecord] = []
+    faults: list[Fault] = []
+    for run in runs.list_runs():
+        try:
+            records.append(runs.load(run))
+        except UsageError as error:
+            faults.append(Fault(run, error.message))
     if json:
         print_json([_line(record) for record in records])
-        return
-    if not records:
+    elif records:
+        out.print(_listed(records))
+    elif not faults:
         say(f"no runs under {runs_dir()}")
-        return
+    if faults:
+        raise ShoalError("records of runs are damaged", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
+
+
+def _listed(records: list[RunRecord]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "cluster", "engine", "nodes", "state"):
         table.add_column(heading)
@@ -48,7 +61,7 @@ def list_(json: AsJson = False) -> None:
         table.add_row(
             record.run, record.cluster, record.engine, f"{line['done']}/{len(record.nodes)}", str(line["state"])
         )
-    out.print(table)
+    return table
 
 
 @app.command()
@@ -63,7 +76,7 @@ def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
     """
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
-        document = read(cluster or cluster_document(record.cluster))
+        document = read(cluster_path(cluster) if cluster else cluster_document(record.cluster))
         faults = running.fetch_home(record, document, say)
     if faults:
         raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)

@@ -7,6 +7,7 @@ another first address, is thereby reached at that again.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ class Overlay(_Document):
     cluster: Name
     wanted: bool = Field(True, description="False after `shoal mesh off`: a deploy does not move it on again.")
     services: bool = Field(False, description="Whether the nodes reach each other over the mesh, too.")
+    plain_services: bool = Field(False, description="Agreed: services off the mesh where they cannot go over it.")
     proxy_command: str | None = Field(None, description="How the control machine gets onto the mesh, if not directly.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Knobs of the roles tailscale and firewall.")
     nodes: dict[Name, Moved] = Field(default_factory=dict)
@@ -74,6 +76,14 @@ def save(overlay: Overlay) -> None:
     write_atomic(path(overlay.cluster), overlay.model_dump_json(indent=2, exclude_none=True) + "\n")
 
 
+def forget(cluster: str, nodes: Collection[str]) -> None:
+    """Drop nodes that are no more; one of the same name and address that comes later has yet to join."""
+    overlay = load(cluster)
+    if overlay and not overlay.nodes.keys().isdisjoint(nodes):
+        kept = {name: entry for name, entry in overlay.nodes.items() if name not in nodes}
+        save(overlay.model_copy(update={"nodes": kept}))
+
+
 def applied(cluster: Cluster) -> Cluster:
     """The cluster as it is reached now. Raises UsageError where the note is damaged."""
     overlay = load(cluster.name) if cluster.mesh == "tailscale" else None
@@ -89,9 +99,7 @@ def laid_over(cluster: Cluster, overlay: Overlay) -> Cluster:
         _on_mesh(node, moved[node.name], services=overlay.services) if node.name in moved else node
         for node in cluster.nodes
     )
-    access: dict[str, object] = {"known_hosts_file": _known_hosts(cluster, moved)}
-    if overlay.proxy_command or len(moved) == len(nodes):
-        access["proxy_command"] = overlay.proxy_command
+    access = {"known_hosts_file": _known_hosts(cluster, moved), "mesh_proxy_command": overlay.proxy_command}
     return cluster.model_copy(update={"nodes": nodes, "ssh": cluster.ssh.model_copy(update=access)})
 
 

@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from shoal import cluster as clusters
-from shoal import inventory
+from shoal import inventory, ssh
 from shoal.cli.mesh import settings
 from shoal.cluster import Cluster, Node, SshAccess
 from shoal.errors import ShoalError, UsageError
@@ -93,13 +94,35 @@ def test_a_document_without_a_mesh_is_never_changed(cluster):
     assert overlay.applied(without) == without
 
 
-def test_a_proxy_of_the_first_addresses_stays_as_long_as_one_needs_it(cluster):
+def test_each_node_is_reached_by_the_way_that_leads_to_its_address(cluster):
     access = cluster.ssh.model_copy(update={"proxy_command": "iap %h %p"})
     behind = cluster.model_copy(update={"ssh": access})
-    assert overlay.laid_over(behind, full(cluster)).ssh.proxy_command is None
+
+    def ways(candidate):
+        now = overlay.laid_over(behind, candidate)
+        return {node.name: node.proxy(now.ssh) for node in now.nodes}
+
+    assert ways(full(cluster)) == dict.fromkeys(MESH)
     part = full(cluster, nodes={"gate-1": full(cluster).nodes["gate-1"]})
-    assert overlay.laid_over(behind, part).ssh.proxy_command == "iap %h %p"
-    assert overlay.laid_over(behind, full(cluster, proxy_command="ts nc %h %p")).ssh.proxy_command == "ts nc %h %p"
+    assert ways(part) == {"office": "iap %h %p", "gate-1": None, "gate-2": "iap %h %p"}
+    part = part.model_copy(update={"proxy_command": "ts nc %h %p"})
+    assert ways(part) == {"office": "iap %h %p", "gate-1": "ts nc %h %p", "gate-2": "iap %h %p"}
+
+
+def test_pyinfra_and_openssh_are_told_the_same_way(cluster, monkeypatch, tmp_path):
+    from paramiko import SSHConfig
+
+    access = cluster.ssh.model_copy(update={"proxy_command": "iap %h %p"})
+    part = full(cluster, proxy_command="ts nc %h %p", nodes={"gate-1": full(cluster).nodes["gate-1"]})
+    now = overlay.laid_over(cluster.model_copy(update={"ssh": access}), part)
+    (requester,), compute = inventory.groups(now)
+    for name, data in (requester, *compute):
+        config = SSHConfig.from_text(Path(data["ssh_config_file"]).read_text())
+        host, node = data["ssh_hostname"], now.node(name)
+        wanted = f"ts nc {host} 22" if name == "gate-1" else f"iap {host} 22"
+        assert config.lookup(host)["proxycommand"] == wanted
+        assert f"ProxyCommand={node.proxy(now.ssh)}" in ssh.ssh_command(now, node, "true")
+        assert data["ssh_strict_host_key_checking"] == "yes"
 
 
 def test_a_damaged_note_is_told(cluster):
@@ -135,13 +158,14 @@ def world(monkeypatch, cluster):
         answers = {*MESH.values(), *(node.address for node in cluster.nodes)}  # noqa: RUF012
         pings = True
         deploys: list[str] = []  # noqa: RUF012
+        tun = True
 
     def probe(cluster, nodes):
         return {node.name: None if node.address in World.answers else "no answer" for node in nodes}
 
     def membership(cluster):
         return {
-            node.name: Membership("Running", True, f"{node.name}.mesh.test", World.joined[node.name])
+            node.name: Membership("Running", True, f"{node.name}.mesh.test", World.joined[node.name], World.tun)
             if node.name in World.joined
             else Membership("NeedsLogin")
             for node in cluster.nodes
@@ -154,7 +178,11 @@ def world(monkeypatch, cluster):
     monkeypatch.setattr(moving, "membership", membership)
     monkeypatch.setattr(moving, "_resolves", lambda name, address: False)
     monkeypatch.setattr(moving.ssh, "close", lambda cluster: None)
-    monkeypatch.setattr(moving, "run_deploy", lambda path, name, say: World.deploys.append(name))
+
+    def run_deploy(path, name, *, limit=(), say):
+        World.deploys.append(" ".join([name, *limit]))
+
+    monkeypatch.setattr(moving, "run_deploy", run_deploy)
 
     def run(*arguments, **options):
         Done.exit_code = 0 if World.pings else 1
@@ -201,22 +229,95 @@ def test_services_stay_where_the_nodes_do_not_hear_each_other(world, document):
     assert "requester" in move.services_note
 
 
+def test_what_has_moved_stays_on_the_mesh_while_a_node_is_away(world, document, cluster):
+    """Nobody but `mesh off` opens the others to the plain network again."""
+    moving.on(document, deploy=False)
+    world.answers = world.answers - {MESH["gate-2"]}
+    move = moving.on(document, deploy=False)
+    assert not move.services
+    assert "gate-2" in move.services_note
+    now = overlay.applied(cluster)
+    assert now.node("gate-2").address == "192.0.2.22"
+    assert now.requester.peer_address == MESH["office"]
+    assert inventory.groups(inventory.load_path(document))[0][0][1]["shoal_mesh_services"] is True
+
+
+def test_a_site_is_not_deployed_in_the_open_unless_that_was_agreed(world, document, cluster):
+    world.tun = False
+    with pytest.raises(ShoalError) as caught:
+        moving.on_before_site(document)
+    assert "without a network device of the mesh: office, gate-1, gate-2" in str(caught.value)
+    assert "--plain-services" in str(caught.value)
+    moving.on(document, deploy=False, plain_services=True)
+    said = []
+    moving.on_before_site(document, said.append)
+    assert any("off the mesh" in line and "as agreed" in line for line in said)
+    assert overlay.applied(cluster).requester.peer_address == "192.0.2.10"
+    # It was agreed for later, too, until it is taken back.
+    moving.on(document, deploy=False, plain_services=False)
+    with pytest.raises(ShoalError):
+        moving.on_before_site(document)
+
+
+def test_a_site_goes_onto_the_mesh_by_itself_unless_it_was_taken_off(world, document, cluster):
+    moving.on_before_site(document)
+    assert world.deploys == ["mesh"]
+    assert overlay.applied(cluster).requester.address == MESH["office"]
+    moving.off(document, deploy=False)
+    moving.on_before_site(document)
+    assert world.deploys == ["mesh"]
+    clusters.save(cluster.model_copy(update={"mesh": "none"}), document)
+    moving.on_before_site(document)
+    assert world.deploys == ["mesh"]
+
+
+def test_a_part_is_taken_off_and_the_rest_stays_as_it_is(world, document, cluster):
+    moving.on(document, deploy=False)
+    moving.off(document, only=["gate-2"], deploy=False)
+    now = overlay.applied(cluster)
+    assert now.node("gate-2").address == "192.0.2.22"
+    assert now.node("gate-1").address == MESH["gate-1"]
+    note = overlay.load("depot")
+    assert note.wanted
+    assert note.services
+    moving.on(document, only=["gate-2"])
+    assert world.deploys == ["mesh gate-2"]
+    assert overlay.applied(cluster).node("gate-2").address == MESH["gate-2"]
+
+
+def test_after_a_teardown_the_next_deploy_goes_onto_the_mesh_again(world, document, cluster):
+    moving.on(document, deploy=False)
+    moving.off(document, deploy=False, wanted=True)
+    note = overlay.load("depot")
+    assert note.wanted
+    assert not note.services
+    assert note.nodes == {}
+
+
+def test_nodes_that_are_no_more_are_forgotten(cluster):
+    overlay.forget("depot", ["gate-1"])
+    assert overlay.load("depot") is None
+    overlay.save(full(cluster))
+    overlay.forget("depot", ["gate-1"])
+    assert set(overlay.load("depot").nodes) == {"office", "gate-2"}
+
+
 def test_a_move_that_would_lose_a_node_is_not_made(world, document, cluster, monkeypatch):
     world.joined = {"gate-1": MESH["gate-1"], "office": MESH["office"]}
     real = moving.probe
 
-    def behind_a_proxy(cluster, nodes):
-        # With the mesh's proxy in place, first addresses cannot be reached any more.
-        lost = cluster.ssh.proxy_command is not None
+    def cut_off_by_the_move(cluster, nodes):
+        # Once others are on the mesh, the one that is left does not answer any more.
+        lost = any(node.first_address for node in cluster.nodes)
         return {
             name: "no way" if lost and not cluster.node(name).address.startswith("100.") else why
             for name, why in real(cluster, nodes).items()
         }
 
-    monkeypatch.setattr(moving, "probe", behind_a_proxy)
+    monkeypatch.setattr(moving, "probe", cut_off_by_the_move)
     before = overlay.applied(cluster).nodes
     with pytest.raises(ShoalError) as caught:
-        moving.on(document, deploy=False, proxy_command="only-mesh %h %p")
+        moving.on(document, deploy=False)
     assert "gate-2" in str(caught.value)
     assert overlay.applied(cluster).nodes == before
 

@@ -17,6 +17,8 @@ from shoal.cluster import Cluster
 from shoal.deploys import DeployResult
 from shoal.engines import Choice
 from shoal.errors import ShoalError, UsageError
+from shoal.mesh import moving, overlay
+from shoal.mesh.overlay import Moved, Overlay
 
 
 @pytest.fixture
@@ -96,6 +98,74 @@ def test_a_machine_that_is_no_more_is_only_forgotten(
     assert [node.name for node in rest.compute] == ["gate-1"]
     assert clusters.load(document) == rest
     assert commands.scripts == []
+
+
+@pytest.fixture
+def on_mesh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[str]]:
+    """A document whose nodes have moved onto the mesh, and what is done with it, in order."""
+    cluster = cluster.model_copy(update={"mesh": "tailscale"})
+    document, done = tmp_path / "depot.json", []
+    clusters.save(cluster, document)
+    moved = {
+        node.name: Moved(first_address=node.address, address=f"100.64.0.{n}", peer_address=f"100.64.0.{n}")
+        for n, node in enumerate(cluster.nodes, start=1)
+    }
+    overlay.save(Overlay(cluster="depot", services=True, nodes=moved))
+
+    def run(cluster: Cluster, node: Any, *command: str, **more: Any) -> ssh.Completed:
+        done.append(f"ssh {node.address}")
+        return ssh.Completed(0, b"", "")
+
+    def off(path: Path, *, only: list[str], **more: Any) -> None:
+        done.append(f"off {' '.join(only)}")
+        overlay.forget("depot", only)
+
+    def on(path: Path, *, only: list[str], **more: Any) -> moving.Move:
+        done.append(f"on {' '.join(only)}")
+        return moving.Move((), services=True)
+
+    monkeypatch.setattr(ssh, "run", run)
+    monkeypatch.setattr(nodes, "_busy", lambda *_: {})
+    monkeypatch.setattr(moving, "off", off)
+    monkeypatch.setattr(moving, "on", on)
+
+    class Result:
+        changed = 0
+
+    def run_deploy(path: Path, name: str, *, limit: list[str], **more: Any) -> type[Result]:
+        done.append(f"{name} {' '.join(limit)}")
+        return Result
+
+    monkeypatch.setattr(nodes.deploys, "run_deploy", run_deploy)
+    return document, done
+
+
+def test_a_node_on_the_mesh_is_drained_over_it_and_removed_by_its_first_address(
+    on_mesh: tuple[Path, list[str]],
+) -> None:
+    document, done = on_mesh
+    nodes.remove(document, ["gate-2"], lambda _: None, timeout_s=1, gone=False)
+    # Marked and stopped over the mesh; who logs it out of the mesh must not come over it.
+    assert done == ["ssh 100.64.0.3", "ssh 100.64.0.3", "off gate-2", "teardown gate-2", "ssh 192.0.2.22"]
+    note = overlay.load("depot")
+    assert note is not None
+    assert set(note.nodes) == {"office", "gate-1"}
+
+
+def test_a_node_that_comes_to_a_cluster_on_the_mesh_joins_first(on_mesh: tuple[Path, list[str]]) -> None:
+    document, done = on_mesh
+    machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23"}
+    nodes.add(document, "gate-3", machine, lambda _: None)
+    assert done == ["on gate-3", "ssh 192.0.2.23", "site gate-3"]
+
+
+def test_a_machine_of_the_mesh_that_is_no_more_is_forgotten_there_too(on_mesh: tuple[Path, list[str]]) -> None:
+    document, done = on_mesh
+    nodes.remove(document, ["gate-1"], lambda _: None, timeout_s=1, gone=True)
+    assert done == []
+    note = overlay.load("depot")
+    assert note is not None
+    assert "gate-1" not in note.nodes
 
 
 def test_the_list_without_an_engine(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

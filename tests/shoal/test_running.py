@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_nodes import IMAGE, FakeNodes, outcomes
@@ -376,6 +377,26 @@ def test_a_run_id_is_not_used_twice(nodes: FakeNodes) -> None:
     running.start(nodes.order(), nodes.tell)
     with pytest.raises(UsageError, match="there is a run 'r1' already"):
         running.start(nodes.order(), nodes.tell)
+
+
+def test_a_run_that_another_process_began_and_ended_meanwhile_is_not_overwritten(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "a.mp4")
+    unfit = running.admission.unfit
+
+    def slowly(*arguments: Any) -> Any:
+        # After the first look and before the lock: the other one's whole run.
+        with monkeypatch.context() as undone:
+            undone.setattr(running.admission, "unfit", unfit)
+            running.start(nodes.order(), nodes.tell)
+        return unfit(*arguments)
+
+    monkeypatch.setattr(running.admission, "unfit", slowly)
+    with pytest.raises(UsageError, match="there is a run 'r1' already"):
+        running.start(nodes.order(), nodes.tell)
+    assert runs.load("r1").complete
 
 
 def test_a_run_id_that_a_node_knows_already_is_refused(nodes: FakeNodes) -> None:
