@@ -34,8 +34,14 @@ RETRY_S = 2.0
 STOP_TIMEOUT_S = 90.0
 QUEUE_S = 24 * 3600
 """How long a job may wait for its turn on busy nodes, beyond its own time limit."""
-_PROGRAM = """
-pid=$(systemctl show --property MainPID --value "$1") && [ "$pid" -gt 0 ] && exec sha256sum "/proc/$pid/exe"
+# The running file itself; where even root may not look at another user's process (a container without ptrace), the file
+# of that name, if it is older than the process.
+_PROGRAM = r"""
+pid=$(systemctl show --property MainPID --value "$1") && [ "$pid" -gt 0 ] || exit 1
+sha256sum "/proc/$pid/exe" 2>/dev/null && exit 0
+file=$(systemctl show --property ExecStart --value "$1" | sed -n 's/^{ path=\([^ ;]*\) ;.*/\1/p')
+started=$(date -d "$(systemctl show --property ExecMainStartTimestamp --value "$1")" +%s) || exit 1
+[ -n "$file" ] && [ "$(stat -c %Z "$file")" -le "$started" ] && exec sha256sum "$file"
 exit 1
 """
 RUN_LABEL = "shoal-run"
