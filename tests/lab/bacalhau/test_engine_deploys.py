@@ -36,7 +36,8 @@ def test_a_knob_restarts_the_services_it_concerns(whole_site: Site) -> None:
 
 
 def test_nothing_is_touched_in_mid_run_without_force(whole_site: Site) -> None:
-    run = whole_site.run()
+    # Long enough for two deploys to come to the engine while it goes on, on a busy machine too.
+    run = whole_site.run("--stride", "1", "--img", "640", quick=False)
     run.until(rf"{ONE}: .*{MID_RUN}")
     before = starts(whole_site)
     config = whole_site.on(ONE, "sha256sum /etc/bacalhau/compute.yaml")
