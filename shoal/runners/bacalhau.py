@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from shoal import results, ssh
 from shoal.bacalhau import logs as engine_logs
 from shoal.bacalhau.client import BacalhauClient, EngineError, EngineSilentError, NameTakenError, NoSuchJobError
-from shoal.bacalhau.models import EngineNode, JobView, VersionInfo
+from shoal.bacalhau.models import EngineNode, Job, JobView, VersionInfo
 from shoal.bacalhau.outcomes import absent, execution_of
 from shoal.cluster import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
@@ -233,7 +233,7 @@ class BacalhauRunner:
         with self._lock:
             for name in followed.executions:
                 if name not in refused:
-                    followed.executions[name] = seen.get(name) or absent(name, view.job)
+                    followed.executions[name] = seen.get(name) or _unseen(followed.executions[name], view.job)
             return all(execution.over for execution in followed.executions.values())
 
     def _give_up(self, followed: _Followed, why: str) -> None:
@@ -265,6 +265,17 @@ class BacalhauRunner:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
+
+
+def _unseen(before: Execution, job: Job) -> Execution:
+    """What is to be made of a node that the engine shows no execution of, `before` being the last that was known."""
+    if not before.id or before.over:
+        return absent(before.node, job)
+    if not job.state.state_type.over:
+        return before
+    # Seen after a restart of the orchestrator.
+    why = "the engine does not know of its execution any more; the container may go on unseen"
+    return replace(before, state=State.LOST, message=why)
 
 
 def _unfit(name: str, node: EngineNode | None) -> Execution | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -116,6 +117,25 @@ def test_an_expected_node_without_an_execution_is_refused_when_the_job_is_over(s
     assert ends["compute-1"].state is State.ENDED
     assert ends["compute-2"].state is State.REFUSED
     assert "gave it no execution" in ends["compute-2"].message
+
+
+def test_an_execution_that_the_engine_forgets_is_a_loss_not_a_refusal(serve: Serve) -> None:
+    with serve("finished") as (stand_in, runner):
+        recorded = stand_in.scenario["exchanges"]
+        views = [e for e in recorded if e["query"] == {"include": "executions"}]
+        running = next(e for e in views if len(e["body"]["Executions"]["Items"]) == len(NODES))
+        # Still going on, then over: in neither is there a word of the second node.
+        forgotten = [json.loads(json.dumps(one)) for one in (running, views[-1])]
+        for one in forgotten:
+            items = one["body"]["Executions"]["Items"]
+            one["body"]["Executions"]["Items"] = [item for item in items if item["NodeID"] != NODES[1]]
+        recorded[:] = [e for e in recorded if e not in views] + [running, *forgotten]
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        ends = until_over(runner, handle)
+    assert ends[NODES[0]].state is State.ENDED
+    assert ends[NODES[1]].state is State.LOST
+    assert ends[NODES[1]].id
+    assert "does not know of its execution any more" in ends[NODES[1]].message
 
 
 def test_more_than_a_node_gives_out_is_refused_before_anything_is_submitted(serve: Serve) -> None:
