@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from shoal.bacalhau.tunnel import Tunnel
 from shoal.cluster import Arch, Cluster, Engine
 from shoal.errors import Exit, ShoalError
 from shoal.runners.bacalhau import BacalhauRunner
-from shoal.runners.protocol import Runner
+from shoal.runners.protocol import Runner, Running
 from shoal.runners.ssh import SshRunner
+from shoal.runs import EngineProgram
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,25 @@ def choose(asked: Engine, cluster: Cluster, *, say: Callable[[str], None] | None
     versions = ", ".join(sorted({f"{binary.version} for {binary.arch}" for binary in binaries}))
     found = f"Bacalhau {versions} is in the artefact cache"
     return Choice("bacalhau", found if wanted == "auto" else f"{whose}; {found}", binaries)
+
+
+def programs(binaries: Sequence[Binary], running: Sequence[Running]) -> list[EngineProgram]:
+    """The engine's programs for the record of a run: those that run, else those in the cache."""
+    cached = [EngineProgram(version=b.version, arch=b.arch, sha256=b.sha256, origin=b.origin) for b in binaries]
+    found = with_programs(cached, running)
+    return [one for one in found if one.runs_on] or found
+
+
+def with_programs(known: Sequence[EngineProgram], running: Sequence[Running]) -> list[EngineProgram]:
+    """`known` with the machines on which each was found to run, and what else runs there."""
+    found = {one.sha256: one.model_copy(deep=True) for one in known}
+    for one in running:
+        entry = found.setdefault(
+            one.sha256, EngineProgram(version=one.version, arch=one.arch, sha256=one.sha256, origin="unknown")
+        )
+        if one.machine not in entry.runs_on:
+            entry.runs_on.append(one.machine)
+    return list(found.values())
 
 
 def deploy_data(choice: Choice) -> dict[str, Any]:

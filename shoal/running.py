@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shoal import admission, jobs, preflight, results, runs, ssh
 from shoal.cluster import Cluster, Engine, Node
-from shoal.engines import Choice, runner_for
+from shoal.engines import Choice, programs, runner_for, with_programs
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Begun, Tell, Work, follow
 from shoal.healing import healer
@@ -23,7 +23,7 @@ from shoal.jobs.spec import JobSpec, parse
 from shoal.outcomes import of_manifest
 from shoal.runlock import locked
 from shoal.runners.protocol import Runner
-from shoal.runs import HAS_MANIFEST, EngineProgram, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.runs import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.ssh_failures import brief
 
 DEFAULT_TIMEOUT_S = 24 * 3600
@@ -98,15 +98,15 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
         options={**order.knobs, "timeout_s": order.timeout_s, "cpu": values.cpu, "memory": values.memory},
         image=Image(reference=image, digest=image.partition("@")[2] or None),
         weights=order.weights,
-        engine_programs=[
-            EngineProgram(version=one.version, arch=one.arch, sha256=one.sha256, origin=one.origin)
-            for one in order.engine.binaries
-        ],
         job=job.to_document(),
         nodes={node.name: _node_record(node) for node in nodes},
     )
     with _driving(runner, order.engine.engine, order.cluster) as driver:
-        driver.admit(job, [node.name for node in nodes])
+        names = [node.name for node in nodes]
+        driver.admit(job, names)
+        record.engine_programs = programs(
+            order.engine.binaries, driver.programs([name for name in names if name in survey.facts])
+        )
         work = Work(order.cluster, driver, record, tell, order.fetch)
         unfit = admission.unfit(work, job, survey, order.weights_path)
         if len(unfit) == len(nodes):
@@ -117,7 +117,7 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
                 work.note("is drained and gets no run", name)
             work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
             with _interruption_told(work):
-                begun = _submit(work, job, work.next_attempt(), [node.name for node in nodes], unfit)
+                begun = _submit(work, job, work.next_attempt(), names, unfit)
                 follow(work, begun, healer(work, order.attempts, partial(_give, work, order.weights_path)))
             return _close(work)
 
@@ -155,6 +155,8 @@ def resume(
                 return record
             record.finished_at = None
             there = {node.name for node in cluster.nodes}
+            if missing := [name for name in record.missing if name in there]:
+                record.engine_programs = with_programs(record.engine_programs, driver.programs(missing))
             with _interruption_told(work):
                 begun = _give(work, weights_path, record.missing)
                 ended = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST]
@@ -249,6 +251,7 @@ def _give(work: Work, weights_path: Path | None, names: Sequence[str]) -> Begun:
             name=jobs.job_name(record.run, attempt), nodes=rest, labels=jobs.labels(record.run, attempt)
         )
         admission.refuse_too_much(job, survey)
+        work.runner.admit(job, [name for name in rest if name in survey.facts])
         unfit = admission.unfit(work, job, survey, weights_path)
         with work.lock:
             record.job = job.to_document()

@@ -105,13 +105,16 @@ class Weights(_Record):
 
 
 class EngineProgram(_Record):
-    """The engine's program that the control side had in its cache when the run was begun."""
+    """A program of the engine."""
 
     version: str
     arch: str
     sha256: str
     origin: str
-    """`release`: out of an archive that its publisher signed; `given`: handed over by a person."""
+    """`release`: out of an archive that its publisher signed; `given`: handed over by a person; `unknown`: not in the
+    artefact cache of the control machine, so that nobody here can say."""
+    runs_on: list[str] = Field(default_factory=list)
+    """The machines whose services ran it, as read back from them."""
 
 
 class RunRecord(_Record):
@@ -126,7 +129,8 @@ class RunRecord(_Record):
     engine: Engine
     engine_reason: str = ""
     engine_programs: list[EngineProgram] = Field(default_factory=list)
-    """None with ssh, one per architecture with bacalhau."""
+    """With bacalhau the programs that the machines ran, the requester among them, as read back from their services when
+    the run was begun or resumed; where no machine could be asked, what the control side had in its cache."""
     template: str = "yolov5"
     options: dict[str, str | int | float | list[str] | None] = Field(default_factory=dict)
     """The detector's knobs as given: conf, iou, classes, img, stride, timeout_s, ..."""

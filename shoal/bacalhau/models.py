@@ -180,6 +180,7 @@ class VersionInfo(_Answer):
     """A service's version."""
 
     git_version: str = ""
+    arch: str = Field("", alias="GOARCH")
 
 
 class NodeInfo(_Answer):

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from shoal import results
+from shoal import results, ssh
 from shoal.bacalhau import logs as engine_logs
 from shoal.bacalhau.client import BacalhauClient, EngineError, EngineSilentError, NameTakenError, NoSuchJobError
-from shoal.bacalhau.models import EngineNode, JobView
+from shoal.bacalhau.models import EngineNode, Job, JobView, VersionInfo
 from shoal.bacalhau.outcomes import absent, execution_of
-from shoal.cluster import Cluster
-from shoal.errors import Fault, UsageError
+from shoal.cluster import Cluster, Node
+from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.runners import killed
-from shoal.runners.protocol import Execution, Handle, State
+from shoal.runners.protocol import Execution, Handle, Running, State
 from shoal.runs import Fetched
 
 T = TypeVar("T")
@@ -34,6 +34,16 @@ RETRY_S = 2.0
 STOP_TIMEOUT_S = 90.0
 QUEUE_S = 24 * 3600
 """How long a job may wait for its turn on busy nodes, beyond its own time limit."""
+# The running file itself; where even root may not look at another user's process (a container without ptrace), the file
+# of that name, if it is older than the process.
+_PROGRAM = r"""
+pid=$(systemctl show --property MainPID --value "$1") && [ "$pid" -gt 0 ] || exit 1
+sha256sum "/proc/$pid/exe" 2>/dev/null && exit 0
+file=$(systemctl show --property ExecStart --value "$1" | sed -n 's/^{ path=\([^ ;]*\) ;.*/\1/p')
+started=$(date -d "$(systemctl show --property ExecMainStartTimestamp --value "$1")" +%s) || exit 1
+[ -n "$file" ] && [ "$(stat -c %Z "$file")" -le "$started" ] && exec sha256sum "$file"
+exit 1
+"""
 RUN_LABEL = "shoal-run"
 ATTEMPT_LABEL = "shoal-attempt"
 
@@ -62,6 +72,14 @@ class BacalhauRunner:
         """By what the nodes' services give out, which is less than what the machines have."""
         there = self._persistently(self._client.nodes)
         refuse_too_much(job, [node for node in there if node.name in nodes and node.computes])
+
+    def programs(self, nodes: Sequence[str]) -> list[Running]:
+        """Versions as the orchestrator knows them; the hash is of the file that the running service is."""
+        told = {node.name: node.info.bacalhau_version for node in self._persistently(self._client.nodes)}
+        requester = self._cluster.requester
+        found = self._running("orchestrator", [requester], {requester.name: told.get(f"{requester.name}-orchestrator")})
+        found += self._running("compute", [self._cluster.node(name) for name in nodes], told)
+        return found
 
     def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
         """One job for those of `nodes` that the orchestrator hears now; why the others have none is theirs to show."""
@@ -162,6 +180,21 @@ class BacalhauRunner:
                 thread.join()
         self._client.close()
 
+    def _running(self, part: str, machines: Sequence[Node], told: Mapping[str, VersionInfo | None]) -> list[Running]:
+        """What the service of that part runs on each machine that answers."""
+
+        def look(node: Node) -> str:
+            unit = f"bacalhau-{part}.service"
+            return ssh.run(self._cluster, node, "sh", "-c", _PROGRAM, "program", unit, root=True).text.split()[0]
+
+        found = []
+        for name, answer in ssh.on_each(machines, look).items():
+            version = told.get(name) or VersionInfo()
+            if not isinstance(answer, ShoalError):
+                arch = version.arch or self._cluster.node(name).arch
+                found.append(Running(name, version.git_version.removeprefix("v"), arch, answer))
+        return found
+
     def _follow(self, handle: Handle, refused: dict[str, Execution]) -> Handle:
         start = {name: refused.get(name, Execution(name, "", State.STARTING)) for name in handle.nodes}
         followed = _Followed(handle, start)
@@ -200,7 +233,7 @@ class BacalhauRunner:
         with self._lock:
             for name in followed.executions:
                 if name not in refused:
-                    followed.executions[name] = seen.get(name) or absent(name, view.job)
+                    followed.executions[name] = seen.get(name) or _unseen(followed.executions[name], view.job)
             return all(execution.over for execution in followed.executions.values())
 
     def _give_up(self, followed: _Followed, why: str) -> None:
@@ -232,6 +265,17 @@ class BacalhauRunner:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
+
+
+def _unseen(before: Execution, job: Job) -> Execution:
+    """What is to be made of a node that the engine shows no execution of, `before` being the last that was known."""
+    if not before.id or before.over:
+        return absent(before.node, job)
+    if not job.state.state_type.over:
+        return before
+    # Seen after a restart of the orchestrator.
+    why = "the engine does not know of its execution any more; the container may go on unseen"
+    return replace(before, state=State.LOST, message=why)
 
 
 def _unfit(name: str, node: EngineNode | None) -> Execution | None:

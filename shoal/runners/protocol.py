@@ -65,6 +65,17 @@ class Handle:
     """The nodes that were expected to run it when it was submitted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The engine's program as it runs on a machine."""
+
+    machine: str
+    version: str
+    """As its service tells it; empty where it does not."""
+    arch: str
+    sha256: str
+
+
 class Runner(Protocol):
     """Runs a job's container on nodes. Every method may raise ShoalError where the engine itself does not answer;
     what goes wrong on one node is that node's Execution and hinders no other.
@@ -77,6 +88,10 @@ class Runner(Protocol):
 
     def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
         """Raise UsageError, naming node and figure, where `job` asks for more than the engine gives out there."""
+        ...
+
+    def programs(self, nodes: Sequence[str]) -> list[Running]:
+        """The engine's own programs on `nodes` and the requester, read back from the machines that answer."""
         ...
 
     def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:

@@ -29,7 +29,7 @@ from shoal.runners.container import (
     read_inspect,
     state_of,
 )
-from shoal.runners.protocol import Execution, Handle, State
+from shoal.runners.protocol import Execution, Handle, Running, State
 from shoal.runs import Fetched
 from shoal.ssh_failures import brief
 
@@ -91,6 +91,11 @@ class SshRunner:
 
     def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
         """Nothing but the machines' own size holds here, and that was checked with the machines."""
+
+    def programs(self, nodes: Sequence[str]) -> list[Running]:
+        """None: there is only the nodes' own Docker."""
+        del nodes
+        return []
 
     def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
         """Start the container on every one of `nodes` that the job matches, all at once."""

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,13 @@ import pytest
 from fake_nodes import IMAGE, FakeNodes, outcomes
 
 from shoal import healing, running, runs
-from shoal.errors import Exit, ShoalError, UsageError
+from shoal.bacalhau.release import Binary
+from shoal.cluster import Cluster
+from shoal.engines import Choice
+from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Happening
+from shoal.jobs.spec import JobSpec
+from shoal.runners.protocol import Running
 from shoal.runners.ssh import SshRunner
 from shoal.runs import Outcome
 
@@ -445,3 +452,63 @@ def test_a_user_who_is_not_root_goes_through_sudo(tmp_path: Path, monkeypatch: p
     nodes.video("c2", "a.mp4")
     assert running.start(nodes.order(), nodes.tell).complete
     assert all(call[-1].startswith("sudo -n -- ") for call in nodes.ssh_calls())
+
+
+class OnBacalhau(SshRunner):
+    """Tells of programs as the engine's runner does."""
+
+    def __init__(self, cluster: Cluster, machines: dict[str, str]) -> None:
+        super().__init__(cluster)
+        self.machines = machines
+
+    def programs(self, nodes: Sequence[str]) -> list[Running]:
+        return [Running(name, "1.9.2", "amd64", sha256) for name, sha256 in self.machines.items()]
+
+
+def binary(sha256: str) -> Binary:
+    return Binary(
+        version="1.9.3", arch="amd64", sha256=sha256, size_bytes=1, origin="given", added_at=datetime.now(UTC)
+    )
+
+
+def test_the_record_has_the_programs_that_the_machines_run(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "a.mp4", "exit 1")
+    order = nodes.order(engine=Choice("bacalhau", "test", (binary("a" * 64),)), attempts=1)
+    runner = OnBacalhau(nodes.cluster, {"requester": "a" * 64, "c1": "a" * 64, "c2": "b" * 64})
+    record = running.start(order, nodes.tell, runner=runner)
+    found = {one.sha256[0]: (one.version, one.origin, one.runs_on) for one in record.engine_programs}
+    # The second is none that this machine knows: an older deploy's, or somebody's own.
+    assert found == {"a": ("1.9.3", "given", ["requester", "c1"]), "b": ("1.9.2", "unknown", ["c2"])}
+    upgraded = OnBacalhau(nodes.cluster, {"c2": "c" * 64})
+    record = running.resume("r1", nodes.cluster, nodes.tell, runner=upgraded)
+    assert record.complete
+    assert [(one.sha256[0], one.runs_on) for one in record.engine_programs][-1] == ("c", ["c2"])
+    assert runs.load("r1") == record
+
+
+def test_where_no_machine_tells_the_cache_speaks(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "a.mp4")
+    order = nodes.order(engine=Choice("bacalhau", "test", (binary("a" * 64),)), attempts=1)
+    record = running.start(order, nodes.tell, runner=OnBacalhau(nodes.cluster, {}))
+    assert [(one.sha256, one.runs_on) for one in record.engine_programs] == [("a" * 64, [])]
+
+
+class Strict(SshRunner):
+    """Gives out less than the machine has, as the engine does."""
+
+    def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
+        if job.task.resources.memory == "7GB" and "c1" in nodes:
+            raise UsageError("the job asks for more than these nodes have", faults=(Fault("c1", "6400 MB"),))
+
+
+def test_resume_asks_for_no_more_than_the_engine_gives_out(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4", "oom")
+    nodes.video("c2", "a.mp4")
+    running.start(nodes.order(), nodes.tell)
+    with pytest.raises(UsageError, match="more than these nodes have") as refused:
+        running.resume("r1", nodes.cluster, nodes.tell, memory="7GB", runner=Strict(nodes.cluster))
+    assert refused.value.faults[0].where == "c1"
+    assert len(runs.load("r1").nodes["c1"].attempts) == 1
+    assert running.resume("r1", nodes.cluster, nodes.tell, memory="6GB", runner=Strict(nodes.cluster)).complete

@@ -153,7 +153,7 @@ def of_run(run: str, arguments: list[str], videos: list[dict[str, Any]], begun: 
     return {
         "schema_version": 1, "run": run, "started_at": utc(begun), "finished_at": utc(time.time()),
         "detector_version": "the image's own detect.py",
-        "weights": {"name": os.environ["SHOAL_WEIGHTS_NAME"], "sha256": sha256_of_weights},
+        "weights": {"name": os.environ["WEIGHTS_NAME"], "sha256": sha256_of_weights},
         "settings": {"arguments": " ".join(arguments)}, "runtime": {"opencv": cv2.__version__}, "videos": videos,
         "totals": {"videos": len(videos), "faulty": faulty, "counts": dict(counts), **totals},
         "exit_code": FAULTY if faulty else 0,

@@ -36,7 +36,8 @@ def test_a_knob_restarts_the_services_it_concerns(whole_site: Site) -> None:
 
 
 def test_nothing_is_touched_in_mid_run_without_force(whole_site: Site) -> None:
-    run = whole_site.run()
+    # Long enough for two deploys to come to the engine while it goes on, on a busy machine too.
+    run = whole_site.run("--stride", "1", "--img", "640", quick=False)
     run.until(rf"{ONE}: .*{MID_RUN}")
     before = starts(whole_site)
     config = whole_site.on(ONE, "sha256sum /etc/bacalhau/compute.yaml")
@@ -68,6 +69,13 @@ def test_an_upgrade_begins_with_the_orchestrator(whole_site: Site, tmp_path: Pat
     assert after["requester"] < min(after[ONE], after[TWO])
     for node in UNITS:
         assert whole_site.on(node, "sha256sum < /usr/local/lib/shoal/bacalhau").split()[0] == sha256
+    # A run's record has what the machines run, which is not what this machine's cache has.
+    run = whole_site.run()
+    assert run.end() == 0, run.text
+    (program,) = run.record["engine_programs"]
+    assert (program["sha256"], program["origin"]) == (sha256, "unknown")
+    assert sorted(program["runs_on"]) == sorted(UNITS)
+    assert program["version"] == "1.9.3"
 
 
 def test_data_of_a_newer_release_stop_the_deploy_before_anything(whole_site: Site) -> None:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import shutil
+import subprocess
 import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -65,6 +72,9 @@ def test_the_publishers_key_is_a_4096_bit_rsa_key() -> None:
     loaded = serialization.load_pem_public_key(signature.PUBLIC_KEY.read_bytes())
     assert isinstance(loaded, rsa.RSAPublicKey)
     assert loaded.key_size == 4096
+    # As in the publisher's install script (docs/engine.md); another one is a person's decision.
+    content = loaded.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    assert hashlib.sha256(content).hexdigest() == "8f4ab5383352d1ea193118a8b262bf4cc55b0d4254fae921ff24be359fc99423"
 
 
 def test_a_signed_archive_from_a_bundle(
@@ -90,6 +100,92 @@ def test_a_changed_archive_is_refused(
     with pytest.raises(ShoalError, match="not what its publisher signed"):
         release.resolve("arm64")
     assert release.cached("arm64") is None
+
+
+def test_the_signature_of_another_key_is_refused(
+    tmp_path: Path, publisher: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = bundle(tmp_path / "bundle", publisher)
+    sign(archive, rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    monkeypatch.setenv("SHOAL_BUNDLE", str(tmp_path / "bundle"))
+    with pytest.raises(ShoalError, match="not what its publisher signed"):
+        release.resolve("arm64")
+    assert release.cached("arm64") is None
+    assert not (tmp_path / "state" / "bacalhau-releases.json").exists()
+
+
+def test_the_publishers_own_key_refuses_what_others_signed(tmp_path: Path, key: rsa.RSAPrivateKey) -> None:
+    archive = bundle(tmp_path / "bundle", key)
+    with pytest.raises(ShoalError, match="not what its publisher signed"):
+        signature.verify(archive, archive.with_name(f"{archive.name}.signature.sha256"))
+
+
+def test_a_signature_file_that_is_none_is_told(tmp_path: Path, publisher: rsa.RSAPrivateKey) -> None:
+    archive = bundle(tmp_path / "bundle", publisher)
+    archive.with_name(f"{archive.name}.signature.sha256").write_text("<html>not found</html>")
+    with pytest.raises(ShoalError, match="is not base64"):
+        release.add(archive, version="1.9.3")
+
+
+def test_an_archive_without_its_signature_is_not_taken_from_a_bundle(
+    tmp_path: Path, publisher: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = bundle(tmp_path / "bundle", publisher)
+    archive.with_name(f"{archive.name}.signature.sha256").unlink()
+    monkeypatch.setenv("SHOAL_BUNDLE", str(tmp_path / "bundle"))
+    with pytest.raises(ShoalError, match="cannot be had") as error:
+        release.resolve("arm64")
+    assert "with its signature" in error.value.faults[0].what
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A mirror with the publisher's layout; gives the folder of the release."""
+    folder = tmp_path / "mirror" / f"v{release.VERSION}"
+    folder.mkdir(parents=True)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "mirror"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("SHOAL_BACALHAU_MIRROR", f"http://127.0.0.1:{server.server_address[1]}/")
+    yield folder
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_signed_archive_from_a_mirror(mirror: Path, publisher: rsa.RSAPrivateKey) -> None:
+    bundle(mirror, publisher)
+    assert release.resolve("arm64").origin == "release"
+
+
+@pytest.mark.parametrize("fault", ["tampered", "no signature"])
+def test_a_mirror_that_is_not_to_be_trusted(mirror: Path, publisher: rsa.RSAPrivateKey, fault: str) -> None:
+    archive = bundle(mirror, publisher)
+    if fault == "tampered":
+        archive.write_bytes(archive.read_bytes() + b"more")
+        words = "not what its publisher signed"
+    else:
+        archive.with_name(f"{archive.name}.signature.sha256").unlink()
+        words = "cannot be had"
+    with pytest.raises(ShoalError, match=words):
+        release.resolve("arm64")
+    assert release.cached("arm64") is None
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="signs as the publisher's makefile does, with openssl")
+def test_a_signature_as_the_publisher_makes_it(tmp_path: Path, publisher: rsa.RSAPrivateKey) -> None:
+    archive = bundle(tmp_path / "b", publisher)
+    private = tmp_path / "private.pem"
+    private.write_bytes(
+        publisher.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    beside = archive.with_name(f"{archive.name}.signature.sha256")
+    raw = subprocess.run(
+        ["openssl", "dgst", "-sha256", "-sign", str(private), str(archive)], check=True, capture_output=True
+    )
+    subprocess.run(["openssl", "base64", "-out", str(beside)], input=raw.stdout, check=True)
+    assert release.add(archive, version="1.9.3").origin == "release"
 
 
 def test_another_archive_of_the_same_version_is_refused_even_if_signed(

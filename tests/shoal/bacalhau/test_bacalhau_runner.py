@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -10,7 +11,8 @@ from shoal import ssh
 from shoal.bacalhau.client import EngineError, EngineSilentError
 from shoal.cluster import Node
 from shoal.errors import UsageError
-from shoal.runners.protocol import State
+from shoal.runners.protocol import Running, State
+from shoal.ssh_failures import SshFailure
 from tests.shoal.bacalhau.conftest import NODES, Serve, make_job, until_over
 
 
@@ -69,6 +71,25 @@ def test_a_plain_137_is_looked_into_on_the_node(serve: Serve, monkeypatch: pytes
     assert "somebody on the node" in found["compute-2"].message
 
 
+def test_programs_are_read_back_from_the_running_services(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    units: dict[str, str] = {}
+
+    def run(cluster: object, node: Node, *command: str, **more: object) -> ssh.Completed:
+        if node.name == "compute-2":
+            raise ssh.SshError(node, SshFailure.REFUSED, "")
+        units[node.name] = command[-1]
+        return ssh.Completed(0, f"{node.name[-1] * 64}  /proc/7/exe\n".encode(), "")
+
+    monkeypatch.setattr(ssh, "run", run)
+    with serve("finished") as (_, runner):
+        found = runner.programs(NODES)
+    assert found == [
+        Running("requester", "", "amd64", "r" * 64),  # the recordings' orchestrator has another name
+        Running("compute-1", "1.9.3", "amd64", "1" * 64),
+    ]
+    assert units == {"requester": "bacalhau-orchestrator.service", "compute-1": "bacalhau-compute.service"}
+
+
 def test_a_declined_bid_is_a_refusal_although_the_job_is_completed(serve: Serve) -> None:
     with serve("bid_rejected") as (_, runner):
         handle = runner.submit(make_job(), run="bid-rejected", attempt=1, nodes=("compute-3",))
@@ -96,6 +117,25 @@ def test_an_expected_node_without_an_execution_is_refused_when_the_job_is_over(s
     assert ends["compute-1"].state is State.ENDED
     assert ends["compute-2"].state is State.REFUSED
     assert "gave it no execution" in ends["compute-2"].message
+
+
+def test_an_execution_that_the_engine_forgets_is_a_loss_not_a_refusal(serve: Serve) -> None:
+    with serve("finished") as (stand_in, runner):
+        recorded = stand_in.scenario["exchanges"]
+        views = [e for e in recorded if e["query"] == {"include": "executions"}]
+        running = next(e for e in views if len(e["body"]["Executions"]["Items"]) == len(NODES))
+        # Still going on, then over: in neither is there a word of the second node.
+        forgotten = [json.loads(json.dumps(one)) for one in (running, views[-1])]
+        for one in forgotten:
+            items = one["body"]["Executions"]["Items"]
+            one["body"]["Executions"]["Items"] = [item for item in items if item["NodeID"] != NODES[1]]
+        recorded[:] = [e for e in recorded if e not in views] + [running, *forgotten]
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        ends = until_over(runner, handle)
+    assert ends[NODES[0]].state is State.ENDED
+    assert ends[NODES[1]].state is State.LOST
+    assert ends[NODES[1]].id
+    assert "does not know of its execution any more" in ends[NODES[1]].message
 
 
 def test_more_than_a_node_gives_out_is_refused_before_anything_is_submitted(serve: Serve) -> None:
