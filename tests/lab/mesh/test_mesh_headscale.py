@@ -30,10 +30,6 @@ pytestmark = [
     pytest.mark.skipif(not os.environ.get(VARIABLE), reason=f"no headscale: {VARIABLE} is not set"),
 ]
 
-WIPE = (
-    "! systemctl cat tailscaled >/dev/null 2>&1 || "
-    "{ systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled; }"
-)
 TAGS = {"requester": "tag:shoal-requester", "compute-1": "tag:shoal-compute", "compute-2": "tag:shoal-compute"}
 
 
@@ -60,8 +56,7 @@ def hs(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     note = overlay.path(mesh.first.name)
     before = note.read_text() if note.exists() else None
     note.unlink(missing_ok=True)
-    for node in mesh.first.nodes:
-        mesh.sh(node.name, WIPE, first=True)
+    mesh.forget_all()
     with (
         started(Control(mesh.gateway, folder)) as relay,
         started(Headscale(mesh.gateway, folder, relay)) as server,
