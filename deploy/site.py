@@ -21,6 +21,8 @@ if _node.has_role("compute"):
     videos.install()
 # On every node: the requester makes the image, compute nodes wait for it.
 yolov5.install()
+if _node.has_role("requester"):
+    registry.tidy()
 # Last: a node that joins is given jobs at once, and then has all that they need.
 if host.data.get("bacalhau_programs"):
     bacalhau.install()

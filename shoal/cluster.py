@@ -52,6 +52,9 @@ class SshAccess(_Document):
     known_hosts_file: Path | None = Field(None, description="Host keys; checked strictly, never learnt.")
     config_file: Path | None = Field(None, description="An ssh_config to use instead of the user's own.")
     proxy_command: str | None = Field(None, description="ProxyCommand with %h and %p, as in ssh_config.")
+    mesh_proxy_command: str | None = Field(
+        None, description="The same for nodes that are reached over the mesh, where it takes one (`shoal mesh on`)."
+    )
 
 
 class Node(_Document):
@@ -84,6 +87,10 @@ class Node(_Document):
     def has_role(self, role: Role) -> bool:
         """Whether this machine plays `role`."""
         return role in self.roles
+
+    def proxy(self, access: SshAccess) -> str | None:
+        """The ProxyCommand that leads to it: the way to the first address and the one over the mesh never mix."""
+        return access.mesh_proxy_command if self.first_address else access.proxy_command
 
 
 class Cluster(_Document):
@@ -214,6 +221,8 @@ def load(path: Path) -> Cluster:
         raise UsageError(
             f"the cluster document at {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets without end
+        raise UsageError(f"the cluster document at {path} cannot be read: {error}") from None
     return parse(raw, source=str(path))
 
 

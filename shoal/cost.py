@@ -27,7 +27,16 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Rate(_Table):
+class _Price(_Table):
+    source: str
+    """Which of the table's sources it is from."""
+    as_of: Annotated[str, Field(min_length=1)]
+    """Of when the source is, as far as that is known."""
+    confirmed: bool
+    """Read in the vendor's own words; else it is remembered, or told by somebody else."""
+
+
+class Rate(_Price):
     """Price of a machine's parts."""
 
     vcpu_usd_per_hour: Usd
@@ -43,20 +52,26 @@ class Family(_Table):
     spot: Rate | None = None
 
 
-class DiskPrice(_Table):
+class DiskPrice(_Price):
     """Price of provisioned disk space."""
 
     gib_usd_per_month: Usd
 
 
+class HourPrice(_Price):
+    """Price of one thing."""
+
+    usd_per_hour: Usd
+
+
 class GpuPrice(_Table):
-    """Price of one GPU; left out means unknown."""
+    """Prices of one GPU; left out means unknown."""
 
-    on_demand_usd_per_hour: Usd | None = None
-    spot_usd_per_hour: Usd | None = None
+    on_demand: HourPrice | None = None
+    spot: HourPrice | None = None
 
 
-class NatPrice(_Table):
+class NatPrice(_Price):
     """Price of address translation, without the traffic through it."""
 
     usd_per_vm_hour: Usd
@@ -65,14 +80,40 @@ class NatPrice(_Table):
 class Prices(_Table):
     """The price table."""
 
-    schema_version: int = Field(ge=1, le=1)
-    checked_on: date
+    schema_version: int = Field(ge=2, le=2)
+    written_on: date
     region: str
     sources: dict[str, str]
     families: dict[str, Family]
     disks: dict[str, DiskPrice]
     gpus: dict[str, GpuPrice]
     nat: NatPrice
+
+    def unsourced(self) -> list[Fault]:
+        """Prices whose source the table does not name."""
+        named: dict[str, _Price | None] = {"nat": self.nat}
+        for name, family in self.families.items():
+            named |= {f"families.{name}.on_demand": family.on_demand, f"families.{name}.spot": family.spot}
+        for name, disk in self.disks.items():
+            named[f"disks.{name}"] = disk
+        for name, gpu in self.gpus.items():
+            named |= {f"gpus.{name}.on_demand": gpu.on_demand, f"gpus.{name}.spot": gpu.spot}
+        return [
+            Fault(f"{where}.source", f"{price.source!r} is not among [sources]")
+            for where, price in named.items()
+            if price is not None and price.source not in self.sources
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part of a machine's price; `usd` is None where no price is known."""
+
+    name: str
+    usd: float | None = None
+    confirmed: bool = True
+    what: str = ""
+    """The part's price by the name of the table, for those that are not confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +163,8 @@ class Estimate:
     usd_per_video_hour: float | None
     hours_per_video_hour: float | None
     unknown: tuple[str, ...] = ()
+    unconfirmed: tuple[str, ...] = ()
+    """Prices in it that are not from the vendor's own words."""
     remarks: tuple[str, ...] = field(default=())
 
     @property
@@ -145,19 +188,23 @@ class Estimate:
                     f"; {self.usd_per_video_hour:.2f} USD per processed hour of video,"
                     f" in {self.hours_per_video_hour:.1f} h"
                 )
-        return "; ".join((told, *self.remarks))
+        doubts = [f"some prices unconfirmed ({', '.join(self.unconfirmed)})"] if self.unconfirmed else []
+        return "; ".join((told, *self.remarks, *doubts))
 
 
 def load_prices(path: Path = TABLE) -> Prices:
     """The price table at `path`. Raises UsageError with every fault of it."""
     try:
-        return Prices.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        prices = Prices.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UsageError(f"there is no price table at {path}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"the price table {path} cannot be read: {error}") from None
     except ValidationError as error:
         raise UsageError(f"{path} is not a valid price table", faults=tuple(field_faults(error))) from None
+    if faults := prices.unsourced():
+        raise UsageError(f"{path} is not a valid price table", faults=tuple(faults))
+    return prices
 
 
 def shape(machine_type: str, prices: Prices) -> Shape | None:
@@ -178,18 +225,9 @@ def shape(machine_type: str, prices: Prices) -> Shape | None:
 
 def machine_usd_per_hour(machines: Machines, prices: Prices, *, spot: bool) -> tuple[float | None, tuple[str, ...]]:
     """Price of one machine with its disks and GPUs, and the names of the parts whose price is not known."""
-    if machines.usd_per_hour is not None:
-        return machines.usd_per_hour, ()
-    if machines.machine_type is None:
-        return None, (machines.what,)
-    parts = [_bare(machines.machine_type, prices, spot=spot)]
-    parts += [_disk(kind, size_gib, prices) for kind, size_gib in machines.disks]
-    if machines.gpu:
-        parts.append(_gpu(*machines.gpu, prices, spot=spot))
-    if machines.nat:
-        parts.append(("NAT", prices.nat.usd_per_vm_hour))
-    unknown = tuple(name for name, usd in parts if usd is None)
-    return (None if unknown else sum(usd for _, usd in parts if usd is not None)), unknown
+    parts = _parts(machines, prices, spot=spot)
+    unknown = tuple(part.name for part in parts if part.usd is None)
+    return (None if unknown else sum(part.usd for part in parts if part.usd is not None)), unknown
 
 
 def estimate(
@@ -197,7 +235,7 @@ def estimate(
 ) -> Estimate:
     """Cost per hour, day and processed hour of video of all `machines` together, spot where they are and on demand."""
     footage = footage or Footage()
-    hourly, on_demand, unknown = 0.0, 0.0, list[str]()
+    hourly, on_demand, unknown, unconfirmed = 0.0, 0.0, list[str](), list[str]()
     on_demand_known = True
     for group in machines:
         usd, missing = machine_usd_per_hour(group, prices, spot=group.spot)
@@ -206,11 +244,13 @@ def estimate(
         full, _ = machine_usd_per_hour(group, prices, spot=False)
         on_demand_known = on_demand_known and full is not None
         on_demand += group.count * (full or 0.0)
+        parts = [*_parts(group, prices, spot=group.spot), *_parts(group, prices, spot=False)]
+        unconfirmed += [part.what for part in parts if part.usd is not None and not part.confirmed]
     workers = sum(group.count for group in machines if group.works)
     hours = footage.frames_per_s / (footage.node_frames_per_s * workers) if workers else None
     remarks = ["the owner's own figures"]
     if any(group.machine_type for group in machines):
-        remarks = [f"list prices of {prices.region}, {prices.checked_on.isoformat()}, without traffic"]
+        remarks = [f"list prices of {prices.region}, {prices.written_on.isoformat()}, without traffic"]
     if region and region != prices.region:
         remarks.append(f"prices of {region} differ")
     return Estimate(
@@ -219,6 +259,7 @@ def estimate(
         usd_per_video_hour=None if unknown or hours is None else hourly * hours,
         hours_per_video_hour=hours,
         unknown=tuple(unknown),
+        unconfirmed=tuple(dict.fromkeys(unconfirmed)),
         remarks=tuple(remarks),
     )
 
@@ -234,25 +275,46 @@ def ceiling_faults(cost: Estimate, ceiling_usd_per_day: float | None, *, where: 
     return []
 
 
-def _bare(machine_type: str, prices: Prices, *, spot: bool) -> tuple[str, float | None]:
-    name = f"{machine_type} ({'spot' if spot else 'on demand'})"
+def _parts(machines: Machines, prices: Prices, *, spot: bool) -> list[_Part]:
+    if machines.usd_per_hour is not None:
+        return [_Part(machines.what, machines.usd_per_hour)]
+    if machines.machine_type is None:
+        return [_Part(machines.what)]
+    parts = [_bare(machines.machine_type, prices, spot=spot)]
+    parts += [_disk(kind, size_gib, prices) for kind, size_gib in machines.disks]
+    if machines.gpu:
+        parts.append(_gpu(*machines.gpu, prices, spot=spot))
+    if machines.nat:
+        parts.append(_Part("NAT", prices.nat.usd_per_vm_hour, prices.nat.confirmed, "NAT"))
+    return parts
+
+
+def _bare(machine_type: str, prices: Prices, *, spot: bool) -> _Part:
+    how = "spot" if spot else "on demand"
+    name = f"{machine_type} ({how})"
     known = shape(machine_type, prices)
     if known is None or known.custom:  # custom shapes have rates of their own, which the table lacks
-        return name, None
+        return _Part(name)
     family = prices.families[known.family]
     rate = family.spot if spot else family.on_demand
     if rate is None:
-        return name, None
-    return name, known.vcpus * rate.vcpu_usd_per_hour + known.memory_gib * rate.gib_usd_per_hour
+        return _Part(name)
+    usd = known.vcpus * rate.vcpu_usd_per_hour + known.memory_gib * rate.gib_usd_per_hour
+    return _Part(name, usd, rate.confirmed, f"{known.family} {how}")
 
 
-def _disk(kind: str, size_gib: int, prices: Prices) -> tuple[str, float | None]:
+def _disk(kind: str, size_gib: int, prices: Prices) -> _Part:
     price = prices.disks.get(kind)
-    return f"disk {kind}", None if price is None else size_gib * price.gib_usd_per_month / HOURS_PER_MONTH
+    if price is None:
+        return _Part(f"disk {kind}")
+    usd = size_gib * price.gib_usd_per_month / HOURS_PER_MONTH
+    return _Part(f"disk {kind}", usd, price.confirmed, f"disk {kind}")
 
 
-def _gpu(kind: str, count: int, prices: Prices, *, spot: bool) -> tuple[str, float | None]:
-    name = f"{kind} ({'spot' if spot else 'on demand'})"
-    price = prices.gpus.get(kind) or GpuPrice()
-    each = price.spot_usd_per_hour if spot else price.on_demand_usd_per_hour
-    return name, None if each is None else count * each
+def _gpu(kind: str, count: int, prices: Prices, *, spot: bool) -> _Part:
+    how = "spot" if spot else "on demand"
+    gpu = prices.gpus.get(kind) or GpuPrice()
+    price = gpu.spot if spot else gpu.on_demand
+    if price is None:
+        return _Part(f"{kind} ({how})")
+    return _Part(f"{kind} ({how})", count * price.usd_per_hour, price.confirmed, f"{kind} {how}")

@@ -16,7 +16,7 @@ from shoal.cluster import Cluster, Node, Substrate
 from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.mesh import overlay
-from shoal.paths import cluster_document, state_dir
+from shoal.paths import cluster_document, expanded, state_dir
 
 HostEntry = tuple[str, dict[str, Any]]
 Groups = tuple[list[HostEntry], list[HostEntry]]
@@ -47,7 +47,7 @@ def load(substrate: Substrate) -> Cluster:
     machine made it), the stack itself is asked for it.
     """
     if override := os.environ.get("SHOAL_CLUSTER"):
-        return load_path(Path(override).expanduser())
+        return load_path(expanded(Path(override)))
     if substrate == "onprem":
         from shoal import onprem  # noqa: PLC0415 - only this substrate reads TOML
 
@@ -142,6 +142,7 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "ssh_port": node.port,
         "ssh_user": node.user,
         "_sudo": node.user != "root",
+        "videos_camera_folders": list(node.camera_folders),
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
 
@@ -150,13 +151,13 @@ def _ssh_data(cluster: Cluster) -> dict[str, Any]:
     ssh = cluster.ssh
     data: dict[str, Any] = {"ssh_strict_host_key_checking": "yes"}
     if ssh.identity_file:
-        data["ssh_key"] = str(ssh.identity_file.expanduser())
+        data["ssh_key"] = str(expanded(ssh.identity_file))
     if ssh.known_hosts_file:
-        data["ssh_known_hosts_file"] = str(ssh.known_hosts_file.expanduser())
-    if ssh.proxy_command:
+        data["ssh_known_hosts_file"] = str(expanded(ssh.known_hosts_file))
+    if any(node.proxy(ssh) for node in cluster.nodes):
         data["ssh_config_file"] = str(_config_with_proxy(cluster))
     elif ssh.config_file:
-        data["ssh_config_file"] = str(ssh.config_file.expanduser())
+        data["ssh_config_file"] = str(expanded(ssh.config_file))
     return data
 
 
@@ -166,14 +167,24 @@ def ssh_config_path(cluster: str) -> Path:
 
 
 def _config_with_proxy(cluster: Cluster) -> Path:
-    """pyinfra takes a ProxyCommand from an ssh_config only: one is written that has it, after the user's own lines."""
-    own = cluster.ssh.config_file.expanduser() if cluster.ssh.config_file else None
+    """pyinfra takes a ProxyCommand from an ssh_config only: one is written that has it, after the user's own lines.
+
+    Nodes on the mesh and nodes at their first addresses are each reached by the way that leads there.
+    """
+    own = expanded(cluster.ssh.config_file) if cluster.ssh.config_file else None
     try:
         before = own.read_text(encoding="utf-8") if own else ""
     except OSError as error:
         raise UsageError(f"the ssh configuration {own} cannot be read: {error.strerror}") from None
     path = ssh_config_path(cluster.name)
-    text = f"{before}\nHost *\n  ProxyCommand {cluster.ssh.proxy_command}\n"
+    ways: dict[str | None, list[str]] = {}
+    for node in cluster.nodes:
+        ways.setdefault(node.proxy(cluster.ssh), []).append(node.address)
+    text = before + "".join(
+        f"\nHost {'*' if len(ways) == 1 else ' '.join(addresses)}\n  ProxyCommand {proxy}\n"
+        for proxy, addresses in ways.items()
+        if proxy
+    )
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_atomic(path, text, mode=0o600)
     return path

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal import cluster as clusters
-from shoal import deploys, engines, ssh
+from shoal import deploys, engines, inventory, onprem_edit, preflight, ssh
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import BacalhauClient, EngineError
 from shoal.bacalhau.models import EngineNode
@@ -31,14 +31,24 @@ READY_TIMEOUT_S = 120.0
 CONFLICT = 409
 
 _MARK = 'mkdir -p "$(dirname "$1")" && date -u +%FT%TZ >"$1"'
+STOP_GRACE_S = 30
+"""What a detector gets to end the frame in hand; what it has done is kept either way."""
+_CONTAINERS = """
+command -v docker >/dev/null || exit 0
+for label in "bacalhau-executor=bacalhau-$2" shoal.run; do
+    docker ps --quiet --filter "label=$label"
+done | sort -u"""
 _LOOK = f"""
 [ ! -e "$1" ] || echo drained
 systemctl is-active --quiet {UNIT} 2>/dev/null && echo serving
-command -v docker >/dev/null || exit 0
-for label in "bacalhau-executor=bacalhau-$2" shoal.run; do
-    docker ps --quiet --filter "label=$label" | sed 's/^/container /'
-done
+{_CONTAINERS} | sed 's/^/container /'
 """
+# One that ends by itself meanwhile is no failure; whether any is left is looked at afterwards.
+_STOP = f"{_CONTAINERS} | xargs --no-run-if-empty docker stop -t {STOP_GRACE_S} >/dev/null || true"
+
+
+class StillAtWorkError(ShoalError):
+    """Something still runs on nodes that are being drained, and the time is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +88,27 @@ def look(cluster: Cluster) -> list[NodeState]:
 def drain(cluster: Cluster, names: Sequence[str], say: Say, *, timeout_s: float) -> None:
     """Give the nodes no new run, wait until nothing runs on them, then stop their engine services.
 
-    Raises ShoalError where work is still going on when the time is over; the mark stays, the service runs on.
+    Raises UsageError for a requester and StillAtWorkError where work is still going on when the time is over; the mark
+    stays, the service runs on.
     """
-    nodes = [_compute(cluster, name) for name in names]
+    drain_machines(cluster, [_compute(cluster, name) for name in names], say, timeout_s=timeout_s)
+
+
+def drain_machines(
+    cluster: Cluster, nodes: Sequence[Node], say: Say, *, timeout_s: float, ask_engine: bool = True
+) -> None:
+    """As `drain`, for any nodes that compute, a requester that does so too among them.
+
+    Without `ask_engine` only what runs on the machines counts: for an orchestrator that does not answer.
+    """
+    names = [node.name for node in nodes]
     _each(nodes, lambda node: ssh.run(cluster, node, "sh", "-c", _MARK, "mark", str(NODE_DRAINED), root=True))
     say(f"no new run for {', '.join(names)}")
     deadline = time.monotonic() + timeout_s
     told: dict[str, list[str]] = {}
-    while busy := _busy(cluster, nodes):
+    while busy := _busy(cluster, nodes, ask_engine):
         if time.monotonic() > deadline:
-            raise ShoalError(
+            raise StillAtWorkError(
                 f"still at work after {timeout_s:.0f} s",
                 faults=tuple(Fault(name, ", ".join(work)) for name, work in busy.items()),
                 hint="type it again to go on waiting; nothing new is started there",
@@ -102,18 +123,43 @@ def drain(cluster: Cluster, names: Sequence[str], say: Say, *, timeout_s: float)
     say(f"drained: {', '.join(names)}")
 
 
+def stop_jobs(cluster: Cluster, names: Sequence[str]) -> None:
+    """End the engine's jobs that have work on the nodes. Raises EngineError; does nothing where no engine is known.
+
+    Nothing is lost but the video in hand: what is done lies in the run's folder, and the run can be resumed.
+    """
+    if secrets.load(cluster.name) is None:
+        return
+    with engines.client_for(cluster) as client:
+        for job in client.live_jobs():
+            if any(it.node in names for it in map(execution_of, client.job(job.id).executions.items)):
+                client.stop(job.id, "stopped by shoal")
+
+
+def stop_containers(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str]:
+    """Tell the jobs' containers on the nodes to end. Why not, by the names of nodes that did not answer."""
+    answers = ssh.on_each(
+        nodes,
+        lambda node: ssh.run(cluster, node, "sh", "-c", _STOP, "stop", "-", node.name, root=True, timeout_s=120),
+    )
+    return {name: brief(answer) for name, answer in answers.items() if isinstance(answer, ShoalError)}
+
+
+def unmark(cluster: Cluster, nodes: Sequence[Node]) -> None:
+    """Take the mark of a drained node away again. Raises ShoalError that names the nodes that did not answer."""
+    mark = str(NODE_DRAINED)
+    _each(nodes, lambda node: ssh.run(cluster, node, "rm", "-f", mark, root=True))
+
+
 def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> Cluster:
     """Bring a node in: into the document where it is not yet, its mark away, deployed, and there for the engine.
 
     `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError.
     """
-    cluster = clusters.load(document)
-    if machine is not None and all(node.name != name for node in cluster.nodes):
-        raw = cluster.model_dump(mode="json")
-        raw["nodes"].append(machine)
-        cluster = clusters.parse(raw, source=f"{document} with {name}")
-        clusters.save(cluster, document)
+    if machine is not None and all(node.name != name for node in inventory.load_first(document).nodes):
+        _write_with(document, machine)
         say(f"{name} is in {document}")
+    cluster = inventory.load_first(document)
     node = _compute(cluster, name)
     if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.wanted and note.nodes:
         for one in moving.on(document, only=[node.name], say=say).nodes:
@@ -125,8 +171,20 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
     result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
-        _await(reached, node, say)
+        await_ready(reached, [node.name], say)
     return cluster
+
+
+def await_ready(cluster: Cluster, names: Sequence[str], say: Say) -> None:
+    """Wait until the orchestrator would give those of `names` a job that compute and are not drained.
+
+    Raises ShoalError, naming the node, where that does not come about, or the orchestrator knows other tokens.
+    """
+    nodes = [node for node in cluster.compute if node.name in names and not preflight.is_drained(cluster, node)]
+    if nodes:
+        with engines.client_for(cluster) as client:
+            for node in nodes:
+                _await(client, node, say)
 
 
 def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, gone: bool) -> Cluster:
@@ -134,29 +192,33 @@ def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, 
 
     `gone`: the machines are no more; only the registration and the document are touched.
     """
-    cluster = clusters.load(document)
+    cluster = inventory.load_first(document)
     nodes = [_compute(cluster, name) for name in names]
-    raw = cluster.model_dump(mode="json")
-    raw["nodes"] = [node for node in raw["nodes"] if node["name"] not in names]
-    rest = clusters.parse(raw, source=f"{document} without {', '.join(names)}")
+    _without(document, names)  # refused before anything is done, and made again at the end: draining takes hours
     if not gone:
         drain(overlay.applied(cluster), names, say, timeout_s=timeout_s)
         if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.nodes:
             # Who logs a machine out of the mesh must not come over it.
             moving.off(document, only=list(names), deploy=False, say=say)
         deploys.run_deploy(document, "teardown", limit=list(names), say=say)
-        mark = str(NODE_DRAINED)
-        _each(nodes, lambda node: ssh.run(cluster, node, "rm", "-f", mark, root=True))
-    reached = overlay.applied(cluster)
+        unmark(cluster, nodes)
     if secrets.load(cluster.name) is not None:
-        with engines.client_for(reached) as client:
-            known = {node.name for node in client.nodes()}
-            for name in [name for name in names if name in known]:
-                client.act(name, "delete", "removed by shoal")
+        forget(overlay.applied(cluster), names)
     overlay.forget(cluster.name, names)
-    clusters.save(rest, document)
+    rest, write = _without(document, names)
+    write()
     say(f"removed: {', '.join(names)}; results of runs stay on the machines and at home")
     return rest
+
+
+def forget(cluster: Cluster, names: Sequence[str]) -> list[str]:
+    """Have the orchestrator forget the nodes; gives those that it knew. Raises EngineError."""
+    with engines.client_for(cluster) as client:
+        known = {node.name for node in client.nodes()}
+        found = [name for name in names if name in known]
+        for name in found:
+            client.act(name, "delete", "removed by shoal")
+    return found
 
 
 def approve(cluster: Cluster, names: Sequence[str], say: Say) -> None:
@@ -169,6 +231,28 @@ def approve(cluster: Cluster, names: Sequence[str], say: Say) -> None:
                 if error.status != CONFLICT:
                     raise
             say(f"{name}: approved")
+
+
+def _write_with(document: Path, machine: dict[str, Any]) -> None:
+    """The document with one more machine, written. Raises UsageError where it would not be valid."""
+    if document.suffix == ".toml":
+        text, _ = onprem_edit.with_machine(document, machine)
+        onprem_edit.write(document, text)
+        return
+    raw = clusters.load(document).model_dump(mode="json")
+    raw["nodes"].append(machine)
+    clusters.save(clusters.parse(raw, source=f"{document} with {machine['name']}"), document)
+
+
+def _without(document: Path, names: Sequence[str]) -> tuple[Cluster, Callable[[], None]]:
+    """The cluster without the nodes, and what writes that. Raises UsageError where the rest would not be valid."""
+    if document.suffix == ".toml":
+        text, rest = onprem_edit.without_machines(document, names)
+        return rest, lambda: onprem_edit.write(document, text)
+    raw = clusters.load(document).model_dump(mode="json")
+    raw["nodes"] = [node for node in raw["nodes"] if node["name"] not in names]
+    rest = clusters.parse(raw, source=f"{document} without {', '.join(names)}")
+    return rest, lambda: clusters.save(rest, document)
 
 
 def _engine_nodes(cluster: Cluster) -> tuple[dict[str, EngineNode], str]:
@@ -234,7 +318,7 @@ def _each(nodes: Sequence[Node], act: Callable[[Node], object]) -> None:
         raise ShoalError("not every node could be reached; type it again when they answer", faults=faults)
 
 
-def _busy(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, list[str]]:
+def _busy(cluster: Cluster, nodes: Sequence[Node], ask_engine: bool) -> dict[str, list[str]]:
     """What runs or waits per node: containers on the machine, and executions that the engine has in hand."""
     looks = ssh.on_each(nodes, lambda node: _machine(cluster, node))
     busy: dict[str, list[str]] = {}
@@ -243,7 +327,7 @@ def _busy(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, list[str]]:
             raise lines
         if containers := sum(line.startswith("container ") for line in lines):
             busy[name] = [f"{containers} container{'s' if containers > 1 else ''}"]
-    if secrets.load(cluster.name) is not None:
+    if ask_engine and secrets.load(cluster.name) is not None:
         with engines.client_for(cluster) as client:
             for name, jobs in _executions(client, [node.name for node in nodes]).items():
                 busy[name] = jobs
@@ -259,22 +343,21 @@ def _executions(client: BacalhauClient, names: Sequence[str]) -> dict[str, list[
     return found
 
 
-def _await(cluster: Cluster, node: Node, say: Say) -> None:
+def _await(client: BacalhauClient, node: Node, say: Say) -> None:
     """Until the orchestrator would give the node a job."""
     deadline = time.monotonic() + READY_TIMEOUT_S
-    with engines.client_for(cluster) as client:
-        while True:
-            there = next((one for one in client.nodes() if one.name == node.name), None)
-            why = there.unfit() if there else "it never came to the orchestrator"
-            if why is None:
-                say(f"{node.name}: connected, approved, Docker and local paths there")
-                return
-            if there and there.connected and not there.approved:
-                say(f"{node.name}: {why}; `shoal nodes approve {node.name}` lets it take jobs")
-                return
-            if time.monotonic() > deadline:
-                raise ShoalError(
-                    f"{node.name} is deployed, and the orchestrator would give it no job: {why}",
-                    hint="see `journalctl -u bacalhau-compute` there",
-                )
-            time.sleep(POLL_S)  # until it is there, or the deadline
+    while True:
+        there = next((one for one in client.nodes() if one.name == node.name), None)
+        why = there.unfit() if there else "it never came to the orchestrator"
+        if why is None:
+            say(f"{node.name}: connected, approved, Docker and local paths there")
+            return
+        if there and there.connected and not there.approved:
+            say(f"{node.name}: {why}; `shoal nodes approve {node.name}` lets it take jobs")
+            return
+        if time.monotonic() > deadline:
+            raise ShoalError(
+                f"{node.name} is deployed, and the orchestrator would give it no job: {why}",
+                hint="see `journalctl -u bacalhau-compute` there",
+            )
+        time.sleep(POLL_S)  # until it is there, or the deadline

@@ -224,8 +224,8 @@ def _options(access: SshAccess, node: Node) -> list[str]:
     if access.identity_file:
         wanted["IdentityFile"] = _quoted(access.identity_file)
         wanted["IdentitiesOnly"] = "yes"
-    if access.proxy_command:
-        wanted["ProxyCommand"] = access.proxy_command
+    if proxy := node.proxy(access):
+        wanted["ProxyCommand"] = proxy
     argv = ["-F", str(access.config_file)] if access.config_file else []
     for option, value in wanted.items():
         argv += ["-o", f"{option}={value}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -213,10 +213,19 @@ def service_absent(unit: str) -> Commands:
         yield f"systemctl disable --quiet --now {shlex.quote(unit)}"
 
 
-def upload(source: Any, sha256: str, final: str, *, mode: str = "644", owner: str = "root:root") -> Commands:
+def upload(
+    source: Any,
+    sha256: str,
+    final: str,
+    *,
+    mode: str = "644",
+    owner: str = "root:root",
+    proof: Callable[[str], str] | None = None,
+) -> Commands:
     """Commands that bring a file over, check its hash on the node, and only then move it to its place.
 
-    `source` is a local path or a file-like object. It is written once, by the SSH user, into `INCOMING`.
+    `source` is a local path or a file-like object. It is written once, by the SSH user, into `INCOMING`. `proof` makes
+    a shell line of the arrived file's path; where that fails, the old file stays.
     """
     landed = str(INCOMING / f"{sha256}.part")
     place = PurePosixPath(final)
@@ -234,6 +243,7 @@ def upload(source: Any, sha256: str, final: str, *, mode: str = "644", owner: st
             f"mkdir -p {shlex.quote(str(place.parent))}",
             f"mv -f {quoted_landed} {quoted_part}",
             f"chown {shlex.quote(owner)} {quoted_part} && chmod {mode} {quoted_part}",
+            *([proof(part)] if proof else []),
             f"mv -f {quoted_part} {shlex.quote(final)}",
         ]
     )

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from roles.videos import cameras
 from shoal.errors import Fault
 from shoal.paths import NODE_VIDEOS
 
@@ -37,6 +38,10 @@ class Videos:
     videos_files: tuple[VideoFile, ...] = ()
     """Clips to place, set from the site document. Clips that are not listed and not ours are left alone."""
 
+    videos_camera_folders: tuple[str, ...] = ()
+    """Folders on the node that its cameras write to, from the cluster document (`nodes[].camera_folders`). Jobs see
+    each read-only under `cameras/`; nothing is copied. What is mounted below one is not seen: list that folder."""
+
     def faults(self) -> list[Fault]:
         """What no single field shows; local files are checked here, before any change."""
         found = []
@@ -50,7 +55,8 @@ class Videos:
             if file.name in names:
                 found.append(Fault(f"videos_files[{index}]", f"the name {file.name!r} comes twice"))
             names.add(file.name)
-        return found
+        clips = [file.name for file in self.videos_files]
+        return found + cameras.faults(self.videos_camera_folders, self.videos_folder, clips)
 
 
 def _file_faults(file: VideoFile, where: str) -> list[Fault]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from pyinfra.api.facts import FactBase
 
+from roles.videos.cameras import MARK, Camera
+
 SCRIPT = (Path(__file__).parent / "state.py").read_text(encoding="utf-8")
 
 
@@ -54,3 +56,90 @@ class VideosState(FactBase[FolderFact]):
             hashes=raw["hashes"],
             free_bytes=raw["free_bytes"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceFact:
+    """One place under the videos folder where a camera folder is to be shown."""
+
+    source: str
+    """`there` or `missing`."""
+    shows: str
+    """`it` (the camera folder), `other` (another mount), `files` (no mount, and not empty), `nothing`."""
+    options: str
+    """Of the mount, as the kernel tells them."""
+
+    @property
+    def right(self) -> bool:
+        """The camera folder, read-only."""
+        return self.shows == "it" and "ro" in self.options.split(",")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFile:
+    """A mount's unit that is ours."""
+
+    sha256: str
+    where: str
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CamerasFact:
+    """The mounts of camera folders on a node."""
+
+    units: dict[str, UnitFile] = field(default_factory=dict)
+    """By the name of the unit."""
+    places: dict[str, PlaceFact] = field(default_factory=dict)
+    """By the place under the videos folder."""
+
+
+class CameraMounts(FactBase[CamerasFact]):
+    """Units of ours and what is shown at each place, read with one command."""
+
+    def command(self, cameras: tuple[Camera, ...] = ()) -> str:
+        """A shell function of the pairs; paths hold no blanks, the cluster document sees to that."""
+        pairs = [word for camera in cameras for word in (camera.source, camera.target)]
+        return f"set -- {shlex.join([MARK, *pairs])}\n{_LOOK}"
+
+    @staticmethod
+    def default() -> CamerasFact:
+        """No unit and no mount."""
+        return CamerasFact()
+
+    def process(self, output: list[str]) -> CamerasFact:
+        """Lines `unit NAME SHA256 WHERE ENABLED` and `place TARGET SOURCE SHOWS OPTIONS`."""
+        units, places = dict[str, UnitFile](), dict[str, PlaceFact]()
+        for line in output:
+            kind, name, *rest = line.split(" ")
+            if kind == "unit":
+                units[name] = UnitFile(rest[0], rest[1], enabled=rest[2] == "enabled")
+            elif kind == "place":
+                places[name] = PlaceFact(*rest)
+        return CamerasFact(units, places)
+
+
+_LOOK = """
+for unit in /etc/systemd/system/*.mount; do
+    grep -qsF -- "$1" "$unit" || continue
+    name=${unit##*/}
+    on=off
+    [ ! -L "/etc/systemd/system/multi-user.target.wants/$name" ] || on=enabled
+    where=$(sed -n 's/^Where=//p' "$unit")
+    printf 'unit %s %s %s %s\\n' "$name" "$(sha256sum <"$unit" | cut -c1-64)" "$where" "$on"
+done
+shift
+while [ $# -gt 1 ]; do
+    source=missing shows=nothing
+    [ ! -d "$1" ] || source=there
+    options=$(awk -v place="$2" '$5 == place { found = $6 } END { print found }' /proc/self/mountinfo)
+    if [ -n "$options" ]; then
+        shows=other
+        [ ! "$1" -ef "$2" ] || shows=it
+    elif [ -n "$(ls -A "$2" 2>/dev/null)" ]; then
+        shows=files
+    fi
+    printf 'place %s %s %s %s\\n' "$2" "$source" "$shows" "${options:--}"
+    shift 2
+done
+"""

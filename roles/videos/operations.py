@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from pyinfra.api.operation import operation
@@ -12,10 +13,12 @@ from pyinfra.context import host
 
 from roles.common.facts import Lines
 from roles.common.operations import Commands, failure, upload, write_text
+from roles.videos.cameras import CAMERAS, Camera
 from roles.videos.defaults import VideoFile
-from roles.videos.facts import FolderFact, VideosState
+from roles.videos.facts import CameraMounts, FolderFact, UnitFile, VideosState
 from roles.videos.plan import Known, Marker, doubtful, plan, read_marker, render_marker
 
+UNITS = PurePosixPath("/etc/systemd/system")
 HASH_BATCH = 200
 """So many names at most go into one command line."""
 SPARE_BYTES = 64 << 20
@@ -89,6 +92,74 @@ def clips_absent(folder: str, marker: str) -> Commands:
     if known.made_folder and state.exists:
         yield f"rmdir --ignore-fail-on-non-empty -- {shlex.quote(folder)}"
     yield f"rm -f {shlex.quote(marker)}"
+
+
+@operation()
+def cameras(wanted: tuple[Camera, ...]) -> Commands:
+    """Each camera folder shown read-only, now and after a boot; mounts of ours that are not wanted any more go."""
+    state = host.get_fact(CameraMounts, cameras=wanted)
+    places, units = state.places, state.units
+    if missing := [camera.source for camera in wanted if places[camera.target].source == "missing"]:
+        yield failure(no_such_folders(host.name, missing))
+        return
+    if full := [camera.target for camera in wanted if places[camera.target].shows == "files"]:
+        yield failure(f"in {', '.join(full)} there are files, which a camera folder would hide; move them away")
+        return
+    if foreign := [it.target for it in wanted if places[it.target].shows == "other" and it.unit not in units]:
+        yield failure(f"at {', '.join(foreign)} something is mounted that is not ours; unmount it")
+        return
+    names = {camera.unit for camera in wanted}
+    yield from _unmounted({unit: file for unit, file in units.items() if unit not in names})
+    written = False
+    for camera in wanted:
+        unit = units.get(camera.unit)
+        if unit is None or unit.sha256 != hashlib.sha256(camera.text.encode()).hexdigest():
+            yield write_text(str(UNITS / camera.unit), camera.text)
+            written = True
+    if written:
+        yield "systemctl daemon-reload"
+    for camera in wanted:
+        unit, quoted = units.get(camera.unit), shlex.quote(camera.unit)
+        if unit is None or not unit.enabled:
+            yield f"systemctl enable --quiet {quoted}"
+        # The mount counts and not the unit's age: one whose text was only reworded is not taken from a running job.
+        if not places[camera.target].right:
+            yield (
+                f"mkdir -p {shlex.quote(camera.target)} && "
+                f"systemctl restart {quoted} || {{ systemctl status --no-pager --lines=20 {quoted} >&2; exit 1; }}"
+            )
+
+
+@operation()
+def cameras_absent(folder: str) -> Commands:
+    """No mount of ours, and no empty folder of one; the footage stays where it is."""
+    state = host.get_fact(CameraMounts)
+    if not state.units:
+        host.noop("no camera folder is mounted by us")
+        return
+    yield from _unmounted(state.units)
+    yield _rmdir(str(PurePosixPath(folder) / CAMERAS))
+
+
+def no_such_folders(name: str, missing: Sequence[str]) -> str:
+    """What is said of camera folders that are not on the machine."""
+    return f"{name} has no camera folder {', '.join(missing)}: make it or mount it there, or mend the cluster document"
+
+
+def _unmounted(units: Mapping[str, UnitFile]) -> Commands:
+    for unit, file in sorted(units.items()):
+        quoted = shlex.quote(unit)
+        # Stopped before it is forgotten: cut off in between, the unit is still there to be found.
+        yield f"systemctl disable --now --quiet {quoted}"
+        yield f"{_rmdir(file.where)}; rm -f {shlex.quote(str(UNITS / unit))}"
+    if units:
+        yield "systemctl daemon-reload"
+
+
+def _rmdir(folder: str) -> str:
+    """Never `rm -r`: what is still mounted there is footage."""
+    quoted = shlex.quote(folder)
+    return f"{{ [ ! -d {quoted} ] || rmdir --ignore-fail-on-non-empty -- {quoted}; }}"
 
 
 def _hashes(folder: str, marker: str, names: list[str]) -> dict[str, str]:

@@ -15,7 +15,12 @@ hashes: dict[str, str] = {}
 place = root
 while not place.is_dir():
     place = place.parent
-for top, _, names in os.walk(root):
+with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="replace") as table:
+    mounts = {line.split(" ")[4] for line in table}
+for top, folders, names in os.walk(root):
+    if Path(top) == root / "cameras":
+        # Footage that is only shown here is not ours to list.
+        folders[:] = [name for name in folders if str(Path(top, name)) not in mounts]
     for name in names:
         path = Path(top, name)
         info = path.lstat()

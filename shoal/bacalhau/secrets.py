@@ -79,6 +79,19 @@ def ensure(cluster: str) -> Tokens:
         return made
 
 
+def adopt(cluster: str, node_token: SecretStr) -> None:
+    """Have this token shown by compute nodes: one that a stack keeps, so that every machine that drives it has it."""
+    there = ensure(cluster)
+    if there.node_token == node_token:
+        return
+    with locked(state_dir() / "secrets" / f".{cluster}.lock", what=f"tokens of {cluster}"):
+        write_atomic(
+            path(cluster),
+            there.model_copy(update={"node_token": node_token}).model_dump_json(indent=2) + "\n",
+            mode=0o600,
+        )
+
+
 def forget(cluster: str) -> None:
     """Remove the tokens: the cluster is gone."""
     path(cluster).unlink(missing_ok=True)

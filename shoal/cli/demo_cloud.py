@@ -58,7 +58,7 @@ def demo_cloud(
         code = running.exit_code(record)
     finally:
         if destroy and pulumi.exists(lab):
-            receipt, path = verbs.destroy(lab, say)
+            receipt, path = verbs.destroy(lab, say, force=True)
             say(f"{'nothing is left' if receipt.clean else 'SOMETHING IS LEFT'}; receipt: {path}")
             code = code if receipt.clean else Exit.INCOMPLETE
     if code is not Exit.OK:

@@ -11,6 +11,7 @@ from shoal.cli.console import print_json, say
 from shoal.cli.up import Name, Which, chosen
 from shoal.errors import Exit
 from shoal.lifecycle import verbs
+from shoal.lifecycle.leaving import DRAIN_TIMEOUT_S
 
 app = typer.Typer(help="Take a stack down and prove that nothing is left.")
 
@@ -20,15 +21,22 @@ def destroy(
     kind: Which,
     *,
     stack: Name = None,
+    drain_timeout: Annotated[
+        int, typer.Option("--drain-timeout", min=1, metavar="SECONDS", help="How long to wait for running work.")
+    ] = int(DRAIN_TIMEOUT_S),
+    force: Annotated[bool, typer.Option("--force", help="Stop what runs; what is done of it is on the disks.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The receipt on stdout.")] = False,
 ) -> None:
     """Drain, unregister, destroy, then look for leftovers by label and write a receipt.
 
-    Exit codes: 0 nothing is left; 3 something is, and the receipt names it; 1 the destroy itself failed.
+    Work that runs is waited for; what goes on after --drain-timeout ends the command with nothing destroyed. Machines
+    leave the engine's list and the tailnet; one that does not answer is named, and stops nothing.
+
+    Exit codes: 0 nothing is left; 3 something is, and the receipt names it; 1 the destroy itself failed, or work runs.
 
     Example: shoal destroy gcp --json
     """
-    receipt, path = verbs.destroy(chosen(kind, stack), say)
+    receipt, path = verbs.destroy(chosen(kind, stack), say, force=force, drain_timeout_s=drain_timeout)
     for left in receipt.leftovers:
         say(f"  LEFT: {left.kind} {left.name} ({left.place})")
     say(f"{'nothing is left' if receipt.clean else 'something is left'}; receipt: {path}")

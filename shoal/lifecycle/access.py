@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shoal import ssh
-from shoal.cluster import Cluster, Node, save
+from shoal.cluster import Cluster, Node
 from shoal.errors import Exit, Fault, ShoalError
 from shoal.files import write_atomic
-from shoal.lifecycle import gcloud
-from shoal.paths import cluster_document, state_dir
+from shoal.lifecycle import gcloud, known
+from shoal.mesh import overlay
+from shoal.ssh_failures import SshError
 
 Say = Callable[[str], None]
 READY_TIMEOUT_S = 600.0
@@ -24,7 +25,7 @@ _KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
 
 def key_file(stack: str) -> tuple[Path, bool]:
     """This machine's private key for the stack's machines, and whether it was made just now. Raises ShoalError."""
-    path = state_dir() / "keys" / stack
+    path = known.key_path(stack)
     if path.exists():
         return path, False
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -64,22 +65,16 @@ def localise(cluster: Cluster, key: Path, *, project: str, say: Say, timeout_s: 
     each machine that did not come in time.
     """
     deadline = time.monotonic() + timeout_s
-    known_hosts = cluster_document(cluster.name).with_suffix(".known_hosts")
+    known_hosts = known.known_hosts_path(cluster.name)
     say(f"waiting for the host keys of {len(cluster.nodes)} machine(s), told by the cloud")
     lines = _until(cluster, lambda node: _host_keys(node, project), deadline, "told no host key")
     write_atomic(known_hosts, "".join(f"{line}\n" for found in lines for line in found))
     access = cluster.ssh.model_copy(update={"identity_file": key, "known_hosts_file": known_hosts})
     local = cluster.model_copy(update={"ssh": access})
-    keep(local)
+    known.keep(local)
     say("waiting until each lets us in over SSH")
     _until(local, lambda node: _lets_in(local, node), deadline, "did not let us in over SSH")
     return local
-
-
-def keep(cluster: Cluster) -> None:
-    """Save the document under the cluster's name, and as the one that the substrate's inventory reads."""
-    for path in dict.fromkeys((cluster_document(cluster.name), cluster_document(cluster.substrate))):
-        save(cluster, path)
 
 
 def _until(
@@ -139,5 +134,14 @@ def _serial_keys(output: str) -> list[tuple[str, str]]:
 
 
 def _lets_in(cluster: Cluster, node: Node) -> list[str] | None:
+    """Over the mesh where it has moved there, else (or where it does not answer there) at its first address."""
+    now = overlay.applied(cluster)
+    if (moved := now.node(node.name)).first_address:
+        try:
+            ssh.run(now, moved, "true", root=True, timeout_s=60)
+        except SshError:
+            pass
+        else:
+            return []
     ssh.run(cluster, node, "true", root=True, timeout_s=60)
     return []

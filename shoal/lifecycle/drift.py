@@ -11,7 +11,7 @@ from typing import Any, Literal
 from shoal import cluster as clusters
 from shoal import deploys
 from shoal.errors import ShoalError
-from shoal.lifecycle import gcloud, pulumi
+from shoal.lifecycle import gcloud, known, pulumi
 from shoal.lifecycle.pulumi import Stack
 from shoal.paths import cluster_document
 
@@ -79,8 +79,7 @@ def of_stack(stack: Stack, say: Say) -> list[Drift]:
     say("asking the stack")
     found = machines(stack)
     say("asking the machines")
-    name = str(pulumi.settings(stack).get(f"{stack.project}:name") or stack.name)
-    return [*found, *insides(cluster_document(name), say)]
+    return [*found, *insides(cluster_document(known.cluster_name(stack)), say)]
 
 
 def _steps(plan: dict[str, Any]) -> Iterator[Drift]:
@@ -94,10 +93,9 @@ def _steps(plan: dict[str, Any]) -> Iterator[Drift]:
 
 
 def _stopped(stack: Stack) -> Iterator[Drift]:
-    settings = pulumi.settings(stack)
-    project, lab = settings.get("gcp:project"), settings.get(f"{stack.project}:name") or stack.name
+    project, lab = pulumi.settings(stack).get("gcp:project"), known.cluster_name(stack)
     if not project:
         raise ShoalError(f"gcp:project is not set for stack {stack.name!r}")
-    for name, state in sorted(gcloud.machine_states(str(project), str(lab)).items()):
+    for name, state in sorted(gcloud.machine_states(str(project), lab).items()):
         if state != "RUNNING":
             yield Drift("machines", name, f"Instance: is {state}")

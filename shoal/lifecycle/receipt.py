@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shoal.files import write_atomic
 from shoal.lifecycle import gcloud
+from shoal.lifecycle.leaving import Parting, Step
 from shoal.lifecycle.pulumi import Kind
 from shoal.paths import state_dir
 
@@ -27,14 +28,29 @@ class Leftover(_Part):
     place: str
 
 
+class NotDone(_Part):
+    """Something that should have been done with a machine before it went."""
+
+    step: Step
+    node: str
+    why: str
+
+
 class Receipt(_Part):
     """What a destroy leaves behind for the books."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     kind: Kind
     cluster: str
     project: str | None = None
     finished_at: datetime
+    drained: tuple[str, ...] = ()
+    """Machines on which nothing ran any more when they went."""
+    off_engine: tuple[str, ...] = ()
+    """Machines that the engine was told to forget."""
+    off_tailnet: tuple[str, ...] = ()
+    """Machines that were logged out of the tailnet; it may go on listing one that was not ephemeral, as expired."""
+    not_done: tuple[NotDone, ...] = ()
     searched: tuple[str, ...]
     leftovers: tuple[Leftover, ...]
 
@@ -76,7 +92,13 @@ def searches(project: str, lab: str) -> dict[str, tuple[str, ...]]:
 
 
 def write(
-    kind: Kind, cluster: str, *, project: str | None, searched: Sequence[str], leftovers: Sequence[Leftover]
+    kind: Kind,
+    cluster: str,
+    *,
+    project: str | None,
+    parting: Parting,
+    searched: Sequence[str],
+    leftovers: Sequence[Leftover],
 ) -> tuple[Receipt, Path]:
     """Make the receipt and keep it in the state folder."""
     receipt = Receipt(
@@ -84,6 +106,10 @@ def write(
         cluster=cluster,
         project=project,
         finished_at=datetime.now(UTC),
+        drained=tuple(parting.drained),
+        off_engine=tuple(parting.off_engine),
+        off_tailnet=tuple(parting.off_tailnet),
+        not_done=tuple(NotDone(step=it.step, node=it.node, why=it.why) for it in parting.undone),
         searched=tuple(searched),
         leftovers=tuple(leftovers),
     )

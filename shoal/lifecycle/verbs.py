@@ -9,24 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import SecretStr
 
 from shoal import cluster as clusters
-from shoal import deploys, site, ssh
+from shoal import deploys, engines, site
+from shoal.bacalhau import secrets
 from shoal.cluster import Cluster
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import UsageError
 from shoal.files import write_atomic
-from shoal.inventory import ssh_config_path
-from shoal.lifecycle import access, gcloud, pulumi, receipt
+from shoal.lifecycle import access, gcloud, known, leaving, pulumi, receipt, tailnet_key
+from shoal.lifecycle.leaving import Parting
 from shoal.lifecycle.pulumi import Kind, Stack
 from shoal.lifecycle.receipt import Leftover, Receipt
 from shoal.lifecycle.recover import recover
-from shoal.paths import cluster_document, state_dir
+from shoal.mesh import moving, overlay
+from shoal.paths import cluster_document
 
 Say = Callable[[str], None]
 KEY_TTL_HOURS = 24 * 30
 """How long the account's OS Login profile keeps this machine's key."""
-DRAIN_TIMEOUT_S = 60.0
-"""What a detector gets to end its video; the state folder keeps what is done either way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,16 @@ class Wanted:
     ttl_hours: int | None = None
     settings_file: Path | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MeshWay:
+    """What a person gives to `bootstrap` about the mesh; it is kept for later."""
+
+    proxy_command: str | None = None
+    """How this machine gets onto the mesh, if not directly."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the roles tailscale and firewall."""
 
 
 def up(stack: Stack, wanted: Wanted, say: Say, *, preview_only: bool = False) -> Cluster | None:
@@ -53,9 +64,8 @@ def up(stack: Stack, wanted: Wanted, say: Say, *, preview_only: bool = False) ->
     # The program checks everything at a preview, before the first resource.
     pulumi.show(stack, *pulumi.selected(stack, ["up", "--yes", "--refresh"]))
     cluster = document(stack)
-    if stack.kind == "edge":
-        cluster = _edge_access(stack, cluster)
-    access.keep(cluster)
+    cluster = _edge_access(cluster, pulumi.outputs(stack)) if stack.kind == "edge" else _cloud_access(stack, cluster)
+    known.keep(cluster)
     say(f"stack {stack.name!r}: {len(cluster.nodes)} machine(s), document at {cluster_document(cluster.name)}")
     return cluster
 
@@ -68,9 +78,14 @@ def document(stack: Stack) -> Cluster:
     return clusters.parse(exported, source=f"the output of stack {stack.name}")
 
 
-def bootstrap(stack: Stack, say: Say, *, videos: Path | None = None, weights: Path | None = None) -> Cluster:
-    """Machines become a cluster: wait until they let us in, place what the site needs, run the site's deploy."""
-    cluster = document(stack)
+def bootstrap(
+    stack: Stack, say: Say, *, videos: Path | None = None, weights: Path | None = None, way: MeshWay | None = None
+) -> Cluster:
+    """Machines become a cluster: wait until they let us in, place what the site needs, run the site's deploy.
+
+    With a mesh they join it first and are reached over it from then on; the document gives how each is reached.
+    """
+    cluster, kept = document(stack), dict[str, Any]()
     if stack.kind == "gcp":
         project = _project(stack, None)
         if project is None:
@@ -78,25 +93,42 @@ def bootstrap(stack: Stack, say: Say, *, videos: Path | None = None, weights: Pa
         key, _ = access.key_file(stack.name)
         cluster = access.localise(cluster, key, project=project, say=say)
     else:
-        cluster = _edge_access(stack, cluster)
-        access.keep(cluster)
-    site.prepare(cluster, videos=videos, weights=weights)
-    result = deploys.run_deploy(cluster_document(cluster.name), "site", say=say)
+        kept = pulumi.outputs(stack, secret=True)
+        cluster = _edge_access(cluster, kept)
+        known.keep(cluster)
+    path = cluster_document(cluster.name)
+    own = any(node.camera_folders for node in cluster.compute)
+    site.prepare(cluster, videos=videos, weights=weights, with_videos=videos is not None or not own, say=say)
+    choice = engines.choose("auto", cluster, say=say)
+    say(str(choice))
+    stack_secrets = kept.get("secrets") or {}
+    if choice.engine == "bacalhau" and (token := stack_secrets.get("orchestratorToken")):
+        secrets.adopt(cluster.name, SecretStr(token))
+    if cluster.mesh == "tailscale":
+        _join(stack, cluster, way or MeshWay(), say, keeps_key=tailnet_key.OUTPUT in stack_secrets)
+    result = deploys.run_deploy(path, "site", data=engines.deploy_data(choice), say=say)
     say(f"{result.changed} operations changed something on {len(result.hosts)} machine(s)")
-    return cluster
+    return overlay.applied(cluster)
 
 
-def destroy(stack: Stack, say: Say) -> tuple[Receipt, Path]:
-    """Drain, unregister, destroy, and look for leftovers in the cloud itself. The receipt says what was found."""
+def destroy(
+    stack: Stack, say: Say, *, force: bool = False, drain_timeout_s: float = leaving.DRAIN_TIMEOUT_S
+) -> tuple[Receipt, Path]:
+    """Drain, unregister, destroy, and look for leftovers in the cloud itself. The receipt says what was found.
+
+    Raises StillAtWorkError, with nothing destroyed, where work goes on after `drain_timeout_s`; `force` stops it.
+    """
     if not pulumi.exists(stack):
         raise UsageError(f"there is no stack {stack.name!r}", hint=f"`pulumi stack ls` in {stack.folder} lists them")
-    project, name = _project(stack, None), str(pulumi.settings(stack).get(f"{stack.project}:name") or stack.name)
+    project, name = _project(stack, None), known.cluster_name(stack)
     if stack.kind == "gcp":
         gcloud.require()  # found out before, not after everything is gone
     recover(stack, project, say)
-    cluster = _known(stack)
-    if cluster is not None:
-        drain(cluster, say)
+    parting, cluster = Parting(), known.find(stack)
+    if cluster is None or not site.document_path(name).exists():
+        say("the machines were never bootstrapped from here: nothing to drain")
+    else:
+        parting = leaving.leave(cluster, say, timeout_s=drain_timeout_s, force=force)
     pulumi.show(stack, *pulumi.selected(stack, ["destroy", "--yes"]))
     searched, left = (["the stack's state"], _in_state(stack))
     if stack.kind == "gcp" and project is not None:
@@ -104,20 +136,18 @@ def destroy(stack: Stack, say: Say) -> tuple[Receipt, Path]:
         more, found = receipt.search(project, name)
         searched, left = [*searched, *more], [*left, *found]
     if not left:
-        _forget(stack, cluster, name)
-    return receipt.write(stack.kind, name, project=project, searched=searched, leftovers=left)
+        known.forget(stack)
+    return receipt.write(stack.kind, name, project=project, parting=parting, searched=searched, leftovers=left)
 
 
-def drain(cluster: Cluster, say: Say) -> None:
-    """Stop running detectors on the nodes that can be reached; they keep what is done. Others are told and left."""
-    script = "docker ps -q --filter name=^shoal- | xargs -r docker stop -t 30"
-    answers = ssh.on_each(
-        cluster.compute,
-        lambda node: ssh.run(cluster, node, "sh", "-c", script, root=True, timeout_s=DRAIN_TIMEOUT_S),
-    )
-    for name, answer in answers.items():
-        if isinstance(answer, ShoalError):
-            say(f"  {name} could not be drained: {answer.message}")
+def _join(stack: Stack, cluster: Cluster, way: MeshWay, say: Say, *, keeps_key: bool) -> None:
+    """The machines onto the mesh. An edge stack that keeps a key is asked for it, unless another source was named."""
+    note = overlay.load(cluster.name)
+    settings = dict(way.settings)
+    named = {**(note.settings if note else {}), **settings}
+    if keeps_key and not {"tailscale_authkey_file", "tailscale_authkey_command"} & set(named):
+        settings["tailscale_authkey_command"] = tailnet_key.command(stack.name)
+    moving.on_before_site(cluster_document(cluster.name), say, proxy_command=way.proxy_command, settings=settings)
 
 
 def _settle(stack: Stack, wanted: Wanted, say: Say) -> None:
@@ -157,20 +187,23 @@ def _gcp_needs(stack: Stack, known: Mapping[str, Any], wanted: Wanted) -> dict[s
     return needs
 
 
-def _edge_access(stack: Stack, cluster: Cluster) -> Cluster:
-    """The document with a known_hosts file of the keys in the stack's settings, where it has any.
-
-    The stack's secrets go into a file beside it that only this user can read.
-    """
-    told = pulumi.outputs(stack, secret=True)
-    secrets_file = cluster_document(cluster.name).with_suffix(".secrets")
-    write_atomic(secrets_file, yaml.safe_dump(told.get("secrets") or {}), mode=0o600)
-    lines = told.get("knownHosts") or []
+def _edge_access(cluster: Cluster, kept: Mapping[str, Any]) -> Cluster:
+    """The document with a known_hosts file of the keys in the stack's settings, where it has them all."""
+    lines = kept.get("knownHosts") or []
     if len(lines) < len(cluster.nodes):
         return cluster  # some keys are known to the user's own ssh only
-    known_hosts = cluster_document(cluster.name).with_suffix(".known_hosts")
+    known_hosts = known.known_hosts_path(cluster.name)
     write_atomic(known_hosts, "".join(f"{line}\n" for line in lines))
     return cluster.model_copy(update={"ssh": cluster.ssh.model_copy(update={"known_hosts_file": known_hosts})})
+
+
+def _cloud_access(stack: Stack, cluster: Cluster) -> Cluster:
+    """The document with the way in that an earlier bootstrap left here; machines made since are still strangers."""
+    key, known_hosts = known.key_path(stack.name), known.known_hosts_path(cluster.name)
+    if not (key.is_file() and known_hosts.is_file()):
+        return cluster
+    way_in = {"identity_file": key, "known_hosts_file": known_hosts}
+    return cluster.model_copy(update={"ssh": cluster.ssh.model_copy(update=way_in)})
 
 
 def _project(stack: Stack, given: str | None) -> str | None:
@@ -205,17 +238,6 @@ def parse_change(text: str) -> tuple[str, Any]:
         raise UsageError(f"the value in {text!r} cannot be read: {error}") from None
 
 
-def _known(stack: Stack) -> Cluster | None:
-    """The document as this machine keeps it, with its way in; None where it has never been reached."""
-    for name in (stack.name, stack.kind):
-        path = cluster_document(name)
-        if path.exists():
-            cluster = clusters.load(path)
-            if cluster.substrate == stack.kind:
-                return cluster
-    return None
-
-
 def _in_state(stack: Stack) -> list[Leftover]:
     resources = (pulumi.state(stack).get("deployment") or {}).get("resources") or []
     return [
@@ -225,22 +247,4 @@ def _in_state(stack: Stack) -> list[Leftover]:
     ]
 
 
-def _forget(stack: Stack, cluster: Cluster | None, name: str) -> None:
-    """Unregister here: the stack with its backups, the documents, host keys and this machine's key for it."""
-    # The settings stay: they are the person's own, and a list of boxes is not made again by itself.
-    pulumi.call(stack, "stack", "rm", stack.name, "--yes", "--preserve-config")
-    local = state_dir() / "pulumi" / ".pulumi"
-    for left in local.glob(f"*/{stack.project}/{stack.name}.*"):
-        left.unlink()
-    for left in sorted((local / "backups").glob(f"**/{stack.project}/{stack.name}*/**/*"), reverse=True):
-        left.rmdir() if left.is_dir() else left.unlink()
-    files = [ssh_config_path(name), state_dir() / "keys" / stack.name, state_dir() / "keys" / f"{stack.name}.pub"]
-    for known in {name, *([cluster.name] if cluster else []), stack.kind}:
-        path = cluster_document(known)
-        if path.exists() and clusters.load(path).substrate == stack.kind:
-            files += [path, path.with_suffix(".known_hosts"), path.with_suffix(".secrets")]
-    for path in files:
-        path.unlink(missing_ok=True)
-
-
-__all__ = ["Kind", "Wanted", "bootstrap", "destroy", "document", "drain", "parse_change", "up"]
+__all__ = ["Kind", "MeshWay", "Wanted", "bootstrap", "destroy", "document", "parse_change", "up"]

@@ -127,7 +127,9 @@ def on(
     return Move(_standings(raw, overlays.applied(raw), found, notes | refused), services, services_note, plain)
 
 
-def on_before_site(path: Path, say: Say = quiet) -> None:
+def on_before_site(
+    path: Path, say: Say = quiet, *, proxy_command: str | None = None, settings: Mapping[str, Any] | None = None
+) -> None:
     """What a deploy of a whole site begins with: its machines onto the mesh, unless `mesh off` was the last word.
 
     Nothing is done for a cluster without a mesh. Raises ShoalError where the site could only be deployed in the open:
@@ -136,7 +138,7 @@ def on_before_site(path: Path, say: Say = quiet) -> None:
     raw = inventory.load_first(path)
     if raw.mesh != "tailscale" or ((there := overlays.load(raw.name)) and not there.wanted):
         return
-    move = on(path, say=say)
+    move = on(path, proxy_command=proxy_command, settings=settings, say=say)
     for node in move.nodes:
         if not node.on_mesh:
             say(f"mesh: {node.node} is not on the mesh and keeps its first address: {node.note}")
@@ -326,9 +328,7 @@ def _proven(raw: Cluster, candidate: Overlay) -> tuple[Overlay, dict[str, str]]:
 
 
 def _refused(raw: Cluster, candidate: Overlay) -> dict[str, str]:
-    # As if all were moved: with some left out, a proxy of the first addresses would stand in the way.
     trial = overlays.laid_over(raw, candidate)
-    trial = trial.model_copy(update={"ssh": trial.ssh.model_copy(update={"proxy_command": candidate.proxy_command})})
     answers = probe(trial, [node for node in trial.nodes if node.name in candidate.nodes])
     return {name: f"does not answer over the mesh: {why}" for name, why in answers.items() if why is not None}
 
@@ -364,8 +364,7 @@ def _refuse_loss(raw: Cluster, now: Cluster, candidate: Overlay) -> None:
         raise ShoalError(
             "nothing was moved: these nodes would be lost",
             faults=tuple(Fault(name, why) for name, why in gone.items()),
-            hint="the first addresses need another way (ssh.proxy_command) than the mesh; mend the nodes that are not "
-            "on the mesh, then try again",
+            hint="mend the nodes that are not on the mesh, then try again",
         )
 
 

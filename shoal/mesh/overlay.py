@@ -99,9 +99,7 @@ def laid_over(cluster: Cluster, overlay: Overlay) -> Cluster:
         _on_mesh(node, moved[node.name], services=overlay.services) if node.name in moved else node
         for node in cluster.nodes
     )
-    access: dict[str, object] = {"known_hosts_file": _known_hosts(cluster, moved)}
-    if overlay.proxy_command or len(moved) == len(nodes):
-        access["proxy_command"] = overlay.proxy_command
+    access = {"known_hosts_file": _known_hosts(cluster, moved), "mesh_proxy_command": overlay.proxy_command}
     return cluster.model_copy(update={"nodes": nodes, "ssh": cluster.ssh.model_copy(update=access)})
 
 

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp import compute
 
-from stacks.gcp.access import grant_login
-from stacks.gcp.config import GcpSettings
-from stacks.gcp.data_disk import PREPARE, data_disk
-from stacks.gcp.identity import NodeIdentity
-from stacks.gcp.machine import machine
-from stacks.gcp.node_entry import entry
+from stacks.gcp.node import NodeArgs, node
 
 
 class ComputePool(pulumi.ComponentResource):
@@ -18,34 +12,16 @@ class ComputePool(pulumi.ComponentResource):
 
     entries: list[pulumi.Output[dict[str, object]]]
 
-    def __init__(
-        self,
-        settings: GcpSettings,
-        project: str,
-        identity: NodeIdentity,
-        subnetwork: compute.Subnetwork,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
+    def __init__(self, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # Its type was once another; a lab made then keeps every machine and disk.
         former = pulumi.ResourceOptions(aliases=[pulumi.Alias(type_="shoal:gcp:Pool")])
         super().__init__("shoal:gcp:ComputePool", "compute-pool", None, pulumi.ResourceOptions.merge(opts, former))
         here = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
-        self.entries = []
-        for index, zone in enumerate(spread(settings.compute.count, settings.zone_list)):
-            name = f"{settings.name}-compute-{index + 1}"
-            instance = machine(
-                name,
-                zone,
-                settings,
-                settings.compute,
-                identity=identity,
-                subnetwork=subnetwork,
-                data_disk=data_disk(name, zone, settings, opts=here),
-                startup_script=PREPARE,
-                opts=here,
-            )
-            grant_login(name, instance, settings, opts=here)
-            self.entries.append(entry(instance, "compute", settings, project, zone))
+        settings = args.settings
+        self.entries = [
+            node(f"{settings.name}-compute-{index + 1}", zone, "compute", args, here)
+            for index, zone in enumerate(spread(settings.compute.count, settings.zone_list))
+        ]
         self.register_outputs({"entries": self.entries})
 
 

@@ -15,6 +15,7 @@ from stacks.gcp.compute_pool import ComputePool
 from stacks.gcp.config import GcpSettings
 from stacks.gcp.identity import NodeIdentity
 from stacks.gcp.network import PrivateNetwork
+from stacks.gcp.node import NodeArgs
 from stacks.gcp.node_entry import proxy_command
 from stacks.gcp.requester import RequesterNode
 from stacks.gcp.results_bucket import ResultsBucket
@@ -44,8 +45,8 @@ def program() -> None:
     requester = NodeIdentity("requester", settings, project, opts=here)
     workers = NodeIdentity("compute", settings, project, opts=here)
     network = PrivateNetwork(settings, requester, workers, opts=here)
-    control = RequesterNode(settings, project, requester, network.subnetwork, opts=here)
-    pool = ComputePool(settings, project, workers, network.subnetwork, opts=here)
+    control = RequesterNode(NodeArgs(settings, project, requester, network.subnetwork), opts=here)
+    pool = ComputePool(NodeArgs(settings, project, workers, network.subnetwork), opts=here)
     if settings.bucket:
         ResultsBucket(settings, settings.bucket, project, workers, opts=here)
 

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_gcp import compute
 
-from stacks.gcp.access import grant_login
-from stacks.gcp.config import GcpSettings
-from stacks.gcp.identity import NodeIdentity
-from stacks.gcp.machine import machine
-from stacks.gcp.node_entry import entry
+from stacks.gcp.node import NodeArgs, node
 
 
 class RequesterNode(pulumi.ComponentResource):
@@ -17,20 +12,9 @@ class RequesterNode(pulumi.ComponentResource):
 
     entry: pulumi.Output[dict[str, object]]
 
-    def __init__(
-        self,
-        settings: GcpSettings,
-        project: str,
-        identity: NodeIdentity,
-        subnetwork: compute.Subnetwork,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
+    def __init__(self, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("shoal:gcp:Requester", "requester", None, opts)
         here = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
-        name, zone = f"{settings.name}-requester", settings.zone_list[0]
-        instance = machine(
-            name, zone, settings, settings.requester, identity=identity, subnetwork=subnetwork, opts=here
-        )
-        grant_login(name, instance, settings, opts=here)
-        self.entry = entry(instance, "requester", settings, project, zone)
+        zone = args.settings.zone_list[0]
+        self.entry = node(f"{args.settings.name}-requester", zone, "requester", args, here)
         self.register_outputs({"entry": self.entry})

@@ -66,7 +66,7 @@ def ssh_config(live_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) 
         lines += [f"Host {node.name}", f"  HostName {node.address}", f"  Port {node.port}", f"  User {node.user}"]
         lines += [f"  IdentityFile {ssh.identity_file}", "  IdentitiesOnly yes"] if ssh.identity_file else []
         lines += [f"  UserKnownHostsFile {ssh.known_hosts_file}"] if ssh.known_hosts_file else []
-        lines += [f"  ProxyCommand {ssh.proxy_command}"] if ssh.proxy_command else []
+        lines += [f"  ProxyCommand {proxy}"] if (proxy := node.proxy(ssh)) else []
     sockets = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"shoal-live-{os.getpid()}-%C"
     lines += ["Host *", "  StrictHostKeyChecking yes", "  BatchMode yes", "  ControlMaster auto"]
     lines += ["  ControlPersist 20", f"  ControlPath {sockets}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -13,8 +14,10 @@ from role_harness import changed, run
 
 from roles import videos
 from roles.common.knobs import RefusedError
+from roles.videos import cameras
+from roles.videos.cameras import Camera
 from roles.videos.defaults import VideoFile
-from roles.videos.facts import SCRIPT, FolderFact, VideosState
+from roles.videos.facts import SCRIPT, CameraMounts, FolderFact, PlaceFact, VideosState
 from roles.videos.plan import Known, Marker, doubtful, plan, read_marker, render_marker
 
 NAME = 'it\'s "gate" ä.mp4'
@@ -153,3 +156,175 @@ def test_the_nodes_own_program(tmp_path):
     assert state.files[name][0] == 3
     assert state.hashes == {name: hashlib.sha256(b"abc").hexdigest()}
     assert state.free_bytes > 0
+
+
+NORTH, SOUTH = "/srv/cameras/north", "/data/cam-2"
+SHOWN = cameras.shown((NORTH, SOUTH), "/videos")
+PAST = Camera("/srv/past", "/videos/cameras/srv_past")
+
+
+def mounts(*, units=SHOWN, source="there", shows="it", options="ro,relatime", wanted=SHOWN, enabled="enabled"):
+    """Answers of a machine whose camera folders stand so; the first question is whether the folders are there."""
+    lines = [f"unit {it.unit} {hashlib.sha256(it.text.encode()).hexdigest()} {it.target} {enabled}" for it in units]
+    lines += [f"place {it.target} {source} {shows} {options}" for it in wanted]
+    there = [f"place {it.source} {source} nothing -" for it in wanted]
+    return {
+        shlex.join([cameras.MARK, *(word for it in wanted for word in (it.source, it.source))]): there,
+        "multi-user.target.wants": lines,
+    } | answer({})
+
+
+def install_cameras(answers, *sources):
+    return run(videos.install, answers, data=data() | {"videos_camera_folders": list(sources or (NORTH, SOUTH))})
+
+
+def test_camera_folders_are_shown_on_a_fresh_machine():
+    outcome = install_cameras(mounts(units=(), shows="nothing", options="-"))
+    text = outcome.text()
+    assert not outcome.failed
+    for camera in SHOWN:
+        assert f"> /etc/systemd/system/.{camera.unit}.part" in text.replace("'", "")
+        assert f"systemctl enable --quiet {shlex.quote(camera.unit)}" in text
+        assert f"mkdir -p {camera.target} && systemctl restart {shlex.quote(camera.unit)}" in text
+    assert text.index("daemon-reload") < text.index("systemctl restart")
+    assert "cp " not in text
+
+
+def test_shown_camera_folders_are_left_alone():
+    assert changed(install_cameras(mounts())) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted", "unwanted"),
+    [
+        pytest.param({"options": "rw,relatime"}, ["restart"], ["enable", "part"], id="writable"),
+        pytest.param({"shows": "nothing", "options": "-"}, ["restart"], ["enable", "part"], id="unmounted by hand"),
+        pytest.param({"shows": "other"}, ["restart"], ["enable", "part"], id="folder made anew"),
+        pytest.param({"enabled": "off"}, ["enable"], ["restart", "part"], id="not there after a boot"),
+    ],
+)
+def test_what_is_wrong_with_a_mount_is_mended_and_nothing_else(state, wanted, unwanted):
+    text = install_cameras(mounts(**state)).text()
+    for word in wanted:
+        assert f"systemctl {word}" in text
+    for word in unwanted:
+        assert word not in text
+
+
+def test_a_folder_that_is_not_listed_any_more_is_taken_out_and_its_footage_is_not():
+    outcome = install_cameras(mounts(units=(*SHOWN, PAST)))
+    text = outcome.text()
+    assert f"systemctl disable --now --quiet {PAST.unit}" in text
+    assert "rmdir --ignore-fail-on-non-empty -- /videos/cameras/srv_past" in text
+    assert "rm -r" not in text
+    for camera in SHOWN:
+        assert camera.unit not in text
+
+
+def test_remove_takes_the_mounts_out_and_the_footage_stays():
+    text = run(videos.remove, mounts()).text()
+    for camera in SHOWN:
+        stopped = text.index(f"systemctl disable --now --quiet {shlex.quote(camera.unit)}")
+        assert stopped < text.index(f"rm -f {shlex.quote(f'/etc/systemd/system/{camera.unit}')}")
+    assert "rmdir --ignore-fail-on-non-empty -- /videos/cameras;" in text
+    assert "rm -r" not in text
+    assert NORTH not in text
+
+
+def test_a_camera_folder_that_is_not_there_is_refused_with_host_and_folder_before_any_change():
+    with pytest.raises(RefusedError) as caught:
+        install_cameras(mounts(source="missing", units=()))
+    assert [str(fault) for fault in caught.value.faults] == [
+        f"gate-1: has no folder {NORTH}",
+        f"gate-1: has no folder {SOUTH}",
+    ]
+
+
+@pytest.mark.parametrize(("shows", "units"), [("files", SHOWN), ("other", ())])
+def test_what_a_mount_would_hide_or_take_away_is_left_alone(shows, units):
+    outcome = install_cameras(mounts(shows=shows, units=units))
+    assert outcome.failed
+    assert "systemctl" not in outcome.text()
+
+
+def test_folders_that_cannot_be_shown_are_all_told():
+    wrong = ["/srv/a/", "/srv/../b", "/", "/srv/cam", "/srv/cam/north", "/x/y-z", "/x_y-z", "/srv/cam"]
+    clip = "cameras/a.mp4"
+    found = [str(fault) for fault in cameras.faults(wrong, "/videos", [clip])]
+    for words in (
+        "[0]: must be the plain absolute path of a folder (found '/srv/a/')",
+        "[1]: must be the plain absolute path",
+        "[2]: / holds /videos itself",
+        "[4]: /srv/cam/north and /srv/cam would show the same footage twice",
+        "[6]: /x_y-z and /x/y-z would have the same name, x_y-z; rename one",
+        "[7]: /srv/cam and /srv/cam would show the same footage twice",
+        "'cameras/a.mp4': the folder cameras is for camera folders",
+    ):
+        assert any(words in line for line in found), (words, found)
+    assert cameras.faults([NORTH, "/videos", "/videos/gate"][:2], "/videos", []) == []
+
+
+def test_a_folder_under_the_videos_folder_is_seen_without_a_mount():
+    assert cameras.shown(("/videos", "/videos/gate", NORTH), "/videos") == (
+        Camera(NORTH, "/videos/cameras/srv_cameras_north"),
+    )
+
+
+@pytest.mark.parametrize("source", [NORTH, SOUTH, "/.hidden/cam", "/a/b--c.d"])
+def test_units_are_named_as_systemd_wants_them(source):
+    if not shutil.which("systemd-escape"):
+        pytest.skip("no systemd here")
+    (camera,) = cameras.shown((source,), "/videos")
+    told = subprocess.run(
+        ["systemd-escape", "--path", "--suffix=mount", camera.target], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == camera.unit
+    assert not camera.target.rpartition("/")[2].startswith(".")
+
+
+def test_the_nodes_own_look_at_mounts(tmp_path):
+    """The command itself, on this machine: without a mount, with files in the way, without the folder."""
+    there, full = tmp_path / "there", tmp_path / "full"
+    there.mkdir()
+    full.mkdir()
+    (full / "own.mp4").touch()
+    # A mount that is on every machine; as a camera folder and its place it is the same.
+    wanted = (
+        Camera(str(there), str(tmp_path / "place")),
+        Camera(str(there), str(full)),
+        Camera(str(tmp_path / "gone"), str(tmp_path / "other")),
+        Camera("/proc", "/proc"),
+        Camera(str(there), "/proc"),
+    )
+    states = []
+    for camera in wanted:
+        script = CameraMounts().command(cameras=(camera,))
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        states.append(CameraMounts().process(done.stdout.splitlines()).places[camera.target])
+    assert [(state.source, state.shows) for state in states] == [
+        ("there", "nothing"),
+        ("there", "files"),
+        ("missing", "nothing"),
+        ("there", "it"),
+        ("there", "other"),
+    ]
+    assert "relatime" in states[3].options
+    assert PlaceFact("there", "it", "rw,noatime").right is False
+
+
+def test_footage_that_is_only_shown_is_not_listed(tmp_path):
+    """The node's program passes over mounts under `cameras`; /proc stands for one."""
+    program = SCRIPT.replace('/ "cameras"', '/ "x"')
+    assert program != SCRIPT
+    folder = tmp_path / "videos"
+    (folder / "x" / "own").mkdir(parents=True)
+    (folder / "x" / "own" / "a.mp4").touch()
+    table = tmp_path / "mountinfo"
+    table.write_text(f"1 2 0:1 / {folder}/x/shown ro - ext4 /dev/x ro\n")
+    (folder / "x" / "shown").mkdir()
+    (folder / "x" / "shown" / "footage.mp4").touch()
+    program = program.replace("/proc/self/mountinfo", str(table))
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder), str(tmp_path / "note")], capture_output=True, text=True, check=True
+    )
+    assert list(json.loads(done.stdout)["files"]) == ["x/own/a.mp4"]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,7 +36,7 @@ def test_the_line_carries_spot_and_on_demand_per_hour_day_and_video_hour_with_da
     assert line == (
         "cost: 0.21 USD per hour, 5.14 per day (on demand 0.54 per hour, 12.87 per day); "
         "0.64 USD per processed hour of video, in 3.0 h; "
-        f"list prices of us-central1, {PRICES.checked_on}, without traffic"
+        f"list prices of us-central1, {PRICES.written_on}, without traffic; some prices unconfirmed (e2 on demand)"
     )
 
 
@@ -98,20 +101,56 @@ def test_what_is_no_known_type_has_no_shape(machine_type: str) -> None:
     assert cost.shape(machine_type, PRICES) is None
 
 
-def test_every_price_has_a_source_and_the_table_a_date() -> None:
-    assert set(PRICES.sources) >= {"machines", "spot", "disks", "gpus", "nat"}
-    assert all(url.startswith("https://cloud.google.com/") for url in PRICES.sources.values())
-    assert PRICES.checked_on.year >= 2026
+def test_every_price_has_a_source_and_only_the_vendors_own_words_confirm() -> None:
+    raw = tomllib.loads(cost.TABLE.read_text())
+
+    def priced(entry: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(entry, dict):
+            if any(key.endswith(("_per_hour", "_per_month", "usd_per_vm_hour")) for key in entry):
+                yield entry
+            for inner in entry.values():
+                yield from priced(inner)
+
+    found = list(priced(raw))
+    assert len(found) == 10
+    for entry in found:
+        assert entry["source"] in PRICES.sources
+        assert entry["as_of"]
+        vendors = PRICES.sources[entry["source"]].startswith("https://cloud.google.com/")
+        assert entry["confirmed"] == vendors, entry
+    assert PRICES.unsourced() == []
+    assert PRICES.written_on.year >= 2026
+
+
+def test_the_line_names_each_price_that_is_not_confirmed_and_no_other() -> None:
+    machine = cost.Machines(
+        "compute", 3, "n1-standard-8", disks=(("pd-balanced", 50), ("pd-ssd", 10)), gpu=("nvidia-tesla-t4", 1), nat=True
+    )
+    assert cost.estimate([machine, machine], PRICES).unconfirmed == (
+        "n1 on demand",
+        "disk pd-balanced",
+        "nvidia-tesla-t4 on demand",
+    )
+    assert "some prices unconfirmed (n1 on demand, disk pd-balanced" in cost.estimate([machine], PRICES).line()
+    own = cost.estimate([cost.Machines("box", 1, usd_per_hour=0.1)], PRICES)
+    assert own.unconfirmed == ()
+    assert "unconfirmed" not in own.line()
 
 
 def test_a_faulty_table_is_refused_with_its_faults(tmp_path: Path) -> None:
     table = tmp_path / "prices.toml"
-    table.write_text(cost.TABLE.read_text().replace("0.10 }", "-1 }").replace('arch = "arm64"', 'arch = "vax"', 1))
+    table.write_text(
+        cost.TABLE.read_text().replace("_month = 0.10", "_month = -1").replace('arch = "arm64"', 'arch = "vax"', 1)
+    )
     with pytest.raises(UsageError) as refused:
         cost.load_prices(table)
     assert {fault.where for fault in refused.value.faults} == {
         "families.t2a.arch",
         "disks.pd-balanced.gib_usd_per_month",
     }
+    table.write_text(cost.TABLE.read_text().replace('source = "vendor-nat"', 'source = "hearsay"'))
+    with pytest.raises(UsageError) as refused:
+        cost.load_prices(table)
+    assert [str(fault) for fault in refused.value.faults] == ["nat.source: 'hearsay' is not among [sources]"]
     with pytest.raises(UsageError, match="no price table"):
         cost.load_prices(tmp_path / "none.toml")

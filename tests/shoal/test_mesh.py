@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from shoal import cluster as clusters
-from shoal import inventory
+from shoal import inventory, ssh
 from shoal.cli.mesh import settings
 from shoal.cluster import Cluster, Node, SshAccess
 from shoal.errors import ShoalError, UsageError
@@ -93,13 +94,35 @@ def test_a_document_without_a_mesh_is_never_changed(cluster):
     assert overlay.applied(without) == without
 
 
-def test_a_proxy_of_the_first_addresses_stays_as_long_as_one_needs_it(cluster):
+def test_each_node_is_reached_by_the_way_that_leads_to_its_address(cluster):
     access = cluster.ssh.model_copy(update={"proxy_command": "iap %h %p"})
     behind = cluster.model_copy(update={"ssh": access})
-    assert overlay.laid_over(behind, full(cluster)).ssh.proxy_command is None
+
+    def ways(candidate):
+        now = overlay.laid_over(behind, candidate)
+        return {node.name: node.proxy(now.ssh) for node in now.nodes}
+
+    assert ways(full(cluster)) == dict.fromkeys(MESH)
     part = full(cluster, nodes={"gate-1": full(cluster).nodes["gate-1"]})
-    assert overlay.laid_over(behind, part).ssh.proxy_command == "iap %h %p"
-    assert overlay.laid_over(behind, full(cluster, proxy_command="ts nc %h %p")).ssh.proxy_command == "ts nc %h %p"
+    assert ways(part) == {"office": "iap %h %p", "gate-1": None, "gate-2": "iap %h %p"}
+    part = part.model_copy(update={"proxy_command": "ts nc %h %p"})
+    assert ways(part) == {"office": "iap %h %p", "gate-1": "ts nc %h %p", "gate-2": "iap %h %p"}
+
+
+def test_pyinfra_and_openssh_are_told_the_same_way(cluster, monkeypatch, tmp_path):
+    from paramiko import SSHConfig
+
+    access = cluster.ssh.model_copy(update={"proxy_command": "iap %h %p"})
+    part = full(cluster, proxy_command="ts nc %h %p", nodes={"gate-1": full(cluster).nodes["gate-1"]})
+    now = overlay.laid_over(cluster.model_copy(update={"ssh": access}), part)
+    (requester,), compute = inventory.groups(now)
+    for name, data in (requester, *compute):
+        config = SSHConfig.from_text(Path(data["ssh_config_file"]).read_text())
+        host, node = data["ssh_hostname"], now.node(name)
+        wanted = f"ts nc {host} 22" if name == "gate-1" else f"iap {host} 22"
+        assert config.lookup(host)["proxycommand"] == wanted
+        assert f"ProxyCommand={node.proxy(now.ssh)}" in ssh.ssh_command(now, node, "true")
+        assert data["ssh_strict_host_key_checking"] == "yes"
 
 
 def test_a_damaged_note_is_told(cluster):
@@ -283,18 +306,18 @@ def test_a_move_that_would_lose_a_node_is_not_made(world, document, cluster, mon
     world.joined = {"gate-1": MESH["gate-1"], "office": MESH["office"]}
     real = moving.probe
 
-    def behind_a_proxy(cluster, nodes):
-        # With the mesh's proxy in place, first addresses cannot be reached any more.
-        lost = cluster.ssh.proxy_command is not None
+    def cut_off_by_the_move(cluster, nodes):
+        # Once others are on the mesh, the one that is left does not answer any more.
+        lost = any(node.first_address for node in cluster.nodes)
         return {
             name: "no way" if lost and not cluster.node(name).address.startswith("100.") else why
             for name, why in real(cluster, nodes).items()
         }
 
-    monkeypatch.setattr(moving, "probe", behind_a_proxy)
+    monkeypatch.setattr(moving, "probe", cut_off_by_the_move)
     before = overlay.applied(cluster).nodes
     with pytest.raises(ShoalError) as caught:
-        moving.on(document, deploy=False, proxy_command="only-mesh %h %p")
+        moving.on(document, deploy=False)
     assert "gate-2" in str(caught.value)
     assert overlay.applied(cluster).nodes == before
 

@@ -12,7 +12,10 @@ from shoal import cluster as clusters
 from shoal import nodes, ssh
 from shoal.bacalhau.models import EngineNode
 from shoal.cli.nodes import app
+from shoal.cli.site import app as site_app
 from shoal.cluster import Cluster
+from shoal.deploys import DeployResult
+from shoal.engines import Choice
 from shoal.errors import ShoalError, UsageError
 from shoal.mesh import moving, overlay
 from shoal.mesh.overlay import Moved, Overlay
@@ -182,16 +185,6 @@ def test_what_the_engine_says_of_a_node() -> None:
     assert nodes._engine_word(EngineNode.model_validate({**raw, "Membership": "APPROVED"})) == "connected"
 
 
-def test_a_document_of_the_users_own_is_not_written(tmp_path: Path) -> None:
-    path = tmp_path / "onprem.toml"
-    path.write_text("", encoding="utf-8")
-    for words in (["add", "gate-3=10.0.0.3"], ["remove", "gate-1"]):
-        done = CliRunner().invoke(app, [*words, "--cluster", str(path)])
-        assert isinstance(done.exception, UsageError)
-        assert "yours to write" in done.exception.message
-    assert path.read_text(encoding="utf-8") == ""
-
-
 def test_a_new_machine_is_checked_like_the_document(cluster: Cluster, tmp_path: Path) -> None:
     document = tmp_path / "depot.json"
     clusters.save(cluster, document)
@@ -200,3 +193,62 @@ def test_a_new_machine_is_checked_like_the_document(cluster: Cluster, tmp_path: 
     assert isinstance(done.exception, UsageError)
     assert {fault.where for fault in done.exception.faults} == {"nodes[3].arch", "nodes[3].labels.Site"}
     assert len(clusters.load(document).nodes) == 3
+
+
+class Orchestrator:
+    """Answers with each list of nodes in turn, the last one for ever."""
+
+    def __init__(self, *answers: list[EngineNode]) -> None:
+        self.answers = list(answers)
+
+    def __enter__(self) -> Orchestrator:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def nodes(self) -> list[EngineNode]:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def seen(name: str, status: str, error: str = "") -> EngineNode:
+    info = {"NodeID": name, "NodeType": "Compute"}
+    info["ComputeNodeInfo"] = {"ExecutionEngines": ["docker"], "StorageSources": ["local"]}
+    state = {"Status": status, "LastError": error}
+    return EngineNode.model_validate({"Info": info, "Membership": "APPROVED", "ConnectionState": state})
+
+
+def test_readiness_is_the_orchestrators_word(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.preflight.is_drained", lambda _, node: node.name == "gate-2")
+    away, there = seen("gate-1", "DISCONNECTED"), seen("gate-1", "CONNECTED")
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Orchestrator([], [away], [there]))
+    said: list[str] = []
+    nodes.await_ready(cluster, ["gate-1", "gate-2", "office"], said.append)
+    assert said == ["gate-1: connected, approved, Docker and local paths there"]
+
+
+def test_a_node_that_is_not_heard_fails_by_name(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
+    monkeypatch.setattr(nodes, "READY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Orchestrator([seen("gate-1", "DISCONNECTED")]))
+    with pytest.raises(ShoalError, match="gate-1 is deployed, and the orchestrator would give it no job") as error:
+        nodes.await_ready(cluster, ["gate-1"], lambda _: None)
+    assert "does not hear it" in error.value.message
+
+
+@pytest.mark.parametrize(("limit", "asked"), [([], False), (["gate-1"], True), (["requester"], False)])
+def test_a_deploy_of_some_nodes_asks_the_orchestrator_about_them(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: list[str], asked: bool
+) -> None:
+    document = tmp_path / "depot.json"
+    clusters.save(cluster, document)
+    hosts = {"gate-1": ("gate-1",), "requester": ("office",)}.get("".join(limit), ("gate-1", "gate-2", "office"))
+    result = DeployResult("site", hosts, 0, 0, (), 0.0)
+    monkeypatch.setattr("shoal.cli.site.run_deploy", lambda *_, **__: result)
+    monkeypatch.setattr("shoal.cli.site.engines.choose", lambda *_, **__: Choice("bacalhau", "test"))
+    questions: list[tuple[str, ...]] = []
+    monkeypatch.setattr("shoal.cli.site.nodes.await_ready", lambda _, names, __: questions.append(names))
+    words = ["deploy", "--cluster", str(document), *(word for name in limit for word in ("--limit", name))]
+    done = CliRunner().invoke(site_app, words)
+    assert done.exit_code == 0, done.output
+    assert questions == ([("gate-1",)] if asked else [])

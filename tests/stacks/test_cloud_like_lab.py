@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from shoal import cluster as clusters
-from shoal.paths import repository
+from shoal.mesh import overlay
+from shoal.mesh.overlay import Moved, Overlay
+from shoal.paths import cluster_document, repository
 from stacks.gcp.program import program
 from tests.stacks.recorded import run
 
@@ -32,6 +34,7 @@ for _name, _data in [*requester, *compute]:
         "cat /var/lib/shoal/image.json 2": [_os.environ["FAKE_RECORD"]],
     })
 """
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJU136SYwf17CU3UkTaTRtG6SuU++OVecVOm8mt3U3Tj"
 SETTINGS = {
     "gcp:project": "my-project-1",
     "sshUser": "ops_example_com",
@@ -117,3 +120,67 @@ def test_the_inventory_goes_through_the_proxy_with_strict_host_keys(
         assert data["ssh_known_hosts_file"] == str(known_hosts)
         assert "start-iap-tunnel" in Path(data["ssh_config_file"]).read_text()
         assert data["_sudo"] is True
+
+
+def test_machines_on_the_mesh_are_reached_there_with_the_same_host_keys_and_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mesh: tailscale` in the stack's settings; one machine has moved, one has not, then all go back."""
+    import runpy
+
+    from paramiko import SSHConfig
+
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    monkeypatch.delenv("SHOAL_CLUSTER", raising=False)
+    outputs = run(program, "shoal-gcp", {**SETTINGS, "mesh": "tailscale"}, stack_name="gcp").outputs
+    document = clusters.parse(outputs["cluster"], source="output")
+    assert document.mesh == "tailscale"
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text("".join(f"{node.address} {HOST_KEY}\n" for node in document.nodes))
+    local = document.ssh.model_copy(update={"known_hosts_file": known_hosts})
+    clusters.save(document.model_copy(update={"ssh": local}), cluster_document("gcp"))
+    moved, left = document.compute
+    there = Moved(
+        first_address=moved.address,
+        address="gcp-compute-1.tail1234.ts.net",
+        peer_address="100.64.0.7",
+        host_keys=(HOST_KEY,),
+    )
+    note = Overlay(cluster="gcp", nodes={moved.name: there})
+    overlay.save(note)
+
+    def ways() -> dict[str, tuple[str, str | None]]:
+        found = runpy.run_path("inventories/gcp.py")
+        entries = dict([*found["requester"], *found["compute"]])
+        assert {data["ssh_strict_host_key_checking"] for data in entries.values()} == {"yes"}
+        told = {}
+        for name, data in entries.items():
+            host = data["ssh_hostname"]
+            keys = subprocess.run(
+                ["ssh-keygen", "-F", host, "-f", data["ssh_known_hosts_file"]],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert HOST_KEY in keys.stdout
+            config = (
+                SSHConfig.from_text(Path(data["ssh_config_file"]).read_text()) if "ssh_config_file" in data else None
+            )
+            told[name] = (host, config.lookup(host).get("proxycommand") if config else None)
+        return told
+
+    host, proxy = ways()[moved.name]
+    assert (host, proxy) == ("gcp-compute-1.tail1234.ts.net", None)
+    host, proxy = ways()[left.name]
+    assert host == left.address
+    assert "start-iap-tunnel" in str(proxy)
+
+    # A control machine whose own daemon has no network device gets onto the mesh by a command.
+    overlay.save(note.model_copy(update={"proxy_command": "tailscale nc %h %p"}))
+    assert ways()[moved.name][1] == "tailscale nc gcp-compute-1.tail1234.ts.net 22"
+    assert "start-iap-tunnel" in str(ways()[left.name][1])
+
+    # Back: everything through the proxy again, whatever the mesh does.
+    overlay.save(note.model_copy(update={"nodes": {}, "wanted": False}))
+    assert {name: entry[0] for name, entry in ways().items()} == {node.name: node.address for node in document.nodes}
+    assert all("start-iap-tunnel" in str(entry[1]) for entry in ways().values())

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from paramiko import SSHConfig
 
+from shoal import cluster as clusters
+from shoal import deploys, engines, site, ssh
+from shoal.bacalhau import secrets
+from shoal.cluster import Cluster, Node
+from shoal.engines import Choice
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.lifecycle import access, gcloud, pulumi, receipt, verbs
+from shoal.lifecycle import access, gcloud, known, pulumi, receipt, tailnet_key, verbs
+from shoal.mesh import moving, overlay
+from shoal.mesh.overlay import Moved, Overlay
+from shoal.paths import cluster_document
+from shoal.ssh_failures import SshError, SshFailure
 from stacks.gcp.node_entry import proxy_command
 
 
@@ -107,3 +118,147 @@ def test_settings_from_the_command_line() -> None:
     for wrong in ("compute", "=1", "compute={count"):
         with pytest.raises(UsageError):
             verbs.parse_change(wrong)
+
+
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJU136SYwf17CU3UkTaTRtG6SuU++OVecVOm8mt3U3Tj"
+
+
+def boxes(name: str = "quay", **more: Any) -> Cluster:
+    nodes = (
+        Node(name="gate", roles=("requester",), address="192.0.2.1"),
+        Node(name="dock-1", roles=("compute",), address="192.0.2.2", **more),
+    )
+    return Cluster(name=name, substrate="edge", mesh="tailscale", nodes=nodes)
+
+
+@pytest.fixture
+def edge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """A stack `edge` without an engine: what it exports, and what was done for it, in order."""
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    world: dict[str, Any] = {
+        "done": [],
+        "outputs": {
+            "cluster": boxes().model_dump(mode="json", exclude_none=True),
+            "knownHosts": [f"192.0.2.1 {HOST_KEY}", f"192.0.2.2 {HOST_KEY}"],
+            "secrets": {"orchestratorToken": "the-stacks-own-token", "tailscaleAuthKey": "tskey-auth-canary"},
+        },
+    }
+    done = world["done"]
+
+    def on(path: Path, *, settings: Any, proxy_command: str | None, say: Any) -> Any:
+        done.append(("mesh", dict(settings), proxy_command))
+        nodes = {
+            node.name: Moved(first_address=node.address, address=f"{node.name}.ts.net", peer_address="100.64.0.1")
+            for node in clusters.load(path).nodes
+        }
+        overlay.save(Overlay(cluster="quay", nodes=nodes, settings=dict(settings)))
+        return moving.Move((), services=True)
+
+    def run_deploy(path: Path, name: str, *, data: Any, say: Any) -> deploys.DeployResult:
+        done.append(("deploy", name))
+        return deploys.DeployResult(name, (), 0, 0, (), 0.0)
+
+    monkeypatch.setattr(pulumi, "outputs", lambda stack, secret=False: world["outputs"])
+    monkeypatch.setattr(moving, "on", on)
+    monkeypatch.setattr(deploys, "run_deploy", run_deploy)
+    monkeypatch.setattr(
+        site, "prepare", lambda cluster, with_videos, **more: done.append(("prepare", "samples" * with_videos))
+    )
+    monkeypatch.setattr(engines, "choose", lambda *_, **__: Choice("bacalhau", "for the test"))
+    return world
+
+
+STACK = pulumi.Stack("edge", "edge", Path("/nowhere"), "pulumi")
+
+
+def test_bootstrap_joins_the_mesh_before_the_site_and_goes_on_over_it(edge: dict[str, Any]) -> None:
+    way = verbs.MeshWay("tailscale nc %h %p", {"tailscale_port": 41642})
+    made = verbs.bootstrap(STACK, lambda line: None, way=way)
+    prepare, mesh, deploy = edge["done"]
+    assert (prepare, deploy) == (("prepare", "samples"), ("deploy", "site"))
+    # The key is asked of the stack when a box has to join, and lies nowhere in clear.
+    key = {"tailscale_authkey_command": tailnet_key.command("edge")}
+    assert mesh == ("mesh", {"tailscale_port": 41642, **key}, "tailscale nc %h %p")
+    assert "tskey-auth-canary" not in json.dumps(edge["done"])
+    assert {node.name: node.address for node in made.nodes} == {"gate": "gate.ts.net", "dock-1": "dock-1.ts.net"}
+    assert [node.address for node in clusters.load(cluster_document("edge")).nodes] == ["192.0.2.1", "192.0.2.2"]
+    # The engine's nodes show the token that the stack keeps.
+    tokens = secrets.load("quay")
+    assert tokens is not None
+    assert tokens.node_token.get_secret_value() == "the-stacks-own-token"
+
+
+def test_a_key_that_was_named_otherwise_is_not_asked_of_the_stack(edge: dict[str, Any]) -> None:
+    verbs.bootstrap(STACK, lambda line: None, way=verbs.MeshWay(settings={"tailscale_authkey_file": "~/key"}))
+    verbs.bootstrap(STACK, lambda line: None)  # kept from the first time
+    assert [done[1] for done in edge["done"] if done[0] == "mesh"] == [{"tailscale_authkey_file": "~/key"}, {}]
+    overlay.path("quay").unlink()
+    del edge["outputs"]["secrets"]["tailscaleAuthKey"]
+    verbs.bootstrap(STACK, lambda line: None)
+    assert edge["done"][-2] == ("mesh", {}, None)
+
+
+def test_boxes_with_cameras_get_no_sample_clips(edge: dict[str, Any]) -> None:
+    cluster = boxes(camera_folders=("/srv/cam",)).model_copy(update={"mesh": "none"})
+    edge["outputs"]["cluster"] = cluster.model_dump(mode="json", exclude_none=True)
+    verbs.bootstrap(STACK, lambda line: None)
+    assert edge["done"] == [("prepare", ""), ("deploy", "site")]
+
+
+def test_the_tailnet_key_is_printed_for_whoever_asks_and_its_lack_told(
+    edge: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulumi, "find", lambda kind, name: STACK)
+    assert tailnet_key.main(["edge"]) == 0
+    assert capsys.readouterr().out == "tskey-auth-canary\n"
+    del edge["outputs"]["secrets"]["tailscaleAuthKey"]
+    assert tailnet_key.main(["edge"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "stack 'edge' keeps no tailscaleAuthKey" in told.err
+
+
+def test_a_machine_on_the_mesh_is_waited_for_there_and_at_its_first_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    cluster = boxes()
+    node = cluster.node("dock-1")
+    moved = Moved(first_address=node.address, address="dock-1.ts.net", peer_address="100.64.0.2")
+    overlay.save(Overlay(cluster="quay", nodes={"dock-1": moved}))
+    asked: list[str] = []
+    answering = {"dock-1.ts.net", "192.0.2.2"}
+
+    def run(cluster: Cluster, node: Node, *command: str, **how: Any) -> ssh.Completed:
+        asked.append(node.address)
+        if node.address not in answering:
+            raise SshError(node, SshFailure.TIMED_OUT, "")
+        return ssh.Completed(0, b"", "")
+
+    monkeypatch.setattr(ssh, "run", run)
+    assert access._lets_in(cluster, node) == []
+    assert asked == ["dock-1.ts.net"]
+    answering.remove("dock-1.ts.net")
+    assert access._lets_in(cluster, node) == []
+    assert asked[1:] == ["dock-1.ts.net", "192.0.2.2"]
+    answering.clear()
+    with pytest.raises(SshError, match=r"192\.0\.2\.2"):
+        access._lets_in(cluster, node)
+
+
+def test_one_stacks_document_is_not_taken_for_anothers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two stacks of a kind: the substrate's own document is the one that was brought up last."""
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(pulumi, "settings", lambda stack: {"shoal-edge:name": names[stack.name]})
+    monkeypatch.setattr(pulumi, "call", lambda *words, **how: None)
+    names = {"edge": "quay", "edge2": "pier", "edge3": "mole"}
+    first, second, third = (pulumi.Stack("edge", name, tmp_path, "pulumi") for name in names)
+    known.keep(boxes("quay"))
+    known.keep(boxes("pier"))
+    found = known.find(first), known.find(second)
+    assert [cluster.name for cluster in found if cluster] == ["quay", "pier"]
+    assert known.find(third) is None
+    known.forget(first)
+    assert clusters.load(cluster_document("edge")).name == "pier"
+    assert known.find(second) is not None
+    assert not cluster_document("quay").exists()
