@@ -83,8 +83,8 @@ class Mesh:
 
     def by_first_addresses(self) -> None:
         """Every node is reached at its first address from here on; the mesh's settings are kept."""
-        note = overlay.load(self.first.name)
-        assert note is not None
+        if (note := overlay.load(self.first.name)) is None:
+            return  # they never were elsewhere
         overlay.save(note.model_copy(update={"nodes": {}, "services": False}))
 
     def forget(self, node: str) -> None:
