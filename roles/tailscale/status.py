@@ -173,8 +173,10 @@ def explain(status: Status | None, said: str = "", *, had_key: bool = True) -> t
         return Failure.KEY_MISSING, "it needs a key to join, and there is none"
     if status is None:
         return Failure.OTHER, "its daemon does not answer" + (f": {masked(said)}" if said else "")
-    health = " ".join(line for line in status.health if not line.startswith("Tailscale is st"))
-    words = masked(" ".join(part for part in (said.strip(), health.strip()) if part))
+    # In one line, whoever shows it: and without what the client says of a setting that is meant.
+    spoken = [line.strip() for line in said.splitlines() if not line.startswith("Warning: netfilter=")]
+    health = [line.strip() for line in status.health if not line.startswith("Tailscale is st")]
+    words = masked(" ".join(" ".join(line.split()) for line in (*spoken, *health) if line))
     if status.state == "NeedsMachineAuth":
         return Failure.NEEDS_APPROVAL, "it waits for approval"
     for failure, pattern in _WORDS:

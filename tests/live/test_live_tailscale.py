@@ -48,7 +48,8 @@ def test_its_address_is_on_a_network_device(machine):
     if not said.get("TUN", True):
         pytest.skip("userspace mode: there is no device")
     shown = machine.check_output("ip -o addr show dev tailscale0")
-    assert all(address in shown for address in said["Self"]["TailscaleIPs"])
+    # A machine without IPv6 has only the one.
+    assert next(address for address in said["Self"]["TailscaleIPs"] if "." in address) in shown
 
 
 def test_its_identity_is_private(machine):

@@ -135,6 +135,13 @@ def test_reason_in_the_words_of_the_command(said, failure):
     assert explain(status, f"{said}\nexit code 1")[0] is failure
 
 
+def test_a_reason_is_one_line_without_the_clients_word_on_a_setting():
+    said = "Warning: netfilter=off; configure iptables yourself.\nbackend error: invalid key:\n  unknown\nexit code 1"
+    failure, words = explain(Status("NeedsLogin", health=("Tailscale is stopped.", "two\nlines")), said)
+    assert failure is Failure.KEY_INVALID
+    assert words == "backend error: invalid key: unknown exit code 1 two lines"
+
+
 def test_every_failure_is_told_apart():
     assert len({failure.value for failure in Failure}) == len(Failure)
     assert explain(None)[0] is Failure.OTHER

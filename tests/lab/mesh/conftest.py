@@ -25,6 +25,7 @@ from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.mesh import moving, overlay
 
+FORGET = "systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled"
 TAGS = ["tag:shoal-requester", "tag:shoal-compute", "tag:shoal-client"]
 
 
@@ -82,13 +83,19 @@ class Mesh:
 
     def by_first_addresses(self) -> None:
         """Every node is reached at its first address from here on; the mesh's settings are kept."""
-        note = overlay.load(self.first.name)
-        assert note is not None
+        if (note := overlay.load(self.first.name)) is None:
+            return  # they never were elsewhere
         overlay.save(note.model_copy(update={"nodes": {}, "services": False}))
 
     def forget(self, node: str) -> None:
         """The node's daemon as on a machine that was set up anew."""
-        self.sh(node, "systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled", first=True)
+        self.sh(node, FORGET, first=True)
+
+    def forget_all(self) -> None:
+        """No node is on any tailnet any more, whatever an earlier session left."""
+        daemon = "systemctl cat tailscaled >/dev/null 2>&1"
+        for node in self.first.nodes:
+            self.sh(node.name, f"! {daemon} || {{ {FORGET}; }}", first=True)
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +113,10 @@ def mesh(lab_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with started(Control(facts.gateway, folder)) as control:
         control.policy(Tags=TAGS)
         with started(Client(folder, control)) as client:
-            yield Mesh(document, control, client, folder / "authkey", facts.gateway)
+            made = Mesh(document, control, client, folder / "authkey", facts.gateway)
+            if existed:
+                made.forget_all()
+            yield made
     overlay.path(name).unlink(missing_ok=True)
     if os.environ.get("SHOAL_KEEP_LAB") != "1" and not existed:
         result = down(name)

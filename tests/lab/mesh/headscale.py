@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tailnet import Control, wait_for
 
 from shoal.mesh import policy
@@ -97,7 +98,7 @@ class Headscale:
                 }
             }
         }  # fmt: skip
-        (self.folder / "derp.yaml").write_text(json.dumps(relay))
+        (self.folder / "derp.yaml").write_text(yaml.safe_dump(relay))
         (self.folder / "policy.hujson").write_text(policy.render(owners=[OWNER]))
         settings = {
             "server_url": self.url,

@@ -94,6 +94,7 @@ def test_each_reason_has_its_own_error(mesh: Mesh, kind: str, word: str) -> None
     with pytest.raises(ShoalError) as caught:
         mesh.deploy("mesh", limit=("compute-2",), **tags, **timeout)
     assert f"({word})" in str(caught.value)
+    assert "What to do" in str(caught.value)
     assert "tskey" not in str(caught.value)
     if kind == "approval":
         name = next(name for name, device in mesh.control.devices().items() if not device["authorized"])
@@ -169,6 +170,7 @@ def test_an_oauth_secret_that_is_of_no_use(mesh: Mesh, kind: str, word: str) -> 
     with pytest.raises(ShoalError) as caught:
         mesh.deploy("mesh", limit=("compute-2",), tailscale_join_timeout_s=8)
     assert f"({word})" in str(caught.value)
+    assert "What to do" in str(caught.value)
     assert "tskey" not in str(caught.value)
 
 

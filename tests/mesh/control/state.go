@@ -87,7 +87,13 @@ func load(path, domain string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, json.Unmarshal(text, s)
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, err
+	}
+	for _, d := range s.Devices {
+		d.LastSeen = time.Now() // nobody could be seen while the server was away
+	}
+	return s, nil
 }
 
 // save keeps the state and wakes every stream; s.mu is held.
