@@ -1,6 +1,6 @@
 """Machines become a cluster: every role each node needs. Run twice, the second run changes nothing."""
 
-from pyinfra import host
+from pyinfra import host, logger
 
 from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
 from roles.common import preflight
@@ -21,6 +21,8 @@ if _node.has_role("compute"):
     videos.install()
 # On every node: the requester makes the image, compute nodes wait for it.
 yolov5.install()
+if _node.has_role("requester"):
+    registry.tidy()
 # Last: a node that joins is given jobs at once, and then has all that they need.
 if host.data.get("bacalhau_programs"):
     bacalhau.install()
@@ -28,4 +30,7 @@ if _mesh and host.data.get("shoal_mesh_services"):
     # Last, and only when what the nodes say to each other goes over the mesh: it would be cut otherwise.
     firewall.install()
 elif _mesh:
+    if _node.has_role("requester"):
+        # `shoal site deploy` refuses this unless it was agreed to; plain pyinfra goes on.
+        logger.warning("mesh: registry and engine are not on the mesh, and open at the first addresses: shoal mesh on")
     firewall.remove()

@@ -1,5 +1,21 @@
-"""`python -m shoal` is the `shoal` command."""
+"""The `shoal` command, also as `python -m shoal`."""
 
-from shoal.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command. What it needs is loaded here: Ctrl-C in the first moments is as quiet as later."""
+    try:
+        from shoal.cli import main as command  # noqa: PLC0415 - see above
+
+        command()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -221,6 +221,8 @@ def load(path: Path) -> Cluster:
         raise UsageError(
             f"the cluster document at {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets without end
+        raise UsageError(f"the cluster document at {path} cannot be read: {error}") from None
     return parse(raw, source=str(path))
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shoal import deploys, engines, running, samples, site, weights
+from shoal import deploys, engines, running, samples, site, videos, weights
 from shoal.bacalhau import release
 from shoal.cluster import Cluster, Engine
 from shoal.files import write_atomic
@@ -18,7 +18,7 @@ from shoal.following import Tell
 from shoal.lab import engine as lab_engine
 from shoal.lab import state as lab_state
 from shoal.lab import up as lab_up
-from shoal.lab.spec import LabSpec
+from shoal.lab.spec import LabSpec, check
 from shoal.paths import cluster_document
 from shoal.runs import RunRecord, Weights
 
@@ -91,6 +91,9 @@ def run(options: Options, say: Say, watch: Callable[[], AbstractContextManager[T
 
     Raises ShoalError of the stage that failed; typed again, the demo goes on from there.
     """
+    _refuse_early(options)
+    if options.bacalhau_binary:
+        release.add(options.bacalhau_binary, say=say)
     with timings.stage("engine", "1/5 a container engine"):
         before = lab_state.load_facts(options.lab)
         lab_engine.find_or_bring(say, recorded_url=before.engine_url if before else None, yes=options.yes)
@@ -103,8 +106,6 @@ def run(options: Options, say: Say, watch: Callable[[], AbstractContextManager[T
     with timings.stage("artefacts", "3/5 weights and camera clips, checked by their hashes"):
         artefacts.result()
         site.prepare(cluster, videos=options.videos, weights=options.weights)
-        if options.bacalhau_binary:
-            release.add(options.bacalhau_binary, say=say)
         choice = engines.choose(options.engine, cluster, say=say)
         say(f"demo: {choice}")
     with timings.stage("deploy", "4/5 bootstrap over SSH: base, docker, registry, videos, inference image, engine"):
@@ -113,8 +114,17 @@ def run(options: Options, say: Say, watch: Callable[[], AbstractContextManager[T
         return running.start(_order(cluster, choice, options, say), tell)
 
 
+def _refuse_early(options: Options) -> None:
+    """What is the user's own is looked at before the first change: machines for nothing cost minutes."""
+    check(LabSpec(name=options.lab, compute=options.compute))
+    if options.videos is not None:
+        videos.usable(options.videos)
+    if options.weights is not None:
+        weights.from_file(options.weights)
+
+
 def _artefacts(options: Options, say: Say) -> None:
-    """Fetch and make what the site needs, into the cache; what is the user's own is only checked, later."""
+    """Fetch and make what the site needs, into the cache."""
     if options.weights is None:
         weights.yolov5s(say=say)
     if options.videos is None:

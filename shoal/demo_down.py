@@ -7,14 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from shoal import cluster as clusters
-from shoal import deploys, inventory, site, ssh
+from shoal import launcher, site, ssh
 from shoal.errors import UsageError
-from shoal.lab import mounts, state
+from shoal.lab import engine_setup, mounts, state
 from shoal.lab.down import Down, down
 from shoal.lab.purge import Proof
 from shoal.paths import cache_dir, cluster_document, state_dir
 
 Say = Callable[[str], None]
+
+
+KINDS = ("clusters", "sites", "deploys", "ssh", "secrets", "mesh")
+"""Folders of the state folder that hold files named after a cluster: documents, tokens, locks."""
+RELEASES = "bacalhau-releases.json"
+"""The hashes of releases that were verified here; they go with the cache that holds the releases."""
+SHOWN = 5
 
 
 def take_down(lab: str, *, keep_cache: bool, say: Say) -> Down:
@@ -27,10 +34,12 @@ def take_down(lab: str, *, keep_cache: bool, say: Say) -> Down:
     others = [name for name in state.names() if name != lab]
     result = down(lab, purge_all=True, keep_cache=keep_cache or bool(others), say=say)
     files = list(_files(lab))
+    if not (keep_cache or others):
+        files.append(state_dir() / RELEASES)
     for path in files:
         path.unlink(missing_ok=True)
     kept = list(result.kept)
-    proofs = [*result.proofs, _gone("documents and locks", state_dir(), files)]
+    proofs = [*result.proofs, _gone("documents, tokens and locks", state_dir(), [*files, *_files(lab)])]
     if others:
         kept.append(f"the cache in {cache_dir()}, which lab {', '.join(others)} may use")
     elif keep_cache:
@@ -38,18 +47,26 @@ def take_down(lab: str, *, keep_cache: bool, say: Say) -> Down:
     else:
         mounts.remove_tree(cache_dir())
         proofs.append(_gone("cache", cache_dir(), [cache_dir()]))
-    folders = {path.parent for path in files} | {state_dir(), ssh.control_dir()}
-    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+    if brought := launcher.packages():
+        launcher.remove_packages(say)
+        proofs.append(Proof("the launcher's packages", "dpkg", tuple(engine_setup.still_installed(brought))))
+    folders = {state_dir() / kind for kind in KINDS} | {path.parent for path in files} | {ssh.control_dir()}
+    for folder in sorted(folders | {state_dir()}, key=lambda path: len(path.parts), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+    if rest := sorted(path for path in state_dir().rglob("*") if path.is_file()):
+        shown = ", ".join(str(path.relative_to(state_dir())) for path in rest[:SHOWN])
+        kept.append(f"{len(rest)} files of other clusters in {state_dir()}: {shown}{' ...' if rest[SHOWN:] else ''}")
+    if (tools := launcher.folders()) and not others:
+        kept.append(f"the checkout's own tools, which go with the checkout: {', '.join(tools)}")
     return replace(result, proofs=tuple(proofs), kept=tuple(kept))
 
 
 def _files(lab: str) -> Iterator[Path]:
-    yield cluster_document(lab)
-    yield site.document_path(lab)
-    yield deploys.lock_path(lab)
-    yield inventory.ssh_config_path(lab)
+    yield site.document_path(lab)  # which may lie elsewhere
+    for kind in KINDS:
+        yield from (state_dir() / kind).glob(f"{lab}.*")
+        yield from (state_dir() / kind).glob(f".{lab}.*")
 
 
 def _close_connections(document: Path) -> None:
@@ -63,4 +80,4 @@ def _close_connections(document: Path) -> None:
 
 
 def _gone(what: str, where: Path, paths: list[Path]) -> Proof:
-    return Proof(what, str(where), tuple(str(path) for path in paths if path.exists()))
+    return Proof(what, str(where), tuple(sorted({str(path) for path in paths if path.exists()})))

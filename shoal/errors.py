@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -57,6 +58,28 @@ class ShoalError(Exception):
         if self.hint:
             lines.append(f"  what to do: {self.hint}")
         return "\n".join(lines)
+
+
+_FULL = "make room on that disk and type the command again: what is done is not done twice"
+_PLACES = "docs/cli.md says where things are kept, and which variable puts them elsewhere"
+_SYSTEM_HINTS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _PLACES,
+    errno.EPERM: _PLACES,
+    errno.EROFS: _PLACES,
+    errno.ENOTDIR: _PLACES,
+}
+
+
+def of_this_machine(error: OSError) -> ShoalError:
+    """What this machine's system refused, in words: a full disk, a folder that may not be written, a name in use."""
+    places = [str(place) for place in (error.filename, error.filename2) if place is not None]
+    what = error.strerror or str(error)
+    return ShoalError(
+        f"{' and '.join(places)}: {what}" if places else f"this machine says: {what}",
+        hint=_SYSTEM_HINTS.get(error.errno or 0, "mend what is named and type the command again"),
+    )
 
 
 class UsageError(ShoalError):

@@ -22,10 +22,19 @@ def sha256_file(path: Path) -> str:
 def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write `data` beside `path`, flush it to disk, then rename it over `path`.
 
-    A crash at any moment leaves either the old file or the new one. Raises OSError as the file system gives it.
+    A crash at any moment leaves either the old file or the new one. Raises OSError as the file system gives it, but
+    always with the name of `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     payload = data.encode() if isinstance(data, str) else data
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_and_rename(path, payload, mode)
+    except OSError as error:
+        # The name of the file beside it says nothing to a reader.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write_and_rename(path: Path, payload: bytes, mode: int) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:

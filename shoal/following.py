@@ -1,6 +1,8 @@
-"""One round of a run followed to its end: lines shown, outcomes recorded, results fetched as each node is done.
+"""A run followed to its end: lines shown, outcomes recorded, each node's results fetched, or its next attempt begun, as
+soon as its share is over, whatever the others do.
 
-Only the calling thread touches the record and tells; threads of their own read logs, ask nodes and fetch.
+Threads of their own read logs, ask nodes, fetch and begin attempts. The record is touched, and things are told, under
+the work's lock.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from shoal.cluster import Cluster
 from shoal.errors import ShoalError
 from shoal.outcomes import outcome_of
 from shoal.results_schema import Manifest
+from shoal.runners.killed import is_open
 from shoal.runners.protocol import Execution, Handle, Runner, State
 from shoal.runs import HAS_MANIFEST, Attempt, Fetched, Outcome, RunRecord
 from shoal.ssh import SshError
@@ -67,28 +70,76 @@ class Work:
     record: RunRecord
     tell: Tell
     fetch: bool = True
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    """Set once nothing more is to be started."""
+    reserved: int = 0
+
+    def say(self, event: Event) -> None:
+        """Tell an event; one at a time."""
+        with self.lock:
+            self.tell(event)
 
     def note(self, text: str, node: str = "") -> None:
         """Tell something in passing."""
-        self.tell(Event(Happening.NOTE, text, node))
+        self.say(Event(Happening.NOTE, text, node))
+
+    def next_attempt(self) -> int:
+        """A number that no attempt of this run has, on any node: an attempt's job is named after it."""
+        with self.lock:
+            taken = (entry.number for node in self.record.nodes.values() for entry in node.attempts)
+            self.reserved = max(self.reserved, max(taken, default=0)) + 1
+            return self.reserved
+
+    def begin(self, nodes: Sequence[str], attempt: int, execution: str) -> None:
+        """Record that an attempt is about to be started, and save: who takes the run up then knows of it."""
+        with self.lock:
+            for node in nodes:
+                self._attempt(node, attempt).execution = execution
+                self.record.nodes[node].outcome = Outcome.PENDING
+            runs.save(self.record)
 
     def end(self, node: str, attempt: int, outcome: Outcome, message: str, exit_code: int | None = None) -> None:
         """Record what became of an attempt, save, and tell."""
-        entry = self.record.nodes[node]
-        found = self.begin(node, attempt)
-        found.ended_at, found.outcome, found.message, found.exit_code = datetime.now(UTC), outcome, message, exit_code
-        entry.outcome = outcome
-        runs.save(self.record)
-        self.tell(Event(Happening.ENDED, message, node, outcome))
+        with self.lock:
+            found = self._attempt(node, attempt)
+            found.ended_at, found.outcome = datetime.now(UTC), outcome
+            found.message, found.exit_code = message, exit_code
+            self.record.nodes[node].outcome = outcome
+            runs.save(self.record)
+            self.tell(Event(Happening.ENDED, message, node, outcome))
 
-    def begin(self, node: str, attempt: int) -> Attempt:
+    def home(self, node: str, fetched: Fetched) -> None:
+        """Record that a node's results are home, save, and tell."""
+        with self.lock:
+            self.record.nodes[node].fetched = fetched
+            runs.save(self.record)
+            text = f"{fetched.files} files, {fetched.size_bytes / 1e6:.1f} MB, checked"
+            self.tell(Event(Happening.FETCHED, text, node))
+
+    def _attempt(self, node: str, number: int) -> Attempt:
         """The record of an attempt, made where it is not there."""
         entry = self.record.nodes[node]
         for found in entry.attempts:
-            if found.number == attempt:
+            if found.number == number:
                 return found
-        entry.attempts.append(Attempt(number=attempt, started_at=datetime.now(UTC)))
+        entry.attempts.append(Attempt(number=number, started_at=datetime.now(UTC)))
         return entry.attempts[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What came of giving nodes the run: every one of them is in exactly one of these."""
+
+    handles: tuple[Handle, ...] = ()
+    finished: tuple[str, ...] = ()
+    """Nodes that turned out to be done; their results are still to be fetched."""
+    ended: tuple[str, ...] = ()
+    """Nodes that were not given it, the reason being on record."""
+
+
+Heal = Callable[[str], "Future[Begun] | None"]
+"""Begins a node's next attempt in the background; None where there is to be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,55 +150,76 @@ class _Settled:
 
 
 @dataclass(slots=True)
-class _Round:
+class _Now:
     """What is under way."""
 
     open: set[tuple[Handle, str]]
     readers: dict[tuple[Handle, str], threading.Thread]
     settling: dict[Future[_Settled], tuple[Handle, str]]
     fetching: dict[Future[Fetched], str]
+    healing: dict[Future[Begun], str]
+    heal: Heal
+    lines: queue.SimpleQueue[tuple[str, str]] = field(default_factory=queue.SimpleQueue)
     releasing: list[Future[None]] = field(default_factory=list)
-    stopping: Future[list[str]] | None = None
+    stopping: list[Future[list[str]]] = field(default_factory=list)
 
     @property
     def under_way(self) -> bool:
         """Whether there is anything left to wait for."""
         return (
-            bool(self.open or self.settling or self.fetching)
+            bool(self.open or self.settling or self.fetching or self.healing)
             or not all(future.done() for future in self.releasing)
-            or (self.stopping is not None and not self.stopping.done())
+            or not all(future.done() for future in self.stopping)
         )
 
 
-def follow(work: Work, handles: Sequence[Handle], *, finished: Sequence[str] = ()) -> None:
-    """Follow `handles` until every node's share is over, and fetch the results of those and of `finished`.
+def follow(work: Work, begun: Begun, heal: Heal) -> None:
+    """Follow what was begun until every node's share is over and `heal` begins nothing more, and fetch all results.
 
     Ctrl-C asks once for all containers to end and waits for that; a second one leaves them. Both end in
     KeyboardInterrupt, with the record saved.
     """
-    lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-    work_round = _Round(set(), {}, {}, {})
-    for handle in handles:
-        over = {execution.node for execution in work.runner.executions(handle) if execution.over}
-        for node in handle.nodes:
-            work_round.open.add((handle, node))
-            if node not in over:
-                work_round.readers[handle, node] = _read_lines(work.runner, handle, node, lines)
-    for node in finished:
-        _fetch(work, work_round, node)
+    now = _Now(set(), {}, {}, {}, {}, heal)
     with _counted_interrupts() as presses:
-        while work_round.under_way:
-            _tell_lines(work, lines)
-            _look(work, work_round)
-            if presses and work_round.stopping is None:
+        _take_up(work, now, begun)
+        while now.under_way:
+            _tell_lines(work, now.lines)
+            _look(work, now)
+            if presses and not work.cancelled.is_set():
                 work.note("stopping the containers; Ctrl-C again leaves them running")
-                work_round.stopping = in_background(partial(_stop_all, work.runner, handles))
+                work.cancelled.set()
+                _stop(work, now, {handle for handle, _ in now.open})
             if len(presses) > 1:
                 break
-        _tell_lines(work, lines, wait=False)
+        _tell_lines(work, now.lines, wait=False)
     if presses:
-        _tell_what_runs_on(work, work_round)
+        _tell_what_runs_on(work, now)
         raise KeyboardInterrupt
+
+
+def _take_up(work: Work, now: _Now, begun: Begun) -> None:
+    """Follow what was begun as well."""
+    for handle in begun.handles:
+        over = {execution.node for execution in work.runner.executions(handle) if execution.over}
+        for node in handle.nodes:
+            now.open.add((handle, node))
+            if node not in over:
+                now.readers[handle, node] = _read_lines(work.runner, handle, node, now.lines)
+    for node in begun.finished:
+        _fetch(work, now, node)
+    for node in begun.ended:
+        _heal(work, now, node)
+    if work.cancelled.is_set():
+        _stop(work, now, begun.handles)  # it was on its way when Ctrl-C came
+
+
+def _heal(work: Work, now: _Now, node: str) -> None:
+    if not work.cancelled.is_set() and (begun := now.heal(node)) is not None:
+        now.healing[begun] = node
+
+
+def _stop(work: Work, now: _Now, handles: Iterable[Handle]) -> None:
+    now.stopping += [in_background(partial(work.runner.stop, handle)) for handle in handles]
 
 
 def in_background(act: Callable[[], T]) -> Future[T]:
@@ -164,7 +236,7 @@ def in_background(act: Callable[[], T]) -> Future[T]:
     return future
 
 
-def _look(work: Work, now: _Round) -> None:
+def _look(work: Work, now: _Now) -> None:
     """Take in what changed since the last look."""
     for handle in {handle for handle, _ in now.open}:
         for execution in work.runner.executions(handle):
@@ -180,6 +252,19 @@ def _look(work: Work, now: _Round) -> None:
         now.releasing.append(in_background(partial(work.runner.release, handle, node)))
         if end.outcome in HAS_MANIFEST:
             _fetch(work, now, node)
+        else:
+            _heal(work, now, node)
+    for begun in [future for future in now.healing if future.done()]:
+        node = now.healing.pop(begun)
+        try:
+            _take_up(work, now, begun.result())
+        except ShoalError as error:
+            why = f"could not be given the run again: {error}"
+            entry = work.record.nodes[node]
+            if entry.outcome is Outcome.PENDING:
+                work.end(node, entry.attempts[-1].number, Outcome.UNREACHABLE, why)
+            else:
+                work.note(why, node)
     for fetch in [future for future in now.fetching if future.done()]:
         node = now.fetching.pop(fetch)
         try:
@@ -187,10 +272,7 @@ def _look(work: Work, now: _Round) -> None:
         except ShoalError as error:
             work.note(f"results not brought home: {error.message}", node)
             continue
-        work.record.nodes[node].fetched = fetched
-        runs.save(work.record)
-        text = f"{fetched.files} files, {fetched.size_bytes / 1e6:.1f} MB, checked"
-        work.tell(Event(Happening.FETCHED, text, node))
+        work.home(node, fetched)
 
 
 def _settle_later(work: Work, execution: Execution, reader: threading.Thread | None) -> Future[_Settled]:
@@ -209,13 +291,14 @@ def _settle_later(work: Work, execution: Execution, reader: threading.Thread | N
             return _Settled(Outcome.UNREACHABLE, execution.message or brief(error), execution.exit_code)
         except ShoalError as error:
             note = f"; {error.message}"
-        outcome, message = outcome_of(execution, manifest)
+        known = work.runner.examine(execution) if manifest is None and is_open(execution) else execution
+        outcome, message = outcome_of(known, manifest)
         return _Settled(outcome, message + note, execution.exit_code)
 
     return in_background(settle)
 
 
-def _fetch(work: Work, now: _Round, node: str) -> None:
+def _fetch(work: Work, now: _Now, node: str) -> None:
     if work.fetch:
         destination = runs.run_dir(work.record.run) / node
         now.fetching[in_background(lambda: work.runner.fetch(work.record.run, node, destination))] = node
@@ -238,20 +321,16 @@ def _tell_lines(work: Work, lines: queue.SimpleQueue[tuple[str, str]], *, wait: 
     try:
         node, text = lines.get(timeout=POLL_S) if wait else lines.get_nowait()
         while True:
-            work.tell(Event(Happening.LINE, text, node))
+            work.say(Event(Happening.LINE, text, node))
             node, text = lines.get_nowait()
     except queue.Empty:
         return
 
 
-def _stop_all(runner: Runner, handles: Sequence[Handle]) -> list[str]:
-    return [node for handle in handles for node in runner.stop(handle)]
-
-
-def _tell_what_runs_on(work: Work, now: _Round) -> None:
+def _tell_what_runs_on(work: Work, now: _Now) -> None:
     left = {node for _, node in now.open}
-    if now.stopping and now.stopping.done():
-        left |= set(now.stopping.result())
+    for stopping in [future for future in now.stopping if future.done()]:
+        left |= set(stopping.result())
     if left:
         run = work.record.run
         work.note(f"may go on running on: {', '.join(sorted(left))}; `shoal run --resume {run}` takes it up again")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
 
+from shoal import preflight
 from shoal.cluster import Engine
-from shoal.following import Work
+from shoal.following import Begun, Work, in_background
 from shoal.outcomes import worth_another_try
 
 ATTEMPT_PAUSE_S = 5.0
@@ -20,38 +25,54 @@ DEFAULT_ATTEMPTS: dict[Engine, int] = {"bacalhau": 5, "ssh": 1}
 """The engine loses work that nobody did wrong; over ssh a failure is a failure."""
 
 
-def try_again(work: Work, attempts: int | None, again: Callable[[Sequence[str]], None]) -> None:
-    """Automatic further rounds for nodes that may fare better, each begun by `again`.
+@dataclass(slots=True)
+class Healer:
+    """Further attempts, node by node: each as soon as the node's own share is over, whatever the others do."""
 
-    `attempts` counts the first round, and is the engine's own number where it is None.
+    work: Work
+    again: Callable[[Sequence[str]], Begun]
+    """Gives nodes the run."""
+    attempts: int
+    """How often a node is given the run, the first time included."""
+    given: Counter[str] = field(default_factory=Counter)
 
-    Before each the nodes that are away get time to come back, so that a short absence does not use attempts up.
-    """
-    for number in range(1, attempts or DEFAULT_ATTEMPTS.get(work.record.engine, 1)):
-        names = [
-            name
-            for name in work.record.missing
-            if worth_another_try(work.record.nodes[name].outcome, work.record.nodes[name].attempts[-1].exit_code)
-        ]
-        if not names:
-            return
-        pause_s = min(ATTEMPT_PAUSE_S * 2 ** (number - 1), MAX_PAUSE_S)
-        work.note(f"again in {pause_s:.0f} s for: {', '.join(names)}")
-        time.sleep(pause_s)  # a backoff: what made the node fail is given time to pass
-        _wait_until_back(work, names)
-        again(names)
+    def __call__(self, node: str) -> Future[Begun] | None:
+        """The node's next attempt, begun in the background; None where it may not fare better, or had all of them."""
+        entry = self.work.record.nodes[node]
+        if not worth_another_try(entry.outcome, entry.attempts[-1].exit_code):
+            return None
+        self.given[node] += 1
+        if self.given[node] >= self.attempts:
+            return None
+        pause_s = min(ATTEMPT_PAUSE_S * 2 ** (self.given[node] - 1), MAX_PAUSE_S)
+        self.work.note(f"again in {pause_s:.0f} s", node)
+        return in_background(partial(self._once_back, node, pause_s))
+
+    def _once_back(self, node: str, pause_s: float) -> Begun:
+        # A backoff: what made the node fail is given time to pass.
+        if not self.work.cancelled.wait(pause_s):
+            self._wait_until_back(node)
+        return Begun() if self.work.cancelled.is_set() else self.again([node])
+
+    def _wait_until_back(self, node: str) -> None:
+        """Wait until the node can be given a job again, for at most BACK_TIMEOUT_S, or is seen to be drained.
+
+        So a short absence does not use attempts up.
+        """
+        deadline = time.monotonic() + BACK_TIMEOUT_S
+        told = False
+        while why := self.work.runner.away([node]).get(node):
+            if preflight.is_drained(self.work.cluster, self.work.cluster.node(node)):
+                return  # the attempt itself tells
+            if not told:
+                self.work.note(f"waiting for it: {why}", node)
+            told = True
+            if time.monotonic() > deadline or self.work.cancelled.wait(BACK_POLL_S):
+                return
+        if told:
+            self.work.note("is back", node)
 
 
-def _wait_until_back(work: Work, names: Sequence[str]) -> None:
-    """Wait until every one of `names` can be given a job again, for at most BACK_TIMEOUT_S."""
-    deadline = time.monotonic() + BACK_TIMEOUT_S
-    told: dict[str, str] = {}
-    while away := work.runner.away(names):
-        for name in [name for name in away if name not in told]:
-            work.note(f"waiting for it: {away[name]}", name)
-        told = away
-        if time.monotonic() > deadline:
-            return
-        time.sleep(BACK_POLL_S)  # until all are back, or the deadline
-    for name in told:
-        work.note("is back", name)
+def healer(work: Work, attempts: int | None, again: Callable[[Sequence[str]], Begun]) -> Healer:
+    """What gives the nodes of `work` further attempts; their number is the engine's own where it is None."""
+    return Healer(work, again, attempts or DEFAULT_ATTEMPTS.get(work.record.engine, 1))

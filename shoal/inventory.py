@@ -16,7 +16,7 @@ from shoal.cluster import Cluster, Node, Substrate
 from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.mesh import overlay
-from shoal.paths import cluster_document, state_dir
+from shoal.paths import cluster_document, expanded, state_dir
 
 HostEntry = tuple[str, dict[str, Any]]
 Groups = tuple[list[HostEntry], list[HostEntry]]
@@ -47,7 +47,7 @@ def load(substrate: Substrate) -> Cluster:
     machine made it), the stack itself is asked for it.
     """
     if override := os.environ.get("SHOAL_CLUSTER"):
-        return load_path(Path(override).expanduser())
+        return load_path(expanded(Path(override)))
     if substrate == "onprem":
         from shoal import onprem  # noqa: PLC0415 - only this substrate reads TOML
 
@@ -151,13 +151,13 @@ def _ssh_data(cluster: Cluster) -> dict[str, Any]:
     ssh = cluster.ssh
     data: dict[str, Any] = {"ssh_strict_host_key_checking": "yes"}
     if ssh.identity_file:
-        data["ssh_key"] = str(ssh.identity_file.expanduser())
+        data["ssh_key"] = str(expanded(ssh.identity_file))
     if ssh.known_hosts_file:
-        data["ssh_known_hosts_file"] = str(ssh.known_hosts_file.expanduser())
+        data["ssh_known_hosts_file"] = str(expanded(ssh.known_hosts_file))
     if any(node.proxy(ssh) for node in cluster.nodes):
         data["ssh_config_file"] = str(_config_with_proxy(cluster))
     elif ssh.config_file:
-        data["ssh_config_file"] = str(ssh.config_file.expanduser())
+        data["ssh_config_file"] = str(expanded(ssh.config_file))
     return data
 
 
@@ -171,7 +171,7 @@ def _config_with_proxy(cluster: Cluster) -> Path:
 
     Nodes on the mesh and nodes at their first addresses are each reached by the way that leads there.
     """
-    own = cluster.ssh.config_file.expanduser() if cluster.ssh.config_file else None
+    own = expanded(cluster.ssh.config_file) if cluster.ssh.config_file else None
     try:
         before = own.read_text(encoding="utf-8") if own else ""
     except OSError as error:

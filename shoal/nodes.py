@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from shoal import cluster as clusters
-from shoal import deploys, engines, ssh
+from shoal import deploys, engines, inventory, onprem_edit, preflight, ssh
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import BacalhauClient, EngineError
 from shoal.bacalhau.models import EngineNode
 from shoal.bacalhau.outcomes import execution_of
 from shoal.cluster import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
+from shoal.mesh import moving, overlay
 from shoal.paths import NODE_DRAINED
 from shoal.ssh_failures import brief
 
@@ -155,21 +156,35 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
 
     `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError.
     """
-    cluster = clusters.load(document)
-    if machine is not None and all(node.name != name for node in cluster.nodes):
-        raw = cluster.model_dump(mode="json")
-        raw["nodes"].append(machine)
-        cluster = clusters.parse(raw, source=f"{document} with {name}")
-        clusters.save(cluster, document)
+    if machine is not None and all(node.name != name for node in inventory.load_first(document).nodes):
+        _write_with(document, machine)
         say(f"{name} is in {document}")
+    cluster = inventory.load_first(document)
     node = _compute(cluster, name)
-    ssh.run(cluster, node, "rm", "-f", str(NODE_DRAINED), root=True)
+    if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.wanted and note.nodes:
+        for one in moving.on(document, only=[node.name], say=say).nodes:
+            if one.node == node.name and not one.on_mesh:
+                say(f"mesh: {one.node} is not on the mesh and keeps its first address: {one.note}")
+    reached = overlay.applied(cluster)
+    ssh.run(reached, reached.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
     choice = engines.choose("auto", cluster, say=say)
     result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
-        _await(cluster, node, say)
+        await_ready(reached, [node.name], say)
     return cluster
+
+
+def await_ready(cluster: Cluster, names: Sequence[str], say: Say) -> None:
+    """Wait until the orchestrator would give those of `names` a job that compute and are not drained.
+
+    Raises ShoalError, naming the node, where that does not come about, or the orchestrator knows other tokens.
+    """
+    nodes = [node for node in cluster.compute if node.name in names and not preflight.is_drained(cluster, node)]
+    if nodes:
+        with engines.client_for(cluster) as client:
+            for node in nodes:
+                _await(client, node, say)
 
 
 def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, gone: bool) -> Cluster:
@@ -177,18 +192,21 @@ def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, 
 
     `gone`: the machines are no more; only the registration and the document are touched.
     """
-    cluster = clusters.load(document)
+    cluster = inventory.load_first(document)
     nodes = [_compute(cluster, name) for name in names]
-    raw = cluster.model_dump(mode="json")
-    raw["nodes"] = [node for node in raw["nodes"] if node["name"] not in names]
-    rest = clusters.parse(raw, source=f"{document} without {', '.join(names)}")
+    _without(document, names)  # refused before anything is done, and made again at the end: draining takes hours
     if not gone:
-        drain(cluster, names, say, timeout_s=timeout_s)
+        drain(overlay.applied(cluster), names, say, timeout_s=timeout_s)
+        if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.nodes:
+            # Who logs a machine out of the mesh must not come over it.
+            moving.off(document, only=list(names), deploy=False, say=say)
         deploys.run_deploy(document, "teardown", limit=list(names), say=say)
         unmark(cluster, nodes)
     if secrets.load(cluster.name) is not None:
-        forget(cluster, names)
-    clusters.save(rest, document)
+        forget(overlay.applied(cluster), names)
+    overlay.forget(cluster.name, names)
+    rest, write = _without(document, names)
+    write()
     say(f"removed: {', '.join(names)}; results of runs stay on the machines and at home")
     return rest
 
@@ -213,6 +231,28 @@ def approve(cluster: Cluster, names: Sequence[str], say: Say) -> None:
                 if error.status != CONFLICT:
                     raise
             say(f"{name}: approved")
+
+
+def _write_with(document: Path, machine: dict[str, Any]) -> None:
+    """The document with one more machine, written. Raises UsageError where it would not be valid."""
+    if document.suffix == ".toml":
+        text, _ = onprem_edit.with_machine(document, machine)
+        onprem_edit.write(document, text)
+        return
+    raw = clusters.load(document).model_dump(mode="json")
+    raw["nodes"].append(machine)
+    clusters.save(clusters.parse(raw, source=f"{document} with {machine['name']}"), document)
+
+
+def _without(document: Path, names: Sequence[str]) -> tuple[Cluster, Callable[[], None]]:
+    """The cluster without the nodes, and what writes that. Raises UsageError where the rest would not be valid."""
+    if document.suffix == ".toml":
+        text, rest = onprem_edit.without_machines(document, names)
+        return rest, lambda: onprem_edit.write(document, text)
+    raw = clusters.load(document).model_dump(mode="json")
+    raw["nodes"] = [node for node in raw["nodes"] if node["name"] not in names]
+    rest = clusters.parse(raw, source=f"{document} without {', '.join(names)}")
+    return rest, lambda: clusters.save(rest, document)
 
 
 def _engine_nodes(cluster: Cluster) -> tuple[dict[str, EngineNode], str]:
@@ -303,22 +343,21 @@ def _executions(client: BacalhauClient, names: Sequence[str]) -> dict[str, list[
     return found
 
 
-def _await(cluster: Cluster, node: Node, say: Say) -> None:
+def _await(client: BacalhauClient, node: Node, say: Say) -> None:
     """Until the orchestrator would give the node a job."""
     deadline = time.monotonic() + READY_TIMEOUT_S
-    with engines.client_for(cluster) as client:
-        while True:
-            there = next((one for one in client.nodes() if one.name == node.name), None)
-            why = there.unfit() if there else "it never came to the orchestrator"
-            if why is None:
-                say(f"{node.name}: connected, approved, Docker and local paths there")
-                return
-            if there and there.connected and not there.approved:
-                say(f"{node.name}: {why}; `shoal nodes approve {node.name}` lets it take jobs")
-                return
-            if time.monotonic() > deadline:
-                raise ShoalError(
-                    f"{node.name} is deployed, and the orchestrator would give it no job: {why}",
-                    hint="see `journalctl -u bacalhau-compute` there",
-                )
-            time.sleep(POLL_S)  # until it is there, or the deadline
+    while True:
+        there = next((one for one in client.nodes() if one.name == node.name), None)
+        why = there.unfit() if there else "it never came to the orchestrator"
+        if why is None:
+            say(f"{node.name}: connected, approved, Docker and local paths there")
+            return
+        if there and there.connected and not there.approved:
+            say(f"{node.name}: {why}; `shoal nodes approve {node.name}` lets it take jobs")
+            return
+        if time.monotonic() > deadline:
+            raise ShoalError(
+                f"{node.name} is deployed, and the orchestrator would give it no job: {why}",
+                hint="see `journalctl -u bacalhau-compute` there",
+            )
+        time.sleep(POLL_S)  # until it is there, or the deadline

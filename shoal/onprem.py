@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from shoal import cluster as clusters
 from shoal.cluster import Cluster
 from shoal.errors import Fault, UsageError
+from shoal.paths import expanded, named
 
 TABLES = frozenset({"cluster", "ssh", "node"})
 CLUSTER_KEYS = ("name", "engine", "mesh")
@@ -19,7 +19,7 @@ PATHS = ("identity_file", "known_hosts_file", "config_file")
 
 def default_path() -> Path:
     """`onprem.toml` of the working directory. `SHOAL_ONPREM` overrides."""
-    return Path(os.environ.get("SHOAL_ONPREM") or "onprem.toml").expanduser().resolve()
+    return named("SHOAL_ONPREM") or Path("onprem.toml").resolve()
 
 
 def load(path: Path) -> Cluster:
@@ -35,6 +35,8 @@ def load(path: Path) -> Cluster:
         raise UsageError(f"{path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets without end
+        raise UsageError(f"{path} cannot be read: {error}") from None
     return parse(raw, source=path)
 
 
@@ -62,15 +64,15 @@ def render(cluster: Cluster) -> str:
         "# Machines of shoal; see inventories/onprem.example.toml for every field.",
         "",
         "[cluster]",
-        *_assignments({key: getattr(cluster, key) for key in CLUSTER_KEYS}),
+        *assignments({key: getattr(cluster, key) for key in CLUSTER_KEYS}),
     ]
     if ssh := cluster.ssh.model_dump(mode="json", exclude_none=True):
-        lines += ["", "[ssh]", *_assignments(ssh)]
+        lines += ["", "[ssh]", *assignments(ssh)]
     for node in cluster.nodes:
         values = node.model_dump(mode="json", exclude_defaults=True)
         # Always written: the two that a reader looks for first.
         values = {"name": node.name, "roles": list(node.roles), "address": node.address, "user": node.user, **values}
-        lines += ["", "[[node]]", *_assignments(values)]
+        lines += ["", "[[node]]", *assignments(values)]
     return "\n".join(lines) + "\n"
 
 
@@ -115,7 +117,7 @@ def _document(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _resolved(value: Any, folder: Path) -> Any:
-    return str(folder / Path(value).expanduser()) if isinstance(value, str) and value else value
+    return str(folder / expanded(Path(value))) if isinstance(value, str) and value else value
 
 
 def _as_written(where: str) -> str:
@@ -131,7 +133,8 @@ def _in_toml_words(what: str) -> str:
     return what.replace("nodes[", "node[")
 
 
-def _assignments(values: dict[str, Any]) -> list[str]:
+def assignments(values: dict[str, Any]) -> list[str]:
+    """Lines of TOML that give `values` their names, tables in line."""
     return [f"{key} = {_value(value)}" for key, value in values.items()]
 
 

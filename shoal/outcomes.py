@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shoal.results_schema import Manifest
+from shoal.runners import killed
 from shoal.runners.protocol import Execution, State
 from shoal.runs import Outcome
 
@@ -13,7 +14,6 @@ _DETECTOR_CODES = {
     5: "the detector cannot use the weights",
     6: "no space left on the node, or its run folder cannot be written",
 }
-KILLED = 137
 _INTERRUPTED = (130, 143)
 
 _BY_STATE = {
@@ -42,8 +42,8 @@ def _of_exit_code(code: int | None, message: str) -> tuple[Outcome, str]:
         return Outcome.NO_VIDEOS, "the detector found no video"
     if code in _INTERRUPTED:
         return Outcome.STOPPED, f"somebody told the container to end (exit code {code})"
-    if code == KILLED:
-        return Outcome.FAILED, "killed (exit code 137), and not for want of memory"
+    if code == killed.KILLED:
+        return Outcome.FAILED, killed.UNKNOWN
     why = _DETECTOR_CODES.get(code, "the container failed" if code else "the container ended without a manifest")
     return Outcome.FAILED, f"{why} (exit code {code})" + (f": {message}" if message else "")
 

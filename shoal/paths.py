@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
+from shoal.errors import UsageError
+
 NODE_STATE = PurePosixPath("/var/lib/shoal")
 """Everything durable on a node lives here."""
 NODE_RUNS = NODE_STATE / "runs"
@@ -21,23 +23,45 @@ def repository() -> Path:
 
 def cache_dir() -> Path:
     """What can be fetched or built again: downloads, base images, converted weights. `SHOAL_CACHE` overrides."""
-    if override := os.environ.get("SHOAL_CACHE"):
-        return Path(override).expanduser().resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shoal"
+    return named("SHOAL_CACHE") or (named("XDG_CACHE_HOME") or _home("SHOAL_CACHE") / ".cache") / "shoal"
 
 
 def state_dir() -> Path:
     """What describes things that exist now: labs, keys, locks. `SHOAL_STATE` overrides."""
-    if override := os.environ.get("SHOAL_STATE"):
-        return Path(override).expanduser().resolve()
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "shoal"
+    return named("SHOAL_STATE") or (named("XDG_STATE_HOME") or _home("SHOAL_STATE") / ".local" / "state") / "shoal"
 
 
 def runs_dir() -> Path:
     """Where results are brought home to. `SHOAL_RUNS` overrides; else `runs/` of the working directory."""
-    return Path(os.environ.get("SHOAL_RUNS") or "runs").resolve()
+    return named("SHOAL_RUNS") or Path("runs").resolve()
 
 
 def cluster_document(name: str) -> Path:
     """The cluster document of a substrate's default cluster, e.g. `lab`."""
     return state_dir() / "clusters" / f"{name}.json"
+
+
+def expanded(path: Path) -> Path:
+    """`path` with `~` resolved; as it is where it names no user's home: then no file will be found there."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def named(variable: str) -> Path | None:
+    """The folder that a variable of the environment names, if any. Raises UsageError where it names no user's."""
+    text = os.environ.get(variable)
+    try:
+        return Path(text).expanduser().resolve() if text else None
+    except RuntimeError:
+        raise UsageError(f"{variable} is {text!r}, and there is no such user") from None
+
+
+def _home(variable: str) -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageError(
+            "this user has no home folder to keep things in", hint=f"set HOME, or name a folder in {variable}"
+        ) from None

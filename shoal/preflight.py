@@ -69,9 +69,9 @@ class NodeFacts:
     weights_sha256: str | None = None
     free_bytes: int = 0
     begun: bool = False
+    """Whether the run has a folder here already."""
     drained: bool = False
     """Taken out of service with `shoal nodes drain`."""
-    """Whether the run has a folder here already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +146,8 @@ def capacity_faults(cpu: str, memory: str, facts: dict[str, NodeFacts]) -> list[
 def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> dict[str, tuple[Outcome, str]]:
     """Per node why it cannot run `job`; nodes that can are left out. Asks the nodes for the image, all at once."""
     image = job.task.engine.params.image
+    drained = {name for name, fact in facts.items() if fact.drained}
+    facts = {name: fact for name, fact in facts.items() if name not in drained}
     empty = {name for name, fact in facts.items() if fact.videos == 0 and not fact.docker_fault}
     reasons = {name: reason for name, fact in facts.items() if (reason := _unfit(fact, cluster.node(name)))}
     able = [cluster.node(name) for name in facts if name not in reasons and name not in empty]
@@ -163,7 +165,16 @@ def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> 
         elif arch != facts[name].arch:
             reasons[name] = f"the image is for {arch}, the node is {facts[name].arch}"
     faults = {name: (Outcome.NOT_RUN, reason) for name, reason in reasons.items()}
+    faults |= {name: (Outcome.DRAINED, f"given no run; `shoal nodes add {name}` takes it back") for name in drained}
     return faults | dict.fromkeys(empty - set(faults), (Outcome.NO_VIDEOS, f"there is no file under {NODE_VIDEOS}"))
+
+
+def is_drained(cluster: Cluster, node: Node) -> bool:
+    """Whether the node has the mark of `shoal nodes drain`; not as far as anybody knows where it does not answer."""
+    try:
+        return ssh.run(cluster, node, "test", "-e", str(NODE_DRAINED), root=True, check=False).exit_code == 0
+    except ssh.SshError:
+        return False
 
 
 def place_weights(cluster: Cluster, node: Node, path: Path, sha256: str) -> None:
@@ -176,8 +187,6 @@ def place_weights(cluster: Cluster, node: Node, path: Path, sha256: str) -> None
 
 
 def _unfit(fact: NodeFacts, node: Node) -> str | None:
-    if fact.drained:
-        return f"the node is drained; `shoal nodes add {node.name}` takes it back"
     if fact.docker_fault is not None:
         return f"docker does not answer: {fact.docker_fault or 'it is not installed'}"
     if fact.videos is None:

@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shoal.errors import ShoalError
-from shoal.runs import run_dir
+from shoal.runs import load, refuse_known, run_dir
 
 
 @contextmanager
-def locked(run: str) -> Iterator[None]:
+def locked(run: str, *, new: bool = False) -> Iterator[None]:
     """Hold the run's lock; the kernel lets go of it whatever becomes of this process.
 
-    Raises ShoalError where another process holds it.
+    Raises ShoalError where another process holds it, UsageError where there is no such run, or with `new` where there
+    is one.
     """
+    if not new:
+        load(run)  # a lock makes the run's folder, which a mistyped id must not leave behind
     path = run_dir(run) / ".lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as stream:
@@ -32,4 +35,6 @@ def locked(run: str) -> Iterator[None]:
         stream.truncate(0)
         stream.write(json.dumps({"pid": os.getpid()}))
         stream.flush()
+        if new:
+            refuse_known(run)  # once more: another process may have had it from its start to its end meanwhile
         yield

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from shoal import admission, jobs, preflight, results, runs, ssh
 from shoal.cluster import Cluster, Engine, Node
 from shoal.engines import Choice, runner_for
 from shoal.errors import Exit, Fault, ShoalError, UsageError
-from shoal.following import Tell, Work, follow
-from shoal.healing import try_again
+from shoal.following import Begun, Tell, Work, follow
+from shoal.healing import healer
 from shoal.jobs.spec import JobSpec, parse
 from shoal.outcomes import of_manifest
 from shoal.runlock import locked
-from shoal.runners.protocol import Handle, Runner
+from shoal.runners.protocol import Runner
 from shoal.runs import HAS_MANIFEST, EngineProgram, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.ssh_failures import brief
 
@@ -58,10 +59,7 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
     Raises UsageError or ShoalError where nothing could be started; then nothing was changed, weights on nodes apart.
     """
     run = runs.check_run_id(order.run) if order.run else runs.new_run_id()
-    if runs.record_path(run).exists():
-        raise UsageError(
-            f"there is a run {run!r} already", hint=f"take it up again with --resume {run}, or name another"
-        )
+    runs.refuse_known(run)
     constraints = [
         *(jobs.label_is(key, value) for key, value in sorted(order.targets.items())),
         *([jobs.only_nodes(order.nodes)] if order.nodes else []),
@@ -113,14 +111,13 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
         unfit = admission.unfit(work, job, survey, order.weights_path)
         if len(unfit) == len(nodes):
             raise admission.nobody(survey.silent, unfit)
-        with locked(run):
+        with locked(run, new=True):
             runs.save(record)
             for name in drained:
                 work.note("is drained and gets no run", name)
             work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
-            handles = _submit(work, job, 1, [node.name for node in nodes], unfit)
-            follow(work, handles)
-            try_again(work, order.attempts, lambda names: _round(work, names, order.weights_path))
+            begun = _submit(work, job, work.next_attempt(), [node.name for node in nodes], unfit)
+            follow(work, begun, healer(work, order.attempts, partial(_give, work, order.weights_path)))
             return _close(work)
 
 
@@ -156,8 +153,11 @@ def resume(
                 work.note("nothing is left to do")
                 return record
             record.finished_at = None
-            _round(work, record.missing, weights_path)
-            try_again(work, attempts, lambda names: _round(work, names, weights_path))
+            begun = _give(work, weights_path, record.missing)
+            waiting = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST and not node.fetched]
+            there = {node.name for node in cluster.nodes}
+            begun = replace(begun, finished=tuple(name for name in waiting if name in there))
+            follow(work, begun, healer(work, attempts, partial(_give, work, weights_path)))
             return _close(work)
 
 
@@ -211,12 +211,15 @@ def _driving(given: Runner | None, engine: Engine, cluster: Cluster) -> Iterator
         driver.close()
 
 
-def _round(work: Work, names: Sequence[str], weights_path: Path | None) -> None:
-    """One more round for `names`: what runs is adopted, what is done is fetched, the rest is submitted."""
+def _give(work: Work, weights_path: Path | None, names: Sequence[str]) -> Begun:
+    """Give `names` the run: what runs is adopted, what is done is found, the rest is submitted."""
     record = work.record
     known = {node.name for node in work.cluster.nodes}
-    for name in [name for name in names if name not in known]:
-        work.end(name, _next_attempt(record, [name]), Outcome.UNREACHABLE, "is not in the cluster document any more")
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        attempt = work.next_attempt()
+        for name in strangers:
+            work.end(name, attempt, Outcome.UNREACHABLE, "is not in the cluster document any more")
     names = [name for name in names if name in known]
     handles = work.runner.adopt(record.run, names)
     adopted = {name for handle in handles for name in handle.nodes}
@@ -224,38 +227,37 @@ def _round(work: Work, names: Sequence[str], weights_path: Path | None) -> None:
         for name in handle.nodes:
             work.note(f"adopted the container of attempt {handle.attempt}", name)
     rest = _close_finished(work, [name for name in names if name not in adopted])
+    begun = Begun()
     if rest:
         nodes = [work.cluster.node(name) for name in rest]
         survey = preflight.survey(work.cluster, nodes, run=record.run, weights_sha256=record.weights.sha256)
-        attempt = _next_attempt(record, list(record.nodes))
+        attempt = work.next_attempt()
         job = parse(record.job, source="the run's job").again(
             name=jobs.job_name(record.run, attempt), nodes=rest, labels=jobs.labels(record.run, attempt)
         )
         admission.refuse_too_much(job, survey)
-        record.job = job.to_document()
         unfit = admission.unfit(work, job, survey, weights_path)
-        handles = [*handles, *_submit(work, job, attempt, rest, unfit)]
-    waiting = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST and not node.fetched]
-    follow(work, handles, finished=[name for name in waiting if name in known])
+        with work.lock:
+            record.job = job.to_document()
+        begun = _submit(work, job, attempt, rest, unfit)
+    done = [name for name in names if name not in adopted and name not in rest]
+    return Begun((*handles, *begun.handles), tuple(done), begun.ended)
 
 
 def _submit(
     work: Work, job: JobSpec, attempt: int, names: Sequence[str], unfit: dict[str, tuple[Outcome, str]]
-) -> list[Handle]:
+) -> Begun:
     """Submit `job` to the nodes that can take it; why the others cannot is on record, and told, first."""
-    for name in names:
-        if name in unfit:
-            work.end(name, attempt, *unfit[name])
+    ended = tuple(name for name in names if name in unfit)
+    for name in ended:
+        work.end(name, attempt, *unfit[name])
     able = [name for name in names if name not in unfit]
-    if not able:
-        return []
-    for name in able:
-        entry = work.begin(name, attempt)
-        entry.execution = job.name
-        work.record.nodes[name].outcome = Outcome.PENDING
+    if not able or work.cancelled.is_set():
+        return Begun(ended=ended)
     # Before the start: whoever takes the run up after a crash knows that this attempt may be there.
-    runs.save(work.record)
-    return [work.runner.submit(job, run=work.record.run, attempt=attempt, nodes=able)]
+    work.begin(able, attempt, job.name)
+    handle = work.runner.submit(job, run=work.record.run, attempt=attempt, nodes=able)
+    return Begun(handles=(handle,), ended=ended)
 
 
 def _close_finished(work: Work, names: Sequence[str]) -> list[str]:
@@ -284,10 +286,6 @@ def _with_limits(job: JobSpec, cpu: str | None, memory: str | None, timeout_s: i
     if timeout_s:
         task["Timeouts"] = {"TotalTimeout": timeout_s, "ExecutionTimeout": timeout_s}
     return parse(document, source="the job with the limits given")
-
-
-def _next_attempt(record: RunRecord, names: Sequence[str]) -> int:
-    return max((entry.number for name in names for entry in record.nodes[name].attempts), default=0) + 1
 
 
 def _close(work: Work) -> RunRecord:

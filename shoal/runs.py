@@ -42,6 +42,8 @@ class Outcome(StrEnum):
     """Ended on request."""
     UNREACHABLE = "unreachable"
     """The node could not be reached, or was lost."""
+    DRAINED = "drained"
+    """The node was taken out of service and is given no run until it is taken back."""
     NOT_RUN = "not_run"
     """The node should have run the job and did not (rejected, image missing, start refused)."""
 
@@ -170,6 +172,14 @@ def record_path(run: str) -> Path:
     return run_dir(run) / "run.json"
 
 
+def refuse_known(run: str) -> None:
+    """Raise UsageError where there is a run of this id already."""
+    if record_path(run).exists():
+        raise UsageError(
+            f"there is a run {run!r} already", hint=f"take it up again with --resume {run}, or name another"
+        )
+
+
 def save(record: RunRecord) -> None:
     """Write `run.json` atomically."""
     write_atomic(record_path(record.run), record.model_dump_json(indent=2) + "\n")
@@ -190,7 +200,17 @@ def load(run: str) -> RunRecord:
 
 
 def list_runs() -> list[str]:
-    """Ids of the runs that have a record, oldest first."""
+    """Ids of the runs that have a record, oldest first: by the time in it, since an id may be a person's own."""
     if not runs_dir().is_dir():
         return []
-    return sorted(entry.name for entry in runs_dir().iterdir() if (entry / "run.json").is_file())
+    names = [entry.name for entry in runs_dir().iterdir() if RUN_ID.fullmatch(entry.name)]
+    return sorted((name for name in names if record_path(name).is_file()), key=lambda name: (_begun_s(name), name))
+
+
+def _begun_s(run: str) -> float:
+    """When a run was begun, as seconds; where its record is damaged, when that was written."""
+    path = record_path(run)
+    try:
+        return RunRecord.model_validate_json(path.read_bytes()).created_at.timestamp()
+    except (OSError, ValueError):
+        return path.stat().st_mtime if path.exists() else 0.0

@@ -6,7 +6,6 @@ Written on the control machine by `shoal site prepare`, read by the inventories;
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from shoal.artifacts.locks import Say, quiet
 from shoal.cluster import Cluster, field_faults
 from shoal.errors import UsageError
 from shoal.files import write_atomic
-from shoal.paths import cache_dir, state_dir
+from shoal.paths import named, state_dir
 
 if TYPE_CHECKING:
     from shoal.videos import Clip
@@ -68,9 +67,7 @@ class SiteDocument(_Document):
 
 def document_path(cluster: str) -> Path:
     """Where the document of a cluster lies. `SHOAL_SITE` overrides."""
-    if override := os.environ.get("SHOAL_SITE"):
-        return Path(override).expanduser().resolve()
-    return state_dir() / "sites" / f"{cluster}.json"
+    return named("SHOAL_SITE") or state_dir() / "sites" / f"{cluster}.json"
 
 
 def load(cluster: str) -> SiteDocument | None:
@@ -140,5 +137,7 @@ def _base_tarball(cluster: Cluster) -> Path | None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
     if cluster.substrate != "lab" or cluster.requester.arch != machine:
         return None
-    found = sorted((cache_dir() / "images").glob("base-*.tar"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+    from shoal.lab import node_image  # noqa: PLC0415 - the engine's client, for labs alone
+
+    archive = node_image.base_archive()
+    return archive if archive.is_file() else None

@@ -60,7 +60,25 @@ def assign(items: Sequence[_T], node_names: Sequence[str]) -> dict[str, list[_T]
 
 
 def from_directory(folder: Path, *, say: Say = quiet) -> list[Clip]:
-    """Every video in `folder` and below, sorted by its path; names are kept as they are.
+    """Every video in `folder` and below, hashed. Raises UsageError as `usable` does."""
+    paths = usable(folder)
+    say(f"reading {len(paths)} videos in {folder}")
+    return [
+        Clip(
+            name=path.relative_to(folder).as_posix(),
+            path=path,
+            sha256=sha256_file(path),
+            size_bytes=path.stat().st_size,
+            description="your own video",
+            licence=UNKNOWN_LICENCE,
+            source=str(folder),
+        )
+        for path in paths
+    ]
+
+
+def usable(folder: Path) -> list[Path]:
+    """The videos in `folder` and below, sorted by their path; names are kept as they are.
 
     Hidden files and folders are passed over; links are followed, a linked folder once. Raises UsageError (exit 2) for a
     folder that is missing or holds no video, and for files that cannot be read or named, all of them at once.
@@ -82,19 +100,7 @@ def from_directory(folder: Path, *, say: Say = quiet) -> list[Clip]:
             f"there is no video in {folder}",
             hint=f"videos are known by their extension: {', '.join(sorted(EXTENSIONS))}",
         )
-    say(f"reading {len(candidates)} videos in {folder}")
-    return [
-        Clip(
-            name=path.relative_to(folder).as_posix(),
-            path=path,
-            sha256=sha256_file(path),
-            size_bytes=path.stat().st_size,
-            description="your own video",
-            licence=UNKNOWN_LICENCE,
-            source=str(folder),
-        )
-        for path in candidates
-    ]
+    return candidates
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Fault]]:

@@ -24,6 +24,7 @@ from roles.bacalhau.operations import (
     config_is_read,
     containers_absent,
     data_version_fault,
+    joins,
     not_in_mid_run,
     program,
     ready,
@@ -124,8 +125,21 @@ def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes,
             each.data_path: ("700", f"{each.owner}:{each.owner}"),
         },
     )
-    secret_file(name=f"Configure the {each.part}", path=each.config_path, content=content, owner=each.owner)
+    joining = run and each.part == "compute"
+    timeout_s = settings.bacalhau_ready_timeout_s
+    secret_file(
+        name=f"Configure the {each.part}",
+        path=each.config_path,
+        content=content,
+        owner=each.owner,
+        joins_within_s=timeout_s if joining else None,
+        _timeout=timeout_s + 30,
+    )
     config_is_read(name=f"Read the {each.part}'s configuration back", service=each)
     text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=unit)
+    if joining:
+        joins(
+            name="See that the orchestrator takes the node", service=each, timeout_s=timeout_s, _timeout=timeout_s + 30
+        )
     if run:
         service(name=f"Run the {each.part}", unit=each.unit, config_files=list(files), _timeout=120)

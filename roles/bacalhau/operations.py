@@ -88,12 +88,23 @@ def program(wanted: Program) -> Commands:
 
 
 @operation()
-def secret_file(path: str, content: bytes, owner: str) -> Commands:
-    """A file that others may not read. It travels as an upload: neither a command nor a log shows what is in it."""
+def secret_file(path: str, content: bytes, owner: str, joins_within_s: int | None = None) -> Commands:
+    """A file that others may not read. It travels as an upload: neither a command nor a log shows what is in it.
+
+    With `joins_within_s` the orchestrator is shown the token in it first, and the old file stays where it refuses.
+    """
     sha256 = hashlib.sha256(content).hexdigest()
     state = host.get_fact(FileState, path=path)
     if state is None or (state.sha256, state.mode, state.user) != (sha256, "600", owner):
-        yield from upload(io.BytesIO(content), sha256, path, mode="600", owner=f"{owner}:{owner}")
+        proof = None if joins_within_s is None else lambda part: on_node("join.py", "wait", part, str(joins_within_s))
+        yield from upload(io.BytesIO(content), sha256, path, mode="600", owner=f"{owner}:{owner}", proof=proof)
+
+
+@operation()
+def joins(service: Service, timeout_s: int) -> Commands:
+    """Fail where the orchestrator does not take the token in the configuration; the service itself would not tell."""
+    if not host.get_fact(Lines, script=f"{on_node('join.py', 'look', service.config_path)} 2>/dev/null || true"):
+        yield on_node("join.py", "wait", service.config_path, str(timeout_s))
 
 
 @operation()

@@ -25,7 +25,10 @@ def dearmoured(data: bytes) -> bytes:
 
 
 def fingerprint(data: bytes) -> str:
-    """Upper-case hex fingerprint of the first (primary) key, a version 4 one (RFC 4880, 12.2). Raises ValueError."""
+    """Upper-case hex fingerprint of the one (primary) key in it, a version 4 one (RFC 4880, 12.2). Raises ValueError.
+
+    A second primary key behind the first is refused: apt would trust it, and nobody would have looked at it.
+    """
     raw = dearmoured(data)
     if len(raw) < 8 or not raw[0] & 0x80:
         raise ValueError("it is not an OpenPGP key")
@@ -35,12 +38,20 @@ def fingerprint(data: bytes) -> str:
         raise ValueError("it does not begin with a whole public key")
     if packet[0] != 4:
         raise ValueError(f"it is a version {packet[0]} key; version 4 is wanted")
+    rest = raw[start + length :]
+    while rest:
+        tag, start_of, length_of = _header(rest)
+        if tag == PUBLIC_KEY_PACKET or not rest[0] & 0x80 or len(rest) < start_of + length_of:
+            raise ValueError("it holds more than one key, or something that is none")
+        rest = rest[start_of + length_of :]
     # SHA-1 is what the format prescribes for naming a version 4 key.
     return hashlib.sha1(b"\x99" + length.to_bytes(2, "big") + packet, usedforsecurity=False).hexdigest().upper()
 
 
 def _header(raw: bytes) -> tuple[int, int, int]:
     """Tag, start and length of the first packet's body, in the old and the new format."""
+    if len(raw) < 6:
+        raise ValueError("it ends in the middle of a packet")
     first = raw[0]
     if first & 0x40:
         tag, octet = first & 0x3F, raw[1]

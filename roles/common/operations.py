@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -144,23 +144,25 @@ def packages(names: list[str], role: str, *, start_services: bool = True, keep_r
 
 
 @operation()
-def recorded_packages_absent(role: str) -> Commands:
-    """Purge the packages the role's record names. RefusedError where apt would take anything else along with them."""
+def recorded_packages_absent(role: str, *, keep_needed: bool = False) -> Commands:
+    """Purge the packages the role's record names. Fails where apt would take anything else along with them; with
+    `keep_needed` those that others have come to need are left instead."""
     record = str(RECORDS / f"{role}.packages")
     if not host.get_fact(Existing, paths=(record,)):
         host.noop("this role installed no packages")
         return
-    yield f"{_purge(f'$(cat {shlex.quote(record)})')}\nrm -f {shlex.quote(record)}"
+    yield f"{_purge(f'$(cat {shlex.quote(record)})', keep_needed=keep_needed)}\nrm -f {shlex.quote(record)}"
 
 
 @operation()
 def packages_absent(names: list[str]) -> Commands:
-    """Purge exactly these packages. RefusedError where apt would take anything else along with them."""
+    """Purge exactly these packages. Fails where apt would take anything else along with them."""
     if host.get_fact(InstalledPackages, packages=tuple(names)):
         yield _purge(shlex.join(names))
 
 
-def _purge(names: str) -> str:
+def _purge(names: str, *, keep_needed: bool = False) -> str:
+    alone = 'alone=; for p in $ours; do [ -n "$(others $p)" ] || alone="$alone $p"; done; ours=$alone'
     return "\n".join(
         [
             "set -e",
@@ -168,9 +170,12 @@ def _purge(names: str) -> str:
             f"ours=$(for p in {names}; do "
             "case $(dpkg-query -W -f '${db:Status-Status}' \"$p\" 2>/dev/null || true) in "
             'installed|config-files) echo "$p";; esac; done | sort -u)',
+            # What apt would take along that is not ours.
+            'others() { apt-get -s -q purge "$@" | awk \'$1=="Purg"||$1=="Remv" {print $2}\' | sort -u | '
+            'while read -r p; do case " $(echo $ours) " in *" $p "*) ;; *) echo "$p";; esac; done; }',
+            *([alone] if keep_needed else []),
             'if [ -n "$ours" ]; then',
-            '  more=$(apt-get -s -q purge $ours | awk \'$1=="Purg"||$1=="Remv" {print $2}\' | sort -u | '
-            'while read -r p; do case " $(echo $ours) " in *" $p "*) ;; *) echo "$p";; esac; done)',
+            "  more=$(others $ours)",
             '  if [ -n "$more" ]; then echo "not removed: other packages need them:" $more >&2; exit 1; fi',
             "  apt-get -q -y purge $ours",
             "fi",
@@ -208,10 +213,19 @@ def service_absent(unit: str) -> Commands:
         yield f"systemctl disable --quiet --now {shlex.quote(unit)}"
 
 
-def upload(source: Any, sha256: str, final: str, *, mode: str = "644", owner: str = "root:root") -> Commands:
+def upload(
+    source: Any,
+    sha256: str,
+    final: str,
+    *,
+    mode: str = "644",
+    owner: str = "root:root",
+    proof: Callable[[str], str] | None = None,
+) -> Commands:
     """Commands that bring a file over, check its hash on the node, and only then move it to its place.
 
-    `source` is a local path or a file-like object. It is written once, by the SSH user, into `INCOMING`.
+    `source` is a local path or a file-like object. It is written once, by the SSH user, into `INCOMING`. `proof` makes
+    a shell line of the arrived file's path; where that fails, the old file stays.
     """
     landed = str(INCOMING / f"{sha256}.part")
     place = PurePosixPath(final)
@@ -229,6 +243,7 @@ def upload(source: Any, sha256: str, final: str, *, mode: str = "644", owner: st
             f"mkdir -p {shlex.quote(str(place.parent))}",
             f"mv -f {quoted_landed} {quoted_part}",
             f"chown {shlex.quote(owner)} {quoted_part} && chmod {mode} {quoted_part}",
+            *([proof(part)] if proof else []),
             f"mv -f {quoted_part} {shlex.quote(final)}",
         ]
     )

@@ -21,7 +21,7 @@ from roles.common.operations import (
     text_file,
 )
 from roles.registry.defaults import Registry
-from roles.registry.operations import answers
+from roles.registry.operations import answers, garbage_absent
 
 CONFIG = "/etc/shoal/registry.yml"
 DROP_IN = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
@@ -58,6 +58,19 @@ def install() -> None:
     service(name="Run the registry", unit=UNIT, config_files=[CONFIG, DROP_IN], _timeout=60)
     answers(
         name="Wait until the registry answers",
+        url=f"http://{authority(registry.registry_bind or peer, registry.registry_port)}/v2/",
+        timeout_s=registry.registry_ready_timeout_s,
+    )
+
+
+@deploy("registry")
+def tidy() -> None:
+    """Give back the space of images that were let go; for the end of a site's deploy."""
+    registry = knobs.read(Registry, host)
+    peer = knobs.node_of(host).peer_address
+    garbage_absent(name="Give back what no image uses", config=CONFIG, unit=UNIT, _timeout=600)
+    answers(
+        name="Wait until the registry answers again",
         url=f"http://{authority(registry.registry_bind or peer, registry.registry_port)}/v2/",
         timeout_s=registry.registry_ready_timeout_s,
     )

@@ -107,7 +107,10 @@ def remove() -> None:
     logged_out(name="Leave the tailnet", keep_unknown=settings.tailscale_keep_unknown, _timeout=60)
     service_absent(name="Stop the daemon", unit=UNIT)
     let_go(name="Let the package go")
-    recorded_packages_absent(name="Remove the package", role="tailscale", _timeout=settings.tailscale_apt_timeout_s)
+    # It brings packet filter programs, which the container engine needs as well.
+    recorded_packages_absent(
+        name="Remove the package", role="tailscale", keep_needed=True, _timeout=settings.tailscale_apt_timeout_s
+    )
     absent(
         name="Remove its settings and state",
         paths=[OUR_UNIT, *BINARIES.values(), DEFAULTS, KEYRING, SOURCES, *STATE],

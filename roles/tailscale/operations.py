@@ -18,7 +18,7 @@ from roles.common.facts import FileState, Lines, labelled
 from roles.common.openpgp import dearmoured
 from roles.common.operations import RECORDS, Commands, failure, upload, write_text
 from roles.tailscale.facts import MASK, TailscaleStatus
-from roles.tailscale.secret import KeyFaultError, dressed, find
+from roles.tailscale.secret import KeyFaultError, dressed, find, is_oauth
 from roles.tailscale.status import Failure, Status, Step, Wanted, decide, explain, masked, stands, up_arguments
 from shoal.files import sha256_file
 
@@ -79,14 +79,17 @@ def package(version: str, role: str) -> Commands:
         host.noop(f"version {version} is installed and held")
         return
     record = shlex.quote(str(RECORDS / f"{role}.packages"))
-    ours = "" if there[1:2] == ["installed"] else f"mkdir -p {shlex.quote(str(RECORDS))} && echo {PACKAGE} > {record}\n"
+    wanted = f"--no-install-recommends --allow-downgrades --allow-change-held-packages {PACKAGE}={version}"
     options = "-q -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Acquire::Retries=3"
     yield (
         "set -e\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C\n"
-        f"{ours}"
         f"apt-get {options} update\n"
-        f"apt-get {options} install --no-install-recommends --allow-downgrades --allow-change-held-packages "
-        f"{PACKAGE}={version}\n"
+        # What is new comes into the record, what it needs besides too, before it is there: cut off in between, `remove`
+        # still knows of it. What was there before is not ours.
+        f"mkdir -p {shlex.quote(str(RECORDS))}\n"
+        f"apt-get -s -q install {wanted} | awk '$1==\"Inst\" && $3 !~ /^\\[/ {{print $2}}' >>{record}\n"
+        f"sort -u -o {record} {record}\n"
+        f"apt-get {options} install {wanted}\n"
         f"apt-mark hold {PACKAGE}"
     )
 
@@ -143,6 +146,12 @@ def member(wanted: Wanted, settings: Tailscale, node: str, *, ephemeral: bool) -
                 return
             if key is None:
                 yield failure(_told(node, *explain(status, had_key=False)))
+                return
+            if is_oauth(key) and not (wanted.tags and settings.tailscale_advertise_tags):
+                yield failure(
+                    f"{node} cannot be brought onto the tailnet: an OAuth client secret makes keys for tags alone, and "
+                    "none are asked for (tailscale_tags, tailscale_advertise_tags)"
+                )
                 return
             key = dressed(key, ephemeral=ephemeral, preauthorized=settings.tailscale_preauthorized)
         arguments = up_arguments(wanted, advertise_tags=settings.tailscale_advertise_tags, timeout_s=limit_s)

@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 from shoal.errors import Fault
 
@@ -46,10 +47,20 @@ def find(node: str, *, file: Path | None, command: tuple[str, ...]) -> str | Non
 
 
 def dressed(key: str, *, ephemeral: bool, preauthorized: bool) -> str:
-    """An OAuth client secret with the kind of key that is to be made of it; any other key as it is."""
-    if not key.startswith(OAUTH_PREFIX) or "?" in key:
+    """An OAuth client secret with the kind of key that is to be made of it, as far as it does not say so itself; any
+    other key as it is. Left out, the client would make an ephemeral key that waits for approval.
+    """
+    if not is_oauth(key):
         return key
-    return f"{key}?ephemeral={str(ephemeral).lower()}&preauthorized={str(preauthorized).lower()}"
+    secret, _, said = key.partition("?")
+    attributes = dict(parse_qsl(said, keep_blank_values=True))
+    wanted = {"ephemeral": str(ephemeral).lower(), "preauthorized": str(preauthorized).lower()}
+    return f"{secret}?{urlencode({**wanted, **attributes}, safe=':/')}"
+
+
+def is_oauth(key: str) -> bool:
+    """Whether it is an OAuth client secret, of which the client makes a key for itself; it needs tags for that."""
+    return key.startswith(OAUTH_PREFIX)
 
 
 def source_faults(file: Path | None, command: tuple[str, ...]) -> list[Fault]:

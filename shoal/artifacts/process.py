@@ -37,7 +37,7 @@ def run(
         return subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, "TMPDIR": str(folder), "LC_ALL": "C.UTF-8", **(environment or {})},
+            env={**_plain_environment(), "TMPDIR": str(folder), "LC_ALL": "C.UTF-8", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -50,6 +50,12 @@ def run(
         raise ShoalError(f"{command[0]} did not end within {TIMEOUT_S} s and was stopped") from None
     except FileNotFoundError:
         raise client_missing(command[0]) from None
+
+
+def _plain_environment() -> dict[str, str]:
+    """The environment with words and colours as they are read here, whatever a terminal or a CI asks for."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "CLICOLOR_FORCE"}}
+    return {**kept, "NO_COLOR": "1"}
 
 
 def client_missing(program: str, *, hint: str = BUNDLE_HINT) -> ShoalError:

@@ -7,10 +7,10 @@ under tests/shoal/bacalhau hold every one of them as it was seen.
 from __future__ import annotations
 
 from shoal.bacalhau.models import ComputeState, DesiredState, EngineExecution, Job, RunOutput
+from shoal.runners.killed import out_of_memory
 from shoal.runners.protocol import Execution, State
 
 OUT_OF_MEMORY = "memory limit exceeded"
-KILLED = 137
 _LOST = {
     "due to node restart": "the node's engine service was restarted; the container may go on unseen",
     "node has disappeared": "the engine gave the node up; the container may go on unseen",
@@ -31,8 +31,8 @@ _REFUSED = {
 def execution_of(engine: EngineExecution) -> Execution:
     """The execution in shoal's terms.
 
-    A container that was killed for want of memory is failed at one time and completed with exit code 137 at another;
-    both are out of memory here, for the job's containers are killed for nothing else.
+    A container that was killed for want of memory is failed at one time and completed with exit code 137 at another.
+    The second form is also that of a container killed by anybody else: `shoal.runners.killed` tells them apart.
     """
     state, message, exit_code = _read(engine)
     return Execution(engine.node_id, engine.id, state, exit_code, message)
@@ -55,15 +55,15 @@ def _read(engine: EngineExecution) -> tuple[State, str, int | None]:
 def _completed(output: RunOutput | None) -> tuple[State, str, int | None]:
     if output is None:
         return State.ENDED, "the engine has no record of the container's end", None
-    if output.exit_code == KILLED:
-        return State.OUT_OF_MEMORY, "killed with exit code 137, most likely for want of memory", KILLED
+    if OUT_OF_MEMORY in output.error_msg:
+        return State.OUT_OF_MEMORY, out_of_memory(output.exit_code), output.exit_code
     return State.ENDED, output.error_msg or _last_words(output.stderr, output.exit_code), output.exit_code
 
 
 def _failed(said: str) -> tuple[State, str]:
     lower = said.lower()
     if OUT_OF_MEMORY in lower:
-        return State.OUT_OF_MEMORY, "killed for want of memory"
+        return State.OUT_OF_MEMORY, out_of_memory(None)
     if any(sign in lower for sign in _TIMED_OUT):
         return State.TIMED_OUT, said
     if any(sign in lower for sign in _STOPPED):

@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from shoal import __version__
-from shoal.cli.console import report_error
-from shoal.errors import Exit, ShoalError
+from shoal.cli.console import open_streams, report_error, settle_streams
+from shoal.errors import Exit, ShoalError, of_this_machine
 
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
@@ -60,10 +60,23 @@ def _root(version: bool = typer.Option(False, "--version", callback=_version, is
 
 def main() -> None:
     """Entry point: ends with the documented exit code, never with a traceback for a user's mistake."""
+    open_streams()
+    try:
+        _run()
+    finally:
+        settle_streams()
+
+
+def _run() -> None:
     try:
         app()
     except ShoalError as error:
         report_error(error)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno is None:
+            raise  # not the system's own word: a library's
+        report_error(of_this_machine(error))
+        sys.exit(Exit.FAILED)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)

@@ -86,6 +86,8 @@ def verify(as_json: Json = False) -> None:
     """Hash everything again; ends with 0 if all is here and right, with 3 if anything is missing or damaged.
 
     A damaged file is replaced by the next fetch or use.
+
+    Example: shoal artifacts verify --json
     """
     found = holdings()
     faulty = [one for one in found if one.state is not State.CACHED]

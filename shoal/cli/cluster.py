@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +34,7 @@ def read(path: Path) -> cluster.Cluster:
 def parse_machine(text: str) -> dict[str, Any]:
     """`[NAME=][USER@]ADDRESS[:PORT]` as fields of a node; what is left out keeps the document's default.
 
-    An IPv6 address with a port is written in brackets. Raises UsageError where the port is no number.
+    An IPv6 address with a port is written in brackets. Raises UsageError where the port is none.
     """
     name, _, rest = text.rpartition("=")
     user, _, place = rest.rpartition("@")
@@ -45,7 +46,7 @@ def parse_machine(text: str) -> dict[str, Any]:
         address, _, port = place.partition(":")
     else:
         address = place
-    if port and not port.isdigit():
+    if port and not re.fullmatch(r"[0-9]{1,9}", port):
         raise UsageError(f"{text!r}: the port {port!r} is not a number", hint="write NAME=USER@ADDRESS:PORT")
     fields: dict[str, Any] = {"address": address}
     if name:
@@ -85,6 +86,8 @@ def init(
 
     Example: shoal cluster init --name plant --requester ops@10.0.0.2 --compute gate-1=ops@10.0.0.3
     """
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder", hint="name a file in it with --output")
     if output.exists() and not force:
         raise UsageError(f"{output} is there already", hint="edit it, name another --output, or give --force")
     if not (name and requester and compute):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import sys
+from contextlib import suppress
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,10 +16,52 @@ from rich.console import Console
 
 from shoal.errors import ShoalError
 
-out = Console(soft_wrap=True)
+PIPE_COLUMNS = 200
+"""A pipe or a log has no width; wide enough that no cell of a table is cut."""
+LEAST_COLUMNS = 40
+"""Below this, or where COLUMNS says nothing sensible, tables would come out empty."""
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, soft_wrap=True, highlight=not stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_COLUMNS
+    elif console.width < LEAST_COLUMNS:
+        console.width = LEAST_COLUMNS
+    return console
+
+
+out = _console(stderr=False)
 """Results: tables and figures."""
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+err = _console(stderr=True)
 """Progress and messages."""
+
+
+def open_streams() -> None:
+    """Make standard input, output and error usable however the command was begun.
+
+    A stream that was closed reads as empty and takes everything; a sign that the terminal's encoding lacks, or a file's
+    name that is no text, is escaped instead of ending the command.
+    """
+    # They stay open as long as the process.
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def settle_streams() -> None:
+    """Flush what is left; a stream that takes nothing is let go, or Python would end with a code of its own (120)."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # Told already, by whoever wrote to it.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def say(message: str) -> None:
@@ -24,9 +71,12 @@ def say(message: str) -> None:
 
 def report_error(error: ShoalError) -> None:
     """The error in full: message, every fault, what to do."""
-    err.print(f"shoal: {error}", markup=False, style="red" if sys.stderr.isatty() else None)
+    with suppress(OSError):  # where nobody can be told, the exit code still says it
+        err.print(f"shoal: {error}", markup=False, style="red" if sys.stderr.isatty() else None)
 
 
 def print_json(value: Any) -> None:
     """A document for scripts on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    # JSON has escapes of its own for what the stream cannot take.
+    whole = codecs.lookup(getattr(sys.stdout, "encoding", None) or "ascii").name == "utf-8"
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=not whole))

@@ -9,6 +9,7 @@ import typer
 
 from shoal import report, running
 from shoal.cli.console import out, print_json, say
+from shoal.cli.options import DEFAULT_LAB, AgreeToEngine, LabName
 from shoal.cli.progress import shown
 from shoal.cli.run import show_end
 from shoal.cluster import Engine
@@ -22,9 +23,7 @@ app = typer.Typer(help="From nothing to detections on this machine.")
 def demo(
     *,
     compute: Annotated[int | None, typer.Option(min=1, max=50, help="Compute nodes; default 2.")] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Install a Docker engine, where there is none, without asking.")
-    ] = False,
+    yes: AgreeToEngine = False,
     videos: Annotated[
         Path | None, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Your own videos.")
     ] = None,
@@ -39,7 +38,7 @@ def demo(
     img: Annotated[int, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = 640,
     stride: Annotated[int, typer.Option(min=1, help="Infer every n-th frame.")] = 3,
     conf: Annotated[float, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = 0.35,
-    name: Annotated[str, typer.Option("--name", help="Name of the lab.")] = "lab",
+    name: LabName = DEFAULT_LAB,
     timings: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write the seconds of each stage as JSON.")
     ] = None,

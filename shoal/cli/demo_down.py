@@ -8,7 +8,8 @@ import typer
 
 from shoal import demo_down as demo_downs
 from shoal.cli.console import say
-from shoal.cli.lab import AsJson, LabName, tell_down
+from shoal.cli.lab import AsJson, tell_down
+from shoal.cli.options import DEFAULT_LAB, LabName
 from shoal.paths import runs_dir
 
 app = typer.Typer(help="Remove every trace of the demo and prove it.")
@@ -17,7 +18,7 @@ app = typer.Typer(help="Remove every trace of the demo and prove it.")
 @app.command("demo-down")
 def demo_down(
     *,
-    name: LabName = "lab",
+    name: LabName = DEFAULT_LAB,
     keep_cache: Annotated[
         bool, typer.Option("--keep-cache", help="Keep downloads and images: the next demo is quicker.")
     ] = False,

@@ -12,27 +12,27 @@ import typer
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
+from shoal.cli.options import DEFAULT_LAB, AgreeToEngine, LabName
 from shoal.errors import Exit, ShoalError
 from shoal.lab import down as downs
 from shoal.lab import node as nodes
 from shoal.lab import ssh_files, state
 from shoal.lab import status as statuses
 from shoal.lab.engine import plain_errors
-from shoal.lab.spec import DEFAULT_COMPUTE, LabSpec
+from shoal.lab.spec import DEFAULT_COMPUTE, LabSpec, check
 from shoal.lab.up import Options
 from shoal.lab.up import up as bring_up
 from shoal.paths import cluster_document
 
 app = typer.Typer(help="Emulated edge machines on this one: systemd containers with sshd.", no_args_is_help=True)
 
-LabName = Annotated[str, typer.Option("--name", help="Name of the lab.", envvar="SHOAL_LAB")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 
 
 @app.command()
 def up(
     *,
-    name: LabName = "lab",
+    name: LabName = DEFAULT_LAB,
     compute: Annotated[
         int | None, typer.Option(help=f"Compute nodes. Default: as the lab has now, else {DEFAULT_COMPUTE}.")
     ] = None,
@@ -41,9 +41,7 @@ def up(
     cpus: Annotated[float | None, typer.Option(help="Processor limit of each node.")] = None,
     image: Annotated[str | None, typer.Option(help="A node image of your own that the engine has.")] = None,
     boot_timeout_s: Annotated[float, typer.Option(help="How long the nodes may take to boot.")] = 120.0,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", envvar="SHOAL_YES", help="Install an engine without asking, if none answers.")
-    ] = False,
+    yes: AgreeToEngine = False,
     recreate: Annotated[
         bool, typer.Option("--recreate", help="Make nodes anew whose settings or image differ.")
     ] = False,
@@ -71,7 +69,7 @@ def up(
 
 @app.command()
 def down(
-    name: LabName = "lab",
+    name: LabName = DEFAULT_LAB,
     purge: Annotated[
         bool, typer.Option("--purge", help="Also the images, an engine that the lab brought, and their cache.")
     ] = False,
@@ -100,7 +98,7 @@ def tell_down(name: str, result: downs.Down, *, as_json: bool) -> None:
 
 
 @app.command()
-def status(name: LabName = "lab", as_json: AsJson = False) -> None:
+def status(name: LabName = DEFAULT_LAB, as_json: AsJson = False) -> None:
     """Show the lab's engine, network and nodes. Exit 0 if all of it is up, 3 if not.
 
     Examples:
@@ -122,7 +120,7 @@ def status(name: LabName = "lab", as_json: AsJson = False) -> None:
 def ssh(
     node: Annotated[str, typer.Argument(help="Name of the node, as compute-1.")],
     command: Annotated[list[str] | None, typer.Argument(help="A command to run there, after --.")] = None,
-    name: LabName = "lab",
+    name: LabName = DEFAULT_LAB,
 ) -> None:
     """Open a shell on a node, or run a command there.
 
@@ -132,6 +130,7 @@ def ssh(
 
         shoal lab ssh compute-1 -- systemctl status ssh
     """
+    check(LabSpec(name=name))
     config = ssh_files.config_path(name)
     if state.load_facts(name) is None or not config.exists():
         raise ShoalError(f"there is no lab {name!r}", hint="`shoal lab up` makes one", exit_code=Exit.MISSING)
@@ -149,7 +148,7 @@ def logs(
     node: Annotated[str, typer.Argument(help="Name of the node, as compute-1.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     lines: Annotated[int, typer.Option(help="How many of the last lines.", min=0)] = 100,
-    name: LabName = "lab",
+    name: LabName = DEFAULT_LAB,
 ) -> None:
     """Show a node's journal, through the engine: works when its network does not.
 

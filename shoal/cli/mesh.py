@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
+from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, UsageError
 from shoal.mesh import moving
 from shoal.mesh import policy as policies
 from shoal.mesh.moving import Move
-from shoal.paths import cluster_document
 
 app = typer.Typer(help="Reach a cluster over its tailnet, and go back.", no_args_is_help=True)
 
-ClusterOption = Annotated[
-    Path | None,
-    typer.Option("--cluster", help="Cluster document, or onprem.toml. Default: the lab's.", show_default=False),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="The outcome as JSON on stdout.")]
 NoDeployOption = Annotated[
     bool, typer.Option("--no-deploy", help="Change nothing on the machines, only how they are reached.")
@@ -31,7 +26,7 @@ NoDeployOption = Annotated[
 @app.command()
 def on(
     *,
-    cluster: ClusterOption = None,
+    cluster: ClusterPath = None,
     proxy_command: Annotated[
         str | None,
         typer.Option(
@@ -42,6 +37,15 @@ def on(
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of the roles tailscale and firewall, NAME=VALUE. Kept. Repeatable."),
+    ] = None,
+    plain_services: Annotated[
+        bool | None,
+        typer.Option(
+            "--plain-services/--no-plain-services",
+            help="Agree that the registry and the engine stay on the first addresses, open there, where not every "
+            "machine can reach them over the mesh (userspace mode). Kept.",
+            show_default=False,
+        ),
     ] = None,
     no_deploy: NoDeployOption = False,
     as_json: JsonOption = False,
@@ -59,11 +63,18 @@ def on(
 
         shoal mesh on --set tailscale_login_server=https://headscale.example.org --set tailscale_advertise_tags=false
     """
-    path = cluster or cluster_document("lab")
-    move = moving.on(path, proxy_command=proxy_command, settings=settings(setting or []), deploy=not no_deploy, say=say)
+    path = cluster_path(cluster)
+    move = moving.on(
+        path,
+        proxy_command=proxy_command,
+        settings=settings(setting or []),
+        plain_services=plain_services,
+        deploy=not no_deploy,
+        say=say,
+    )
     _told(move, as_json=as_json)
     if not move.services:
-        say(f"mesh: what the nodes say to each other stays off the mesh: {move.services_note}")
+        say(f"mesh: what the nodes say to each other cannot go over the mesh now: {move.services_note}")
     if not move.whole:
         raise typer.Exit(Exit.INCOMPLETE)
     say("mesh: every machine is reached over the mesh; `shoal site deploy` now moves the services and closes the rest")
@@ -72,7 +83,7 @@ def on(
 @app.command()
 def off(
     *,
-    cluster: ClusterOption = None,
+    cluster: ClusterPath = None,
     force: Annotated[bool, typer.Option("--force", help="Also for machines that do not answer there.")] = False,
     no_deploy: NoDeployOption = False,
     as_json: JsonOption = False,
@@ -83,7 +94,7 @@ def off(
 
     Example: `shoal mesh off --cluster onprem.toml`
     """
-    move = moving.off(cluster or cluster_document("lab"), force=force, deploy=not no_deploy, say=say)
+    move = moving.off(cluster_path(cluster), force=force, deploy=not no_deploy, say=say)
     _told(move, as_json=as_json)
     if any(node.on_mesh for node in move.nodes):
         raise typer.Exit(Exit.INCOMPLETE)
@@ -91,12 +102,12 @@ def off(
 
 
 @app.command()
-def status(*, cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
+def status(*, cluster: ClusterPath = None, as_json: JsonOption = False) -> None:
     """How each machine stands on the tailnet, and where it is reached. Nothing is changed.
 
     Example: `shoal mesh status --json`
     """
-    _told(moving.status(cluster or cluster_document("lab")), as_json=as_json)
+    _told(moving.status(cluster_path(cluster)), as_json=as_json)
 
 
 @app.command()

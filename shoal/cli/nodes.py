@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,16 +12,12 @@ from rich.table import Table
 from shoal import nodes
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
+from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, UsageError
-from shoal.paths import cluster_document
 
 app = typer.Typer(help="See a cluster's nodes, add, drain, remove and approve them.", no_args_is_help=True)
 
 DRAIN_TIMEOUT_S = 24 * 3600
-ClusterPath = Annotated[
-    Path | None,
-    typer.Option("--cluster", metavar="PATH", envvar="SHOAL_CLUSTER", help="Cluster document; else the lab's."),
-]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of compute nodes.")]
 Timeout = Annotated[int, typer.Option("--timeout", min=1, metavar="SECONDS", help="How long to wait for running work.")]
 
@@ -38,7 +33,7 @@ def list_(
 
     Example: shoal nodes list --json
     """
-    found = nodes.look(read(_path(cluster)))
+    found = nodes.look(read(cluster_path(cluster)))
     if as_json:
         print_json({"nodes": [dataclasses.asdict(node) for node in found]})
     else:
@@ -61,6 +56,8 @@ def add(
 ) -> None:
     """Bring a node in: a new machine, or one of the document that was drained. Touches no other node.
 
+    A new machine is written into the document; an onprem.toml keeps its other lines and comments as they are.
+
     Examples: shoal nodes add compute-3=ops@10.0.0.7 --label site=harbour; shoal nodes add compute-2
     """
     machine = None
@@ -69,7 +66,7 @@ def add(
         machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
     elif label:
         raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
-    nodes.add(_own(cluster), node.partition("=")[0], machine, say)
+    nodes.add(cluster_path(cluster), node.partition("=")[0], machine, say)
 
 
 @app.command()
@@ -78,7 +75,7 @@ def drain(names: Names, timeout: Timeout = DRAIN_TIMEOUT_S, cluster: ClusterPath
 
     Example: shoal nodes drain compute-2 --timeout 3600
     """
-    nodes.drain(read(_path(cluster)), names, say, timeout_s=timeout)
+    nodes.drain(read(cluster_path(cluster)), names, say, timeout_s=timeout)
 
 
 @app.command()
@@ -88,11 +85,11 @@ def remove(
     timeout: Timeout = DRAIN_TIMEOUT_S,
     cluster: ClusterPath = None,
 ) -> None:
-    """Drain nodes, take off what the deploy put there, and forget them. Results of runs stay.
+    """Drain nodes, take off what the deploy put there, and forget them, in the document too. Results of runs stay.
 
     Example: shoal nodes remove compute-2
     """
-    nodes.remove(_own(cluster), names, say, timeout_s=timeout, gone=gone)
+    nodes.remove(cluster_path(cluster), names, say, timeout_s=timeout, gone=gone)
 
 
 @app.command()
@@ -101,22 +98,7 @@ def approve(names: Names, cluster: ClusterPath = None) -> None:
 
     Example: shoal nodes approve compute-3
     """
-    nodes.approve(read(_path(cluster)), names, say)
-
-
-def _path(cluster: Path | None) -> Path:
-    return cluster or cluster_document("lab")
-
-
-def _own(cluster: Path | None) -> Path:
-    """The document, which has to be one that shoal may write."""
-    path = _path(cluster)
-    if path.suffix == ".toml":
-        raise UsageError(
-            f"{path} is yours to write: shoal does not change it",
-            hint="edit it and run the site deploy with --limit; or keep the cluster as JSON",
-        )
-    return path
+    nodes.approve(read(cluster_path(cluster)), names, say)
 
 
 def _table(found: list[nodes.NodeState]) -> Table:

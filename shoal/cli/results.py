@@ -12,14 +12,15 @@ from rich.text import Text
 from shoal import results, running, runs
 from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
-from shoal.cli.run import ClusterPath
-from shoal.errors import Exit, Fault, ShoalError
+from shoal.cli.options import ClusterPath, cluster_path
+from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import cluster_document, runs_dir
 from shoal.results_schema import RunSummary
 from shoal.runlock import locked
 from shoal.runs import RunRecord
 
 app = typer.Typer(help="List, fetch, check and show results.", no_args_is_help=True)
+SUMMARY = "summary.json"
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 
@@ -28,17 +29,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 def list_(json: AsJson = False) -> None:
     """The runs under runs/ (SHOAL_RUNS), oldest first.
 
+    Ends with 3 where a record is damaged; it is named, and the others are listed.
+
     Example:
 
         shoal results list --json
     """
-    records = [runs.load(run) for run in runs.list_runs()]
+    records: list[RunRecord] = []
+    faults: list[Fault] = []
+    for run in runs.list_runs():
+        try:
+            records.append(runs.load(run))
+        except UsageError as error:
+            faults.append(Fault(run, error.message))
     if json:
         print_json([_line(record) for record in records])
-        return
-    if not records:
+    elif records:
+        out.print(_listed(records))
+    elif not faults:
         say(f"no runs under {runs_dir()}")
-        return
+    if faults:
+        raise ShoalError("records of runs are damaged", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
+
+
+def _listed(records: list[RunRecord]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "cluster", "engine", "nodes", "state"):
         table.add_column(heading)
@@ -47,7 +61,7 @@ def list_(json: AsJson = False) -> None:
         table.add_row(
             record.run, record.cluster, record.engine, f"{line['done']}/{len(record.nodes)}", str(line["state"])
         )
-    out.print(table)
+    return table
 
 
 @app.command()
@@ -62,7 +76,7 @@ def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
     """
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
-        document = read(cluster or cluster_document(record.cluster))
+        document = read(cluster_path(cluster) if cluster else cluster_document(record.cluster))
         faults = running.fetch_home(record, document, say)
     if faults:
         raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
@@ -117,7 +131,9 @@ def show(run: RunArgument, json: AsJson = False) -> None:
         table.add_column(heading, justify="right" if heading in ("frames", "frames/s", "detections") else "left")
     for name, summary in summaries.items():
         if summary is None:
-            table.add_row(name, "-", "", "", "", record.nodes[name].outcome.value)
+            files = _files(run, name)
+            told = f"{files} file{'s' if files != 1 else ''} without a summary" if files else "-"
+            table.add_row(name, told, "", "", "", record.nodes[name].outcome.value)
             continue
         for video in summary.videos:
             fault = f"{video.fault.kind}: {video.fault.message}" if video.fault else ""
@@ -143,9 +159,20 @@ def _line(record: RunRecord) -> dict[str, str | int]:
     }
 
 
+def _files(run: str, node: str) -> int:
+    """How many files came home; 0 where the node is not whole here."""
+    path = runs.run_dir(run) / node / results.MANIFEST
+    return len(results.parse_manifest(path.read_bytes(), source=str(path)).files) if path.is_file() else 0
+
+
 def _summary(run: str, node: str) -> RunSummary | None:
-    path = runs.run_dir(run) / node / "summary.json"
-    if not (path.parent / results.MANIFEST).is_file():
+    """The node's summary; None where the node is not whole here, or its job's program writes none."""
+    path = runs.run_dir(run) / node / SUMMARY
+    manifest = path.parent / results.MANIFEST
+    if not manifest.is_file():
+        return None
+    listed = results.parse_manifest(manifest.read_bytes(), source=str(manifest)).files
+    if all(entry.path != SUMMARY for entry in listed):
         return None
     try:
         return RunSummary.model_validate_json(path.read_bytes())

@@ -12,6 +12,7 @@ from shoal import running, runs
 from shoal.bacalhau import release
 from shoal.cli.cluster import read
 from shoal.cli.console import print_json, say
+from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cli.progress import shown
 from shoal.cluster import Cluster
 from shoal.engines import choose
@@ -21,11 +22,6 @@ from shoal.runs import RunRecord, Weights
 
 app = typer.Typer(help="Run the detector on the nodes.")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
-
-ClusterPath = Annotated[
-    Path | None,
-    typer.Option("--cluster", metavar="PATH", envvar="SHOAL_CLUSTER", help="Cluster document; else the lab's."),
-]
 
 
 @app.command("run")
@@ -71,8 +67,9 @@ def run_(
 
     Ctrl-C stops the containers. A run that is not whole, for whatever reason, is finished by --resume.
 
-    Exit codes: 0 every expected node finished and its results are home; 3 some did not, or have faulty videos (each is
-    named); 1 nothing could be started; 2 bad input; 4 a program or engine is missing; 130 interrupted.
+    Exit codes: 0 every expected node finished and its results are home; 3 some did not, were drained, or have faulty
+    videos (each is named); 1 nothing could be started; 2 bad input, or a node named that is drained; 4 a program or
+    engine is missing; 130 interrupted.
 
     Examples:
 
@@ -101,7 +98,7 @@ def run_(
                 fetch=fetch,
             )
     else:
-        document = read(cluster or cluster_document("lab"))
+        document = read(cluster_path(cluster))
         if bacalhau_binary:
             release.add(bacalhau_binary, say=say)
         choice = choose(engine, document)
@@ -154,7 +151,7 @@ def show_end(record: RunRecord, *, fetch: bool = True) -> None:
 
 def _cluster_of(record: RunRecord, path: Path | None) -> Cluster:
     """The document a run belongs to: the one named, else the one that is kept under the cluster's name."""
-    return read(path or cluster_document(record.cluster))
+    return read(cluster_path(path) if path else cluster_document(record.cluster))
 
 
 def _weights(given: str | None) -> tuple[Weights, Path | None]:

@@ -7,33 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal import engines, inventory, site
+from shoal import engines, inventory, nodes, site
 from shoal.cli.console import out, print_json, say
+from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cluster import Engine
 from shoal.deploys import DeployResult, run_deploy
 from shoal.errors import UsageError
 from shoal.mesh import moving, overlay
-from shoal.paths import cluster_document
 
 app = typer.Typer(help="Put what a cluster needs onto its machines, or take it away.", no_args_is_help=True)
 
-ClusterOption = Annotated[
-    Path | None,
-    typer.Option("--cluster", help="Cluster document, or onprem.toml. Default: the lab's.", show_default=False),
-]
 LimitOption = Annotated[
     list[str] | None, typer.Option("--limit", help="Only these hosts: a group, a name or a pattern. Repeatable.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="The outcome as JSON on stdout.")]
 
 
-def _path(cluster: Path | None) -> Path:
-    return cluster or cluster_document("lab")
-
-
 @app.command()
 def prepare(
-    cluster: ClusterOption = None,
+    cluster: ClusterPath = None,
     videos: Annotated[
         Path | None, typer.Option("--videos", help="Folder of your own videos. Default: samples.")
     ] = None,
@@ -49,7 +41,7 @@ def prepare(
     """
     if no_videos and videos is not None:
         raise UsageError("--videos and --no-videos exclude each other")
-    loaded = inventory.load_path(_path(cluster))
+    loaded = inventory.load_path(cluster_path(cluster))
     document = site.prepare(loaded, videos, weights, with_videos=not no_videos, say=say)
     if as_json:
         print_json(document.model_dump(mode="json"))
@@ -64,7 +56,7 @@ def prepare(
 @app.command()
 def deploy(
     *,
-    cluster: ClusterOption = None,
+    cluster: ClusterPath = None,
     limit: LimitOption = None,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be changed.")] = False,
     engine: Annotated[Engine, typer.Option(help="What is to run jobs on the machines.")] = "auto",
@@ -75,19 +67,24 @@ def deploy(
 
     Examples: `shoal site deploy`; `shoal site deploy --limit compute-1`; `shoal site deploy --dry`
     """
-    path = _path(cluster)
+    path = cluster_path(cluster)
     # Fetched here, once and with progress; the inventory takes what the cache has.
     choice = engines.choose(engine, inventory.load_path(path), say=say)
     say(str(choice))
     if not dry and not limit:
-        moving.before_deploy(path, say=say)
+        moving.on_before_site(path, say)
     data = {**engines.deploy_data(choice), "bacalhau_force": force}
-    _told(run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say), dry=dry, as_json=as_json)
+    result = run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say)
+    loaded = inventory.load_path(path)
+    if choice.engine == "bacalhau" and not dry and loaded.requester.name not in result.hosts:
+        # With the requester among the machines the deploy itself asks the orchestrator whether all are there.
+        nodes.await_ready(loaded, result.hosts, say)
+    _told(result, dry=dry, as_json=as_json)
 
 
 @app.command()
 def teardown(
-    cluster: ClusterOption = None,
+    cluster: ClusterPath = None,
     limit: LimitOption = None,
     results: Annotated[bool, typer.Option("--results", help="Remove results of runs on the machines too.")] = False,
     keep_docker: Annotated[bool, typer.Option("--keep-docker", help="Leave the container engine.")] = False,
@@ -98,11 +95,12 @@ def teardown(
     Example: `shoal site teardown --cluster onprem.toml --keep-docker`
     """
     data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
-    path = _path(cluster)
+    path = cluster_path(cluster)
     loaded = inventory.load_first(path)
-    if not limit and (there := overlay.load(loaded.name)) and there.nodes:
+    if (there := overlay.load(loaded.name)) and there.nodes:
         # Who logs a machine out of the mesh must not come over it.
-        moving.off(path, deploy=False, say=say)
+        only = sorted(inventory.refuse_empty(loaded, loaded.substrate, limit)) if limit else ()
+        moving.off(path, deploy=False, only=only, wanted=there.wanted, say=say)
     _told(run_deploy(path, "teardown", limit=limit or (), data=data, say=say), dry=False, as_json=as_json)
 
 

@@ -87,6 +87,7 @@ def render(template: str, values: Values) -> JobSpec:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701  # YAML, not HTML
     environment.filters["tojson"] = quoted
     environment.globals["refuse"] = _refuse
+    environment.globals["program"] = _program
     given = {
         "name": job_name(values.run, values.attempt),
         "run": values.run,
@@ -115,6 +116,11 @@ def render(template: str, values: Values) -> JobSpec:
     except yaml.YAMLError as error:
         raise UsageError(f"the job template {path} does not make YAML: {error}") from None
     return parse(raw, source=f"the job made from {path}")
+
+
+def _program(name: str) -> str:
+    """For templates: a program of shoal's that goes into the job as it is."""
+    return (Path(__file__).parent / "programs" / f"{name}.py").read_text(encoding="utf-8")
 
 
 def _refuse(message: str) -> str:

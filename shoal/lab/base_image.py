@@ -32,6 +32,11 @@ FALLBACK_KEYRINGS = {
 DPKG_SETTINGS = (
     "force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n"
 )
+UNREAD = (
+    "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*", "./dev/*", "./proc/*", "./sys/*",
+    "./usr/share/man/*", "./usr/share/locale/*", "./usr/share/doc/*/changelog*",
+)  # fmt: skip
+"""Left out of the archive. The first packages of a bootstrap are unpacked before dpkg reads its settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +63,29 @@ def release() -> Release:
 def ensure(engine: Engine, say: Say, packages: tuple[str, ...]) -> str:
     """The id of a base image in the engine; bootstrapped ones have `packages` already. Raises ShoalError."""
     wanted = release()
-    key = short_hash(f"base-2 {wanted} {' '.join(packages)} {DPKG_SETTINGS}", 12)
-    tag = f"{REPOSITORY}:{wanted.codename}-{key}"
+    tag = f"{REPOSITORY}:{wanted.codename}-{_key(wanted, packages)}"
     if there := _image(engine.client, tag):
         return there
-    archive = image_cache.folder() / f"base-{key}.tar"
-    if not archive.exists():
+    kept = archive_path(wanted, packages)
+    if not kept.exists():
         if registry_answers(engine.url, wanted.registry_image):
             return _pull(engine, say, wanted, tag)
-        _bootstrap(say, wanted, packages, archive)
+        _bootstrap(say, wanted, packages, kept)
     with stage(say, "importing the base image", "base image imported"), plain_errors("importing the base image"):
-        _import(engine.client, archive, tag)
+        _import(engine.client, kept, tag)
     image = _image(engine.client, tag)
     if image is None:
-        raise ShoalError(f"the engine took {archive} but does not have {tag}", hint=f"delete {archive} and try again")
+        raise ShoalError(f"the engine took {kept} but does not have {tag}", hint=f"delete {kept} and try again")
     return image
+
+
+def archive_path(wanted: Release, packages: tuple[str, ...]) -> Path:
+    """Where the archive of a base that was bootstrapped here is kept; its name says what it was made from."""
+    return image_cache.folder() / f"base-{_key(wanted, packages)}.tar"
+
+
+def _key(wanted: Release, packages: tuple[str, ...]) -> str:
+    return short_hash(f"base-3 {wanted} {' '.join(packages)} {DPKG_SETTINGS} {UNREAD}", 12)
 
 
 def registry_answers(url: str, image: str) -> bool:
@@ -185,11 +198,8 @@ def _debootstrap(wanted: Release, source: apt.Source, packages: tuple[str, ...],
 
 
 def _pack(root: Path, archive: Path) -> None:
-    command = [
-        "tar", "-C", str(root), "--numeric-owner", "--exclude=./var/cache/apt/archives/*.deb",
-        "--exclude=./var/lib/apt/lists/*", "--exclude=./dev/*", "--exclude=./proc/*", "--exclude=./sys/*",
-        "-cf", str(archive), ".",
-    ]  # fmt: skip
+    unread = [f"--exclude={pattern}" for pattern in UNREAD]
+    command = ["tar", "-C", str(root), "--numeric-owner", *unread, "-cf", str(archive), "."]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         if "No space left on device" in done.stderr:

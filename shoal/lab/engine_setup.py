@@ -23,6 +23,8 @@ INSTALL_DEPLOY = "deploy/engine.py"
 REMOVE_DEPLOY = "deploy/engine_remove.py"
 PACKAGES_BEFORE = "packages"
 """In the record's `host_before` while an installation is under way: what was installed when it began."""
+BROUGHT = ("docker.io", "iptables", "debootstrap", "openssh-client")
+"""What the engine's deploy asks apt for; all else that it brings is needed by these."""
 DEFAULT_URL = "unix:///var/run/docker.sock"
 
 
@@ -63,7 +65,7 @@ def remove(say: Say) -> tuple[str, ...]:
             private_engine.remove_empty_runtime()
         if record and (before := set(record.host_before.get(PACKAGES_BEFORE, "").split())):
             # Killed while it installed: the difference was not recorded yet.
-            record = replace(record, installed_packages=tuple(sorted(_installed_packages() - before)))
+            record = replace(record, installed_packages=tuple(sorted(_came_with_ours(before))))
         if record and record.installed_packages:
             with stage(say, f"removing {len(record.installed_packages)} packages", "packages removed"):
                 _run_deploy(
@@ -76,6 +78,16 @@ def remove(say: Say) -> tuple[str, ...]:
         mounts.remove_tree(private_engine.folder())
         private_engine.lock_path().unlink(missing_ok=True)
     return record.installed_packages if record else ()
+
+
+def remove_packages(say: Say, packages: tuple[str, ...]) -> None:
+    """Purge exactly these packages of this machine. Raises ShoalError where others have come to need them."""
+    with (
+        held(private_engine.lock_path(), say, "packages of this machine") as lock,
+        stage(say, f"removing {' '.join(packages)}", "packages removed"),
+    ):
+        _run_deploy(say, REMOVE_DEPLOY, {"docker_packages": list(packages), "docker_record": False}, lock)
+    private_engine.lock_path().unlink(missing_ok=True)
 
 
 def still_installed(packages: tuple[str, ...]) -> list[str]:
@@ -135,7 +147,7 @@ def _install(say: Say, record: Record, lock: int, *, service: bool) -> Record:
     private_engine.save(replace(record, host_before=marked))
     with stage(say, "installing the container engine", "container engine installed"):
         _run_deploy(say, INSTALL_DEPLOY, {"docker_service": service}, lock)
-    new = {*record.installed_packages, *(_installed_packages() - before)}
+    new = {*record.installed_packages, *_came_with_ours(before)}
     rest = {key: value for key, value in record.host_before.items() if key != PACKAGES_BEFORE}
     done = replace(record, installed_packages=tuple(sorted(new)), host_before=rest)
     private_engine.save(done)
@@ -171,3 +183,21 @@ def _installed_packages() -> set[str]:
         ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n"], capture_output=True, text=True, check=True
     )
     return {line.split()[1] for line in done.stdout.splitlines() if line.startswith("ii")}
+
+
+def _came_with_ours(before: set[str]) -> set[str]:
+    """What was installed since `before` for the engine's sake. Since then the machine's owner may have installed
+    things of their own, weeks later even where an installation was killed: those are not ours to remove."""
+    return (_installed_packages() - before) & _needed_by_ours()
+
+
+def _needed_by_ours() -> set[str]:
+    kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+    done = subprocess.run(
+        ["apt-cache", "depends", "--recurse", "--installed", *(f"--no-{kind}" for kind in kinds), *BROUGHT],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # A package begins its line; what it depends on is set in.
+    return {line for line in done.stdout.splitlines() if line and line[0] not in " |<"}

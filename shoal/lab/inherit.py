@@ -87,7 +87,8 @@ def proxy_entries(environment: dict[str, str]) -> list[Entry]:
     quoted = " ".join('"' + f"{name}={value}".replace("%", "%%") + '"' for name, value in values.items())
     service = f"[Manager]\nDefaultEnvironment={quoted}\n"
     return [
-        Entry("/etc/environment", login.encode()),
+        # Whoever logs in has it read for them by root; others have no business with a password in it.
+        Entry("/etc/environment", *_guarded(login)),
         Entry("/etc/systemd/system.conf.d/10-shoal-host.conf", service.encode(), 0o600),
     ]
 

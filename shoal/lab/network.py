@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from docker.errors import APIError
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
@@ -44,21 +45,57 @@ def subnet_of(network: Network) -> str:
     return str(network.attrs["IPAM"]["Config"][0]["Subnet"])
 
 
+class RangeTakenError(UsageError):
+    """The engine has given a part of the range to somebody else."""
+
+
+def create_free(engine: Engine, lab: str, planned: str, mtu: int, *, fixed: bool) -> str:
+    """Make the lab's network and give its range: `planned`, or another where it was taken meanwhile.
+
+    Between the plan and this moment lies the making of an image; another lab may have come in. Raises RangeTakenError
+    where the range is `fixed`, UsageError where none is free any more.
+    """
+    subnet, tried = planned, list[str]()
+    while True:
+        try:
+            create(engine, lab, subnet, mtu)
+        except RangeTakenError:
+            tried.append(subnet)
+            if fixed:
+                raise
+            mine = [("another network of the engine", ipaddress.IPv4Network(one)) for one in tried]
+            subnet = choose(None, [*taken_ranges(engine, lab), *mine])
+        else:
+            return subnet
+
+
 def create(engine: Engine, lab: str, subnet: str, mtu: int) -> Network:
-    """Make the lab's network."""
-    gateway = gateway_of(subnet)
+    """Make the lab's network. Raises RangeTakenError where the engine gave the range to another."""
     with plain_errors("making the lab's network"):
-        return engine.client.networks.create(
-            names.network_name(lab),
-            driver="bridge",
-            check_duplicate=True,
-            labels={**names.lab_labels(lab), names.ROLE_LABEL: "network"},
-            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet, gateway=gateway)]),
-            options={
-                "com.docker.network.bridge.name": names.bridge_name(lab),
-                "com.docker.network.driver.mtu": str(mtu),
-            },
-        )
+        try:
+            return _create(engine, lab, subnet, mtu)
+        except APIError as error:
+            if "overlaps" not in str(error.explanation):
+                raise
+            raise RangeTakenError(
+                f"the address range {subnet} is in use by another network of the engine",
+                hint="give a free private range with --subnet, as --subnet 10.99.0.0/24",
+            ) from None
+
+
+def _create(engine: Engine, lab: str, subnet: str, mtu: int) -> Network:
+    gateway = gateway_of(subnet)
+    return engine.client.networks.create(
+        names.network_name(lab),
+        driver="bridge",
+        check_duplicate=True,
+        labels={**names.lab_labels(lab), names.ROLE_LABEL: "network"},
+        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet, gateway=gateway)]),
+        options={
+            "com.docker.network.bridge.name": names.bridge_name(lab),
+            "com.docker.network.driver.mtu": str(mtu),
+        },
+    )
 
 
 def remove_stray_bridge(lab: str) -> None:

@@ -58,6 +58,11 @@ def ensure(engine: Engine, say: Say, *, rebuild: bool = False) -> str:
     return name
 
 
+def base_archive() -> Path:
+    """Where the archive of the base lies that the node image is built on, if that was bootstrapped here."""
+    return base_image.archive_path(base_image.release(), PACKAGES)
+
+
 def remove_builder(engine: Engine) -> None:
     """Remove what an interrupted build left. Raises UsageError where the name is somebody else's."""
     with plain_errors("removing an unfinished build"):

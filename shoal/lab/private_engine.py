@@ -64,12 +64,18 @@ def lock_path() -> Path:
 
 
 def load() -> Record | None:
-    """The recorded engine, if a former `up` brought one."""
+    """The recorded engine, if a former `up` brought one. Raises ShoalError where the record is damaged."""
+    path = folder() / "engine.json"
     try:
-        raw = json.loads((folder() / "engine.json").read_text(encoding="utf-8"))
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return Record(raw["url"], raw["private"], tuple(raw["installed_packages"]), dict(raw["host_before"]))
     except FileNotFoundError:
         return None
-    return Record(raw["url"], raw["private"], tuple(raw["installed_packages"]), raw["host_before"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShoalError(
+            f"{path} is damaged: {error!r}; it says what the lab brought to this machine",
+            hint="mend it; or remove it, and with it what `lab down --purge` knows to take away",
+        ) from None
 
 
 def save(record: Record) -> None:

@@ -15,6 +15,8 @@ REQUESTER_HOST_NUMBER = 10
 """The requester is .10 of the lab's subnet, compute-N is .10+N."""
 MIN_MEMORY_MIB = 128
 
+OTHERS_NAMES = frozenset({"gcp", "edge", "onprem"})
+"""A cluster's document, tokens and locks are kept under its name: a stack's must not become a lab's."""
 LAB_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$")
 
 
@@ -44,6 +46,8 @@ def check(spec: LabSpec) -> None:
         faults.append(
             Fault("name", f"{spec.name!r}: lower-case letters, digits and inner dashes, at most 20 characters")
         )
+    if spec.name in OTHERS_NAMES:
+        faults.append(Fault("name", f"{spec.name!r} is the name of a stack's or a site's cluster"))
     compute = DEFAULT_COMPUTE if spec.compute is None else spec.compute
     if not 1 <= compute <= MAX_COMPUTE:
         faults.append(Fault("compute", f"{compute}: must be 1 to {MAX_COMPUTE}"))

@@ -126,7 +126,7 @@ def ssh_config(machines: list[Machine], key: Path, known_hosts_file: Path, socke
         f"    LogLevel ERROR\n"
         f"    ControlMaster auto\n"
         f"    ControlPersist 60\n"
-        f"    ControlPath {_quoted(sockets / 'cm-%C')}\n"
+        f"    ControlPath {_quoted(sockets, '/cm-%C')}\n"
     )
 
 
@@ -138,7 +138,7 @@ def close_connections(lab: str) -> None:
     for path in sockets.iterdir():
         # The socket may be a dead process's; it is removed either way.
         subprocess.run(
-            ["ssh", "-F", "/dev/null", "-o", f"ControlPath={path}", "-O", "exit", "lab"],
+            ["ssh", "-F", "/dev/null", "-o", f"ControlPath={_quoted(path)}", "-O", "exit", "lab"],
             capture_output=True,
             check=False,
         )
@@ -146,5 +146,7 @@ def close_connections(lab: str) -> None:
     sockets.rmdir()
 
 
-def _quoted(path: Path) -> str:
-    return f'"{path}"' if " " in str(path) else str(path)
+def _quoted(path: Path, rest: str = "") -> str:
+    """A path as one word of ssh_config, with `rest` behind it as it is: no percent sign of a folder is a token."""
+    text = str(path).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"') + rest
+    return f'"{text}"' if text != str(path) + rest or " " in text else text

@@ -70,6 +70,8 @@ class _Call:
     facts: LabFacts
     options: Options
     say: Say
+    subnet_asked: bool = False
+    """Whether the range is the user's choice, and no other will do."""
     made: _Made = field(default_factory=_Made)
 
 
@@ -100,7 +102,7 @@ def _up(spec: LabSpec, options: Options, say: Say) -> Cluster:
             f"lab {spec.name!r} has more nodes than asked for: {', '.join(surplus)}; nothing was changed",
             hint=f"add --scale-down to remove them, or ask for --compute {len(there) - 1}",
         )
-    call = _Call(engine, facts, options, say, _Made(folder=before is None))
+    call = _Call(engine, facts, options, say, spec.subnet is not None, _Made(folder=before is None))
     state.save_facts(facts)
     try:
         facts, machines = _bring_nodes(call, _image(call))
@@ -169,8 +171,9 @@ def _bring_nodes(call: _Call, image: str) -> tuple[LabFacts, list[ssh_files.Mach
     engine, facts, say = call.engine, call.facts, call.say
     lab = facts.name
     if networks.existing(engine, lab) is None:
-        networks.create(engine, lab, facts.subnet, facts.mtu)
+        subnet = networks.create_free(engine, lab, facts.subnet, facts.mtu, fixed=call.subnet_asked)
         call.made.network = True
+        facts = replace(facts, subnet=subnet)
         say(f"lab: network {facts.subnet} made")
     blocked = firewall.block_metadata(lab, facts.bridge, host.uplink())
     if not blocked:

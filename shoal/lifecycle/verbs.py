@@ -147,7 +147,7 @@ def _join(stack: Stack, cluster: Cluster, way: MeshWay, say: Say, *, keeps_key: 
     named = {**(note.settings if note else {}), **settings}
     if keeps_key and not {"tailscale_authkey_file", "tailscale_authkey_command"} & set(named):
         settings["tailscale_authkey_command"] = tailnet_key.command(stack.name)
-    moving.before_deploy(cluster_document(cluster.name), proxy_command=way.proxy_command, settings=settings, say=say)
+    moving.on_before_site(cluster_document(cluster.name), say, proxy_command=way.proxy_command, settings=settings)
 
 
 def _settle(stack: Stack, wanted: Wanted, say: Say) -> None:

@@ -65,6 +65,8 @@ class Move:
     services: bool
     """Whether the nodes reach each other over the mesh; their services move with the next `shoal site deploy`."""
     services_note: str = ""
+    services_plain: bool = False
+    """Whether it was agreed that services stay off the mesh where they cannot go over it."""
 
     @property
     def whole(self) -> bool:
@@ -77,23 +79,28 @@ def on(
     *,
     proxy_command: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    plain_services: bool | None = None,
+    only: Sequence[str] = (),
     deploy: bool = True,
     say: Say = quiet,
 ) -> Move:
-    """Join the nodes, then reach those over the mesh that answer there with the host keys they always had.
+    """Join the nodes (`only` these, or all), then reach over the mesh those that answer there with the host keys they
+    always had.
 
-    A node that does not answer keeps its first address. `settings` are knobs of the mesh's roles, kept for later
-    deploys. Raises UsageError where the document has no mesh, ShoalError
+    A node that does not answer keeps its first address. What the nodes say to each other never goes back to the plain
+    network by itself: only `off` does that. `settings` are knobs of the mesh's roles, and `plain_services` agrees to
+    services off the mesh; both are kept for later deploys. Raises UsageError where the document has no mesh, ShoalError
     where the deploy fails or the move would lose a node.
     """
     raw = _document(path)
     before = overlays.load(raw.name) or Overlay(cluster=raw.name)
     proxy = proxy_command or before.proxy_command
     knobs = {**before.settings, **checked_settings(settings or {})}
+    plain = before.plain_services if plain_services is None else plain_services
     # What does not answer any more is reached at its first address from here on, the deploy included.
-    overlays.save(_proven(raw, before)[0].model_copy(update={"settings": knobs}))
+    overlays.save(_proven(raw, before)[0].model_copy(update={"settings": knobs, "plain_services": plain}))
     if deploy:
-        run_deploy(path, "mesh", say=say)
+        run_deploy(path, "mesh", limit=only, say=say)
     now = overlays.applied(raw)
     members = membership(now)
     found = {name: each for name, each in members.items() if isinstance(each, Membership) and each.joined}
@@ -101,11 +108,13 @@ def on(
         cluster=raw.name,
         proxy_command=proxy,
         settings=knobs,
+        plain_services=plain,
         nodes={node.name: _moved(raw, node, found[node.name]) for node in raw.nodes if node.name in found},
     )
     candidate, refused = _proven(raw, candidate)
     services, services_note = _between(raw, candidate, found)
-    candidate = candidate.model_copy(update={"services": services})
+    # Once there they stay: a node that is away for a while must not open the others to the plain network.
+    candidate = candidate.model_copy(update={"services": services or before.services})
     _refuse_loss(raw, now, candidate)
     overlays.save(candidate)
     ssh.close(now)
@@ -115,49 +124,74 @@ def on(
         for name, each in members.items()
         if isinstance(each, Membership) and not each.joined
     }
-    return Move(_standings(raw, overlays.applied(raw), found, notes | refused), services, services_note)
+    return Move(_standings(raw, overlays.applied(raw), found, notes | refused), services, services_note, plain)
 
 
-def off(path: Path, *, force: bool = False, deploy: bool = True, say: Say = quiet) -> Move:
-    """Back to the first addresses, for nodes that answer there (all, with `force`); the firewall goes first."""
-    raw = _document(path)
-    before = overlays.load(raw.name)
-    now = overlays.applied(raw)
-    if deploy and before and before.nodes:
-        run_deploy(path, "mesh_off", say=say)
-    left = {} if force or not before else dict(before.nodes)
-    notes: dict[str, str] = {}
-    for name, answer in probe(raw, raw.nodes).items():
-        if answer is None:
-            left.pop(name, None)
-        else:
-            notes[name] = f"does not answer at its first address: {answer}"
-    overlays.save(
-        Overlay(
-            cluster=raw.name,
-            wanted=False,
-            proxy_command=before.proxy_command if before else None,
-            settings=before.settings if before else {},
-            nodes=left,
-        )
-    )
-    ssh.close(now)
-    return Move(_standings(raw, overlays.applied(raw), {}, notes), services=False)
-
-
-def before_deploy(
-    path: Path, *, proxy_command: str | None = None, settings: Mapping[str, Any] | None = None, say: Say = quiet
+def on_before_site(
+    path: Path, say: Say = quiet, *, proxy_command: str | None = None, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """What precedes the deploy of a whole cluster: its machines onto the mesh, if it has one and `off` was not said.
+    """What a deploy of a whole site begins with: its machines onto the mesh, unless `mesh off` was the last word.
 
-    A machine that does not answer over the mesh keeps its first address, and is told. Raises as `on` does.
+    Nothing is done for a cluster without a mesh. Raises ShoalError where the site could only be deployed in the open:
+    the nodes do not reach each other over the mesh, and nobody agreed to that.
     """
     raw = inventory.load_first(path)
     if raw.mesh != "tailscale" or ((there := overlays.load(raw.name)) and not there.wanted):
         return
-    for node in on(path, proxy_command=proxy_command, settings=settings, say=say).nodes:
+    move = on(path, proxy_command=proxy_command, settings=settings, say=say)
+    for node in move.nodes:
         if not node.on_mesh:
             say(f"mesh: {node.node} is not on the mesh and keeps its first address: {node.note}")
+    if move.services:
+        return
+    if not move.services_plain:
+        raise ShoalError(
+            "the site was not deployed: what the nodes say to each other cannot go over the mesh",
+            faults=(Fault("mesh", move.services_note),),
+            hint="mend that and type the command again; `shoal mesh on --plain-services` agrees to have the registry "
+            "and the engine on the first addresses, without the firewall",
+        )
+    say(f"mesh: services are off the mesh, and the firewall is not put up, as agreed: {move.services_note}")
+
+
+def off(
+    path: Path,
+    *,
+    force: bool = False,
+    deploy: bool = True,
+    only: Sequence[str] = (),
+    wanted: bool = False,
+    say: Say = quiet,
+) -> Move:
+    """Back to the first addresses, for nodes (`only` these, or all) that answer there (whether they do or not, with
+    `force`); the firewall goes first. With `wanted` the next deploy of the site goes onto the mesh again.
+    """
+    raw = _document(path)
+    before = overlays.load(raw.name) or Overlay(cluster=raw.name)
+    now = overlays.applied(raw)
+    if deploy and before.nodes:
+        run_deploy(path, "mesh_off", limit=only, say=say)
+    chosen = [node for node in raw.nodes if not only or node.name in only]
+    forced = {node.name for node in chosen} if force else set()
+    left = {name: entry for name, entry in before.nodes.items() if name not in forced}
+    notes: dict[str, str] = {}
+    for name, answer in probe(raw, chosen).items():
+        if answer is None:
+            left.pop(name, None)
+        else:
+            notes[name] = f"does not answer at its first address: {answer}"
+    part = len(chosen) < len(raw.nodes)
+    overlays.save(
+        before.model_copy(
+            update={
+                "wanted": before.wanted if part or wanted else False,
+                "services": part and before.services,
+                "nodes": left,
+            }
+        )
+    )
+    ssh.close(now)
+    return Move(_standings(raw, overlays.applied(raw), {}, notes), services=False)
 
 
 def status(path: Path) -> Move:

@@ -7,6 +7,7 @@ another first address, is thereby reached at that again.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ class Overlay(_Document):
     cluster: Name
     wanted: bool = Field(True, description="False after `shoal mesh off`: a deploy does not move it on again.")
     services: bool = Field(False, description="Whether the nodes reach each other over the mesh, too.")
+    plain_services: bool = Field(False, description="Agreed: services off the mesh where they cannot go over it.")
     proxy_command: str | None = Field(None, description="How the control machine gets onto the mesh, if not directly.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Knobs of the roles tailscale and firewall.")
     nodes: dict[Name, Moved] = Field(default_factory=dict)
@@ -72,6 +74,14 @@ def load(cluster: str) -> Overlay | None:
 def save(overlay: Overlay) -> None:
     """Write the note atomically."""
     write_atomic(path(overlay.cluster), overlay.model_dump_json(indent=2, exclude_none=True) + "\n")
+
+
+def forget(cluster: str, nodes: Collection[str]) -> None:
+    """Drop nodes that are no more; one of the same name and address that comes later has yet to join."""
+    overlay = load(cluster)
+    if overlay and not overlay.nodes.keys().isdisjoint(nodes):
+        kept = {name: entry for name, entry in overlay.nodes.items() if name not in nodes}
+        save(overlay.model_copy(update={"nodes": kept}))
 
 
 def applied(cluster: Cluster) -> Cluster:

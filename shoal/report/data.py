@@ -23,7 +23,8 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
     """The view model of `record` with its nodes as read."""
     sums = totals([video for node in nodes for video in node.videos])
     done = sum(_is_done(node) for node in nodes)
-    state = _state(nodes, done, sums)
+    files = sum(len(node.files) for node in nodes)
+    state = _state(nodes, done, sums, files)
     wall_s = None
     if record.finished_at is not None:
         wall_s = (words.utc(record.finished_at) - words.utc(record.created_at)).total_seconds()
@@ -32,7 +33,7 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
         run=record.run,
         state=state,
         state_text=_state_text(state, done, len(nodes), sums),
-        headline=_headline(sums),
+        headline=_headline(sums, files),
         problems=list(_problems(record, nodes, sums)),
         notices=list(_notices(nodes, sums)),
         nodes_expected=len(nodes),
@@ -66,8 +67,8 @@ def _is_done(node: Node) -> bool:
     return node.outcome in HAS_MANIFEST and node.verification is Verification.VERIFIED
 
 
-def _state(nodes: list[Node], done: int, sums: Totals) -> State:
-    if not nodes or done < len(nodes) or not sums.videos:
+def _state(nodes: list[Node], done: int, sums: Totals, files: int) -> State:
+    if not nodes or done < len(nodes) or not (sums.videos or files):
         return State.INCOMPLETE
     faulty = sums.faulty_videos or any(node.outcome is Outcome.FAULTY_VIDEOS for node in nodes)
     return State.FAULTY_VIDEOS if faulty else State.COMPLETE
@@ -82,8 +83,10 @@ def _state_text(state: State, done: int, expected: int, sums: Totals) -> str:
     return f"Incomplete: {nodes} finished with verified results."
 
 
-def _headline(sums: Totals) -> str:
+def _headline(sums: Totals, files: int) -> str:
     videos = words.count(sums.videos, "video")
+    if files and not sums.videos:
+        return f"{words.count(files, 'file')} of results, no figures"
     if not sums.videos:
         return "No video was processed"
     if not sums.frames_inferred:
@@ -140,14 +143,20 @@ def _node_problem(node: Node) -> str:
 
 
 def _notices(nodes: list[Node], sums: Totals) -> Iterator[str]:
-    if not sums.videos:
+    listed = [node for node in nodes if node.files]
+    for node in listed:
+        yield (
+            f"{node.name}: the job's program wrote no summary, so there is nothing to count; its results are "
+            f"{words.count(len(node.files), 'file')}: {words.listing(node.files, 8)}."
+        )
+    if not sums.videos and not listed:
         yield "Zero videos: no summary of any video is at home."
-    elif not sums.detections:
+    elif sums.videos and not sums.detections:
         yield "Zero detections: the model found none of the wanted classes at the given confidence."
     for node in nodes:
-        if _is_done(node) and not node.videos:
+        if _is_done(node) and not node.videos and not node.files:
             yield f"{node.name}: zero videos."
-        elif _is_done(node) and sums.detections and not node.totals.detections:
+        elif _is_done(node) and node.videos and sums.detections and not node.totals.detections:
             yield f"{node.name}: zero detections."
     if sums.still_photo_videos:
         are = "is a moving crop" if sums.still_photo_videos == 1 else "are moving crops"

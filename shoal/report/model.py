@@ -122,6 +122,8 @@ class Node(_View):
     notes: list[str]
     """Why the results are not verified, and whatever else is odd."""
     videos: list[Video]
+    files: list[str]
+    """The results by name, where the job's program wrote no summary to count in."""
     totals: Totals
     home_bytes: int
     machine_time_s: float | None

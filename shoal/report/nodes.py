@@ -15,6 +15,7 @@ from shoal.runs import HAS_MANIFEST, NodeRecord, Outcome, RunRecord
 STILL_PHOTO = "still-photo"
 """In the file name of a clip that was made from a photograph."""
 SECONDS_PER_HOUR = 3600
+SUMMARY = "summary.json"
 
 
 def read_node(name: str, run: RunRecord, folder: Path) -> Node:
@@ -22,9 +23,13 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
     record = run.nodes[name]
     notes: list[str] = []
     summary: RunSummary | None = None
+    files: list[str] = []
     if folder.is_dir():
         sizes, verified = _verify(record, run.run, folder, notes)
-        summary = read_document(folder / "summary.json", RunSummary, notes)
+        if sizes and SUMMARY not in sizes:
+            files = sorted(sizes)
+        else:
+            summary = read_document(folder / SUMMARY, RunSummary, notes)
         videos = _videos(folder, summary, sizes, verified, notes)
         # A document that cannot be read, or a video too many, is as little the whole as a missing file.
         verification = Verification.NOT_VERIFIED if notes else Verification.VERIFIED
@@ -48,6 +53,7 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         verification=verification,
         notes=notes,
         videos=videos,
+        files=files,
         totals=totals(videos),
         home_bytes=_home_bytes(folder, record, verification),
         machine_time_s=machine_time_s,

@@ -17,6 +17,7 @@ OUTCOMES = {
     Outcome.TIMED_OUT: "timed out",
     Outcome.STOPPED: "stopped on request",
     Outcome.UNREACHABLE: "unreachable",
+    Outcome.DRAINED: "drained, given no run",
     Outcome.NOT_RUN: "did not run",
 }
 EXIT_CODES = {

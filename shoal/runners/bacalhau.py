@@ -21,6 +21,7 @@ from shoal.bacalhau.outcomes import absent, execution_of
 from shoal.cluster import Cluster
 from shoal.errors import Fault, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
+from shoal.runners import killed
 from shoal.runners.protocol import Execution, Handle, State
 from shoal.runs import Fetched
 
@@ -54,7 +55,7 @@ class BacalhauRunner:
     def __init__(self, cluster: Cluster, client: BacalhauClient, *, patience_s: float = PATIENCE_S) -> None:
         self._cluster, self._client, self._patience_s = cluster, client, patience_s
         self._lock = threading.Lock()
-        self._followed: dict[int, _Followed] = {}
+        self._followed: dict[Handle, _Followed] = {}
         self._closed = threading.Event()
 
     def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
@@ -112,7 +113,7 @@ class BacalhauRunner:
     def executions(self, handle: Handle) -> list[Execution]:
         """What the watching thread last saw."""
         with self._lock:
-            return list(self._followed[handle.attempt].executions.values())
+            return list(self._followed[handle].executions.values())
 
     def logs(self, handle: Handle, node: str) -> Iterator[str]:
         """Live lines of the container on `node`, once it has an execution."""
@@ -123,6 +124,11 @@ class BacalhauRunner:
         yield from engine_logs.lines(
             self._client.endpoint, handle.job, found.id, over=lambda: self._execution(handle, node).over
         )
+
+    def examine(self, execution: Execution) -> Execution:
+        """By the label that the engine gave the container, which it has removed."""
+        label = f"label=bacalhau-executionID=bacalhau-{execution.node}{execution.id}"
+        return killed.examined(self._cluster, execution, event_filter=label, list_filter=label)
 
     def stop(self, handle: Handle) -> list[str]:
         """Ask the engine to end the job, and wait until every execution has ended."""
@@ -149,16 +155,18 @@ class BacalhauRunner:
     def close(self) -> None:
         """Let go of the way to the orchestrator; what runs goes on."""
         self._closed.set()
-        for followed in self._followed.values():
-            if followed.thread is not None:
-                followed.thread.join()
+        with self._lock:
+            threads = [followed.thread for followed in self._followed.values()]
+        for thread in threads:
+            if thread is not None:
+                thread.join()
         self._client.close()
 
     def _follow(self, handle: Handle, refused: dict[str, Execution]) -> Handle:
         start = {name: refused.get(name, Execution(name, "", State.STARTING)) for name in handle.nodes}
         followed = _Followed(handle, start)
         with self._lock:
-            self._followed[handle.attempt] = followed
+            self._followed[handle] = followed
         if len(refused) < len(handle.nodes):
             followed.thread = threading.Thread(
                 target=self._watch, args=(followed, frozenset(refused)), name=f"watch {handle.job}", daemon=True
@@ -203,7 +211,7 @@ class BacalhauRunner:
 
     def _execution(self, handle: Handle, node: str) -> Execution:
         with self._lock:
-            return self._followed[handle.attempt].executions[node]
+            return self._followed[handle].executions[node]
 
     def _live(self, handle: Handle) -> list[str]:
         return [execution.node for execution in self.executions(handle) if not execution.over]

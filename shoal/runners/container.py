@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shoal.jobs.spec import JobSpec, parse_bytes
+from shoal.runners.killed import out_of_memory
 from shoal.runners.protocol import State
 
 RUN_LABEL = "shoal.run"
@@ -89,7 +90,7 @@ def state_of(inspected: Inspected, *, limit_passed: bool, stop_asked: bool, time
     if code != 0 and stop_asked:
         return State.STOPPED, "stopped on request"
     if code != 0 and inspected.oom_killed:
-        return State.OUT_OF_MEMORY, f"the container ran out of memory (exit code {code})"
+        return State.OUT_OF_MEMORY, out_of_memory(code)
     return State.ENDED, inspected.error
 
 

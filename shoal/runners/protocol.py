@@ -99,6 +99,10 @@ class Runner(Protocol):
         """Lines of the container on `node`, from the first one, as they come; ends when the execution is over."""
         ...
 
+    def examine(self, execution: Execution) -> Execution:
+        """`execution`, whose container was killed, with what its node still knows of the reason."""
+        ...
+
     def stop(self, handle: Handle) -> list[str]:
         """End what still runs, and wait for it. Returns the nodes on which that could not be confirmed."""
         ...

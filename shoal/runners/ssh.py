@@ -18,6 +18,7 @@ from shoal.cluster import Cluster
 from shoal.errors import ShoalError
 from shoal.jobs import job_name
 from shoal.jobs.spec import JobSpec
+from shoal.runners import killed
 from shoal.runners.container import (
     ATTEMPT_LABEL,
     RUN_LABEL,
@@ -163,6 +164,12 @@ class SshRunner:
                 time.sleep(RETRY_S)  # ended by the watching thread, which gives a lost node up
             else:
                 return
+
+    def examine(self, execution: Execution) -> Execution:
+        """By the container's name; it is there until it is released."""
+        return killed.examined(
+            self._cluster, execution, event_filter=f"container={execution.id}", list_filter=f"name=^/?{execution.id}$"
+        )
 
     def stop(self, handle: Handle) -> list[str]:
         """`docker stop` on every node whose container still runs."""

@@ -17,7 +17,7 @@ import pytest
 
 from shoal.lab import names
 from shoal.lab.down import down
-from shoal.paths import cluster_document
+from shoal.paths import state_dir
 from shoal.site import document_path
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
@@ -33,8 +33,8 @@ STAGES = {
     "machines": r"^lab: requester created",
     "artefacts": r"^demo: 3/5",
     "deploy begins": r"^demo: 4/5",
-    "docker is being installed": r"docker",
-    "image is being made": r"yolov5 \|",
+    "docker is being installed": r"docker \| Configure the engine: changed",
+    "image is being made": r"yolov5 \| Get the base of the image: changed",
     "run begins": r"^run \S+ on 2 nodes",
     "videos in hand": r"video \d/6 .* done",
     "results come home": r"results home",
@@ -155,7 +155,7 @@ def test_demo_down_leaves_nothing_and_proves_it(demo: Demo) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     said = json.loads(done.stdout)
     assert said["clean"] is True
-    assert {"containers", "volumes", "networks", "files", "documents and locks"} <= {
+    assert {"containers", "volumes", "networks", "files", "documents, tokens and locks"} <= {
         proof["what"] for proof in said["proofs"]
     }
     # Looked for by other means than its own.
@@ -164,8 +164,7 @@ def test_demo_down_leaves_nothing_and_proves_it(demo: Demo) -> None:
     assert client.containers.list(all=True, filters=mine) == []
     assert client.volumes.list(filters=mine) == []
     assert client.networks.list(filters=mine) == []
-    for path in (cluster_document(NAME), document_path(NAME)):
-        assert not path.exists()
+    assert [path for path in state_dir().rglob("*") if NAME in path.name] == []
     assert demo.runs, "results stay"
     again = demo.shoal("demo-down", "--name", NAME, "--keep-cache")
     assert again.returncode == 0, "nothing to remove is no failure"

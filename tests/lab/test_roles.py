@@ -100,6 +100,38 @@ def test_every_compute_node_has_the_image_by_digest(lab, deployed):
         assert version.startswith("shoal-detect ")
 
 
+def test_old_images_leave_the_registry_and_their_space_is_given_back(lab, deployed):
+    record = json.loads(on(lab, "requester", "cat /var/lib/shoal/image.json"))
+    repository_name = record["reference"].partition("@")[0]
+    # Two images of earlier checkouts, one layer of 4 MB each, and one that somebody else keeps there.
+    for tag in ("0" * 16, "f" * 16, "theirs"):
+        on(
+            lab,
+            "requester",
+            f"set -e; head -c 4000000 /dev/urandom > /tmp/layer; c=$(docker create {record['tag']}); "
+            f"docker cp -q /tmp/layer $c:/layer 2>/dev/null || docker cp /tmp/layer $c:/layer; "
+            f"docker commit $c {repository_name}:{tag} >/dev/null; docker rm $c >/dev/null; rm /tmp/layer; "
+            f"docker push -q {repository_name}:{tag}; docker image rm {repository_name}:{tag} >/dev/null",
+        )
+    full = int(on(lab, "requester", "du -sb /var/lib/shoal/registry").split()[0])
+    on(lab, "requester", "rm /var/lib/shoal/image.json")
+    result = changed(deploy(lab, limit=["requester"]))
+    assert result == [
+        "yolov5 | Push it to the site's registry: requester",
+        "registry | Give back what no image uses: requester",
+    ]
+    host, _, name = repository_name.partition("/")
+    tags = json.loads(on(lab, "requester", f"curl -fsS --noproxy '*' http://{host}/v2/{name}/tags/list"))["tags"]
+    assert sorted(tags) == sorted([record["tag"].rpartition(":")[2], "theirs"])
+    left = int(on(lab, "requester", "du -sb /var/lib/shoal/registry").split()[0])
+    assert 7_900_000 < full - left < 9_000_000
+    assert changed(deploy(lab)) == []
+    # What is left can be pulled, and what is gone pushed again: the registry remembers nothing wrong.
+    on(lab, "compute-1", f"docker image rm -f {record['reference']}")
+    assert changed(deploy(lab, limit=["compute-1"])) == ["yolov5 | Pull the image by its digest: compute-1"]
+    on(lab, "requester", f"docker pull -q {repository_name}:theirs && docker image rm {repository_name}:theirs")
+
+
 def test_nothing_of_the_builds_settings_is_in_the_image(lab, deployed):
     reference = json.loads(on(lab, "compute-1", "cat /var/lib/shoal/image.json"))["reference"]
     look = "ls /etc/pip.conf /build /build-settings 2>&1 || true"

@@ -73,6 +73,15 @@ def test_site_runs_requester_and_compute_in_the_right_order(site):
     assert all(name.partition(" | ")[2] for name in names)
 
 
+@pytest.mark.parametrize("services", [False, True])
+def test_a_site_with_a_mesh_says_when_its_services_are_in_the_open(site, tmp_path, services):
+    clusters.save(CLUSTER.model_copy(update={"mesh": "tailscale"}), tmp_path / "cluster.json")
+    done = site("site", "--dry", "--data", f"shoal_mesh_services={json.dumps(services)}")
+    assert done.returncode == 0, done.stderr
+    assert ("open at the first addresses" in done.stderr) is not services
+    assert ("firewall | Let nothing in but SSH and the mesh" in done.stdout) is services
+
+
 def test_site_on_one_compute_node_asks_the_requester_all_the_same(site):
     done = site("site", "--limit", "gate-2")
     assert done.returncode == 0, done.stderr

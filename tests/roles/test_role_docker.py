@@ -144,6 +144,15 @@ def test_what_is_no_key_is_refused(data):
         fingerprint(data)
 
 
+def test_a_second_key_behind_the_first_is_refused():
+    """apt trusts every key of a file; the fingerprint is of one."""
+    subkey = b"\xb9" + packet(BODY)[1:]
+    assert fingerprint(packet(BODY) + subkey) == fingerprint(packet(BODY))
+    for more in (packet(BODY[:-1] + b"x"), b"\xff", b"plain text", subkey[:40]):
+        with pytest.raises(ValueError, match="it "):
+            fingerprint(packet(BODY) + more)
+
+
 def test_vendor_engine_needs_its_key(tmp_path):
     wrong = tmp_path / "key.gpg"
     wrong.write_bytes(packet(BODY))

@@ -79,3 +79,20 @@ def test_remove():
 
 def test_remove_on_a_bare_machine_does_nothing():
     assert changed(run(registry.remove, {}, node="office")) == []
+
+
+UNUSED = ["checking", "blob eligible for deletion: sha256:" + "a" * 64]
+
+
+def test_what_no_image_uses_is_given_back_while_the_registry_stands_still():
+    outcome = run(registry.tidy, {"garbage-collect --dry-run": UNUSED, "curl": ["yes"]}, node="office")
+    assert changed(outcome) == ["registry | Give back what no image uses"]
+    text = outcome.text()
+    assert text.index("systemctl stop docker-registry") < text.index(f"garbage-collect {CONFIG} >")
+    # Started again also where the clean-up fails.
+    assert "trap 'systemctl start docker-registry.service' EXIT" in text
+
+
+def test_a_registry_without_garbage_is_left_alone():
+    answers = {"garbage-collect --dry-run": ["shoal/detector", "5 blobs marked, 0 blobs eligible"], "curl": ["yes"]}
+    assert changed(run(registry.tidy, answers, node="office")) == []

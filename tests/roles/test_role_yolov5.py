@@ -79,6 +79,15 @@ def test_cut_off_before_the_record_it_does_not_push_again(knobs):
     assert "PUSH=no" in outcome.text()
 
 
+def test_the_registry_keeps_this_image_and_the_one_before(knobs, target):
+    older = json.dumps(
+        {"context": "x", "digest": DIGEST, "reference": "r", "tag": f"{target.authority}/x:0123456789abcdef"}
+    )
+    text = run(yolov5.install, requester(older, local="sha256:1"), node="office", data=knobs).text()
+    assert "BEFORE=0123456789abcdef" in text
+    assert "-X DELETE" in text
+
+
 def test_archives_of_the_control_machine_come_first(knobs, tmp_path):
     archive = tmp_path / "image.tar"
     archive.write_bytes(b"tar")

@@ -69,11 +69,14 @@ def test_sdist_metadata_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert resolve("thing", catalogue=known).read_bytes() == VIDEO
 
 
-def test_sdist_of_another_hash_is_refused_before_its_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("terminal", [{}, {"FORCE_COLOR": "1"}, {"CI": "true"}])
+def test_sdist_of_another_hash_is_refused_before_its_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: dict[str, str]
+) -> None:
     package = sdist(tmp_path, "thing", "1.0", {"data/v.mp4": VIDEO})
     trap = tmp_path / "ran"
     changed = sdist(tmp_path, "thing", "1.0", {"data/v.mp4": VIDEO, "data/x": b"", "backend.py": _trap(trap)})
-    use(monkeypatch, pip_index(tmp_path))
+    use(monkeypatch, {**pip_index(tmp_path), **terminal})
     with pytest.raises(ShoalError, match="wrong SHA-256") as caught:
         resolve("thing", catalogue=catalogue(thing=pip_entry("pypi-sdist", package)))
     assert sha256(package) in str(caught.value)
@@ -102,7 +105,7 @@ needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="this machine
 def test_npm_package_is_kept_as_it_is(web: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     script = '{"name": "thing", "version": "1.0.0", "scripts": {"prepack": "exit 1", "install": "exit 1"}}'
     package = tgz({"package/package.json": script.encode(), "package/model.json": b"{}"})
-    use(monkeypatch, npm_registry(web, "thing", "1.0.0", package))
+    use(monkeypatch, {"HOME": "/nonexistent", **npm_registry(web, "thing", "1.0.0", package)})
     known = catalogue(thing=entry({"kind": "npm", "package": "thing"}, package, version="1.0.0", file="thing.tgz"))
     assert resolve("thing", catalogue=known).read_bytes() == package
 

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -120,6 +121,64 @@ def test_links_and_page_names_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name}: {target}"
     for name in PAGE_NAME.findall(text):
         assert (REPOSITORY / name).is_file(), f"{page.name}: {name}"
+
+
+def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every verb of the command line, by its words."""
+    if isinstance(command, TyperGroup):
+        context = typer.Context(command)
+        for name in command.list_commands(context):
+            yield from leaves(command.get_command(context, name), (*words, name))
+    else:
+        yield words, command
+
+
+VERBS = dict(leaves(typer.main.get_command(app)))
+
+
+def test_the_reference_names_every_verb_and_no_other() -> None:
+    text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+    named: set[tuple[str, ...]] = set()
+    for row in re.findall(r"^\| (`shoal .*?) \|", text, re.MULTILINE):
+        first, *others = re.findall(r"`([^`]+)`", row)
+        words = tuple(first.split()[1:])
+        named.add(words)
+        named |= {(*words[:-1], other) for other in others}
+    assert named == set(VERBS)
+
+
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_every_verbs_help_has_an_example_that_can_be_typed(words: tuple[str, ...]) -> None:
+    text = VERBS[words].help or ""
+    assert "Example" in text
+    examples = re.findall(r"^(?:Examples?: *)?`?shoal ([^;`\n|>]+)", text.partition("Example")[2], re.MULTILINE)
+    examples = examples or re.findall(r"shoal ([^;`\n|>]+)", text.partition("Example")[2])
+    assert examples
+    for example in examples:
+        check_shoal(shlex.split(example))
+
+
+def test_every_variable_of_the_environment_is_documented() -> None:
+    # Those that recipes and the build hand over to themselves are nobody's to set.
+    own = {"SHOAL_PACKAGES", "SHOAL_DOWNLOADS", "SHOAL_SUBSTRATE", "SHOAL_STACKS"}
+    sources = [
+        REPOSITORY / "just",
+        *(path for room in ("shoal", "roles") for path in (REPOSITORY / room).rglob("*.py")),
+    ]
+    read = {name for path in sources for name in re.findall(r"\bSHOAL_[A-Z]+(?:_[A-Z]+)*\b", path.read_text("utf-8"))}
+    told = {name for page in PAGES for name in re.findall(r"\bSHOAL_[A-Z]+(?:_[A-Z]+)*\b", page.read_text("utf-8"))}
+    assert read - own <= told
+    assert told <= read
+
+
+def test_every_field_of_the_cluster_document_is_documented() -> None:
+    from shoal.cluster import Cluster, Node, SshAccess
+
+    text = (REPOSITORY / "docs" / "cluster-document.md").read_text(encoding="utf-8")
+    rows = " ".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))
+    for model in (Cluster, SshAccess, Node):
+        for name in model.model_fields:
+            assert re.search(rf"\b{name}\b", rows), f"{model.__name__}.{name}"
 
 
 def test_exit_codes_are_documented() -> None:

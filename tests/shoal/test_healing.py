@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fake_nodes import FakeNodes
+from fake_nodes import FakeNodes, deadline
 
-from shoal import healing, running
-from shoal.errors import Exit
-from shoal.following import Event
+from shoal import healing, preflight, running, runs
+from shoal.errors import Exit, ShoalError, UsageError
+from shoal.following import Event, Happening
+from shoal.jobs.spec import JobSpec
+from shoal.runners.protocol import Handle
+from shoal.runners.ssh import SshRunner
 from shoal.runs import Outcome
 
 
@@ -21,6 +27,10 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
     fakes.video("c1", "a.mp4")
     fakes.video("c2", "b.mp4")
     return fakes
+
+
+def drain(nodes: FakeNodes, name: str) -> None:
+    nodes.path(name, "/var/lib/shoal/drained").write_text("2026-11-25T09:00:00Z")
 
 
 def test_a_node_that_comes_back_is_given_the_run(nodes: FakeNodes) -> None:
@@ -46,8 +56,8 @@ def test_a_node_that_stays_away_ends_the_run(nodes: FakeNodes, monkeypatch: pyte
     record = running.start(nodes.order(attempts=3), nodes.tell)
     assert running.exit_code(record) is Exit.INCOMPLETE
     assert [attempt.outcome for attempt in record.nodes["c2"].attempts] == [Outcome.UNREACHABLE] * 3
-    pauses = [event.text for event in nodes.events if event.text.startswith("again in")]
-    assert len(pauses) == 2
+    pauses = [event.node for event in nodes.events if event.text.startswith("again in")]
+    assert pauses == ["c2", "c2"]
 
 
 def test_an_engine_has_its_own_number_of_attempts(nodes: FakeNodes) -> None:
@@ -55,3 +65,131 @@ def test_an_engine_has_its_own_number_of_attempts(nodes: FakeNodes) -> None:
     record = running.start(nodes.order(), nodes.tell)
     assert len(record.nodes["c2"].attempts) == 1  # over ssh a failure is a failure
     assert healing.DEFAULT_ATTEMPTS["bacalhau"] > 1
+
+
+def test_a_node_does_not_wait_for_the_others(nodes: FakeNodes) -> None:
+    """c1 fails, is given the run again and is home before c2, whose video waits for just that, has ended once."""
+    nodes.video("c1", "a.mp4", "exit 1")
+    waits = nodes.video("c2", "b.mp4", "wait")
+
+    def tell(event: Event) -> None:
+        nodes.tell(event)
+        if event.kind is Happening.FETCHED and event.node == "c1":
+            waits.with_suffix(".go").touch()
+
+    with deadline(30, "c1 waited for c2"):
+        record = running.start(nodes.order(attempts=2), tell)
+    assert record.complete
+    assert [attempt.number for attempt in record.nodes["c1"].attempts] == [1, 2]
+    assert [attempt.number for attempt in record.nodes["c2"].attempts] == [1]
+
+
+def test_attempts_of_two_nodes_have_numbers_of_their_own(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4", "exit 1")
+    nodes.video("c2", "b.mp4", "exit 1")
+    record = running.start(nodes.order(attempts=2), nodes.tell)
+    assert record.complete
+    later = {name: [attempt.number for attempt in node.attempts][1:] for name, node in record.nodes.items()}
+    assert sorted(number for numbers in later.values() for number in numbers) == [2, 3]
+
+
+class NeverAgain(SshRunner):
+    """Refuses every attempt but the first, as an orchestrator does that is gone."""
+
+    def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
+        if attempt > 1:
+            raise ShoalError("nobody answers")
+        return super().submit(job, run=run, attempt=attempt, nodes=nodes)
+
+
+def test_an_attempt_that_cannot_be_begun_hinders_no_other_node(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4", "exit 1")
+    record = running.start(nodes.order(attempts=3), nodes.tell, runner=NeverAgain(nodes.cluster))
+    assert record.nodes["c2"].outcome is Outcome.FINISHED
+    assert record.nodes["c1"].outcome is Outcome.UNREACHABLE
+    assert "could not be given the run again: nobody answers" in record.nodes["c1"].attempts[-1].message
+    assert running.exit_code(record) is Exit.INCOMPLETE
+
+
+def test_a_node_drained_in_mid_run_is_given_no_further_attempt(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4", "exit 1")
+
+    def tell(event: Event) -> None:
+        nodes.tell(event)
+        if event.kind is Happening.ENDED and event.outcome is Outcome.FAILED:
+            drain(nodes, "c1")
+
+    record = running.start(nodes.order(attempts=5), tell)
+    assert [attempt.outcome for attempt in record.nodes["c1"].attempts] == [Outcome.FAILED, Outcome.DRAINED]
+    assert "`shoal nodes add c1` takes it back" in record.nodes["c1"].attempts[-1].message
+    assert nodes.containers("c1") == []
+
+
+class Away(SshRunner):
+    """Its engine's service is stopped everywhere, as a drain does it."""
+
+    def away(self, names: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(names, "the orchestrator does not hear it")
+
+
+def test_a_drained_node_is_not_waited_for(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4", "exit 1")
+    drained = []
+
+    def tell(event: Event) -> None:
+        nodes.tell(event)
+        if event.text.startswith("waiting for it"):
+            drained.append(event.node)
+            drain(nodes, event.node)
+
+    with deadline(30, "it was waited for"):
+        record = running.start(nodes.order(attempts=2), tell, runner=Away(nodes.cluster))
+    assert drained == ["c1"]
+    assert record.nodes["c1"].outcome is Outcome.DRAINED
+
+
+def test_resume_gives_a_drained_node_no_run_and_says_so(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4", "exit 1")
+    running.start(nodes.order(), nodes.tell)
+    drain(nodes, "c1")
+    record = running.resume("r1", nodes.cluster, nodes.tell, attempts=5)
+    assert record.nodes["c1"].outcome is Outcome.DRAINED
+    assert len(record.nodes["c1"].attempts) == 2  # one word on it, not five
+    assert running.exit_code(record) is Exit.INCOMPLETE
+    told = [event.text for event in nodes.events if event.outcome is Outcome.DRAINED]
+    assert told == ["given no run; `shoal nodes add c1` takes it back"]
+    assert not preflight.is_drained(nodes.cluster, nodes.cluster.node("c2"))
+    nodes.path("c1", "/var/lib/shoal/drained").unlink()
+    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+
+
+def test_what_a_drained_node_has_finished_still_comes_home(nodes: FakeNodes) -> None:
+    running.start(nodes.order(fetch=False), nodes.tell)
+    drain(nodes, "c1")
+    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+
+
+def test_a_run_leaves_drained_nodes_out_and_refuses_one_that_is_named(nodes: FakeNodes) -> None:
+    drain(nodes, "c2")
+    with pytest.raises(UsageError, match="drained, and given no run: c2") as refused:
+        running.start(nodes.order(nodes=("c1", "c2")), nodes.tell)
+    assert refused.value.exit_code is Exit.USAGE
+    with pytest.raises(UsageError, match="drained, and given no run: c2"):
+        running.start(nodes.order(targets={"site": "bridge"}), nodes.tell)
+    record = running.start(nodes.order(), nodes.tell)
+    assert list(record.nodes) == ["c1"]
+    assert "is drained and gets no run" in nodes.told()
+
+
+def test_ctrl_c_ends_a_pause_between_attempts(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healing, "ATTEMPT_PAUSE_S", 60.0)
+    nodes.video("c1", "a.mp4", "exit 1")
+
+    def tell(event: Event) -> None:
+        nodes.tell(event)
+        if event.text.startswith("again in"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with deadline(20, "the pause was waited for"), pytest.raises(KeyboardInterrupt):
+        running.start(nodes.order(attempts=2), tell)
+    assert [attempt.outcome for attempt in runs.load("r1").nodes["c1"].attempts] == [Outcome.FAILED]

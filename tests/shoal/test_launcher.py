@@ -18,7 +18,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copy(REPOSITORY / "just", tmp_path / "just")
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
-    for tool in ("sh", "dirname", "mkdir", "cat", "cksum", "tr", "rm", "id"):
+    for tool in ("sh", "dirname", "mkdir", "cat", "cksum", "tr", "rm", "id", "awk"):
         shutil.copy(shutil.which(tool) or tool, bin_dir / tool)  # copies: a stub written over a link hits the machine
     return tmp_path
 
@@ -66,6 +66,37 @@ def test_a_newer_python_under_another_name_is_found(checkout: Path) -> None:
     result = run(checkout)
     assert result.returncode == 4
     assert "apt-get install python3-pip" in result.stderr
+
+
+def test_packages_that_it_installs_are_noted_before_they_come(checkout: Path) -> None:
+    stub(checkout, "python3", 'case "$2" in *pip*) exit 1 ;; *) exit 0 ;; esac')
+    stub(checkout, "id", "echo 0")
+    # Killed by the user while apt is at work: what it was about to bring is on record already.
+    stub(
+        checkout,
+        "apt-get",
+        'case "$*" in\n'
+        "*-s*) echo 'Inst python3-wheel (0.38 Debian [all])'; echo 'Inst libc6 [2.36] (2.37 Debian [amd64])'\n"
+        "    echo 'Inst python3-pip (23.0 Debian [all])'; echo 'Conf python3-pip (23.0 Debian [all])' ;;\n"
+        "*install*) exit 100 ;;\nesac",
+    )
+    (checkout / "requirements").mkdir()
+    (checkout / "requirements" / "uv.txt").write_text("")
+    result = run(checkout)
+    assert result.returncode == 4
+    assert "apt-get could not install python3-pip" in result.stderr
+    assert (checkout / ".tools" / "packages").read_text().split() == ["python3-wheel", "python3-pip"]
+
+
+def test_an_apt_that_does_not_answer_is_said(checkout: Path) -> None:
+    stub(checkout, "python3", 'case "$2" in *pip*) exit 1 ;; *) exit 0 ;; esac')
+    stub(checkout, "id", "echo 0")
+    stub(checkout, "apt-get", "echo 'no such host' >&2; exit 100")
+    (checkout / "requirements").mkdir()
+    (checkout / "requirements" / "uv.txt").write_text("")
+    result = run(checkout)
+    assert result.returncode == 4
+    assert result.stderr.splitlines()[-2:] == ["no such host", "just: apt-get update failed; the lines above say why"]
 
 
 def test_the_launcher_names_no_package_index() -> None:

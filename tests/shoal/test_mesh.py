@@ -158,13 +158,14 @@ def world(monkeypatch, cluster):
         answers = {*MESH.values(), *(node.address for node in cluster.nodes)}  # noqa: RUF012
         pings = True
         deploys: list[str] = []  # noqa: RUF012
+        tun = True
 
     def probe(cluster, nodes):
         return {node.name: None if node.address in World.answers else "no answer" for node in nodes}
 
     def membership(cluster):
         return {
-            node.name: Membership("Running", True, f"{node.name}.mesh.test", World.joined[node.name])
+            node.name: Membership("Running", True, f"{node.name}.mesh.test", World.joined[node.name], World.tun)
             if node.name in World.joined
             else Membership("NeedsLogin")
             for node in cluster.nodes
@@ -177,7 +178,11 @@ def world(monkeypatch, cluster):
     monkeypatch.setattr(moving, "membership", membership)
     monkeypatch.setattr(moving, "_resolves", lambda name, address: False)
     monkeypatch.setattr(moving.ssh, "close", lambda cluster: None)
-    monkeypatch.setattr(moving, "run_deploy", lambda path, name, say: World.deploys.append(name))
+
+    def run_deploy(path, name, *, limit=(), say):
+        World.deploys.append(" ".join([name, *limit]))
+
+    monkeypatch.setattr(moving, "run_deploy", run_deploy)
 
     def run(*arguments, **options):
         Done.exit_code = 0 if World.pings else 1
@@ -222,6 +227,79 @@ def test_services_stay_where_the_nodes_do_not_hear_each_other(world, document):
     assert all(node.on_mesh for node in move.nodes)
     assert not move.services
     assert "requester" in move.services_note
+
+
+def test_what_has_moved_stays_on_the_mesh_while_a_node_is_away(world, document, cluster):
+    """Nobody but `mesh off` opens the others to the plain network again."""
+    moving.on(document, deploy=False)
+    world.answers = world.answers - {MESH["gate-2"]}
+    move = moving.on(document, deploy=False)
+    assert not move.services
+    assert "gate-2" in move.services_note
+    now = overlay.applied(cluster)
+    assert now.node("gate-2").address == "192.0.2.22"
+    assert now.requester.peer_address == MESH["office"]
+    assert inventory.groups(inventory.load_path(document))[0][0][1]["shoal_mesh_services"] is True
+
+
+def test_a_site_is_not_deployed_in_the_open_unless_that_was_agreed(world, document, cluster):
+    world.tun = False
+    with pytest.raises(ShoalError) as caught:
+        moving.on_before_site(document)
+    assert "without a network device of the mesh: office, gate-1, gate-2" in str(caught.value)
+    assert "--plain-services" in str(caught.value)
+    moving.on(document, deploy=False, plain_services=True)
+    said = []
+    moving.on_before_site(document, said.append)
+    assert any("off the mesh" in line and "as agreed" in line for line in said)
+    assert overlay.applied(cluster).requester.peer_address == "192.0.2.10"
+    # It was agreed for later, too, until it is taken back.
+    moving.on(document, deploy=False, plain_services=False)
+    with pytest.raises(ShoalError):
+        moving.on_before_site(document)
+
+
+def test_a_site_goes_onto_the_mesh_by_itself_unless_it_was_taken_off(world, document, cluster):
+    moving.on_before_site(document)
+    assert world.deploys == ["mesh"]
+    assert overlay.applied(cluster).requester.address == MESH["office"]
+    moving.off(document, deploy=False)
+    moving.on_before_site(document)
+    assert world.deploys == ["mesh"]
+    clusters.save(cluster.model_copy(update={"mesh": "none"}), document)
+    moving.on_before_site(document)
+    assert world.deploys == ["mesh"]
+
+
+def test_a_part_is_taken_off_and_the_rest_stays_as_it_is(world, document, cluster):
+    moving.on(document, deploy=False)
+    moving.off(document, only=["gate-2"], deploy=False)
+    now = overlay.applied(cluster)
+    assert now.node("gate-2").address == "192.0.2.22"
+    assert now.node("gate-1").address == MESH["gate-1"]
+    note = overlay.load("depot")
+    assert note.wanted
+    assert note.services
+    moving.on(document, only=["gate-2"])
+    assert world.deploys == ["mesh gate-2"]
+    assert overlay.applied(cluster).node("gate-2").address == MESH["gate-2"]
+
+
+def test_after_a_teardown_the_next_deploy_goes_onto_the_mesh_again(world, document, cluster):
+    moving.on(document, deploy=False)
+    moving.off(document, deploy=False, wanted=True)
+    note = overlay.load("depot")
+    assert note.wanted
+    assert not note.services
+    assert note.nodes == {}
+
+
+def test_nodes_that_are_no_more_are_forgotten(cluster):
+    overlay.forget("depot", ["gate-1"])
+    assert overlay.load("depot") is None
+    overlay.save(full(cluster))
+    overlay.forget("depot", ["gate-1"])
+    assert set(overlay.load("depot").nodes) == {"office", "gate-2"}
 
 
 def test_a_move_that_would_lose_a_node_is_not_made(world, document, cluster, monkeypatch):

@@ -12,8 +12,13 @@ from shoal import cluster as clusters
 from shoal import nodes, ssh
 from shoal.bacalhau.models import EngineNode
 from shoal.cli.nodes import app
+from shoal.cli.site import app as site_app
 from shoal.cluster import Cluster
+from shoal.deploys import DeployResult
+from shoal.engines import Choice
 from shoal.errors import ShoalError, UsageError
+from shoal.mesh import moving, overlay
+from shoal.mesh.overlay import Moved, Overlay
 
 
 @pytest.fixture
@@ -95,6 +100,74 @@ def test_a_machine_that_is_no_more_is_only_forgotten(
     assert commands.scripts == []
 
 
+@pytest.fixture
+def on_mesh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[str]]:
+    """A document whose nodes have moved onto the mesh, and what is done with it, in order."""
+    cluster = cluster.model_copy(update={"mesh": "tailscale"})
+    document, done = tmp_path / "depot.json", []
+    clusters.save(cluster, document)
+    moved = {
+        node.name: Moved(first_address=node.address, address=f"100.64.0.{n}", peer_address=f"100.64.0.{n}")
+        for n, node in enumerate(cluster.nodes, start=1)
+    }
+    overlay.save(Overlay(cluster="depot", services=True, nodes=moved))
+
+    def run(cluster: Cluster, node: Any, *command: str, **more: Any) -> ssh.Completed:
+        done.append(f"ssh {node.address}")
+        return ssh.Completed(0, b"", "")
+
+    def off(path: Path, *, only: list[str], **more: Any) -> None:
+        done.append(f"off {' '.join(only)}")
+        overlay.forget("depot", only)
+
+    def on(path: Path, *, only: list[str], **more: Any) -> moving.Move:
+        done.append(f"on {' '.join(only)}")
+        return moving.Move((), services=True)
+
+    monkeypatch.setattr(ssh, "run", run)
+    monkeypatch.setattr(nodes, "_busy", lambda *_: {})
+    monkeypatch.setattr(moving, "off", off)
+    monkeypatch.setattr(moving, "on", on)
+
+    class Result:
+        changed = 0
+
+    def run_deploy(path: Path, name: str, *, limit: list[str], **more: Any) -> type[Result]:
+        done.append(f"{name} {' '.join(limit)}")
+        return Result
+
+    monkeypatch.setattr(nodes.deploys, "run_deploy", run_deploy)
+    return document, done
+
+
+def test_a_node_on_the_mesh_is_drained_over_it_and_removed_by_its_first_address(
+    on_mesh: tuple[Path, list[str]],
+) -> None:
+    document, done = on_mesh
+    nodes.remove(document, ["gate-2"], lambda _: None, timeout_s=1, gone=False)
+    # Marked and stopped over the mesh; who logs it out of the mesh must not come over it.
+    assert done == ["ssh 100.64.0.3", "ssh 100.64.0.3", "off gate-2", "teardown gate-2", "ssh 192.0.2.22"]
+    note = overlay.load("depot")
+    assert note is not None
+    assert set(note.nodes) == {"office", "gate-1"}
+
+
+def test_a_node_that_comes_to_a_cluster_on_the_mesh_joins_first(on_mesh: tuple[Path, list[str]]) -> None:
+    document, done = on_mesh
+    machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23"}
+    nodes.add(document, "gate-3", machine, lambda _: None)
+    assert done == ["on gate-3", "ssh 192.0.2.23", "site gate-3"]
+
+
+def test_a_machine_of_the_mesh_that_is_no_more_is_forgotten_there_too(on_mesh: tuple[Path, list[str]]) -> None:
+    document, done = on_mesh
+    nodes.remove(document, ["gate-1"], lambda _: None, timeout_s=1, gone=True)
+    assert done == []
+    note = overlay.load("depot")
+    assert note is not None
+    assert "gate-1" not in note.nodes
+
+
 def test_the_list_without_an_engine(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     Commands(monkeypatch)
     found = {node.name: node for node in nodes.look(cluster)}
@@ -112,16 +185,6 @@ def test_what_the_engine_says_of_a_node() -> None:
     assert nodes._engine_word(EngineNode.model_validate({**raw, "Membership": "APPROVED"})) == "connected"
 
 
-def test_a_document_of_the_users_own_is_not_written(tmp_path: Path) -> None:
-    path = tmp_path / "onprem.toml"
-    path.write_text("", encoding="utf-8")
-    for words in (["add", "gate-3=10.0.0.3"], ["remove", "gate-1"]):
-        done = CliRunner().invoke(app, [*words, "--cluster", str(path)])
-        assert isinstance(done.exception, UsageError)
-        assert "yours to write" in done.exception.message
-    assert path.read_text(encoding="utf-8") == ""
-
-
 def test_a_new_machine_is_checked_like_the_document(cluster: Cluster, tmp_path: Path) -> None:
     document = tmp_path / "depot.json"
     clusters.save(cluster, document)
@@ -130,3 +193,62 @@ def test_a_new_machine_is_checked_like_the_document(cluster: Cluster, tmp_path: 
     assert isinstance(done.exception, UsageError)
     assert {fault.where for fault in done.exception.faults} == {"nodes[3].arch", "nodes[3].labels.Site"}
     assert len(clusters.load(document).nodes) == 3
+
+
+class Orchestrator:
+    """Answers with each list of nodes in turn, the last one for ever."""
+
+    def __init__(self, *answers: list[EngineNode]) -> None:
+        self.answers = list(answers)
+
+    def __enter__(self) -> Orchestrator:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def nodes(self) -> list[EngineNode]:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def seen(name: str, status: str, error: str = "") -> EngineNode:
+    info = {"NodeID": name, "NodeType": "Compute"}
+    info["ComputeNodeInfo"] = {"ExecutionEngines": ["docker"], "StorageSources": ["local"]}
+    state = {"Status": status, "LastError": error}
+    return EngineNode.model_validate({"Info": info, "Membership": "APPROVED", "ConnectionState": state})
+
+
+def test_readiness_is_the_orchestrators_word(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.preflight.is_drained", lambda _, node: node.name == "gate-2")
+    away, there = seen("gate-1", "DISCONNECTED"), seen("gate-1", "CONNECTED")
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Orchestrator([], [away], [there]))
+    said: list[str] = []
+    nodes.await_ready(cluster, ["gate-1", "gate-2", "office"], said.append)
+    assert said == ["gate-1: connected, approved, Docker and local paths there"]
+
+
+def test_a_node_that_is_not_heard_fails_by_name(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
+    monkeypatch.setattr(nodes, "READY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Orchestrator([seen("gate-1", "DISCONNECTED")]))
+    with pytest.raises(ShoalError, match="gate-1 is deployed, and the orchestrator would give it no job") as error:
+        nodes.await_ready(cluster, ["gate-1"], lambda _: None)
+    assert "does not hear it" in error.value.message
+
+
+@pytest.mark.parametrize(("limit", "asked"), [([], False), (["gate-1"], True), (["requester"], False)])
+def test_a_deploy_of_some_nodes_asks_the_orchestrator_about_them(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: list[str], asked: bool
+) -> None:
+    document = tmp_path / "depot.json"
+    clusters.save(cluster, document)
+    hosts = {"gate-1": ("gate-1",), "requester": ("office",)}.get("".join(limit), ("gate-1", "gate-2", "office"))
+    result = DeployResult("site", hosts, 0, 0, (), 0.0)
+    monkeypatch.setattr("shoal.cli.site.run_deploy", lambda *_, **__: result)
+    monkeypatch.setattr("shoal.cli.site.engines.choose", lambda *_, **__: Choice("bacalhau", "test"))
+    questions: list[tuple[str, ...]] = []
+    monkeypatch.setattr("shoal.cli.site.nodes.await_ready", lambda _, names, __: questions.append(names))
+    words = ["deploy", "--cluster", str(document), *(word for name in limit for word in ("--limit", name))]
+    done = CliRunner().invoke(site_app, words)
+    assert done.exit_code == 0, done.output
+    assert questions == ([("gate-1",)] if asked else [])

@@ -63,6 +63,26 @@ def test_from_run_to_figures(nodes: FakeNodes) -> None:
     assert damaged.exit_code is Exit.INCOMPLETE
 
 
+def test_a_damaged_record_is_named_and_hides_no_other(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "b.mp4")
+    assert shoal("run", "--run", "r1", "--weights", "m.onnx").exit_code == Exit.OK
+    damaged = nodes.root / "home" / "r2" / "run.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    listed = shoal("results", "list")
+    assert "r1" in listed.stdout
+    assert isinstance(listed.exception, ShoalError)
+    assert listed.exception.exit_code is Exit.INCOMPLETE
+    assert [fault.where for fault in listed.exception.faults] == ["r2"]
+
+
+@pytest.mark.parametrize("words", [["results", "fetch", "r9"], ["results", "verify", "r9"], ["run", "--resume", "r9"]])
+def test_a_mistyped_run_leaves_no_folder(nodes: FakeNodes, words: list[str]) -> None:
+    assert isinstance(shoal(*words).exception, UsageError)
+    assert not (nodes.root / "home" / "r9").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

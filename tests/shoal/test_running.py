@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_nodes import IMAGE, FakeNodes, outcomes
@@ -86,8 +87,10 @@ def test_a_faulty_video_does_not_stop_the_others_and_is_an_incomplete_run(nodes:
 @pytest.mark.parametrize(
     ("how", "outcome", "words"),
     [
-        ("oom", Outcome.OUT_OF_MEMORY, "out of memory"),
-        ("kill", Outcome.FAILED, "killed (exit code 137)"),
+        ("oom", Outcome.OUT_OF_MEMORY, "ran out of memory (exit code 137)"),
+        ("oom-unseen", Outcome.OUT_OF_MEMORY, "ran out of memory (exit code 137)"),
+        ("docker-kill", Outcome.STOPPED, "somebody on the node ended the container"),
+        ("kill", Outcome.FAILED, "killed (exit code 137): most often out of memory"),
         ("exit 5", Outcome.FAILED, "cannot use the weights (exit code 5)"),
     ],
 )
@@ -366,6 +369,26 @@ def test_a_run_id_is_not_used_twice(nodes: FakeNodes) -> None:
     running.start(nodes.order(), nodes.tell)
     with pytest.raises(UsageError, match="there is a run 'r1' already"):
         running.start(nodes.order(), nodes.tell)
+
+
+def test_a_run_that_another_process_began_and_ended_meanwhile_is_not_overwritten(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "a.mp4")
+    unfit = running.admission.unfit
+
+    def slowly(*arguments: Any) -> Any:
+        # After the first look and before the lock: the other one's whole run.
+        with monkeypatch.context() as undone:
+            undone.setattr(running.admission, "unfit", unfit)
+            running.start(nodes.order(), nodes.tell)
+        return unfit(*arguments)
+
+    monkeypatch.setattr(running.admission, "unfit", slowly)
+    with pytest.raises(UsageError, match="there is a run 'r1' already"):
+        running.start(nodes.order(), nodes.tell)
+    assert runs.load("r1").complete
 
 
 def test_a_run_id_that_a_node_knows_already_is_refused(nodes: FakeNodes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,20 @@ def test_a_record_comes_back_as_it_was() -> None:
     runs.save(record(a=NodeRecord(outcome=Outcome.OUT_OF_MEMORY)))
     assert runs.load("r1") == record(a=NodeRecord(outcome=Outcome.OUT_OF_MEMORY))
     assert runs.list_runs() == ["r1"]
+
+
+def test_the_newest_run_is_told_by_its_time_and_not_by_its_name(tmp_path: Path) -> None:
+    for name, minutes in (("zebra", 0), ("20260102-030405-aaaa", 1), ("able", 2)):
+        made = record(a=NodeRecord())
+        made.run, made.created_at = name, NOW + timedelta(minutes=minutes)
+        runs.save(made)
+    assert runs.list_runs() == ["zebra", "20260102-030405-aaaa", "able"]
+    # A damaged one counts by when it was written; what is no run of shoal's is none of its business.
+    (tmp_path / "runs" / "able" / "run.json").write_text("{")
+    for name in ("No Run", "empty"):
+        (tmp_path / "runs" / name).mkdir()
+    (tmp_path / "runs" / "No Run" / "run.json").write_text("{}")
+    assert runs.list_runs() == ["zebra", "20260102-030405-aaaa", "able"]
 
 
 def test_complete_wants_every_node_finished_and_home() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from shoal import site, weights
 from shoal.cluster import Cluster, Node
+from shoal.lab import node_image
 
 
 @pytest.fixture
@@ -56,9 +57,12 @@ def test_nothing_was_prepared(cluster):
 
 def test_the_labs_base_is_used_where_it_was_made_here(cluster, model, tmp_path, monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    base = tmp_path / "cache" / "images" / "base-1.tar"
+    base = node_image.base_archive()
+    assert base.parent == tmp_path / "cache" / "images"
     base.parent.mkdir(parents=True)
     base.write_bytes(b"tar")
+    # Of another release, from before an upgrade of this machine: newer, and not what this lab's nodes stand on.
+    (base.parent / "base-other.tar").write_bytes(b"tar")
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").write_bytes(b"a")
     assert site.prepare(cluster, tmp_path / "clips", model).image.base_tarball == base

@@ -45,7 +45,7 @@ def fault(node: dict[str, Any] | None) -> str | None:
     info = node["Info"]["ComputeNodeInfo"]
     status = node["ConnectionState"]["Status"]
     if status != "CONNECTED":
-        return f"is {status.lower()}; {see}"
+        return f"is {status.lower()}: its service does not get through with its token and the address it has; {see}"
     if node["Membership"] == "REJECTED":
         return "was rejected"
     if "docker" not in (info["ExecutionEngines"] or []):

@@ -29,5 +29,6 @@ debootstrap --variant=minbase --include="$PACKAGES" "$VERSION_CODENAME" "$FOLDER
     exit 1
 }
 tar -C "$FOLDER/base" --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*' --exclude='./dev/*' \
+    --exclude='./usr/share/man/*' --exclude='./usr/share/locale/*' --exclude='./usr/share/doc/*/changelog*' \
     -cf "$FOLDER/base.tar" .
 docker import -c "LABEL $LABEL" "$FOLDER/base.tar" "$TAG" >/dev/null

@@ -5,15 +5,20 @@ Each run is held to an undisturbed one: the same detections, byte for byte, so t
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from pathlib import Path
 
 import pytest
 from engine_site import MID_RUN, Reference, Run, Site, detections
 
+from shoal.bacalhau import secrets
+
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 ONE, TWO = "compute-1", "compute-2"
+LOOK = "sha256sum /etc/bacalhau/compute.yaml; systemctl show -p ExecMainStartTimestampMonotonic bacalhau-compute"
 
 
 def healed(run: Run, reference: Reference, seen: list[str]) -> None:
@@ -153,6 +158,35 @@ def test_wrong_token(whole_site: Site, seen: list[str]) -> None:
     assert again.end() == 0, again.text
 
 
+def test_a_deploy_with_a_wrong_token_fails_and_leaves_the_node_as_it_was(
+    whole_site: Site, reference: Reference, seen: list[str]
+) -> None:
+    """As from a machine that made tokens of its own: the engine's service would start, and say that all is well."""
+    where = secrets.path(whole_site.lab.name)
+    own = where.read_text(encoding="utf-8")
+    before = whole_site.on(ONE, LOOK)
+    where.write_text(json.dumps({**json.loads(own), "node_token": "not-the-token-of-this-cluster"}), encoding="utf-8")
+    begun = time.monotonic()
+    try:
+        done = whole_site.shoal(
+            "site", "deploy", "--limit", ONE, "--engine", "bacalhau", "--cluster", str(whole_site.lab.document)
+        )
+    finally:
+        where.write_text(own, encoding="utf-8")
+    took_s = time.monotonic() - begun
+    assert done.returncode == 1, done.stderr
+    told = " ".join(done.stderr.split())
+    assert re.search(rf"{ONE}: .*refuses this node's token \(Authorization Violation\)", told), done.stderr
+    assert "without --limit" in told
+    assert "not-the-token" not in done.stderr + done.stdout
+    assert whole_site.on(ONE, LOOK) == before
+    # And the site is as it was.
+    run = whole_site.run()
+    assert run.end() == 0, run.text
+    assert detections(run) == reference.detections
+    seen.append(f"exit 1 after {took_s:.0f} s, the node's settings and service untouched")
+
+
 def test_wrong_allow_list(whole_site: Site, seen: list[str]) -> None:
     whole_site.configure(ONE, "compute", "c['Compute']['AllowListedLocalPaths']=['/videos:ro']")
     run = whole_site.run("--attempts", "1")
@@ -187,7 +221,23 @@ def test_out_of_memory(whole_site: Site, seen: list[str], tmp_path: Path) -> Non
     run = whole_site.run("--attempts", "1", "--memory", "100MB", *job, quick=False)
     assert run.end() == 3, run.text
     assert run.outcomes() == {ONE: "out_of_memory", TWO: "out_of_memory"}
+    assert "ran out of memory" in run.message(ONE)
     seen.append(f"exit 3, told {run.message(ONE)!r} and {run.message(TWO)!r}")
+
+
+def test_container_killed_on_its_node(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    """The engine calls it completed with exit code 137, as it does one form of out of memory."""
+    run = whole_site.run("--attempts", "1")
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.on(ONE, "docker kill $(docker ps --quiet --filter label=bacalhau-executor=bacalhau-compute-1)")
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "stopped", TWO: "finished"}
+    assert "somebody on the node ended the container" in run.message(ONE)
+    seen.append(f"exit 3, told {run.message(ONE)!r}")
+    again = whole_site.run(resume=run.id)
+    assert again.end() == 0, again.text
+    assert detections(again) == reference.detections
+    seen.append(f"`--resume` was whole after {again.seconds:.0f} s")
 
 
 def test_time_limit(whole_site: Site, seen: list[str], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,7 @@ def test_drain_waits_and_add_takes_back(whole_site: Site, document: Path) -> Non
     assert f"{TWO}: is drained and gets no run" in without.text
     named = whole_site.run("--node", TWO)
     assert named.end() == 2, named.text
+    assert f"drained, and given no run: {TWO}" in named.text
     # Deployed again, it is left as it is.
     whole_site.deploy()
     assert listed(whole_site, document)[TWO]["serving"] is False
@@ -63,6 +65,30 @@ def test_drain_waits_and_add_takes_back(whole_site: Site, document: Path) -> Non
     state = listed(whole_site, document)[TWO]
     assert (state["drained"], state["engine"]) == (False, "connected")
     assert starts(whole_site) == before
+
+
+def test_a_node_drained_with_an_unfinished_run_is_given_nothing_until_it_is_back(
+    whole_site: Site, document: Path
+) -> None:
+    run = whole_site.run("--attempts", "1", "--timeout", "6", "--stride", "1", "--img", "640", quick=False)
+    assert run.end() == 3, run.text
+    assert set(run.outcomes().values()) == {"timed_out"}
+    drained = whole_site.shoal("nodes", "drain", TWO, "--cluster", str(document))
+    assert drained.returncode == 0, drained.stderr
+    begun = time.monotonic()
+    again = whole_site.run("--timeout", "900", resume=run.id)
+    assert again.end() == 3, again.text
+    assert again.outcomes() == {ONE: "finished", TWO: "drained"}
+    assert f"{TWO}: drained: given no run; `shoal nodes add {TWO}` takes it back" in again.text
+    assert whole_site.on(TWO, "docker ps --quiet") == ""
+    # Nobody waited for the drained node; the other one's share took what it takes.
+    told = next(at for at, line in again.lines if f"{TWO}: drained" in line)
+    assert told < 60, f"{told} s of {time.monotonic() - begun} s"
+    added = whole_site.shoal("nodes", "add", TWO, "--cluster", str(document))
+    assert added.returncode == 0, added.stderr
+    last = whole_site.run("--timeout", "900", resume=run.id)
+    assert last.end() == 0, last.text
+    assert last.outcomes() == {ONE: "finished", TWO: "finished"}
 
 
 def test_remove_and_add_a_node(whole_site: Site, document: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,13 @@ class Mesh:
     """What a test works with."""
 
     document: Path
-    control: Control
+    control: Any
+    """Our coordination server, or one that does the same."""
     client: Client
     key_file: Path
     gateway: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    """More knobs of the mesh's roles."""
 
     @property
     def cluster(self) -> Cluster:
@@ -65,6 +68,7 @@ class Mesh:
             "tailscale_login_server": self.control.url,
             "tailscale_authkey_file": str(self.key_file),
             "tailscale_join_timeout_s": 30,
+            **self.settings,
         }
         return moving.on(self.document, proxy_command=self.client.proxy_command, settings=settings)
 

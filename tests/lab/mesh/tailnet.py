@@ -116,6 +116,15 @@ class Control:
         """A key: Tags, Reusable, Ephemeral, Preauthorized, ExpiresS, Key."""
         return str(self.ask("/keys", {"Reusable": True, "Preauthorized": True, **wanted})["key"])
 
+    def client(self, *tags: str) -> str:
+        """An OAuth client secret, with the address of this server for the interface that keys are made at."""
+        return f"{self.ask('/clients', {'Tags': list(tags)})['secret']}?baseURL={self.url}"
+
+    def made(self, client: str) -> list[dict[str, Any]]:
+        """What keys were made of a client's secret: Ephemeral, Preauthorized, Tags."""
+        made: list[dict[str, Any]] = self.ask(f"/clients/made?secret={client.partition('?')[0]}")
+        return made
+
     def devices(self) -> dict[str, dict[str, Any]]:
         return {device["name"]: device for device in self.ask("/devices")}
 
@@ -131,7 +140,7 @@ class Client:
     """The control machine on the mesh, without a network device: `proxy_command` is its way in."""
 
     folder: Path
-    control: Control
+    control: Any
     hostname: str = "desk"
     tag: str = "tag:shoal-client"
     _process: subprocess.Popen[bytes] | None = None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
 import pytest
 from conftest import Mesh
+from watching import Here
 
 from shoal import ssh
 from shoal.paths import repository, state_dir
@@ -24,29 +23,10 @@ _WATCH = "end=$(($(date +%s) + 40)); while [ $(date +%s) -lt $end ] && [ ! -e /r
 _WATCH += "cat /proc/[0-9]*/cmdline 2>/dev/null; done | tr '\\0' ' ' | grep -ao 'CANARYla[b]1' | head -n 1; true"
 _SEARCH = (
     "rm -f /run/shoal-test-stop; "
-    "grep -rlaI 'CANARYla[b]1' /etc /run /tmp /var/lib /var/log /var/cache /root /home /dev/shm 2>/dev/null; "
+    "grep -rla 'CANARYla[b]1' /etc /run /tmp /var/lib /var/log /var/cache /root /home /dev/shm 2>/dev/null; "
     "journalctl --no-pager | grep -c 'CANARYla[b]1'; "
     "! command -v docker >/dev/null || docker ps -aq | xargs -r docker inspect | grep -c 'CANARYla[b]1'; true"
 )
-
-
-class Watch(threading.Thread):
-    """The process list of this machine while something runs."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.over = threading.Event()
-        self.seen: set[str] = set()
-
-    def run(self) -> None:
-        while not self.over.is_set():
-            for entry in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    words = entry.read_bytes()
-                except OSError:
-                    continue
-                if MARK.encode() in words:
-                    self.seen.add(words.replace(b"\0", b" ").decode(errors="replace"))
 
 
 @pytest.mark.parametrize("good", [False, True], ids=["refused", "joins"])
@@ -71,7 +51,7 @@ def test_a_key_is_nowhere_but_where_it_was_put(mesh: Mesh, good: bool, source: s
     command = [sys.executable, "-m", "shoal.deploy_process", "inventories/lab.py", "deploy/mesh.py", "-y", "-vvv"]
     command += ["--debug", "--diff", "--limit", NODE, "--data", "tailscale_join_timeout_s=15"]
     argv = ssh.ssh_command(mesh.first, mesh.first.node(NODE), "sh", "-c", _WATCH, root=True)
-    here = Watch()
+    here = Here(MARK)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as there:
         here.start()
         done = subprocess.run(

@@ -5,13 +5,23 @@ The tests build on each other, in the order of this file.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-from conftest import Mesh
+from conftest import TAGS, Mesh
 from tailnet import wait_for
+from watching import Here
 
 from shoal import ssh
 from shoal.errors import ShoalError
 from shoal.mesh import moving, overlay
+from shoal.paths import repository
+
+NO_ENGINE = 77
+"""How tests/stacks/secret_stack.py says that there is no Pulumi and none can be built."""
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -93,6 +103,75 @@ def test_each_reason_has_its_own_error(mesh: Mesh, kind: str, word: str) -> None
         mesh.control.policy(Tags=["tag:shoal-requester", "tag:shoal-compute", "tag:shoal-client"])
 
 
+def test_a_key_that_is_a_stacks_secret(mesh: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the real Pulumi to a real daemon; in no process's arguments on the way."""
+    key = mesh.control.key(Ephemeral=True)
+    made = subprocess.run(
+        [sys.executable, "-m", "tests.stacks.secret_stack", str(tmp_path / "pulumi")],
+        input=key, cwd=repository(), capture_output=True, text=True, check=False, timeout=1800,
+    )  # fmt: skip
+    if made.returncode == NO_ENGINE:
+        pytest.skip(f"no Pulumi: {made.stderr.strip()}")
+    assert made.returncode == 0, made.stderr
+    told = json.loads(made.stdout)
+    for name, value in told["environment"].items():
+        monkeypatch.setenv(name, value)
+    mesh.by_first_addresses()
+    mesh.forget("compute-2")
+    knobs = {"tailscale_authkey_file": None, "tailscale_authkey_command": told["command"]}
+    here = Here(key)
+    here.start()
+    mesh.deploy("mesh", limit=("compute-2",), **knobs)
+    here.over.set()
+    here.join()
+    assert here.seen == set()
+    assert mesh.control.ask(f"/keys/uses?key={key}") == 1
+    # A machine that has joined asks the stack no more.
+    broken = {**knobs, "tailscale_authkey_command": ["false"]}
+    assert mesh.deploy("mesh", limit=("compute-2",), **broken).changed == 0
+
+
+@pytest.mark.parametrize(("spot", "approved"), [(True, True), (False, False)])
+def test_an_oauth_secret_makes_the_key_it_should(mesh: Mesh, spot: bool, approved: bool) -> None:
+    """The real client makes the key for itself; the node is ephemeral, approved and tagged as the role says."""
+    mesh.by_first_addresses()
+    mesh.forget("compute-2")
+    secret = mesh.control.client("tag:shoal-compute")
+    mesh.give_text(secret)
+    mesh.control.policy(Tags=[], Approve=True)  # tags come with the key alone, and it says who needs approval
+    knobs = {"tailscale_ephemeral": spot, "tailscale_preauthorized": approved, "tailscale_join_timeout_s": 15}
+    try:
+        if approved:
+            mesh.deploy("mesh", limit=("compute-2",), **knobs)
+            assert mesh.deploy("mesh", limit=("compute-2",), **knobs).changed == 0
+        else:
+            with pytest.raises(ShoalError, match="needs approval"):
+                mesh.deploy("mesh", limit=("compute-2",), **knobs)
+    finally:
+        mesh.control.policy(Tags=TAGS)
+    assert mesh.control.made(secret) == [{"Ephemeral": spot, "Preauthorized": approved, "Tags": ["tag:shoal-compute"]}]
+    address = json.loads(mesh.sh("compute-2", "tailscale status --json --peers=false", first=True))["Self"][
+        "TailscaleIPs"
+    ]
+    device = next(each for each in mesh.control.devices().values() if each["address"] in address)
+    assert (device["ephemeral"], device["tags"]) == (spot, ["tag:shoal-compute"])
+    mesh.control.act("delete", device["name"])
+
+
+@pytest.mark.parametrize(("kind", "word"), [("revoked", "key invalid"), ("tag", "tag denied"), ("away", "unreachable")])
+def test_an_oauth_secret_that_is_of_no_use(mesh: Mesh, kind: str, word: str) -> None:
+    mesh.by_first_addresses()
+    mesh.forget("compute-2")
+    secret = mesh.control.client("tag:shoal-compute" if kind != "tag" else "tag:other")
+    if kind == "revoked":
+        mesh.control.ask("/clients/revoke", {"Secret": secret.partition("?")[0]})
+    mesh.give_text(secret if kind != "away" else f"{secret.partition('?')[0]}?baseURL=http://{mesh.gateway}:1")
+    with pytest.raises(ShoalError) as caught:
+        mesh.deploy("mesh", limit=("compute-2",), tailscale_join_timeout_s=8)
+    assert f"({word})" in str(caught.value)
+    assert "tskey" not in str(caught.value)
+
+
 def test_a_key_that_is_over_on_the_control_side_is_renewed(mesh: Mesh) -> None:
     mesh.give()
     assert mesh.on().whole
@@ -127,7 +206,8 @@ def test_a_node_that_does_not_answer_over_the_mesh_keeps_its_first_address(mesh:
     assert not stays.on_mesh
     assert not move.services
     assert mesh.cluster.node("compute-2").address == mesh.first.node("compute-2").address
-    assert mesh.cluster.requester.peer_address == mesh.first.requester.address
+    # What the others say to each other does not go back to the plain network for its sake.
+    assert mesh.cluster.requester.peer_address == mesh.cluster.requester.address
     assert mesh.sh("compute-2", "hostname") == "compute-2"
     # Stopped starts again, and without a key.
     assert mesh.on().whole

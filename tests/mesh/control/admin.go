@@ -44,6 +44,7 @@ func (s *server) adminMux() http.Handler {
 			return nil
 		})
 	})
+	s.adminClients(mux)
 	mux.HandleFunc("POST /policy", func(w http.ResponseWriter, r *http.Request) {
 		if asked, ok := read[policy](w, r); ok {
 			s.change(w, func() any { s.Policy = *asked; return true })

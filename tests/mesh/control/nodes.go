@@ -29,6 +29,7 @@ func (s *server) nodeMux() http.Handler {
 	mux.HandleFunc("GET /key", func(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(tailcfg.OverTLSPublicKeyResponse{PublicKey: s.Noise.Public()})
 	})
+	s.oauthMux(mux)
 	inner := http.NewServeMux()
 	inner.HandleFunc("POST /machine/register", s.register)
 	inner.HandleFunc("POST /machine/map", s.netmap)

@@ -60,6 +60,7 @@ type server struct {
 	url     string
 	domain  string
 	derp    *tailcfg.DERPMap
+	tokens  map[string]string
 	changed chan struct{}
 
 	Noise     key.MachinePrivate
@@ -68,12 +69,16 @@ type server struct {
 	STUNPort  int
 	NextID    int
 	Keys      map[string]*authKey
+	Clients   map[string]*oauthClient
 	Devices   []*device
 	Policy    policy
 }
 
 func load(path, domain string) (*server, error) {
-	s := &server{path: path, domain: domain, changed: make(chan struct{}), Keys: map[string]*authKey{}, NextID: 1}
+	s := &server{
+		path: path, domain: domain, changed: make(chan struct{}), tokens: map[string]string{}, NextID: 1,
+		Keys: map[string]*authKey{}, Clients: map[string]*oauthClient{},
+	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.Noise = key.NewMachine()

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from shoal import ssh
 from shoal.bacalhau.client import EngineError, EngineSilentError
+from shoal.cluster import Node
 from shoal.errors import UsageError
 from shoal.runners.protocol import State
 from tests.shoal.bacalhau.conftest import NODES, Serve, make_job, until_over
@@ -30,8 +32,8 @@ def test_a_good_run_ends_on_both_nodes_with_all_lines(serve: Serve) -> None:
     ("scenario", "state", "exit_code", "words"),
     [
         ("non_zero", State.ENDED, 3, ""),
-        ("memory_failed", State.OUT_OF_MEMORY, None, "want of memory"),
-        ("memory_137", State.OUT_OF_MEMORY, 137, "want of memory"),
+        ("memory_failed", State.OUT_OF_MEMORY, None, "ran out of memory"),
+        ("memory_137", State.ENDED, 137, ""),
         ("timed_out", State.TIMED_OUT, None, "timed out after 2s"),
         ("no_image", State.REFUSED, None, "cannot get the image"),
         ("not_allowed", State.REFUSED, None, "does not allow the path"),
@@ -43,6 +45,28 @@ def test_ends_that_are_no_success(serve: Serve, scenario: str, state: State, exi
         ends = until_over(runner, handle)
     assert {(end.state, end.exit_code) for end in ends.values()} == {(state, exit_code)}
     assert all(words in end.message for end in ends.values())
+
+
+def test_a_plain_137_is_looked_into_on_the_node(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the engine's own label for that execution; each node has its own answer."""
+    asked: dict[str, tuple[str, ...]] = {}
+    answers = {"compute-1": b"event oom\n", "compute-2": b"event kill 9\n"}
+
+    def run(cluster: object, node: Node, *command: str, **more: object) -> ssh.Completed:
+        asked[node.name] = command
+        return ssh.Completed(0, answers[node.name], "")
+
+    monkeypatch.setattr(ssh, "run", run)
+    with serve("memory_137") as (_, runner):
+        handle = runner.submit(make_job(), run="memory-137", attempt=1, nodes=NODES)
+        found = {name: runner.examine(end) for name, end in until_over(runner, handle).items()}
+    assert {name: end.state for name, end in found.items()} == {
+        "compute-1": State.OUT_OF_MEMORY, "compute-2": State.STOPPED,
+    }  # fmt: skip
+    label = f"label=bacalhau-executionID=bacalhau-compute-1{found['compute-1'].id}"
+    assert asked["compute-1"][-2:] == (label, label)
+    assert found["compute-1"].message == "the container ran out of memory (exit code 137)"
+    assert "somebody on the node" in found["compute-2"].message
 
 
 def test_a_declined_bid_is_a_refusal_although_the_job_is_completed(serve: Serve) -> None:
@@ -170,6 +194,19 @@ def test_a_live_run_is_adopted_by_its_label(serve: Serve) -> None:
         assert (handle.attempt, sorted(handle.nodes)) == (1, sorted(NODES))
         assert {end.state for end in until_over(runner, handle).values()} == {State.ENDED}
         assert runner.adopt("finished", NODES) == []  # ended now: the manifests say what became of it
+
+
+def test_nodes_of_one_attempt_may_be_adopted_one_by_one(serve: Serve) -> None:
+    """As nodes are healed one by one after the orchestrator was silent for too long: none forgets the other."""
+    with serve("finished") as (stand_in, runner):
+        recorded = stand_in.scenario["exchanges"]
+        lists = [e for e in recorded if e["path"] == "/orchestrator/jobs" and e["method"] == "GET"]
+        views = [e for e in recorded if e["query"] == {"include": "executions"}]
+        live = [e for e in views if e["body"]["Job"]["State"]["StateType"] != "Pending"]
+        recorded[:] = [lists[-1], *live[:1] * 3, *live]
+        handles = [handle for name in NODES for handle in runner.adopt("finished", [name])]
+        assert [handle.nodes for handle in handles] == [(name,) for name in NODES]
+        assert [list(until_over(runner, handle)) for handle in handles] == [list(NODES)[:1], list(NODES)[1:]]
 
 
 def test_nodes_that_are_away(serve: Serve) -> None:

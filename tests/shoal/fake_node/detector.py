@@ -1,7 +1,8 @@
 """Stands in for the detector in its container: the same run folder, lock, lines and exit codes, without any inference.
 
 A video's content says how it goes: `slow` takes half a second, `wait` waits for the file <video>.go, `faulty` is a
-faulty video, `oom`, `kill`, `exit N` end the process so, once: the file is then replaced by `ok`.
+faulty video, `oom`, `oom-unseen` (the flag comes too late), `docker-kill`, `kill`, `exit N` end the process so,
+once: the file is then replaced by `ok`.
 """
 
 import fcntl
@@ -18,6 +19,7 @@ folder, mounts = Path(sys.argv[1]), json.loads(sys.argv[2])
 words = sys.argv[3:]
 flags = dict(zip(words[::2], words[1::2], strict=True))
 videos, state = Path(mounts["/videos"]), Path(mounts["/state"])
+EVENTS = {"oom-unseen": "oom", "docker-kill": "kill 9"}
 log = (folder / "log").open("a", buffering=1)
 
 
@@ -67,6 +69,9 @@ def main():
             time.sleep(0.02)
         if how[0] == "oom":
             once(video, 137, oom=True)
+        if how[0] in EVENTS:
+            (folder / "events").write_text(EVENTS[how[0]])
+            once(video, 137)
         if how[0] == "kill":
             once(video, 137)
         if how[0] == "exit":

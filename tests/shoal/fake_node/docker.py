@@ -56,7 +56,7 @@ def main():
     if settings.get("down"):
         fail(settings["down"])
     {"info": info, "image": image, "run": run, "ps": ps, "wait": wait, "inspect": inspect, "logs": logs, "stop": stop,
-     "rm": remove}[verb]()  # fmt: skip
+     "rm": remove, "events": events}[verb]()  # fmt: skip
 
 
 def info():
@@ -69,10 +69,22 @@ def image():
 
 
 def ps():
-    label = values("--filter")[0].removeprefix("label=")
+    kind, _, label = values("--filter")[0].partition("=")
+    if kind == "name":
+        say("0" * 64)
+        return
     for folder in sorted(containers.glob("*")):
         if label in json.loads((folder / "container.json").read_text())["labels"]:
             say(folder.name)
+
+
+def events():
+    """Oldest first: what the detector beside this file said of the container's end, then the end itself."""
+    name = values("--filter")[1].removeprefix("container=")
+    said = containers / name / "events"
+    for line in [*(said.read_text().splitlines() if said.exists() else []), "die"]:
+        word, _, signal_number = line.partition(" ")
+        say(word, "0" * 64, signal_number)
 
 
 def wait():

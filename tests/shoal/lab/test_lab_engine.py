@@ -150,6 +150,7 @@ def test_an_interrupted_installation_still_knows_what_was_there_before(monkeypat
     monkeypatch.setattr(engine_setup, "_installed_packages", lambda: set(installed))
     monkeypatch.setattr(engine_setup, "missing_programs", lambda: ["dockerd"] if "docker.io" not in installed else [])
     monkeypatch.setattr(private_engine, "start_locked", silent)
+    monkeypatch.setattr(engine_setup, "_needed_by_ours", lambda: {"docker.io", "containerd", "runc", "bash"})
 
     def killed(*_: object) -> None:
         installed.update({"docker.io", "containerd"})
@@ -158,6 +159,8 @@ def test_an_interrupted_installation_still_knows_what_was_there_before(monkeypat
     monkeypatch.setattr(engine_setup, "_run_deploy", killed)
     with pytest.raises(KeyboardInterrupt):
         engine_setup.bring(silent, yes=True)
+    # Days later; meanwhile the machine's owner has installed something.
+    installed.add("vim")
     monkeypatch.setattr(engine_setup, "_run_deploy", lambda *_: installed.add("runc"))
     engine_setup.bring(silent, yes=True)
     record = private_engine.load()
@@ -167,6 +170,23 @@ def test_an_interrupted_installation_still_knows_what_was_there_before(monkeypat
     # The next `up` finds all programs there and adds nothing.
     engine_setup.bring(silent, yes=True)
     assert private_engine.load() == record
+
+
+@pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="asks Debian's apt")
+def test_what_a_package_needs_is_read_from_apt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_setup, "BROUGHT", ("bash",))
+    needed = engine_setup._needed_by_ours()
+    assert {"bash", "base-files", "libc6"} <= needed
+    assert "apt" not in needed
+    assert all(" " not in name for name in needed)
+
+
+def test_a_damaged_record_of_the_engine_is_one_clear_error() -> None:
+    for text in ("{", "[]", '{"url": 1}'):
+        private_engine.folder().mkdir(parents=True, exist_ok=True)
+        (private_engine.folder() / "engine.json").write_text(text)
+        with pytest.raises(ShoalError, match="is damaged"):
+            private_engine.load()
 
 
 def test_removal_names_exactly_what_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:

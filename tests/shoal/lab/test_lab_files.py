@@ -58,17 +58,22 @@ def test_known_hosts_has_name_and_address_without_comment() -> None:
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="needs OpenSSH's client")
-def test_openssh_understands_the_configuration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["plain", "with space", "50%off", 'a "quoted" one', "back\\slash"])
+def test_openssh_understands_the_configuration(tmp_path: Path, folder: str) -> None:
+    tmp_path = tmp_path / folder
+    tmp_path.mkdir()
     config = tmp_path / "ssh config"
     config.write_text(ssh_files.ssh_config(MACHINES, tmp_path / "my key", tmp_path / "known", tmp_path / "cm"))
     done = subprocess.run(["ssh", "-F", config, "-G", "compute-1"], capture_output=True, text=True, check=True)
     settings = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    assert settings["controlpath"].startswith(str(tmp_path / "cm" / "cm-"))
     assert settings["hostname"] == "10.213.0.11"
     assert settings["user"] == "shoal"
     assert settings["stricthostkeychecking"] == "true"
     assert settings["identitiesonly"] == "yes"
-    assert settings["identityfile"] == str(tmp_path / "my key")
-    assert settings["userknownhostsfile"] == str(tmp_path / "known")
+    # -G shows files before their tokens are read: two percent signs are one.
+    assert settings["identityfile"].replace("%%", "%") == str(tmp_path / "my key")
+    assert settings["userknownhostsfile"].replace("%%", "%") == str(tmp_path / "known")
     assert settings["globalknownhostsfile"] == "/dev/null"
     assert settings["batchmode"] == "yes"
 
@@ -190,6 +195,8 @@ def test_proxies_reach_logins_and_services() -> None:
     # systemd reads % as the start of a specifier.
     assert "a%%20b" in service.content.decode()
     assert inherit.proxy_entries({}) == []
+    assert (login.mode, service.mode) == (0o644, 0o600)
+    assert [entry.mode for entry in inherit.proxy_entries({"http_proxy": "http://me:pw@p.example"})] == [0o600, 0o600]
 
 
 def test_pip_looks_up_certificates_in_the_bundle(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network
+from typing import Any
 
 import pytest
+from docker.errors import APIError
 
 from shoal.errors import UsageError
 from shoal.lab import host, network
@@ -49,6 +51,43 @@ def test_a_wanted_range_in_use_is_refused_with_what_uses_it() -> None:
     assert "address range is in use" in refused.value.message
     assert "the engine's network 'other' (10.5.0.0/16)" in str(refused.value)
     assert "--subnet" in str(refused.value)
+
+
+class _BusyEngine:
+    """Refuses the ranges that another lab took since they were looked at, as the engine does."""
+
+    def __init__(self, *taken: str) -> None:
+        self.taken = [IPv4Network(one) for one in taken]
+        self.made: list[str] = []
+        self.client = self.networks = self
+
+    def list(self) -> list[object]:
+        return []
+
+    def create(self, name: str, *, ipam: dict[str, Any], **_: object) -> None:
+        subnet = ipam["Config"][0]["Subnet"]
+        if any(IPv4Network(subnet).overlaps(one) for one in self.taken):
+            raise APIError("403", explanation="Pool overlaps with other one on this address space")
+        self.made.append(subnet)
+
+
+def test_a_range_that_was_taken_since_the_plan_is_given_up_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "routes", list)
+    first, second, third = network.CANDIDATES[:3]
+    engine: Any = _BusyEngine(first, second)
+    assert network.create_free(engine, "x", first, 1500, fixed=False) == third
+    assert engine.made == [third]
+
+
+def test_a_range_that_was_asked_for_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "routes", list)
+    engine: Any = _BusyEngine("10.99.0.0/16")
+    with pytest.raises(UsageError, match=r"10\.99\.1\.0/24 is in use by another network"):
+        network.create_free(engine, "x", "10.99.1.0/24", 1500, fixed=True)
+    engine = _BusyEngine("0.0.0.0/0")
+    with pytest.raises(UsageError, match="no address range is free"):
+        network.create_free(engine, "x", network.CANDIDATES[0], 1500, fixed=False)
+    assert engine.made == []
 
 
 def test_all_candidates_in_use_is_refused_with_each() -> None:

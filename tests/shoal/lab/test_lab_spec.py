@@ -41,7 +41,7 @@ def test_a_subnet_that_cannot_be(subnet: str, why: str) -> None:
         check(LabSpec(compute=10, subnet=subnet))
 
 
-@pytest.mark.parametrize("name", ["", "-a", "a-", "a" * 21, "a b", "a/b", "a.b"])
+@pytest.mark.parametrize("name", ["", "-a", "a-", "a" * 21, "a b", "a/b", "a.b", "gcp", "edge", "onprem"])
 def test_a_name_that_cannot_be_a_container_s(name: str) -> None:
     with pytest.raises(UsageError, match="name"):
         check(LabSpec(name=name))

@@ -1,0 +1,66 @@
+"""Containers that were killed: whether for want of memory or by somebody, as far as their node still knows.
+
+Exit code 137 says no more than SIGKILL. Docker's OOMKilled flag is set by an event of its own, which may come after the
+container's end: an engine that looks at once, and then removes the container, sees a plain 137. What stays on the node
+is the memory of Docker itself (its last 256 events) and the kernel's log; a control group is gone with its container.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shoal import ssh
+from shoal.cluster import Cluster
+from shoal.errors import ShoalError
+from shoal.runners.protocol import Execution, State
+
+KILLED = 137
+OUT_OF_MEMORY = "the container ran out of memory"
+UNKNOWN = f"killed (exit code {KILLED}): most often out of memory; its node has no word of who or what did it"
+NODE_OUT_OF_MEMORY = f"the node itself ran out of memory, and its kernel ended the container (exit code {KILLED})"
+BY_SOMEBODY = f"somebody on the node ended the container (docker kill or stop, exit code {KILLED})"
+
+# $1 says which container as `docker events` wants it, $2 as `docker ps` does. The answer is a line a sign.
+_LOOK = r"""
+events=$(docker events --since 1 --until "$(date +%s.%N)" --filter type=container --filter "$1" \
+    --format '{{.Action}} {{.Actor.ID}} {{index .Actor.Attributes "signal"}}' 2>/dev/null) || events=
+printf '%s\n' "$events" | awk '$1 == "oom" || $1 == "kill" { print "event", $1, $3 }'
+there=$(docker ps --all --quiet --no-trunc --filter "$2" 2>/dev/null) || there=
+ids=$(printf '%s\n' "$events" "- $there" | awk '{ print $2 }' | sort -u)
+for id in $ids; do
+    { journalctl --dmesg --quiet --no-pager --output cat 2>/dev/null; dmesg 2>/dev/null; } |
+        sed -n "/oom-kill:.*task_memcg=[^,]*$id/{s/.*,global_oom,.*/kernel node/p;t;s/.*/kernel container/p}"
+done
+"""
+
+
+def out_of_memory(exit_code: int | None) -> str:
+    """The words for it, the same whichever engine ran the container."""
+    return OUT_OF_MEMORY + (f" (exit code {exit_code})" if exit_code is not None else "")
+
+
+def is_open(execution: Execution) -> bool:
+    """Whether `execution` was killed and nothing says why yet."""
+    return execution.state is State.ENDED and execution.exit_code == KILLED
+
+
+def examined(cluster: Cluster, execution: Execution, *, event_filter: str, list_filter: str) -> Execution:
+    """`execution`, which was killed, with what its node knows of the reason; a node that is silent knows nothing."""
+    try:
+        node = cluster.node(execution.node)
+        found = ssh.run(cluster, node, "sh", "-c", _LOOK, "look", event_filter, list_filter, root=True, check=False)
+    except ShoalError:
+        return replace(execution, message=UNKNOWN)
+    return judged(execution, found.text)
+
+
+def judged(execution: Execution, found: str) -> Execution:
+    """`execution` in the light of what its node answered, a line a sign."""
+    signs = [line.split() for line in found.splitlines()]
+    if ["kernel", "node"] in signs:
+        return replace(execution, state=State.OUT_OF_MEMORY, message=NODE_OUT_OF_MEMORY)
+    if ["kernel", "container"] in signs or any(sign[:2] == ["event", "oom"] for sign in signs):
+        return replace(execution, state=State.OUT_OF_MEMORY, message=out_of_memory(execution.exit_code))
+    if any(sign[:2] == ["event", "kill"] for sign in signs):
+        return replace(execution, state=State.STOPPED, message=BY_SOMEBODY)
+    return replace(execution, message=UNKNOWN)

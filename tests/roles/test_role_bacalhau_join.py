@@ -1,0 +1,131 @@
+"""A node's token shown to the orchestrator before the node is changed: taken, refused, nobody there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from role_harness import CLUSTER, changed, run, unit_answer
+
+from roles import bacalhau
+from roles.bacalhau.config import compute, config, rendered
+from roles.bacalhau.defaults import Bacalhau
+from roles.bacalhau.operations import FILES
+from shoal.bacalhau import secrets
+
+TOKEN = "the-token-of-this-cluster"
+GATE = CLUSTER.node("gate-1")
+
+
+@contextmanager
+def orchestrator(greeting: bytes = b'INFO {"auth_required":true}\r\n') -> Iterator[str]:
+    """The message port of an orchestrator, as far as a client sees it before its first subscription."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                way, _ = server.accept()
+            except OSError:
+                return
+            with way, way.makefile("rb") as stream:
+                way.sendall(greeting)
+                hello = stream.readline()
+                if not hello.startswith(b"CONNECT "):
+                    continue
+                if json.loads(hello.removeprefix(b"CONNECT "))["auth_token"] != TOKEN:
+                    way.sendall(b"-ERR 'Authorization Violation'\r\n")
+                elif stream.readline() == b"PING\r\n":
+                    way.sendall(b"PONG\r\n")
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+def asked(tmp_path: Path, verb: str, place: str, token: str = TOKEN, *more: str) -> subprocess.CompletedProcess[str]:
+    settings = {"Compute": {"Orchestrators": [f"nats://{place}"], "Auth": {"Token": token}}}
+    path = tmp_path / "compute.yaml"
+    path.write_bytes(rendered(settings))
+    command = [sys.executable, str(FILES / "join.py"), verb, str(path), *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_the_right_token_is_taken(tmp_path: Path) -> None:
+    with orchestrator() as place:
+        assert asked(tmp_path, "look", place).stdout == "taken\n"
+        assert asked(tmp_path, "wait", place, TOKEN, "5").returncode == 0
+
+
+def test_a_wrong_token_is_refused_at_once_and_not_shown(tmp_path: Path) -> None:
+    with orchestrator() as place:
+        assert asked(tmp_path, "look", place, "wrong-token").stdout == ""
+        done = asked(tmp_path, "wait", place, "wrong-token", "600")
+    assert done.returncode == 1
+    assert f"the orchestrator at {place} refuses this node's token (Authorization Violation)" in done.stderr
+    assert "without --limit" in done.stderr
+    assert "wrong-token" not in done.stderr + done.stdout
+
+
+def test_nobody_there_is_waited_for_and_told(tmp_path: Path) -> None:
+    with orchestrator() as place:
+        pass
+    assert asked(tmp_path, "look", place).stdout == ""
+    done = asked(tmp_path, "wait", place, TOKEN, "0.6")
+    assert done.returncode == 1
+    assert f"the orchestrator at {place} does not answer this node" in done.stderr
+    assert "refused" in done.stderr
+
+
+def test_something_else_there_is_told(tmp_path: Path) -> None:
+    with orchestrator(b"HTTP/1.1 400 Bad Request\r\n") as place:
+        done = asked(tmp_path, "wait", place, TOKEN, "0")
+    assert "what answers there is not the orchestrator" in done.stderr
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    program = tmp_path / "bacalhau"
+    program.write_bytes(b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x02\x00\x3e\x00" + b"engine")
+    sha256 = hashlib.sha256(program.read_bytes()).hexdigest()
+    return {"bacalhau_programs": {"amd64": {"path": str(program), "sha256": sha256, "version": "1.9.3"}}}
+
+
+def test_settings_are_placed_only_once_the_orchestrator_takes_the_token(data: dict[str, object]) -> None:
+    outcome = run(bacalhau.install, {"systemctl show": unit_answer()}, node="gate-1", data=data)
+    placing = next(command for command in outcome.commands if command.endswith("/etc/bacalhau/compute.yaml"))
+    lines = placing.splitlines()
+    asking = next(number for number, line in enumerate(lines) if "python3 - wait /etc/bacalhau/." in line)
+    assert asking == len(lines) - 2  # the last line is the move to its place
+    assert lines[0] == "set -e"
+
+
+def test_a_token_that_is_not_taken_any_more_is_found_although_nothing_changes(data: dict[str, object]) -> None:
+    settings = rendered(config(compute(GATE), Bacalhau(), GATE, CLUSTER, secrets.ensure("depot")))
+    answers = {
+        f"[ ! -f {compute(GATE).config_path} ]": ["600 root root", f"{hashlib.sha256(settings).hexdigest()}  -"],
+        "systemctl show": unit_answer(ActiveState="inactive"),
+    }
+    outcome = run(bacalhau.install, answers, node="gate-1", data=data)
+    assert "bacalhau | Configure the compute" not in changed(outcome)
+    assert "bacalhau | See that the orchestrator takes the node" in changed(outcome)
+    text = outcome.text()
+    assert text.index("python3 - wait /etc/bacalhau/compute.yaml") < text.index("systemctl start")
+
+
+def test_a_drained_node_joins_nothing(data: dict[str, object]) -> None:
+    answers = {"for p in /var/lib/shoal/drained": ["/var/lib/shoal/drained"], "systemctl show": unit_answer()}
+    outcome = run(bacalhau.install, answers, node="gate-1", data=data)
+    assert "python3 - wait" not in outcome.text()
