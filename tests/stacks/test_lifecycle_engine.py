@@ -357,7 +357,7 @@ def test_no_secret_is_in_clear_in_anything_that_pulumi_keeps_exports_or_says(
     for stack in (edge, gcp):
         for words in (
             ["preview", "--json", "--diff"],
-            ["up", "--yes", "--refresh", "--diff", "-v=5", "--logflow"],
+            ["up", "--yes", "--refresh", "--diff", "-v=9", "--logflow"],
             ["stack", "export"],
             ["stack", "output", "--json"],
             ["stack", "history", "--json"],
