@@ -39,7 +39,7 @@ def install() -> None:
 def remove() -> None:
     """Take our mounts and our clips; the folder only if it is empty then and was made by us. Footage stays."""
     videos = knobs.read(Videos, host)
-    cameras_absent(name="Take the camera folders out", folder=videos.videos_folder, _timeout=120)
+    cameras_absent(name="Take the camera folders out", _timeout=120)
     clips_absent(name="Remove our clips", folder=videos.videos_folder, marker=MARKER)
 
 

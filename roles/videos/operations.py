@@ -13,7 +13,7 @@ from pyinfra.context import host
 
 from roles.common.facts import Lines
 from roles.common.operations import Commands, failure, upload, write_text
-from roles.videos.cameras import CAMERAS, Camera
+from roles.videos.cameras import Camera
 from roles.videos.defaults import VideoFile
 from roles.videos.facts import CameraMounts, FolderFact, UnitFile, VideosState
 from roles.videos.plan import Known, Marker, doubtful, plan, read_marker, render_marker
@@ -131,14 +131,13 @@ def cameras(wanted: tuple[Camera, ...]) -> Commands:
 
 
 @operation()
-def cameras_absent(folder: str) -> Commands:
+def cameras_absent() -> Commands:
     """No mount of ours, and no empty folder of one; the footage stays where it is."""
     state = host.get_fact(CameraMounts)
     if not state.units:
         host.noop("no camera folder is mounted by us")
         return
     yield from _unmounted(state.units)
-    yield _rmdir(str(PurePosixPath(folder) / CAMERAS))
 
 
 def no_such_folders(name: str, missing: Sequence[str]) -> str:
@@ -151,7 +150,8 @@ def _unmounted(units: Mapping[str, UnitFile]) -> Commands:
         quoted = shlex.quote(unit)
         # Stopped before it is forgotten: cut off in between, the unit is still there to be found.
         yield f"systemctl disable --now --quiet {quoted}"
-        yield f"{_rmdir(file.where)}; rm -f {shlex.quote(str(UNITS / unit))}"
+        places = [file.where, str(PurePosixPath(file.where).parent)]
+        yield f"{'; '.join(map(_rmdir, places))}; rm -f {shlex.quote(str(UNITS / unit))}"
     if units:
         yield "systemctl daemon-reload"
 

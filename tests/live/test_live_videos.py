@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from roles.videos import cameras
+
 pytestmark = pytest.mark.live
 
 
@@ -27,3 +29,14 @@ def test_every_clip_of_ours_is_whole(worker):
 
 def test_no_unfinished_upload_lies_about(worker):
     assert worker.check_output("find /videos /var/lib/shoal/incoming -name '.*.part' -o -name '*.part'") == ""
+
+
+def test_camera_folders_are_shown_read_only_and_come_back_with_a_boot(worker):
+    for camera in cameras.shown(worker.node.camera_folders, "/videos"):
+        mount = worker.mount_point(camera.target)
+        assert mount.exists
+        assert "ro" in mount.options
+        assert worker.check_output("stat -c %%d:%%i %s", camera.source) == worker.check_output(
+            "stat -c %%d:%%i %s", camera.target
+        )
+        assert worker.check_output("systemctl is-enabled %s", camera.unit) == "enabled"

@@ -159,7 +159,7 @@ def test_every_verbs_help_has_an_example_that_can_be_typed(words: tuple[str, ...
 
 
 def test_every_variable_of_the_environment_is_documented() -> None:
-    # Those that recipes and the build hand over to themselves are nobody's to set.
+    # Those that recipes, the build and jobs hand over to themselves are nobody's to set.
     own = {"SHOAL_PACKAGES", "SHOAL_DOWNLOADS", "SHOAL_SUBSTRATE", "SHOAL_STACKS", "SHOAL_WEIGHTS_NAME"}
     sources = [
         REPOSITORY / "just",
