@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from roles.bacalhau.defaults import Bacalhau
+from roles.common.addresses import authority
 from shoal.bacalhau.secrets import Tokens
 from shoal.cluster import Cluster, Node
 from shoal.paths import NODE_RUNS, NODE_VIDEOS, NODE_WEIGHTS
@@ -174,11 +175,6 @@ def duration(seconds: int) -> str:
     if hours:
         return f"{hours}h{minutes}m{rest}s"
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-def authority(address: str, port: int) -> str:
-    """`host:port`, with brackets around an IPv6 address."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def unit_text(service: Service, template: str, *, mesh: bool) -> str:

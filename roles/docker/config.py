@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from roles.common.addresses import authority
 from roles.docker.defaults import Docker
 from shoal.cluster import Cluster
 
@@ -30,11 +31,6 @@ def wanted_config(docker: Docker, cluster: Cluster) -> JsonObject:
     if docker.docker_mtu is not None:
         config["mtu"] = docker.docker_mtu
     return {**config, **docker.docker_daemon_extra}
-
-
-def authority(address: str, port: int) -> str:
-    """`host:port`, with brackets around an IPv6 address."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def parse(text: str, what: str) -> JsonObject:

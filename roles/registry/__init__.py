@@ -11,6 +11,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.common import knobs
+from roles.common.addresses import authority
 from roles.common.operations import (
     absent,
     folders,
@@ -28,11 +29,6 @@ DROP_IN = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
 UNIT = "docker-registry.service"
 USER = "docker-registry"
 FILES = Path(__file__).parent / "files"
-
-
-def authority(address: str, port: int) -> str:
-    """`host:port`, with brackets around an IPv6 address."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def config_text(registry: Registry, peer_address: str) -> str:

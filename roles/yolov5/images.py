@@ -17,6 +17,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import StateStage
 from pyinfra.context import host, state
 
+from roles.common.addresses import authority
 from roles.common.facts import Lines, labelled
 from roles.common.operations import INCOMING, Commands, failure, upload
 from roles.yolov5 import context
@@ -50,11 +51,9 @@ class Target:
     @classmethod
     def of(cls, yolov5: Yolov5, cluster: Cluster) -> Self:
         """The target for this checkout and this cluster."""
-        peer = cluster.requester.peer_address
-        address = f"[{peer}]" if ":" in peer else peer
         return cls(
             requester=cluster.requester.name,
-            authority=f"{address}:{yolov5.yolov5_registry_port}",
+            authority=authority(cluster.requester.peer_address, yolov5.yolov5_registry_port),
             repository=yolov5.yolov5_repository,
             context=context.context_hash(yolov5.yolov5_context),
         )
