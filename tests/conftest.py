@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 import signal
 
+from hypothesis import settings
+
+# How long one example takes says nothing on a machine with other work.
+settings.register_profile("shoal", deadline=None)
+settings.load_profile("shoal")
+
 # Read by onnxruntime when it is imported, also where a test imports it without the detector.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
