@@ -116,14 +116,9 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
             for name in drained:
                 work.note("is drained and gets no run", name)
             work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
-<<<<<<< HEAD
-            begun = _submit(work, job, work.next_attempt(), names, unfit)
-            follow(work, begun, healer(work, order.attempts, partial(_give, work, order.weights_path)))
-=======
             with _interruption_told(work):
-                begun = _submit(work, job, work.next_attempt(), [node.name for node in nodes], unfit)
+                begun = _submit(work, job, work.next_attempt(), names, unfit)
                 follow(work, begun, healer(work, order.attempts, partial(_give, work, order.weights_path)))
->>>>>>> main
             return _close(work)
 
 
@@ -160,21 +155,14 @@ def resume(
                 return record
             record.finished_at = None
             there = {node.name for node in cluster.nodes}
-<<<<<<< HEAD
             if missing := [name for name in record.missing if name in there]:
                 record.engine_programs = with_programs(record.engine_programs, driver.programs(missing))
-            begun = _give(work, weights_path, record.missing)
-            waiting = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST and not node.fetched]
-            begun = replace(begun, finished=tuple(name for name in waiting if name in there))
-            follow(work, begun, healer(work, attempts, partial(_give, work, weights_path)))
-=======
             with _interruption_told(work):
                 begun = _give(work, weights_path, record.missing)
                 ended = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST]
                 waiting = [name for name in ended if not record.nodes[name].fetched]
                 begun = replace(begun, finished=tuple(name for name in waiting if name in there))
                 follow(work, begun, healer(work, attempts, partial(_give, work, weights_path)))
->>>>>>> main
             return _close(work)
 
 

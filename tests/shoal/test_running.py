@@ -23,11 +23,8 @@ from shoal.cluster import Cluster
 from shoal.engines import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Happening
-<<<<<<< HEAD
 from shoal.jobs.spec import JobSpec
 from shoal.runners.protocol import Running
-=======
->>>>>>> main
 from shoal.runners.ssh import SshRunner
 from shoal.runs import Outcome
 
