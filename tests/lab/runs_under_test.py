@@ -40,7 +40,9 @@ class Runs:
         return self.home / self.id(name)
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "shoal", *words]
+        # Over ssh whatever is cached or deployed by other tests of the session; a resumed run keeps its own engine.
+        engine = ["--engine", "ssh"] if words[0] == "run" and not {"--resume", "--engine"} & set(words) else []
+        return [sys.executable, "-m", "shoal", *words, *engine]
 
     def environment(self) -> dict[str, str]:
         given = {"SHOAL_CLUSTER": str(self.lab.document), "SHOAL_RUNS": str(self.home), "PYTHONPATH": str(REPOSITORY)}
