@@ -9,5 +9,6 @@ from pyinfra.operations import python
 from roles.common import job
 from roles.common.knobs import node_of
 
+job.refuse_idle(host)
 if node_of(host).has_role("compute"):
     python.call(name="Run the inference job", function=job.run, _run_once=True)

@@ -161,13 +161,16 @@ class _Now:
     heal: Heal
     lines: queue.SimpleQueue[tuple[str, str]] = field(default_factory=queue.SimpleQueue)
     releasing: list[Future[None]] = field(default_factory=list)
+    to_heal: dict[Future[None], str] = field(default_factory=dict)
+    """Nodes whose share ended without a manifest, by the release of what ended: a next attempt that still found that
+    container would adopt it, and lose it to the release."""
     stopping: list[Future[list[str]]] = field(default_factory=list)
 
     @property
     def under_way(self) -> bool:
         """Whether there is anything left to wait for."""
         return (
-            bool(self.open or self.settling or self.fetching or self.healing)
+            bool(self.open or self.settling or self.fetching or self.healing or self.to_heal)
             or not all(future.done() for future in self.releasing)
             or not all(future.done() for future in self.stopping)
         )
@@ -249,11 +252,14 @@ def _look(work: Work, now: _Now) -> None:
         end = settled.result()
         work.end(node, handle.attempt, end.outcome, end.message, end.exit_code)
         # Only now: the record knows what the container was the evidence of.
-        now.releasing.append(in_background(partial(work.runner.release, handle, node)))
+        released = in_background(partial(work.runner.release, handle, node))
+        now.releasing.append(released)
         if end.outcome in HAS_MANIFEST:
             _fetch(work, now, node)
         else:
-            _heal(work, now, node)
+            now.to_heal[released] = node
+    for released in [future for future in now.to_heal if future.done()]:
+        _heal(work, now, now.to_heal.pop(released))
     for begun in [future for future in now.healing if future.done()]:
         node = now.healing.pop(begun)
         try:
@@ -265,6 +271,10 @@ def _look(work: Work, now: _Now) -> None:
                 work.end(node, entry.attempts[-1].number, Outcome.UNREACHABLE, why)
             else:
                 work.note(why, node)
+    _look_at_fetches(work, now)
+
+
+def _look_at_fetches(work: Work, now: _Now) -> None:
     for fetch in [future for future in now.fetching if future.done()]:
         node = now.fetching.pop(fetch)
         try:
@@ -332,8 +342,7 @@ def _tell_what_runs_on(work: Work, now: _Now) -> None:
     for stopping in [future for future in now.stopping if future.done()]:
         left |= set(stopping.result())
     if left:
-        run = work.record.run
-        work.note(f"may go on running on: {', '.join(sorted(left))}; `shoal run --resume {run}` takes it up again")
+        work.note(f"may go on running on: {', '.join(sorted(left))}")
 
 
 @contextmanager

@@ -116,8 +116,9 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
             for name in drained:
                 work.note("is drained and gets no run", name)
             work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
-            begun = _submit(work, job, work.next_attempt(), [node.name for node in nodes], unfit)
-            follow(work, begun, healer(work, order.attempts, partial(_give, work, order.weights_path)))
+            with _interruption_told(work):
+                begun = _submit(work, job, work.next_attempt(), [node.name for node in nodes], unfit)
+                follow(work, begun, healer(work, order.attempts, partial(_give, work, order.weights_path)))
             return _close(work)
 
 
@@ -153,11 +154,13 @@ def resume(
                 work.note("nothing is left to do")
                 return record
             record.finished_at = None
-            begun = _give(work, weights_path, record.missing)
-            waiting = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST and not node.fetched]
             there = {node.name for node in cluster.nodes}
-            begun = replace(begun, finished=tuple(name for name in waiting if name in there))
-            follow(work, begun, healer(work, attempts, partial(_give, work, weights_path)))
+            with _interruption_told(work):
+                begun = _give(work, weights_path, record.missing)
+                ended = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST]
+                waiting = [name for name in ended if not record.nodes[name].fetched]
+                begun = replace(begun, finished=tuple(name for name in waiting if name in there))
+                follow(work, begun, healer(work, attempts, partial(_give, work, weights_path)))
             return _close(work)
 
 
@@ -196,6 +199,16 @@ def exit_code(record: RunRecord, *, fetch: bool = True) -> Exit:
     """0 only where every expected node finished without faults and, unless not wanted, its results are home."""
     whole = record.complete if fetch else all(node.outcome is Outcome.FINISHED for node in record.nodes.values())
     return Exit.OK if whole else Exit.INCOMPLETE
+
+
+@contextmanager
+def _interruption_told(work: Work) -> Iterator[None]:
+    """Ctrl-C at any moment, also while containers are being started: what to do then is said, whatever still runs."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        work.note(f"interrupted; `shoal run --resume {work.record.run}` goes on, and adopts what still runs")
+        raise
 
 
 @contextmanager

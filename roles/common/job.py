@@ -36,6 +36,14 @@ def options_of(host: Host) -> list[str]:
     return options
 
 
+def refuse_idle(host: Host) -> None:
+    """Raise RefusedError where none of the hosts of this pyinfra run is a compute node: nothing would be done."""
+    hosts = list(host.inventory.get_active_hosts())
+    if not any(node_of(other).has_role("compute") for other in hosts):
+        names = ", ".join(sorted(other.name for other in hosts))
+        raise RefusedError("the job was not begun", [Fault("--limit", f"leaves no compute node, only {names}")])
+
+
 def run(state: State, host: Host) -> bool:
     """Run the job on every compute node that is still in this run; its lines are passed on as they come."""
     cluster = cluster_of(host)
@@ -45,7 +53,11 @@ def run(state: State, host: Host) -> bool:
         path.write_text(_text(cluster), encoding="utf-8")
         # Results go to stderr with the progress: stdout may be pyinfra's own JSON.
         with subprocess.Popen(
-            command(path, nodes, options_of(host)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command(path, nodes, options_of(host)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         ) as process:
             for line in process.stdout or ():
                 sys.stderr.write(line)

@@ -77,6 +77,9 @@ def demo(
         with times.stage("report", "the report"):
             view = report.read_run(record.run)
             page = report.write_page(view)
+    except KeyboardInterrupt:
+        say("demo: interrupted; typed again it goes on, `shoal demo-down` removes what there is")
+        raise
     finally:
         if timings:
             times.write(timings)

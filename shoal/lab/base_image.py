@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,15 +91,13 @@ def _key(wanted: Release, packages: tuple[str, ...]) -> str:
 
 def registry_answers(url: str, image: str) -> bool:
     """Whether the engine reaches a registry that has `image`; a 'no' costs a few seconds at most."""
-    client = docker.DockerClient(base_url=url, version="auto", timeout=REGISTRY_TIMEOUT_S)  # type: ignore[arg-type]
     try:
-        client.images.get_registry_data(image)
+        client = docker.DockerClient(base_url=url, version="auto", timeout=REGISTRY_TIMEOUT_S)  # type: ignore[arg-type]
+        with closing(client):
+            client.images.get_registry_data(image)
     except (APIError, DockerException, RequestException):
         return False
-    else:
-        return True
-    finally:
-        client.close()
+    return True
 
 
 def _pull(engine: Engine, say: Say, wanted: Release, tag: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shoal.lab.progress import Say
@@ -38,8 +38,10 @@ def _take(path: Path, say: Say, what: str) -> int:
                 told = True
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if _is_current(descriptor, path):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            # For people only: a full disk must not keep anybody from taking a lab down.
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             return descriptor
         os.close(descriptor)
 

@@ -37,7 +37,7 @@ SETTINGS = (
 def tag() -> str:
     """The image's name, with a hash of everything it is made from."""
     made_from = [path.read_text(encoding="utf-8") for path in sorted(FILES.iterdir())]
-    text = "\n".join([repr(base_image.release()), *PACKAGES, *DOWNLOADS, *SETTINGS, *made_from])
+    text = "\n".join([base_archive().name, repr(base_image.release()), *PACKAGES, *DOWNLOADS, *SETTINGS, *made_from])
     return f"{REPOSITORY}:{short_hash(text, 12)}"
 
 

@@ -25,9 +25,7 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
     done = sum(_is_done(node) for node in nodes)
     files = sum(len(node.files) for node in nodes)
     state = _state(nodes, done, sums, files)
-    wall_s = None
-    if record.finished_at is not None:
-        wall_s = (words.utc(record.finished_at) - words.utc(record.created_at)).total_seconds()
+    wall_s = words.seconds_between(record.created_at, record.finished_at)
     cost_usd, cost_text = _cost(nodes)
     return Run(
         run=record.run,

@@ -200,17 +200,10 @@ def _differences(summary: RunSummary, run: RunRecord) -> list[str]:
 
 
 def _attempts(record: NodeRecord) -> list[Attempt]:
-    attempts = []
-    for attempt in record.attempts:
-        ended = attempt.ended_at
-        length = (words.utc(ended) - words.utc(attempt.started_at)).total_seconds() if ended else None
-        attempts.append(
-            Attempt(
-                **attempt.model_dump(),
-                duration_s=None if length is None or length < 0 else length,
-            )
-        )
-    return attempts
+    return [
+        Attempt(**attempt.model_dump(), duration_s=words.seconds_between(attempt.started_at, attempt.ended_at))
+        for attempt in record.attempts
+    ]
 
 
 def _machine_time(attempts: list[Attempt]) -> tuple[float | None, bool]:

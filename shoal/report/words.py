@@ -139,6 +139,14 @@ def listing(names: list[str], limit: int = 3) -> str:
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
 
+def seconds_between(begun: datetime, ended: datetime | None) -> float | None:
+    """How long it took; None where it has no end, or one before its beginning: the clock was set back meanwhile."""
+    if ended is None:
+        return None
+    length_s = (utc(ended) - utc(begun)).total_seconds()
+    return length_s if length_s >= 0 else None
+
+
 def utc(value: datetime) -> datetime:
     """The moment in UTC; one without a zone is taken for UTC."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -6,12 +6,14 @@ import hashlib
 import json
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lab_under_test import Lab
-from runs_under_test import NODES, QUICK, SLOW, Runs, read_until, wait_for
+from runs_under_test import NODES, QUICK, REPOSITORY, SLOW, Runs, read_until, wait_for
 
 from shoal import deploys, samples, site
 
@@ -53,6 +55,30 @@ def test_a_run_comes_home_whole(runs: Runs, whole: str) -> None:
     again = runs.shoal("run", "--resume", runs.id(whole))
     assert again.returncode == 0
     assert "nothing is left to do" in again.stderr
+
+
+def pyinfra(runs: Runs, *words: str) -> subprocess.CompletedProcess[str]:
+    """pyinfra as a person types it in the checkout; only -y, since nobody is there to answer."""
+    command = [str(Path(sys.executable).with_name("pyinfra")), "inventories/lab.py", *words, "-y"]
+    return subprocess.run(command, env=runs.environment(), cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def test_the_deploys_are_plain_pyinfra_too(runs: Runs) -> None:
+    again = pyinfra(runs, "deploy/site.py", "--json")
+    assert again.returncode == 0, again.stderr[-4000:]
+    assert [entry.name for entry in deploys.read_operations(again.stdout, dry=False) if entry.changed] == []
+    options = json.dumps(["--run", runs.id("plain"), *QUICK])
+    done = pyinfra(runs, "deploy/infer.py", "--limit", "compute-1", "--data", f"infer_options={options}")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert runs.outcomes("plain") == {"compute-1": "finished"}
+    for words, told in (
+        (("deploy/infer.py", "--limit", "nowhere"), "--limit 'nowhere' matches no host"),
+        (("deploy/infer.py", "--limit", "requester"), "leaves no compute node, only requester"),
+        (("deploy/infer.py", "--data", 'infer_options=["--stride","0"]'), "ended with exit code 2"),
+    ):
+        refused = pyinfra(runs, *words)
+        assert refused.returncode != 0, words
+        assert told in refused.stdout + refused.stderr
 
 
 def test_the_container_can_read_videos_and_nothing_else(runs: Runs) -> None:

@@ -100,6 +100,22 @@ def test_a_host_set_that_is_empty_is_an_error(site, words):
     assert "hosts: gate-1, gate-2, office" in done.stderr
 
 
+def test_a_job_for_no_compute_node_is_an_error_and_not_a_silent_success(site):
+    done = site("infer", "--limit", "requester")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "leaves no compute node, only office" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [('"--conf"', "must be a JSON list of words"), ('["--stride","0"]', "ended with exit code 2")]
+)
+def test_a_job_that_is_refused_fails_the_deploy(site, options, told):
+    done = site("infer", "--data", f"infer_options={options}")
+    assert done.returncode != 0
+    assert told in done.stderr
+
+
 def test_all_faults_are_told_before_the_first_change(site, tmp_path):
     missing = {"name": "a.mp4", "path": str(tmp_path / "none"), "sha256": "0" * 64, "size_bytes": 1}
     other = tmp_path / "other.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from fake_nodes import FakeNodes, deadline
 
 from shoal import healing, preflight, running, runs
+from shoal.cluster import Cluster
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.following import Event, Happening
 from shoal.jobs.spec import JobSpec
@@ -91,6 +93,32 @@ def test_attempts_of_two_nodes_have_numbers_of_their_own(nodes: FakeNodes) -> No
     assert record.complete
     later = {name: [attempt.number for attempt in node.attempts][1:] for name, node in record.nodes.items()}
     assert sorted(number for numbers in later.values() for number in numbers) == [2, 3]
+
+
+class SlowRelease(SshRunner):
+    """A node that takes its time to remove an ended container."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self.adopted: list[Handle] = []
+
+    def release(self, handle: Handle, node: str) -> None:
+        time.sleep(1)  # the removal's own time; an attempt that does not wait for it would find the container
+        super().release(handle, node)
+
+    def adopt(self, run: str, nodes: Sequence[str]) -> list[Handle]:
+        found = super().adopt(run, nodes)
+        self.adopted += found
+        return found
+
+
+def test_the_next_attempt_never_adopts_the_container_that_just_ended(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4", "exit 1")
+    runner = SlowRelease(nodes.cluster)
+    record = running.start(nodes.order(attempts=2), nodes.tell, runner=runner)
+    assert record.complete
+    assert runner.adopted == []
+    assert [attempt.number for attempt in record.nodes["c1"].attempts] == [1, 2]
 
 
 class NeverAgain(SshRunner):

@@ -18,6 +18,7 @@ from fake_nodes import IMAGE, FakeNodes, outcomes
 from shoal import healing, running, runs
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.following import Happening
+from shoal.runners.ssh import SshRunner
 from shoal.runs import Outcome
 
 
@@ -334,6 +335,23 @@ def test_the_control_process_killed_in_mid_run_loses_nothing(nodes: FakeNodes) -
     assert nodes.containers("c1") == nodes.containers("c2") == []
 
 
+def test_interrupted_while_containers_are_started_it_says_what_to_do(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "b.mp4")
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(SshRunner, "submit", interrupted)
+        running.start(nodes.order(), nodes.tell)
+    assert "interrupted; `shoal run --resume r1` goes on, and adopts what still runs" in nodes.told()
+    assert outcomes(runs.load("r1")) == {"c1": Outcome.PENDING, "c2": Outcome.PENDING}
+    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+
+
 def test_interrupted_stops_the_containers_and_says_so(nodes: FakeNodes) -> None:
     nodes.video("c1", "a.mp4", "wait")
     nodes.video("c2", "b.mp4")
@@ -344,6 +362,7 @@ def test_interrupted_stops_the_containers_and_says_so(nodes: FakeNodes) -> None:
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "stopping the containers" in out
+    assert "`shoal run --resume r1` goes on" in out
     record = runs.load("r1")
     assert outcomes(record) == {"c1": Outcome.STOPPED, "c2": Outcome.FINISHED}
     assert record.nodes["c1"].attempts[0].message == "stopped on request"

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docker.errors import APIError
@@ -98,6 +99,77 @@ def test_without_ssh_the_lab_is_refused_early(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ShoalError, match="ssh and ssh-keygen not found"):
         ssh_files.require_programs()
+
+
+@pytest.mark.parametrize(("answer", "agreed"), [("y", True), ("", True), ("n", False)])
+def test_on_a_terminal_it_is_asked_before_anything_is_installed(
+    monkeypatch: pytest.MonkeyPatch, answer: str, agreed: bool
+) -> None:
+    terminal, ours = os.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+    installed: list[str] = []
+    said: list[str] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(engine_setup.host, "os_release", lambda: {"ID": "debian"})
+    monkeypatch.setattr(engine_setup, "missing_programs", lambda: [] if installed else ["dockerd"])
+    monkeypatch.setattr(engine_setup, "_installed_packages", set)
+    monkeypatch.setattr(engine_setup, "_run_deploy", lambda _, deploy, *__: installed.append(deploy))
+    monkeypatch.setattr(private_engine, "start_locked", silent)
+    with os.fdopen(ours, encoding="utf-8") as keyboard:
+        monkeypatch.setattr(sys, "stdin", keyboard)
+        if agreed:
+            engine_setup.bring(said.append, yes=False)
+        else:
+            with pytest.raises(ShoalError, match="not agreed; nothing was changed"):
+                engine_setup.bring(said.append, yes=False)
+    os.close(terminal)
+    assert installed == ([engine_setup.INSTALL_DEPLOY] if agreed else [])
+    assert "the distribution's packages will be installed" in said[0]
+    assert (private_engine.load() is not None) is agreed
+
+
+class _Registry:
+    """As much of the engine's client as a pull needs."""
+
+    def __init__(self) -> None:
+        self.id = "sha256:1"
+        self.images = self
+        self.did: list[str] = []
+
+    def list(self, name: str) -> list[object]:
+        return []
+
+    def pull(self, repository: str, version: str) -> _Registry:
+        self.did.append(f"pull {repository}:{version}")
+        return self
+
+    def tag(self, repository: str, version: str) -> None:
+        self.did.append(f"tag {repository}:{version}")
+
+    def remove(self, name: str) -> None:
+        self.did.append(f"forget {name}")
+
+
+def test_where_a_registry_answers_the_base_is_pulled_and_not_bootstrapped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(base_image, "release", lambda: base_image.Release("debian", "bookworm"))
+    asked: list[str] = []
+    monkeypatch.setattr(base_image, "registry_answers", lambda url, image: bool(asked.append(image)) or True)
+    client: Any = _Registry()
+    assert base_image.ensure(engine.Engine("unix:///x", client), silent, ("systemd",)) == "sha256:1"
+    assert asked == ["debian:bookworm-slim"]
+    tag = client.did[1].removeprefix("tag ")
+    assert tag.startswith("shoal/base:bookworm-")
+    # The public name was not there before and does not stay: purging the lab leaves no image behind.
+    assert client.did == ["pull debian:bookworm-slim", f"tag {tag}", "forget debian:bookworm-slim"]
+
+
+def test_a_registry_behind_an_engine_that_is_gone_does_not_answer() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        assert base_image.registry_answers(f"tcp://127.0.0.1:{closed.getsockname()[1]}", "debian:x") is False
 
 
 def _fake(folder: Path, name: str, script: str) -> None:

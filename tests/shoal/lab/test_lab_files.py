@@ -87,6 +87,15 @@ def test_the_key_is_made_once_and_is_private() -> None:
     assert {path.name for path in state.folder("lab").iterdir()} == {"id_ed25519", "id_ed25519.pub"}
 
 
+def test_a_full_disk_keeps_nobody_from_a_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with locks.held(tmp_path / "lock", lambda line: None, "it") as descriptor:
+        assert os.fstat(descriptor).st_size == 0
+
+
 def test_control_sockets_fit_in_the_kernel_s_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for folder in (tmp_path / "s", tmp_path / ("long" * 30)):
         monkeypatch.setenv("SHOAL_STATE", str(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,23 @@ def test_cost_known_in_part_is_a_lower_bound() -> None:
     assert run.cost_usd == pytest.approx(62 / 3600 * 0.0675)
     assert run.cost_text.startswith("At least $0.0012")
     assert "no price per hour is recorded for compute-2, compute-3" in run.cost_text
+
+
+def test_a_clock_that_was_set_back_gives_no_length_rather_than_a_negative_one() -> None:
+    first = example.attempt(1, Outcome.FAILED, 1)
+    back = first.model_copy(update={"ended_at": first.started_at - timedelta(hours=1)})
+    example.record(
+        RUN,
+        {"a": NodeRecord(attempts=[back], price_usd_per_hour=1.0)},
+        finished_at=example.START - timedelta(hours=1),
+    )
+
+    run = read_run(RUN)
+
+    assert run.wall_time_s is None
+    assert run.frames_per_wall_s is None
+    assert run.nodes[0].attempts[0].duration_s is None
+    assert run.nodes[0].machine_time_open
 
 
 def test_attempt_without_an_end_makes_the_cost_a_lower_bound() -> None:
