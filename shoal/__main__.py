@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-INTERRUPTED = 130
+from shoal.loading import INTERRUPTED, ending_at_once
 
 
 def main() -> None:
     """Run the command. What it needs is loaded here: Ctrl-C in the first moments is as quiet as later."""
     try:
-        from shoal.cli import main as command  # noqa: PLC0415 - see above
+        with ending_at_once():
+            from shoal.cli import main as command  # noqa: PLC0415 - see above
 
         command()
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from shoal import __version__
 from shoal.cli.console import open_streams, report_error, settle_streams
 from shoal.errors import Exit, ShoalError, of_this_machine
+from shoal.loading import ending_at_once
 
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
@@ -30,7 +31,8 @@ class _Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in VERBS:
             return super().get_command(ctx, cmd_name)
-        module = importlib.import_module(f"shoal.cli.{cmd_name.replace('-', '_')}")
+        with ending_at_once():
+            module = importlib.import_module(f"shoal.cli.{cmd_name.replace('-', '_')}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
