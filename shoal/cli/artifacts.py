@@ -17,7 +17,7 @@ from shoal.cli.console import out, print_json, say
 from shoal.errors import Exit, UsageError
 from shoal.holdings import Holding, bring, holdings
 
-app = typer.Typer(help="List, fetch and check what comes from outside.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="List, fetch and check what comes from outside.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="A document for scripts on stdout.")]
 

@@ -12,7 +12,7 @@ from shoal.cli.mesh import settings as parse_settings
 from shoal.cli.up import Name, Which, chosen
 from shoal.lifecycle import verbs
 
-app = typer.Typer(help="The machines of a stack become a cluster.")
+app = typer.Typer(add_completion=False, help="The machines of a stack become a cluster.")
 
 
 @app.command("bootstrap")

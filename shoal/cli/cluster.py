@@ -17,7 +17,7 @@ from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import cluster_document
 
-app = typer.Typer(help="Make, check and show a cluster document.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Make, check and show a cluster document.", no_args_is_help=True)
 
 DocumentPath = Annotated[Path, typer.Argument(help="A cluster document (.json) or a list of gateways (.toml).")]
 AsJson = Annotated[bool, typer.Option("--json", help="The document as JSON on stdout.")]

@@ -16,7 +16,7 @@ from shoal.cluster import Engine
 from shoal.errors import Exit
 from shoal.report import table
 
-app = typer.Typer(help="From nothing to detections on this machine.")
+app = typer.Typer(add_completion=False, help="From nothing to detections on this machine.")
 
 
 @app.command("demo")

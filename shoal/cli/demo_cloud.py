@@ -11,7 +11,7 @@ from shoal.cli.up import Name
 from shoal.errors import Exit
 from shoal.lifecycle import pulumi, verbs
 
-app = typer.Typer(help="From an empty cloud project to detections.")
+app = typer.Typer(add_completion=False, help="From an empty cloud project to detections.")
 
 
 @app.command("demo-cloud")

@@ -12,7 +12,7 @@ from shoal.cli.lab import AsJson, tell_down
 from shoal.cli.options import DEFAULT_LAB, LabName
 from shoal.paths import runs_dir
 
-app = typer.Typer(help="Remove every trace of the demo and prove it.")
+app = typer.Typer(add_completion=False, help="Remove every trace of the demo and prove it.")
 
 
 @app.command("demo-down")

@@ -13,7 +13,7 @@ from shoal.errors import Exit
 from shoal.lifecycle import verbs
 from shoal.lifecycle.leaving import DRAIN_TIMEOUT_S
 
-app = typer.Typer(help="Take a stack down and prove that nothing is left.")
+app = typer.Typer(add_completion=False, help="Take a stack down and prove that nothing is left.")
 
 
 @app.command("destroy")

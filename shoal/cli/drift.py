@@ -13,7 +13,7 @@ from shoal.cli.up import Kind, chosen
 from shoal.errors import Exit, ShoalError
 from shoal.lifecycle import drift as drifts
 
-app = typer.Typer(help="Where a cluster is no longer what was asked for.")
+app = typer.Typer(add_completion=False, help="Where a cluster is no longer what was asked for.")
 
 
 class Substrate(StrEnum):

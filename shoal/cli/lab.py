@@ -24,7 +24,9 @@ from shoal.lab.up import Options
 from shoal.lab.up import up as bring_up
 from shoal.paths import cluster_document
 
-app = typer.Typer(help="Emulated edge machines on this one: systemd containers with sshd.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Emulated edge machines on this one: systemd containers with sshd.", no_args_is_help=True
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 

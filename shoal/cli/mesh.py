@@ -15,7 +15,7 @@ from shoal.mesh import moving
 from shoal.mesh import policy as policies
 from shoal.mesh.moving import Move
 
-app = typer.Typer(help="Reach a cluster over its tailnet, and go back.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Reach a cluster over its tailnet, and go back.", no_args_is_help=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="The outcome as JSON on stdout.")]
 NoDeployOption = Annotated[

@@ -15,7 +15,9 @@ from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, UsageError
 
-app = typer.Typer(help="See a cluster's nodes, add, drain, remove and approve them.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="See a cluster's nodes, add, drain, remove and approve them.", no_args_is_help=True
+)
 
 DRAIN_TIMEOUT_S = 24 * 3600
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of compute nodes.")]

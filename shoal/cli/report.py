@@ -14,7 +14,7 @@ from shoal.paths import runs_dir
 from shoal.report import table
 from shoal.report.html import DEFAULT_IMAGES_MAX_BYTES
 
-app = typer.Typer(help="Show what a run found.")
+app = typer.Typer(add_completion=False, help="Show what a run found.")
 BYTES_PER_MB = 1_000_000
 
 

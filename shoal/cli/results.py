@@ -19,7 +19,7 @@ from shoal.results_schema import RunSummary
 from shoal.runlock import locked
 from shoal.runs import RunRecord
 
-app = typer.Typer(help="List, fetch, check and show results.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="List, fetch, check and show results.", no_args_is_help=True)
 SUMMARY = "summary.json"
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]

@@ -20,7 +20,7 @@ from shoal.errors import Exit, UsageError
 from shoal.paths import cluster_document
 from shoal.runs import RunRecord, Weights
 
-app = typer.Typer(help="Run the detector on the nodes.")
+app = typer.Typer(add_completion=False, help="Run the detector on the nodes.")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 

@@ -15,7 +15,9 @@ from shoal.deploys import DeployResult, run_deploy
 from shoal.errors import UsageError
 from shoal.mesh import moving, overlay
 
-app = typer.Typer(help="Put what a cluster needs onto its machines, or take it away.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Put what a cluster needs onto its machines, or take it away.", no_args_is_help=True
+)
 
 LimitOption = Annotated[
     list[str] | None, typer.Option("--limit", help="Only these hosts: a group, a name or a pattern. Repeatable.")

@@ -11,7 +11,7 @@ import typer
 from shoal.cli.console import print_json, say
 from shoal.lifecycle import pulumi, verbs
 
-app = typer.Typer(help="Make a cloud lab, or register boxes that exist.")
+app = typer.Typer(add_completion=False, help="Make a cloud lab, or register boxes that exist.")
 
 
 class Kind(StrEnum):

@@ -158,6 +158,12 @@ def test_every_verbs_help_has_an_example_that_can_be_typed(words: tuple[str, ...
         check_shoal(shlex.split(example))
 
 
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_a_verbs_help_is_about_that_verb(words: tuple[str, ...]) -> None:
+    names = {option for parameter in VERBS[words].params for option in parameter.opts}
+    assert not {"--install-completion", "--show-completion"} & names, "the shell is the matter of `shoal --help`"
+
+
 def test_every_variable_of_the_environment_is_documented() -> None:
     # Those that recipes, the build and jobs hand over to themselves are nobody's to set.
     own = {"SHOAL_PACKAGES", "SHOAL_DOWNLOADS", "SHOAL_SUBSTRATE", "SHOAL_STACKS", "SHOAL_WEIGHTS_NAME"}
