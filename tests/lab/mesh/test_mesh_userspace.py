@@ -53,6 +53,7 @@ def test_it_reaches_others_through_its_proxy_alone(mesh: Mesh) -> None:
     run = f"mkdir -p {WEB}; echo the requester >{WEB}/who; systemd-run --quiet --unit=shoal-test-web {serve}"
     mesh.sh(requester, run)
     try:
+        mesh.sh(requester, "timeout 30 sh -c 'until ss -Hltn sport = :8097 | grep -q .; do sleep 0.1; done'")
         # Without them it leaves by the way that all addresses leave by; whoever answers there is somebody else.
         assert mesh.sh(NODE, FETCH.format("--noproxy '*'", address)) != "the requester"
         assert mesh.sh(NODE, FETCH.format("--proxy http://127.0.0.1:1056", address)) == "the requester"
