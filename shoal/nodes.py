@@ -162,9 +162,8 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
     cluster = inventory.load_first(document)
     node = _compute(cluster, name)
     if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.wanted and note.nodes:
-        for one in moving.on(document, only=[node.name], say=say).nodes:
-            if one.node == node.name and not one.on_mesh:
-                say(f"mesh: {one.node} is not on the mesh and keeps its first address: {one.note}")
+        move = moving.on(document, only=[node.name], say=say)
+        moving.say_left((one for one in move.nodes if one.node == node.name), say)
     reached = overlay.applied(cluster)
     ssh.run(reached, reached.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
     choice = engines.choose("auto", cluster, say=say)

@@ -7,7 +7,7 @@ import re
 import shlex
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,13 @@ def on(
     return Move(_standings(raw, overlays.applied(raw), found, notes | refused), services, services_note, plain)
 
 
+def say_left(nodes: Iterable[Standing], say: Say) -> None:
+    """Name those that did not come onto the mesh, and why."""
+    for node in nodes:
+        if not node.on_mesh:
+            say(f"mesh: {node.node} is not on the mesh and keeps its first address: {node.note}")
+
+
 def on_before_site(
     path: Path, say: Say = quiet, *, proxy_command: str | None = None, settings: Mapping[str, Any] | None = None
 ) -> None:
@@ -139,9 +146,7 @@ def on_before_site(
     if raw.mesh != "tailscale" or ((there := overlays.load(raw.name)) and not there.wanted):
         return
     move = on(path, proxy_command=proxy_command, settings=settings, say=say)
-    for node in move.nodes:
-        if not node.on_mesh:
-            say(f"mesh: {node.node} is not on the mesh and keeps its first address: {node.note}")
+    say_left(move.nodes, say)
     if move.services:
         return
     if not move.services_plain:
