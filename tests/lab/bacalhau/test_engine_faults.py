@@ -99,6 +99,22 @@ def test_control_machine_killed_in_mid_run(whole_site: Site, reference: Referenc
     seen.append(f"`--resume` adopted the containers and was whole after {again.seconds:.0f} s")
 
 
+def test_progress_is_live_for_who_takes_the_run_up_too(whole_site: Site, seen: list[str]) -> None:
+    """The dead process's log stream holds each node's: it has to be got rid of while the containers run."""
+    run = whole_site.run("--stride", "1", "--img", "640", quick=False)
+    for node in (ONE, TWO):
+        run.until(rf"{node}: .*{MID_RUN}")
+    run.kill()
+    again = whole_site.run(resume=run.id)
+    first = {node: again.until(rf"{node}: .*video \d/6 .* done") for node in (ONE, TWO)}
+    assert again.end() == 0, again.text
+    for node in (ONE, TWO):
+        done = [at for at, line in again.lines if re.search(rf"{node}: .*video \d/6 .* done", line)]
+        assert len(done) == 6  # from the first one on, each once
+        assert done[-1] - done[0] > 2, again.text  # as they came, not in one go at the end
+        seen.append(f"{node}'s lines came from {first[node]:.0f} s on, the run ended at {again.seconds:.0f} s")
+
+
 def test_node_that_stays_away_ends_the_run_and_resume_completes_it(
     whole_site: Site, reference: Reference, seen: list[str]
 ) -> None:

@@ -39,7 +39,7 @@ def starts(site: Site) -> dict[str, str]:
 
 def test_drain_waits_and_add_takes_back(whole_site: Site, document: Path) -> None:
     before = starts(whole_site)
-    run = whole_site.run()
+    run = whole_site.run("--stride", "1", "--img", "640", quick=False)
     run.until(rf"{TWO}: .*{MID_RUN}")
     drained = whole_site.shoal("nodes", "drain", TWO, "--cluster", str(document))
     assert drained.returncode == 0, drained.stderr

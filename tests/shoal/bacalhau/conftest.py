@@ -26,7 +26,7 @@ NODES = ("compute-1", "compute-2")
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("POLL_S", 0.02), ("RETRY_S", 0.02), ("STOP_TIMEOUT_S", 3.0)):
         monkeypatch.setattr(runner_module, name, value)
-    for name, value in (("RETRY_S", 0.02), ("SILENCE_S", 0.1), ("FIRST_LINE_S", 0.3)):
+    for name, value in (("RETRY_S", 0.02), ("WAIT_S", 0.02), ("SILENCE_S", 0.1), ("FIRST_LINE_S", 0.3), ("END_S", 0.3)):
         monkeypatch.setattr(f"shoal.bacalhau.logs.{name}", value)
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,10 +42,26 @@ class StandIn:
     """The first log connection is broken off after so many lines."""
     empty_first: bool = False
     """The first log connection is ended at once, as the engine does where the container is not there yet."""
+    ended_after: int | None = None
+    """The first log connection is ended in order after so many lines, as the engine's are that give way to another."""
+    first_line_s: float = 0.0
+    """So long every log connection is silent before its first line, as while a container starts."""
     mute_first: bool = False
-    """The first log connection stays open and silent, as the engine's do that came before the container."""
+    """The first log connection stays open and silent for good, as the engine's do to a node that was lost."""
+    held: bool = False
+    """Somebody else's stream holds the node, until a second connection has the engine look; then they are served one
+    after the other, in the order in which they came."""
+    live_until_said: bool = False
+    """The job goes on until a log connection has given all its lines."""
+    log_connections: list[str] = field(default_factory=list)
+    """The execution of every log connection."""
     given: dict[tuple[str, str, str], int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    served: threading.Condition = field(default_factory=threading.Condition)
+    streams_ended: int = 0
+    given_up: int = 0
+    """Log connections that the other side had left by the time of their first line, nobody having got all lines."""
+    said: bool = False
 
     def answer(self, method: str, path: str, query: dict[str, str]) -> tuple[int, Any]:
         recorded = [
@@ -54,6 +72,9 @@ class StandIn:
         if not recorded:
             self.unknown.append(f"{method} {path} {query}")
             return 599, {"Message": "not recorded"}
+        if self.live_until_said and not self.said and query == {"include": "executions"}:
+            live = [exchange for exchange in recorded if exchange["body"]["Job"]["State"]["StateType"] != "Pending"]
+            return int(live[0]["status"]), live[0]["body"]
         key = (method, path, json.dumps(query, sort_keys=True))
         number = self.given.get(key, 0)
         self.given[key] = number + 1
@@ -148,17 +169,40 @@ class _Handler(BaseHTTPRequestHandler):
             cut_after, self.state.cut_after = self.state.cut_after, None
             empty, self.state.empty_first = self.state.empty_first, False
             mute, self.state.mute_first = self.state.mute_first, False
+            ended_after, self.state.ended_after = self.state.ended_after, None
+            self.state.log_connections.append(execution)
         if mute:
             self.wfile.flush()
             self.rfile.read(1)  # until the other side has had enough
             return
+        self._wait_for_its_turn()
+        self.wfile.flush()
+        time.sleep(self.state.first_line_s)
+        if not self.state.said and select.select([self.connection], [], [], 0)[0]:
+            self.state.given_up += 1
         for number, frame in enumerate([] if empty else recorded["frames"]):
             if number == cut_after:
                 self.wfile.flush()
                 return  # no closing handshake: a connection that broke
+            if number == ended_after:
+                break
             self.wfile.write(_frame(0x1, frame.encode()))
+        else:
+            self.state.said = not empty
         self.wfile.write(_frame(0x8, struct.pack(">H", recorded["close_code"])))
         self.wfile.flush()
+        with self.state.served:
+            self.state.streams_ended += 1
+            self.state.served.notify_all()
+
+    def _wait_for_its_turn(self) -> None:
+        with self.state.served:
+            place = len(self.state.log_connections)
+            self.state.served.notify_all()
+            if self.state.held:
+                self.state.served.wait_for(
+                    lambda: len(self.state.log_connections) > 1 and self.state.streams_ended >= place - 1, 10
+                )
 
 
 def _frame(kind: int, payload: bytes) -> bytes:

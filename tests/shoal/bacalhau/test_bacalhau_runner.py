@@ -270,7 +270,32 @@ def test_a_log_stream_that_ends_before_the_container_is_there_is_opened_again(se
         assert list(runner.logs(handle, "compute-1")) == ["line 1", "line 2", "line 3", "to stderr"]
 
 
-def test_a_log_stream_that_stays_silent_is_opened_again(serve: Serve) -> None:
+LINES = ["line 1", "line 2", "line 3", "to stderr"]
+
+
+def test_a_log_stream_without_lines_yet_is_kept(serve: Serve) -> None:
+    """One given up would hold the node, and the next one wait behind it until the container has ended."""
+    with serve("finished", live_until_said=True, first_line_s=0.8) as (stand_in, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        assert list(runner.logs(handle, "compute-1")) == LINES
+        assert stand_in.given_up == 0
+
+
+def test_a_log_stream_that_gave_way_to_another_is_not_taken_for_whole(serve: Serve) -> None:
+    with serve("finished", live_until_said=True, ended_after=2) as (stand_in, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        assert list(runner.logs(handle, "compute-1")) == LINES
+        assert len(stand_in.log_connections) == 2
+
+
+def test_a_node_that_somebody_elses_log_stream_holds_is_freed_by_a_second_one(serve: Serve) -> None:
+    with serve("finished", live_until_said=True, held=True) as (stand_in, runner):
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        assert list(runner.logs(handle, "compute-1")) == LINES
+        assert len(stand_in.log_connections) == 2
+
+
+def test_a_log_stream_that_stays_silent_gets_another_beside_it(serve: Serve) -> None:
     with serve("finished", mute_first=True) as (_, runner):
         handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
         lines = [list(runner.logs(handle, node)) for node in NODES]
