@@ -5,6 +5,8 @@ Written as JSON, which is YAML too: the check on the machine then needs nothing 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -115,7 +117,7 @@ def _orchestrator(knobs: Bacalhau, node: Node, tokens: Tokens) -> dict[str, Any]
 def _compute(knobs: Bacalhau, node: Node, cluster: Cluster, tokens: Tokens) -> dict[str, Any]:
     requester = authority(cluster.requester.peer_address, knobs.bacalhau_nats_port)
     wanted: dict[str, Any] = {
-        "API": {"Host": "127.0.0.1", "Port": knobs.bacalhau_compute_api_port, "Auth": {"Users": _users(tokens)}},
+        "API": {"Host": "127.0.0.1", "Port": knobs.bacalhau_compute_api_port, "Auth": {"Users": [_own(node, tokens)]}},
         "Compute": {
             "Enabled": True,
             "Orchestrators": [f"nats://{requester}"],
@@ -161,6 +163,17 @@ def _users(tokens: Tokens) -> list[dict[str, Any]]:
             "Capabilities": [{"Actions": READER_ACTIONS}],
         },
     ]
+
+
+def _own(node: Node, tokens: Tokens) -> dict[str, Any]:
+    """The one user of a compute service, whose API would be open to every process of the machine without one.
+
+    Nobody asks it. Its key is made of the control key one way (RFC 2104), so that it stays the same and a compute node
+    holds nothing that the orchestrator's API takes.
+    """
+    control_key = tokens.control_key.get_secret_value().encode()
+    key = hmac.new(control_key, f"compute {node.name}".encode(), hashlib.sha256).hexdigest()
+    return {"Alias": "own", "APIKey": key, "Capabilities": [{"Actions": READER_ACTIONS}]}
 
 
 def rendered(settings: dict[str, Any]) -> bytes:

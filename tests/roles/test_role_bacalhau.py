@@ -100,6 +100,22 @@ def test_a_compute_services_settings():
     assert published["Publishers"]["Types"]["Local"]["Address"] == "192.0.2.21"
 
 
+def test_the_keys_of_the_orchestrators_api_are_on_the_requester_alone():
+    tokens = secrets.ensure("depot")
+    other = GATE.model_copy(update={"name": "gate-9"})
+    own = []
+    for node in (GATE, other, GATE):
+        text = rendered(config(compute(node), Bacalhau(), node, CLUSTER, tokens)).decode()
+        assert tokens.node_token.get_secret_value() in text
+        for key in (tokens.control_key, tokens.reader_key):
+            assert key.get_secret_value() not in text
+        (user,) = config(compute(node), Bacalhau(), node, CLUSTER, tokens)["API"]["Auth"]["Users"]
+        assert 20 <= len(user["APIKey"]) <= 255  # what the engine takes
+        assert user["Capabilities"] == [{"Actions": ["read:*"]}]
+        own.append(user["APIKey"])
+    assert own[0] == own[2] != own[1]
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(15, "15s"), (60, "1m0s"), (90, "1m30s"), (3600, "1h0m0s")])
 def test_durations_as_the_engine_writes_them(seconds, text):
     assert duration(seconds) == text

@@ -9,6 +9,7 @@ import pytest
 from engine_site import MID_RUN, Site
 
 from shoal import deploys, engines
+from shoal.bacalhau import secrets
 from shoal.errors import ShoalError
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
@@ -33,6 +34,33 @@ def test_a_knob_restarts_the_services_it_concerns(whole_site: Site) -> None:
     assert restarted(before, after) == {ONE, TWO}
     whole_site.deploy(bacalhau_heartbeat_s=14, bacalhau_web_ui=True)
     assert restarted(after, starts(whole_site)) == {"requester"}
+
+
+ASK = """python3 - <<'END'
+import json, urllib.error, urllib.request
+text = open("/etc/bacalhau/compute.yaml").read()
+own = json.loads("".join(line for line in text.splitlines(True) if line[0] != "#"))["API"]["Auth"]["Users"][0]["APIKey"]
+for key in (own, "no key at all, but long enough", "%s"):
+    headers = {"Authorization": "Bearer " + key}
+    asked = urllib.request.Request("http://127.0.0.1:1235/api/v1/agent/node", headers=headers)
+    try:
+        print(urllib.request.urlopen(asked, timeout=10).status)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+END"""
+
+
+def test_a_compute_node_holds_no_key_of_the_orchestrators_api(whole_site: Site) -> None:
+    tokens = secrets.load(whole_site.lab.name)
+    assert tokens is not None
+    keys = [key.get_secret_value() for key in (tokens.control_key, tokens.reader_key)]
+    for node in (ONE, TWO):
+        kept = whole_site.on(node, "cat /etc/bacalhau/*")
+        assert tokens.node_token.get_secret_value() in kept
+        assert not [key for key in keys if key in kept]
+    assert all(key in whole_site.on("requester", "cat /etc/bacalhau/orchestrator.yaml") for key in keys)
+    # Its own API is as closed as before.
+    assert whole_site.on(ONE, ASK % keys[0]).split() == ["200", "401", "401"]
 
 
 def test_nothing_is_touched_in_mid_run_without_force(whole_site: Site) -> None:
