@@ -86,6 +86,8 @@ def job(cluster, choice, nodes: int) -> dict[str, float]:
     if not record.complete or len(record.nodes) != nodes:
         raise SystemExit(f"the run is not whole: { {name: node.outcome for name, node in record.nodes.items()} }")
     lines, ends, fetched = (seen[kind] for kind in (Happening.LINE, Happening.ENDED, Happening.FETCHED))
+    if len(lines) != nodes or len(fetched) != nodes:
+        raise SystemExit(f"of {nodes} nodes {len(lines)} showed a line and {len(fetched)} gave their results")
     return {
         "all_running_s": round(max(lines.values()) - started, 2),
         "run_s": round(max(ends.values()) - started, 2),
@@ -101,13 +103,14 @@ def main() -> None:
     parser.add_argument("--name", default="bench")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SHOAL_RUNS"] = f"{folder}/runs"
         rows = [{"nodes": nodes, **one(nodes, options.name, Path(folder))} for nodes in options.nodes]
     document = {
         "what": "shoal over Bacalhau in the lab, one clip a node",
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{os.cpu_count()} processors, {platform.machine()}, load {os.getloadavg()[2]:.1f} at the end",
+        "machine": f"{os.cpu_count()} processors, {platform.machine()}, load {load:.1f} before",
         "unit": "s",
         "rows": rows,
     }

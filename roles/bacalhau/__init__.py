@@ -39,13 +39,16 @@ from shoal.bacalhau import secrets
 from shoal.errors import Fault
 from shoal.paths import NODE_DRAINED
 
+ASK_ORCHESTRATOR = "See that the orchestrator can be changed now"
+ASK_COMPUTE = "See that the compute can be changed now"
+
 
 @deploy("bacalhau")
 def install() -> None:
     """The orchestrator first, then compute services, then the question to the orchestrator whether all are there.
 
-    Every host calls this, whatever its roles: the barriers keep compute services behind the orchestrator, which is
-    what an upgrade wants, and the question behind them.
+    Every host calls this, whatever its roles: the barriers keep all as they are where one cannot be changed now,
+    compute services behind the orchestrator, which is what an upgrade wants, and the question behind them.
     """
     settings = knobs.read(Bacalhau, host)
     node, cluster = knobs.node_of(host), knobs.cluster_of(host)
@@ -63,9 +66,15 @@ def install() -> None:
     # Facts of the moment before the deploy; nothing in it changes them.
     drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
     contents = {each: rendered(config(each, settings, node, cluster, tokens)) for each in ours}
+    files = {each: _files(each, wanted, contents[each]) for each in ours}
+    for each in [one for one in ours if one.part == "orchestrator"]:
+        not_in_mid_run(name=ASK_ORCHESTRATOR, service=each, wanted=files[each], force=settings.bacalhau_force)
+    for each in [one for one in ours if one.part == "compute"]:
+        not_in_mid_run(name=ASK_COMPUTE, service=each, wanted=files[each], force=settings.bacalhau_force)
+    barrier(name="Wait until every machine can be changed", unanimous=(ASK_ORCHESTRATOR, ASK_COMPUTE))
     for each in [one for one in ours if one.part == "orchestrator"]:
         _install(each, settings, wanted, contents[each], run=True)
-    barrier(name="Wait until the orchestrator runs")
+    barrier(name="Wait until the orchestrator runs", behind=cluster.requester.name)
     for each in [one for one in ours if one.part == "compute"]:
         _install(each, settings, wanted, contents[each], run=not drained)
     barrier(name="Wait until the compute services run")
@@ -102,18 +111,21 @@ def remove() -> None:
         system_user_absent(name="Remove the orchestrator's user")
 
 
-def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes, *, run: bool) -> None:
-    mesh = knobs.cluster_of(host).mesh == "tailscale"
+def _unit(each: Service) -> str:
     template = (FILES / f"{each.part}.service").read_text(encoding="utf-8")
-    unit = unit_text(each, template, mesh=mesh)
-    files = {
+    return unit_text(each, template, mesh=knobs.cluster_of(host).mesh == "tailscale")
+
+
+def _files(each: Service, wanted: Program, content: bytes) -> dict[str, str]:
+    """The files that the service reads at its start, by path, and their hashes as they are to be."""
+    return {
         PROGRAM: wanted.sha256,
         each.config_path: hashlib.sha256(content).hexdigest(),
-        each.unit_path: hashlib.sha256(unit.encode()).hexdigest(),
+        each.unit_path: hashlib.sha256(_unit(each).encode()).hexdigest(),
     }
-    not_in_mid_run(
-        name=f"See that the {each.part} can be changed now", service=each, wanted=files, force=settings.bacalhau_force
-    )
+
+
+def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes, *, run: bool) -> None:
     if each.owner != "root":
         system_user(name="Make the orchestrator's user")
     program(name="Place the engine's program", wanted=wanted, _timeout=900)
@@ -136,10 +148,11 @@ def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes,
         _timeout=timeout_s + 30,
     )
     config_is_read(name=f"Read the {each.part}'s configuration back", service=each)
-    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=unit)
+    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=_unit(each))
     if joining:
         joins(
             name="See that the orchestrator takes the node", service=each, timeout_s=timeout_s, _timeout=timeout_s + 30
         )
     if run:
-        service(name=f"Run the {each.part}", unit=each.unit, config_files=list(files), _timeout=120)
+        files = list(_files(each, wanted, content))
+        service(name=f"Run the {each.part}", unit=each.unit, config_files=files, _timeout=120)

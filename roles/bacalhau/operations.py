@@ -18,6 +18,8 @@ from roles.common.operations import RECORDS, Commands, failure, upload
 
 FILES = Path(__file__).parent / "files"
 USER_RECORD = str(RECORDS / "bacalhau.user")
+UNKNOWN = "? "
+"""How ask.py begins the line that says why it cannot tell."""
 REPOSITORY_VERSION = 5
 """Of the data folder, since 1.9: an older program refuses it, and this one would refuse a newer."""
 
@@ -55,10 +57,17 @@ def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> 
     running: list[str] = host.get_fact(Lines, script=script)
     if running:
         why = f"{', '.join(changed)} would change" if changed else "its settings are newer than itself"
+        if unknown := [line.removeprefix(UNKNOWN) for line in running if line.startswith(UNKNOWN)]:
+            yield failure(
+                f"{service.unit} has to be restarted ({why}), and whether jobs run cannot be told: {unknown[0]}. "
+                "Nothing was touched. Where no run is under way, restart it with --force (pyinfra: --data "
+                "bacalhau_force=true)"
+            )
+            return
         yield failure(
             f"{service.unit} has to be restarted ({why}), and jobs run: {'; '.join(running[:3])}. Nothing was touched. "
-            "Type this again when they are over, or restart all the same with --data bacalhau_force=true: the runner "
-            "then gives the lost work to the node again"
+            "Type this again when they are over, or restart all the same with --force (pyinfra: --data "
+            "bacalhau_force=true): the runner then gives the lost work to the node again"
         )
 
 

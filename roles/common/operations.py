@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +44,30 @@ def failure(message: str) -> FunctionCommand:
 
 
 @operation()
-def barrier() -> Commands:
-    """Does nothing. Every host has it in its chain, so nobody goes on before all have come here."""
-    yield from ()
+def barrier(unanimous: Sequence[str] = (), behind: str = "") -> Commands:
+    """Nobody goes on before all have come here: every host has it in its chain.
+
+    A host that failed does not come any more, and by itself that keeps none of the others back. With `unanimous` all
+    stop here where an operation of one of these names failed anywhere; with `behind`, where that host failed at all.
+    """
+    state = host.state
+    if not state.is_executing:
+        return  # nothing has failed yet
+    said_no = sorted(one.name for one in state.failed_hosts if _failed_at(state, one, unanimous))
+    if said_no:
+        yield failure(f"not touched, because {', '.join(said_no)} cannot be changed now")
+    elif any(one.name == behind for one in state.failed_hosts):
+        yield failure(f"not touched, because {behind} failed, which comes first")
+
+
+def _failed_at(state: State, one: Host, names: Sequence[str]) -> bool:
+    """Whether an operation of one of `names` failed on that host; inside a role names begin with the role's."""
+    return any(
+        done.operation_meta.is_complete()
+        and done.operation_meta.did_error()
+        and any(full.rpartition(" | ")[2] in names for full in state.op_meta[op_hash].names)
+        for op_hash, done in state.ops[one].items()
+    )
 
 
 @operation()
@@ -241,9 +262,11 @@ def upload(
             f"found=$(sha256sum < {quoted_landed} | cut -d' ' -f1)",
             f'[ "$found" = {sha256} ] || {{ echo {told}"$found" >&2; exit 1; }}',
             f"mkdir -p {shlex.quote(str(place.parent))}",
-            f"mv -f {quoted_landed} {quoted_part}",
+            # Closed before it leaves its private folder: it may be a secret, and arrives as its user's umask makes it.
+            f"chmod go= {quoted_landed} && mv -f {quoted_landed} {quoted_part}",
             f"chown {shlex.quote(owner)} {quoted_part} && chmod {mode} {quoted_part}",
-            *([proof(part)] if proof else []),
+            # The proof may have taken a while: a service that was started meanwhile has read the old file.
+            *([proof(part), f"touch {quoted_part}"] if proof else []),
             f"mv -f {quoted_part} {shlex.quote(final)}",
         ]
     )

@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import runpy
+import socket
 import stat
 import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import pytest
-from role_harness import CLUSTER, changed, run, unit_answer
+from role_harness import CLUSTER, changed, run, run_on_all, unit_answer
 
 from roles import bacalhau
 from roles.bacalhau.config import CONFIG_DIR, PROGRAM, compute, config, duration, orchestrator, rendered, unit_text
@@ -181,6 +186,63 @@ def test_a_changed_setting_in_mid_run_touches_nothing(data):
     assert "bacalhau | Configure the compute" in changed(forced)
 
 
+ASKED = {
+    "bacalhau | See that the orchestrator can be changed now",
+    "bacalhau | See that the compute can be changed now",
+}
+STOPPED = "bacalhau | Wait until every machine can be changed"
+
+
+def site(data, **more):
+    """Answers of the requester and both compute nodes, all as they should be but for `more`, by name."""
+    return {name: converged(CLUSTER.node(name), data, **more.get(name, {})) for name in ("office", "gate-1", "gate-2")}
+
+
+def test_one_machine_in_mid_run_leaves_all_as_they_are(data):
+    busy = {"docker ps --filter label=bacalhau-executor=bacalhau-gate-1": ["a-container"]}
+    outcomes = run_on_all(bacalhau.install, site(data, **{"gate-1": busy}), data={**data, "bacalhau_heartbeat_s": 10})
+    assert all(outcome.failed for outcome in outcomes.values())
+    assert changed(outcomes["gate-1"]) == ["bacalhau | See that the compute can be changed now"]
+    # Nothing but the word that they are not touched: no program, no settings, no restart, the orchestrator's included.
+    for name in ("office", "gate-2"):
+        assert changed(outcomes[name]) == [STOPPED]
+    forced = {**data, "bacalhau_heartbeat_s": 10, "bacalhau_force": True}
+    outcomes = run_on_all(bacalhau.install, site(data, **{"gate-1": busy}), data=forced)
+    assert not any(outcome.failed for outcome in outcomes.values())
+    assert all("bacalhau | Configure the compute" in changed(outcomes[name]) for name in ("gate-1", "gate-2"))
+
+
+def test_compute_services_stay_behind_an_orchestrator_that_failed(data):
+    wrong = {f"{PROGRAM} {orchestrator(OFFICE).config_path}": ["API.Port: the engine reads something else"]}
+    outcomes = run_on_all(bacalhau.install, site(data, office=wrong), data={**data, "bacalhau_heartbeat_s": 10})
+    assert all(outcome.failed for outcome in outcomes.values())
+    for name in ("gate-1", "gate-2"):
+        assert changed(outcomes[name]) == ["bacalhau | Wait until the orchestrator runs"]
+
+
+def test_a_compute_node_that_failed_keeps_no_other_back(data):
+    wrong = {f"{PROGRAM} {compute(GATE).config_path}": ["API.Port: the engine reads something else"]}
+    outcomes = run_on_all(bacalhau.install, site(data, **{"gate-1": wrong}), data={**data, "bacalhau_heartbeat_s": 10})
+    assert {name for name, outcome in outcomes.items() if outcome.failed} == {"gate-1"}
+    assert "bacalhau | Configure the compute" in changed(outcomes["gate-2"])
+
+
+def test_a_whole_site_as_it_should_be_is_left_alone(data):
+    outcomes = run_on_all(bacalhau.install, site(data), data=data)
+    assert [(name, outcome.failed, changed(outcome)) for name, outcome in outcomes.items()] == [
+        (name, False, []) for name in ("office", "gate-1", "gate-2")
+    ]
+
+
+def test_jobs_that_cannot_be_asked_for_are_told_as_such(data, caplog):
+    answers = converged(OFFICE, data, **{"python3 - busy": ["? the orchestrator answers 401 Unauthorized"]})
+    outcome = run(bacalhau.install, answers, node="office", data={**data, "bacalhau_web_ui": True})
+    assert outcome.failed
+    assert changed(outcome) == ["bacalhau | See that the orchestrator can be changed now"]
+    assert "cannot be told: the orchestrator answers 401" in caplog.text
+    assert "--force" in caplog.text
+
+
 def test_nothing_to_change_in_mid_run_is_no_fault(data):
     answers = converged(GATE, data, **{"docker ps --filter label=bacalhau-executor=bacalhau-gate-1": ["a-container"]})
     outcome = run(bacalhau.install, answers, node="gate-1", data=data)
@@ -238,6 +300,100 @@ def test_an_old_release_is_refused(data):
     data["bacalhau_programs"]["amd64"]["version"] = "1.8.0"
     with pytest.raises(RefusedError, match=r"works with 1\.9\.x"):
         run(bacalhau.install, {}, node="gate-1", data=data)
+
+
+class Orchestrator(BaseHTTPRequestHandler):
+    """Answers with `answers` by the path's last part: a status, or a document."""
+
+    answers: ClassVar[dict[str, Any]] = {}
+
+    def do_GET(self):
+        answer = self.answers[self.path.partition("?")[0].rpartition("/")[2]]
+        status = answer if isinstance(answer, int) else 200
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps({} if isinstance(answer, int) else answer).encode())
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextmanager
+def orchestrator_says(**answers):
+    """The port of an orchestrator with these answers."""
+    handler = type("Handler", (Orchestrator,), {"answers": answers})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def asked(tmp_path, monkeypatch, capsys, port, *words, manual=False):
+    """What ask.py prints, asked of the orchestrator at that port."""
+    path = tmp_path / "orchestrator.yaml"
+    settings = {
+        "API": {"Port": port, "Auth": {"Users": [{"APIKey": "k"}]}},
+        "Orchestrator": {"NodeManager": {"ManualApproval": manual}},
+    }
+    path.write_bytes(rendered(settings))
+    verb, *rest = words
+    monkeypatch.setattr(sys, "argv", ["ask.py", verb, str(path), *rest])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(FILES / "ask.py"), run_name="__main__")
+    told = capsys.readouterr()
+    return ended.value.code, (told.out + told.err).strip()
+
+
+def test_jobs_that_are_not_over_are_listed(tmp_path, monkeypatch, capsys):
+    jobs = [{"Name": name, "State": {"StateType": state}} for name, state in (("a", "Running"), ("b", "Completed"))]
+    with orchestrator_says(jobs={"Items": jobs}) as port:
+        assert asked(tmp_path, monkeypatch, capsys, port, "busy") == (0, "a (running)")
+    with orchestrator_says(jobs={"Items": None}) as port:
+        assert asked(tmp_path, monkeypatch, capsys, port, "busy") == (0, "")
+
+
+def test_an_orchestrator_with_other_keys_is_told_as_such(tmp_path, monkeypatch, capsys):
+    """As after a deploy that was cut off between its settings and its restart: no traceback, and no false all-clear."""
+    with orchestrator_says(jobs=401) as port:
+        code, told = asked(tmp_path, monkeypatch, capsys, port, "busy")
+    assert (code, told) == (
+        0,
+        "? the orchestrator answers 401 Unauthorized; it runs with other keys than its settings have",
+    )
+    with orchestrator_says(jobs=500) as port:
+        assert asked(tmp_path, monkeypatch, capsys, port, "busy")[1].startswith("? the orchestrator answers 500")
+
+
+def test_where_no_orchestrator_listens_no_job_can_be_lost(tmp_path, monkeypatch, capsys):
+    """As with one that cannot start, which the deploy is there to mend."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert asked(tmp_path, monkeypatch, capsys, port, "busy") == (0, "")
+
+
+def engine_node(**changes):
+    info = {"NodeID": "gate-1", "ComputeNodeInfo": {"ExecutionEngines": ["docker"], "StorageSources": ["local"]}}
+    node = {"Info": info, "ConnectionState": {"Status": "CONNECTED"}, "Membership": "APPROVED", **changes}
+    return {"Nodes": [node]}
+
+
+def test_a_node_is_ready_once_it_is_approved(tmp_path, monkeypatch, capsys):
+    look = ("look", "gate-1")
+    with orchestrator_says(nodes=engine_node()) as port:
+        assert asked(tmp_path, monkeypatch, capsys, port, *look) == (0, "ready")
+    with orchestrator_says(nodes=engine_node(Membership="PENDING")) as port:
+        assert asked(tmp_path, monkeypatch, capsys, port, *look) == (0, "")
+        code, told = asked(tmp_path, monkeypatch, capsys, port, "ready", "0", "gate-1")
+        assert code == 1
+        assert "gate-1: is not approved (pending): `shoal nodes approve gate-1`" in told
+        # A person's to give: all that a deploy can bring about is there.
+        assert asked(tmp_path, monkeypatch, capsys, port, *look, manual=True) == (0, "ready")
+    with orchestrator_says(nodes=engine_node(Membership="REJECTED")) as port:
+        assert asked(tmp_path, monkeypatch, capsys, port, *look, manual=True) == (0, "")
 
 
 def test_remove():

@@ -2,7 +2,7 @@
 
     ready CONFIG TIMEOUT_S NODE...   waits until every node is there for docker jobs; else says on stderr what is not
     look CONFIG NODE...              prints `ready` if they are now
-    busy CONFIG                      prints a line per job that is not over
+    busy CONFIG                      prints a line per job that is not over; `? REASON` where that cannot be told
 
 Needs Python 3.8 and nothing else: it is sent to machines as it is.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,11 @@ def ask(config: dict[str, Any], path: str) -> Any:
         return json.load(answer)
 
 
-def fault(node: dict[str, Any] | None) -> str | None:
-    """Why the orchestrator would give a node no docker job that reads local paths."""
+def fault(name: str, node: dict[str, Any] | None, *, manual: bool) -> str | None:
+    """Why the orchestrator would give a node no docker job that reads local paths.
+
+    With `manual` approval it is a person's to give, and a node that waits for it is all that a deploy can bring about.
+    """
     see = "see `journalctl -u bacalhau-compute` there"
     if node is None:
         return f"never came to the orchestrator; {see}"
@@ -46,8 +50,8 @@ def fault(node: dict[str, Any] | None) -> str | None:
     status = node["ConnectionState"]["Status"]
     if status != "CONNECTED":
         return f"is {status.lower()}: its service does not get through with its token and the address it has; {see}"
-    if node["Membership"] == "REJECTED":
-        return "was rejected"
+    if node["Membership"] != "APPROVED" and not (manual and node["Membership"] == "PENDING"):
+        return f"is not approved ({node['Membership'].lower()}): `shoal nodes approve {name}`"
     if "docker" not in (info["ExecutionEngines"] or []):
         return "its service found no Docker when it started"
     if "local" not in (info["StorageSources"] or []):
@@ -61,7 +65,8 @@ def faults(config: dict[str, Any], names: list[str]) -> list[str]:
         there = {node["Info"]["NodeID"]: node for node in ask(config, "nodes")["Nodes"]}
     except (OSError, ValueError) as error:
         return [f"the orchestrator does not answer ({error}); see `journalctl -u bacalhau-orchestrator`"]
-    found = {name: fault(there.get(name)) for name in names}
+    manual = bool(config["Orchestrator"].get("NodeManager", {}).get("ManualApproval"))
+    found = {name: fault(name, there.get(name), manual=manual) for name in names}
     return [f"{name}: {why}" for name, why in found.items() if why]
 
 
@@ -76,6 +81,21 @@ def wait(config: dict[str, Any], timeout_s: float, names: list[str]) -> int:
     return 0
 
 
+def busy(config: dict[str, Any]) -> list[str]:
+    """Jobs that are not over. Where nobody listens none can be lost; any other silence, or a refusal, is no answer."""
+    try:
+        jobs = ask(config, "jobs?limit=1000&order_by=created_at&reverse=true")["Items"] or []
+    except urllib.error.HTTPError as error:
+        more = "; it runs with other keys than its settings have" if error.code in (401, 403) else ""
+        return [f"? the orchestrator answers {error.code} {error.reason}{more}"]
+    except (OSError, ValueError) as error:
+        if isinstance(getattr(error, "reason", error), ConnectionRefusedError):
+            return []
+        return [f"? the orchestrator does not answer ({error})"]
+    states = ((job["Name"], job["State"]["StateType"]) for job in jobs)
+    return [f"{name} ({state.lower()})" for name, state in states if state not in OVER]
+
+
 def main(arguments: list[str]) -> int:
     """The exit code."""
     verb, config = arguments[0], settings(arguments[1])
@@ -84,10 +104,8 @@ def main(arguments: list[str]) -> int:
     if verb == "look":
         sys.stdout.write("" if faults(config, arguments[2:]) else "ready\n")
         return 0
-    for job in ask(config, "jobs?limit=1000&order_by=created_at&reverse=true")["Items"] or []:
-        state = job["State"]["StateType"]
-        if state not in OVER:
-            sys.stdout.write(f"{job['Name']} ({state.lower()})\n")
+    for line in busy(config):
+        sys.stdout.write(f"{line}\n")
     return 0
 
 
