@@ -66,7 +66,7 @@ def install() -> None:
     # Facts of the moment before the deploy; nothing in it changes them.
     drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
     contents = {each: rendered(config(each, settings, node, cluster, tokens)) for each in ours}
-    files = {each: _files(each, wanted, contents[each]) for each in ours}
+    files = {each: _files(each, settings, wanted, contents[each]) for each in ours}
     for each in [one for one in ours if one.part == "orchestrator"]:
         not_in_mid_run(name=ASK_ORCHESTRATOR, service=each, wanted=files[each], force=settings.bacalhau_force)
     for each in [one for one in ours if one.part == "compute"]:
@@ -111,17 +111,18 @@ def remove() -> None:
         system_user_absent(name="Remove the orchestrator's user")
 
 
-def _unit(each: Service) -> str:
+def _unit(each: Service, settings: Bacalhau) -> str:
     template = (FILES / f"{each.part}.service").read_text(encoding="utf-8")
-    return unit_text(each, template, mesh=knobs.cluster_of(host).mesh == "tailscale")
+    mesh = knobs.cluster_of(host).mesh == "tailscale"
+    return unit_text(each, template, mesh=mesh, allowed_paths=settings.bacalhau_allowed_paths)
 
 
-def _files(each: Service, wanted: Program, content: bytes) -> dict[str, str]:
+def _files(each: Service, settings: Bacalhau, wanted: Program, content: bytes) -> dict[str, str]:
     """The files that the service reads at its start, by path, and their hashes as they are to be."""
     return {
         PROGRAM: wanted.sha256,
         each.config_path: hashlib.sha256(content).hexdigest(),
-        each.unit_path: hashlib.sha256(_unit(each).encode()).hexdigest(),
+        each.unit_path: hashlib.sha256(_unit(each, settings).encode()).hexdigest(),
     }
 
 
@@ -148,11 +149,11 @@ def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes,
         _timeout=timeout_s + 30,
     )
     config_is_read(name=f"Read the {each.part}'s configuration back", service=each)
-    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=_unit(each))
+    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=_unit(each, settings))
     if joining:
         joins(
             name="See that the orchestrator takes the node", service=each, timeout_s=timeout_s, _timeout=timeout_s + 30
         )
     if run:
-        files = list(_files(each, wanted, content))
+        files = list(_files(each, settings, wanted, content))
         service(name=f"Run the {each.part}", unit=each.unit, config_files=files, _timeout=120)

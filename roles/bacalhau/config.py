@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from roles.bacalhau.defaults import Bacalhau
 from roles.common.addresses import authority
+from shoal.bacalhau import API_PORT
 from shoal.bacalhau.secrets import Tokens
 from shoal.cluster import Cluster, Node
 from shoal.paths import NODE_RUNS, NODE_VIDEOS, NODE_WEIGHTS
@@ -98,7 +101,7 @@ def config(service: Service, knobs: Bacalhau, node: Node, cluster: Cluster, toke
 def _orchestrator(knobs: Bacalhau, node: Node, tokens: Tokens) -> dict[str, Any]:
     address = knobs.bacalhau_nats_bind or node.peer_address
     return {
-        "API": {"Host": "127.0.0.1", "Port": knobs.bacalhau_api_port, "Auth": {"Users": _users(tokens)}},
+        "API": {"Host": "127.0.0.1", "Port": API_PORT, "Auth": {"Users": _users(tokens)}},
         "Orchestrator": {
             "Enabled": True,
             "Host": address,
@@ -190,8 +193,22 @@ def duration(seconds: int) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def unit_text(service: Service, template: str, *, mesh: bool) -> str:
-    """The unit: after Docker where the service needs it, after the mesh where there is one."""
+def writable(allowed_paths: Sequence[str]) -> list[str]:
+    """The folders that hold all of the allowed paths that jobs may write to: up to a pattern's first sign."""
+    found = []
+    for entry in allowed_paths:
+        path, _, mode = entry.rpartition(":")
+        if mode == "rw":
+            plain = re.split(r"[*?\[{]", path, maxsplit=1)
+            found.append(plain[0] if len(plain) == 1 else plain[0].rpartition("/")[0] or "/")
+    return sorted(set(found))
+
+
+def unit_text(service: Service, template: str, *, mesh: bool, allowed_paths: Sequence[str] = ()) -> str:
+    """The unit: after Docker where the service needs it, after the mesh where there is one.
+
+    It may write to those of `allowed_paths` that jobs may write to: it makes and checks the folders that it mounts.
+    """
     after = ["network-online.target", *(["tailscaled.service"] if mesh else [])]
     if service.part == "compute":
         after.append("docker.service")
@@ -201,7 +218,8 @@ def unit_text(service: Service, template: str, *, mesh: bool) -> str:
         "CONFIG": service.config_path,
         "DATA": service.data_path,
         "NODE": service.node_id,
-        "RUNS": str(NODE_RUNS),
+        # A path that is not there must not keep the service from starting.
+        "WRITABLE": " ".join([str(NODE_RUNS), *(f'"-{path}"' for path in writable(allowed_paths))]),
         "USER": service.owner,
     }
     for name, value in values.items():

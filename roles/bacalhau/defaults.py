@@ -13,12 +13,15 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shoal.bacalhau import API_PORT
 from shoal.bacalhau.elf import architecture
 from shoal.bacalhau.release import check_supported
 from shoal.cluster import Arch
 from shoal.errors import Fault, UsageError
 
 _AMOUNT = re.compile(r"[1-9][0-9]{0,2}%|[0-9]+(\.[0-9]+)?m?|[0-9]+(\.[0-9]+)?\s?[KMGT]i?B", re.IGNORECASE)
+HIDDEN = ("/home/", "/root/", "/run/user/")
+"""What ProtectHome= of the unit takes away."""
 _ALLOWED = re.compile(r"/[^:]*(:r[ow])?")
 
 
@@ -37,10 +40,9 @@ class Bacalhau:
 
     bacalhau_programs: dict[Arch, Program] = field(default_factory=dict)
     """The program per architecture, set from the artefact cache. Empty: the cluster runs without the engine."""
-    bacalhau_api_port: int = 1234
-    """The orchestrator's API, on the requester's loopback alone; the control machine comes through SSH."""
     bacalhau_compute_api_port: int = 1235
-    """The API of a compute service, on its loopback. Another port, so that one machine can play both roles."""
+    """The API of a compute service, on its loopback; the orchestrator's is 1234 on the requester's, where control
+    machines come to it through SSH. Two ports, so that one machine can play both roles."""
     bacalhau_nats_port: int = 4222
     """Where compute nodes reach the orchestrator, with the cluster's token."""
     bacalhau_nats_bind: str | None = None
@@ -57,7 +59,8 @@ class Bacalhau:
     """... and its GPUs."""
     bacalhau_allowed_paths: tuple[str, ...] = ()
     """More paths that jobs may mount, `PATH`, `PATH:ro` or `PATH:rw`; a pattern matches a whole path (`/data/**`).
-    Always allowed: /videos and its tree read-only, the models read-only, each run's own folder read-write."""
+    Not in home directories, which the service does not see. What it may write to gets into its unit. Always allowed:
+    /videos and its tree read-only, the models read-only, each run's own folder read-write."""
     bacalhau_networked_jobs: bool = False
     """Whether jobs may ask for a network."""
     bacalhau_local_publisher: bool = False
@@ -92,14 +95,15 @@ class Bacalhau:
         ports = {
             name: getattr(self, name)
             for name in (
-                "bacalhau_api_port", "bacalhau_compute_api_port", "bacalhau_nats_port",
+                "bacalhau_compute_api_port", "bacalhau_nats_port",
                 "bacalhau_local_publisher_port", "bacalhau_web_ui_port",
             )
         }  # fmt: skip
+        taken = {"the orchestrator's API": API_PORT, **ports}
         for name, port in ports.items():
             if not 1 <= port <= 65535:
                 found.append(Fault(name, f"is not a port (found {port})"))
-            if twins := [other for other in ports if other < name and ports[other] == port]:
+            if twins := [other for other in taken if taken[other] == port and (other < name or other not in ports)]:
                 found.append(Fault(name, f"is the same as {twins[0]}"))
         for resource in ("cpu", "memory", "disk", "gpu"):
             name = f"bacalhau_capacity_{resource}"
@@ -109,6 +113,11 @@ class Bacalhau:
             Fault("bacalhau_allowed_paths", f"{path!r} is not an absolute path with :ro or :rw")
             for path in self.bacalhau_allowed_paths
             if not _ALLOWED.fullmatch(path)
+        ]
+        found += [
+            Fault("bacalhau_allowed_paths", f"{path!r} is in a home directory, which the compute service does not see")
+            for path in self.bacalhau_allowed_paths
+            if path.startswith(HIDDEN)
         ]
         if self.bacalhau_log_level not in ("trace", "debug", "info", "warn", "error"):
             found.append(Fault("bacalhau_log_level", "is none of trace, debug, info, warn, error"))

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Self
 
 from shoal import ssh
+from shoal.bacalhau import API_PORT
 from shoal.bacalhau.client import Endpoint, EngineSilentError
 from shoal.cluster import Cluster
 
-API_PORT = 1234
-"""The engine's own default; the role's `bacalhau_api_port` goes with it."""
 OPEN_TIMEOUT_S = 20.0
 POLL_S = 0.05
 PREFIX = "api-"

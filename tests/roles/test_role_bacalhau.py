@@ -137,6 +137,16 @@ def test_the_units():
     assert "tailscaled.service" in mesh
 
 
+def test_paths_that_jobs_may_write_to_are_writable_to_the_service():
+    template = (FILES / "compute.service").read_text()
+    allowed = ("/data:ro", "/scratch:rw", "/mnt/a b/**:rw", "/mnt/out/run-*/x:rw", "/plain")
+    text = unit_text(compute(GATE), template, mesh=False, allowed_paths=allowed)
+    (line,) = [line for line in text.splitlines() if line.startswith("ReadWritePaths=")]
+    ours = "ReadWritePaths=/var/lib/bacalhau/compute /var/lib/shoal/runs"
+    assert line == f'{ours} "-/mnt/a b" "-/mnt/out" "-/scratch"'
+    assert unit_text(compute(GATE), template, mesh=False).count(ours + "\n") == 1
+
+
 def test_a_fresh_requester(data):
     answers = {"systemctl show": unit_answer(ActiveState="inactive", UnitFileState="disabled", NeedDaemonReload="yes")}
     outcome = run(bacalhau.install, answers, node="office", data=data)
@@ -286,12 +296,13 @@ def test_a_machine_without_a_program_is_refused(data):
 
 def test_faulty_knobs(data):
     bad = {
-        "bacalhau_api_port": 0, "bacalhau_web_ui_port": 4222, "bacalhau_capacity_cpu": "much",
-        "bacalhau_log_level": "x", "bacalhau_allowed_paths": ["relative"], "bacalhau_disconnect_timeout_s": 3,
+        "bacalhau_compute_api_port": 1234, "bacalhau_web_ui_port": 4222, "bacalhau_capacity_cpu": "much",
+        "bacalhau_log_level": "x", "bacalhau_allowed_paths": ["relative", "/home/ops/x"],
+        "bacalhau_disconnect_timeout_s": 3,
     }  # fmt: skip
     with pytest.raises(RefusedError) as caught:
         run(bacalhau.install, {}, node="gate-1", data={**data, **bad})
-    assert len(caught.value.faults) == 6
+    assert len(caught.value.faults) == 7
     with pytest.raises(RefusedError, match="no such setting"):
         run(bacalhau.install, {}, node="gate-1", data={**data, "bacalhau_capacity_cpus": "50%"})
 
