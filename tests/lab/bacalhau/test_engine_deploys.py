@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from pathlib import Path
 
 import pytest
 from engine_site import MID_RUN, Site
 
+from roles.bacalhau.config import PROGRAM
+from roles.bacalhau.operations import FILES
 from shoal import deploys, engines
 from shoal.bacalhau import secrets
 from shoal.errors import ShoalError
@@ -80,6 +83,48 @@ def test_nothing_is_touched_in_mid_run_without_force(whole_site: Site) -> None:
     assert restarted(before, starts(whole_site)) == set()
     assert run.end() == 0, run.text
     assert run.attempts(ONE) == 1
+
+
+def test_one_node_in_mid_run_keeps_the_whole_engine_as_it_is(whole_site: Site, tmp_path: Path) -> None:
+    """The other node is idle and the orchestrator could be asked: neither gets the new program."""
+    (binary,) = engines.choose("bacalhau", whole_site.lab.cluster).binaries
+    program = tmp_path / "bacalhau"
+    program.write_bytes(binary.path.read_bytes() + b"\0" * 4)
+    sha256 = hashlib.sha256(program.read_bytes()).hexdigest()
+    other = {binary.arch: {"path": str(program), "sha256": sha256, "version": "1.9.3"}}
+    run = whole_site.run("--node", ONE, "--stride", "1", "--img", "640", quick=False)
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    before = starts(whole_site)
+    with pytest.raises(ShoalError) as refused:
+        whole_site.deploy(bacalhau_programs=other, bacalhau_force=False)
+    assert "Nothing was touched" in str(refused.value)
+    # One reason is enough: the orchestrator has the job in hand, and the node its container.
+    assert f"{TWO}: " in str(refused.value)
+    assert "cannot be changed now" in str(refused.value)
+    assert restarted(before, starts(whole_site)) == set()
+    for node in UNITS:
+        assert whole_site.on(node, "sha256sum /usr/local/lib/shoal/bacalhau").split()[0] == binary.sha256
+    assert run.end() == 0, run.text
+    assert run.attempts(ONE) == 1
+
+
+def test_a_mistyped_key_is_found_by_asking_the_engine_itself(whole_site: Site) -> None:
+    """The engine starts with such a file and says nothing: what the deploy asks is what finds it."""
+    script = base64.b64encode((FILES / "check_config.py").read_bytes()).decode()
+    ask = f"printf %s {script} | base64 -d | python3 - {PROGRAM} /root/mistyped.yaml; rm -f /root/mistyped.yaml"
+    cases = {
+        "c['Compute']['Hearbeat']=c['Compute'].pop('Heartbeat')": "Compute.Hearbeat.Interval",
+        "c['Compute']['AllowListedLocalPath']=['/etc:rw']": "Compute.AllowListedLocalPath",
+        "pass": "",
+    }
+    for change, key in cases.items():
+        told = f"{key}: the engine knows no such key" if key else ""
+        program = (
+            "import json;t=open('/etc/bacalhau/compute.yaml').read().splitlines(True);"
+            "c=json.loads(''.join(l for l in t if l[0]!='#'));" + change + ";"
+            "open('/root/mistyped.yaml','w').write(json.dumps(c))"
+        )
+        assert whole_site.on(ONE, f'python3 -c "{program}" && {ask}').strip() == told
 
 
 def test_an_upgrade_begins_with_the_orchestrator(whole_site: Site, tmp_path: Path) -> None:

@@ -277,7 +277,18 @@ def test_image_without_digest(whole_site: Site, seen: list[str]) -> None:
 
 
 def test_more_than_a_node_gives_out(whole_site: Site, seen: list[str]) -> None:
-    run = whole_site.run("--memory", "999GB")
+    """Less than the machine has, and more than its service gives out: only the orchestrator knows the figure."""
+    cpus = float(whole_site.on(ONE, "docker info --format '{{.NCPU}}'"))
+    assert cpus >= 1
+    run = whole_site.run("--cpu", f"{cpus * 0.95:g}")
     assert run.end() == 2, run.text
+    for node in (ONE, TWO):
+        figures = f"the job asks for {cpus * 0.95:g} CPUs, the node's service gives out {cpus * 0.8:g}"
+        assert f"{node}: {figures}" in run.text
+    assert "bacalhau_capacity_cpu" in run.text
     assert not run.folder.exists()
-    seen.append("exit 2 before anything was started, node and figure named")
+    machine = whole_site.run("--memory", "999GB")
+    assert machine.end() == 2, machine.text
+    assert f"{ONE}: the job asks for 999GB" in machine.text
+    assert not machine.folder.exists()
+    seen.append(f"exit 2 before anything was started, told {figures!r}")
