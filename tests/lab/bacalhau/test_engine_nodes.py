@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from engine_site import MID_RUN, Site
 
-from shoal import cluster as clusters
+from shoal import cluster as clusters, nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -132,6 +132,11 @@ def test_approval(whole_site: Site, document: Path) -> None:
             if listed(whole_site, document)[TWO]["engine"] == "pending":
                 break
         assert listed(whole_site, document)[TWO]["engine"] == "pending"
+        # The deploy is done with it as it is, and its last words name who waits and for what.
+        whole_site.deploy(bacalhau_manual_approval=True)
+        said: list[str] = []
+        nodes.await_ready(whole_site.lab.cluster, [ONE, TWO], said.append)
+        assert [line for line in said if line.startswith(f"{TWO}: ") and f"`shoal nodes approve {TWO}`" in line], said
         for _ in range(2):  # the second time is no error
             approved = whole_site.shoal("nodes", "approve", TWO, "--cluster", str(document))
             assert approved.returncode == 0, approved.stderr
