@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from engine_site import MID_RUN, Site
 
-from shoal import cluster as clusters, nodes
+from shoal import cluster as clusters
+from shoal import nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
