@@ -22,14 +22,15 @@ RETRY_S = 2.0
 WAIT_S = 0.5
 SILENCE_S = 2.0
 """After so long without a line it is asked whether any can still come. The engine does not answer pings."""
-FIRST_LINE_S = 5.0
-"""A stream without a first line for so long gets another one beside it ..."""
+FIRST_LINE_S = 4.0
+"""A stream without a first line for so long gets another one beside it, and after as long again one more ..."""
 NEXT_LINE_S = 60.0
-"""... and one that had lines, after this: as long as a node waits for a container's first line before it gives up
-(executionLogFileMaxWaitTime in the engine's pkg/compute/logstream)."""
+"""... and one that had lines, or has two beside it, after this: as long as a node waits for a container's first line
+before it gives up (executionLogFileMaxWaitTime in the engine's pkg/compute/logstream)."""
 END_S = 3.0
 """How long after the end of its lines an execution may take to be seen to have ended."""
-MOST = 2
+MOST = 3
+"""Streams at once. Opened FIRST_LINE_S apart, one of them is young at the engine's next look, whenever that is."""
 MAX_LINE_BYTES = 1 << 20
 _QUIET = logging.getLogger(f"{__name__}.websocket")
 _QUIET.propagate = False
@@ -107,7 +108,7 @@ def _until_ended(endpoint: Endpoint, path: str, over: Callable[[], bool]) -> Gen
     A compute node gives one stream at a time to all who ask, each to its container's end: a stream that is given up
     still holds the node, and the next one waits behind it. So a silent stream is kept. What else may hold the node is
     the stream of a client that is gone, or an orchestrator's that lost the node; the engine lets go of such a one at
-    the next of its looks, 10 s apart, that finds a stream opened within the last 5 s. Hence another one beside it.
+    the next of its looks, 10 s apart, that finds a stream opened within the last 5 s. Hence others beside it.
     (`LogStreamHandler.handleRequest` and `ConsumerClient.getNotActiveStreamIds` of the engine's pkg/nats, v1.9.3.)
     """
     with ExitStack() as closing:
@@ -127,10 +128,10 @@ def _until_ended(endpoint: Endpoint, path: str, over: Callable[[], bool]) -> Gen
                 if silent_s >= SILENCE_S and over():
                     return False
                 if streams and silent_s >= patience_s:
-                    heard, patience_s = time.monotonic(), NEXT_LINE_S
                     if len(streams) == MOST:
                         streams.pop(0).socket.close()
                     streams.append(_open(endpoint, path, closing))
+                    heard, patience_s = time.monotonic(), FIRST_LINE_S if len(streams) < MOST else NEXT_LINE_S
         except (WebSocketException, OSError, EngineError):
             pass  # nobody there now; opened again by the caller
         return False
