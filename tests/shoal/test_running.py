@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_nodes import IMAGE, FakeNodes, outcomes
+from fake_nodes import IMAGE, FakeNodes, deadline, outcomes
 
 from shoal import healing, running, runs
 from shoal.bacalhau.release import Binary
@@ -283,6 +283,39 @@ def test_a_node_that_stays_away_is_lost_and_its_work_is_found_later(
     assert record.complete
     assert len(record.nodes["c1"].attempts) == 1  # the container was adopted, none was started beside it
     assert nodes.containers("c1") == []
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), UsageError("there is no file /key"), ValueError("not an answer")]
+)
+def test_a_fault_here_never_leaves_a_run_waiting(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, error: Exception, lasting: bool
+) -> None:
+    from shoal.runners import ssh as ssh_runner
+
+    monkeypatch.setattr(ssh_runner, "RETRY_S", 0.05)
+    lost = lasting or isinstance(error, ValueError)
+    waits = nodes.video("c1", "a.mp4", "wait" if lost else "slow")
+    nodes.video("c2", "b.mp4")
+    inspect, raised = SshRunner._inspect, []
+
+    def failing(self: SshRunner, name: str, container: str, *, wait_s: float) -> Any:
+        if name == "c1" and (lasting or not raised):
+            raised.append(error)
+            raise error
+        return inspect(self, name, container, wait_s=wait_s)
+
+    monkeypatch.setattr(SshRunner, "_inspect", failing)
+    monkeypatch.setattr("shoal.following.results.PATIENCE_S", 0.0)
+    runner = SshRunner(nodes.cluster, patience_s=0.3)
+    with deadline(30, "the run waited for a thread that is gone"):
+        record = running.start(nodes.order(), nodes.tell, runner=runner)
+    assert record.nodes["c2"].outcome is Outcome.FINISHED
+    waits.with_suffix(".go").touch()
+    assert record.nodes["c1"].outcome is (Outcome.UNREACHABLE if lost else Outcome.FINISHED)
+    if lost:
+        assert str(error).rpartition("] ")[2] in record.nodes["c1"].attempts[0].message
 
 
 START = """
