@@ -35,7 +35,8 @@ def choose(asked: Engine, cluster: Cluster, *, say: Callable[[str], None] | None
     """The engine of a run: `asked`, else the cluster document's; `auto` takes what can be had.
 
     With `say` a program that is not in the cache is fetched, as a deploy wants it; without, only the cache counts.
-    Raises ShoalError (exit code 4) where Bacalhau is asked for and cannot be had.
+    Raises ShoalError (exit code 4) where Bacalhau is asked for and cannot be had; and, `auto` or not, where what was
+    found is not what its publisher signed, or not the archive that was verified before.
     """
     wanted = cluster.engine if asked == "auto" else asked
     whose = f"as cluster {cluster.name!r} says" if asked == "auto" else "as asked"
@@ -51,6 +52,8 @@ def choose(asked: Engine, cluster: Cluster, *, say: Callable[[str], None] | None
                 hint=error.hint,
                 exit_code=error.exit_code,
             ) from None
+        if error.exit_code is not Exit.MISSING:
+            raise  # there is one, and it is not to be trusted: nothing to pass over
         return Choice("ssh", error.message)
     versions = ", ".join(sorted({f"{binary.version} for {binary.arch}" for binary in binaries}))
     found = f"Bacalhau {versions} is in the artefact cache"
