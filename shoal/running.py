@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from shoal import admission, jobs, preflight, results, runs, ssh
+from shoal.bacalhau.release import Binary
 from shoal.cluster import Cluster, Engine, Node
-from shoal.engines import Choice, programs, runner_for, with_programs
+from shoal.engines import Choice, programs, refuse_others, runner_for, with_programs
 from shoal.errors import Exit, Fault, ShoalError, UsageError, of_this_machine
 from shoal.following import Begun, Tell, Work, follow
 from shoal.healing import healer
@@ -26,6 +27,7 @@ from shoal.runners.protocol import Runner
 from shoal.runs import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.ssh_failures import brief
 
+DEFAULT_TEMPLATE = "yolov5"
 DEFAULT_TIMEOUT_S = 24 * 3600
 FETCHES_AT_ONCE = 4
 
@@ -37,9 +39,11 @@ class Order:
     cluster: Cluster
     engine: Choice
     weights: Weights
+    program: Binary | None = None
+    """A program of the engine that was given by hand: the run is begun only where the machines run it."""
     weights_path: Path | None = None
     """The model on this machine, for nodes that lack it."""
-    template: str = "yolov5"
+    template: str = DEFAULT_TEMPLATE
     image: str | None = None
     knobs: dict[str, str | int | float] = field(default_factory=dict)
     cpu: str | None = None
@@ -104,10 +108,13 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
     with _driving(runner, order.engine.engine, order.cluster) as driver:
         names = [node.name for node in nodes]
         driver.admit(job, names)
-        record.engine_programs = programs(
-            order.engine.binaries, driver.programs([name for name in names if name in survey.facts])
-        )
         work = Work(order.cluster, driver, record, tell, order.fetch)
+        told = driver.programs([name for name in names if name in survey.facts])
+        if order.program:
+            machines = [node for node in order.cluster.nodes if node in nodes or node == order.cluster.requester]
+            for name in refuse_others(order.program, machines, told):
+                work.note("does not tell which program of the engine it runs; taken to be the one given", name)
+        record.engine_programs = programs(order.engine.binaries, told)
         unfit = admission.unfit(work, job, survey, order.weights_path)
         if len(unfit) == len(nodes):
             raise admission.nobody(survey.silent, unfit)

@@ -642,6 +642,33 @@ def test_where_no_machine_tells_the_cache_speaks(nodes: FakeNodes) -> None:
     assert [(one.sha256, one.runs_on) for one in record.engine_programs] == [("a" * 64, [])]
 
 
+def test_a_program_given_by_hand_has_to_be_the_one_that_runs(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "a.mp4")
+    order = nodes.order(engine=Choice("bacalhau", "test", (binary("a" * 64),)), attempts=1, program=binary("a" * 64))
+    other = OnBacalhau(nodes.cluster, {"requester": "a" * 64, "c1": "b" * 64})
+    with pytest.raises(UsageError, match=f"1.9.3, sha256 {'a' * 64}\\) is not the one that runs here") as refused:
+        running.start(order, nodes.tell, runner=other)
+    assert refused.value.faults == (Fault("c1", f"runs Bacalhau 1.9.2, sha256 {'b' * 64}"),)
+    assert "`shoal site deploy`" in str(refused.value.hint)
+    assert not runs.runs_dir().exists()
+    assert not list(nodes.path("c1", "/var/lib/shoal/weights").iterdir())
+    # One that does not tell is no reason to refuse; it is said.
+    record = running.start(order, nodes.tell, runner=OnBacalhau(nodes.cluster, {"requester": "a" * 64, "c1": "a" * 64}))
+    assert record.complete
+    assert [event.node for event in nodes.events if "does not tell which program" in event.text] == ["c2"]
+
+
+def test_a_program_that_no_machine_can_run_is_refused(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "a.mp4")
+    for_arm = binary("a" * 64).model_copy(update={"arch": "arm64"})
+    order = nodes.order(engine=Choice("bacalhau", "test", (binary("b" * 64),)), program=for_arm)
+    with pytest.raises(UsageError) as refused:
+        running.start(order, nodes.tell, runner=OnBacalhau(nodes.cluster, {}))
+    assert refused.value.faults[0] == Fault("requester", "is amd64, the program is for arm64")
+
+
 class Strict(SshRunner):
     """Gives out less than the machine has, as the engine does."""
 
