@@ -213,6 +213,7 @@ def _take_up(work: Work, now: _Now, begun: Begun) -> None:
             if node not in over:
                 now.readers[handle, node] = _read_lines(work.runner, handle, node, now.lines)
     for node in begun.finished:
+        now.unseen.discard(node)
         _fetch(work, now, node)
     for node in begun.ended:
         _heal(work, now, node)
