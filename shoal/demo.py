@@ -117,6 +117,7 @@ def run(options: Options, say: Say, watch: Callable[[], AbstractContextManager[T
 def _refuse_early(options: Options) -> None:
     """What is the user's own is looked at before the first change: machines for nothing cost minutes."""
     check(LabSpec(name=options.lab, compute=options.compute))
+    engines.refuse_unused(options.engine, None, options.bacalhau_binary)
     if options.videos is not None:
         videos.usable(options.videos)
     if options.weights is not None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from shoal.bacalhau import release, secrets
 from shoal.bacalhau.client import BacalhauClient
 from shoal.bacalhau.release import Binary
 from shoal.bacalhau.tunnel import Tunnel
-from shoal.cluster import Arch, Cluster, Engine
-from shoal.errors import Exit, ShoalError
+from shoal.cluster import Arch, Cluster, Engine, Node
+from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.runners.bacalhau import BacalhauRunner
 from shoal.runners.protocol import Runner, Running
 from shoal.runners.ssh import SshRunner
@@ -35,10 +36,10 @@ def choose(asked: Engine, cluster: Cluster, *, say: Callable[[str], None] | None
     """The engine of a run: `asked`, else the cluster document's; `auto` takes what can be had.
 
     With `say` a program that is not in the cache is fetched, as a deploy wants it; without, only the cache counts.
-    Raises ShoalError (exit code 4) where Bacalhau is asked for and cannot be had.
+    Raises ShoalError (exit code 4) where Bacalhau is asked for and cannot be had; and, `auto` or not, where what was
+    found is not what its publisher signed, or not the archive that was verified before.
     """
-    wanted = cluster.engine if asked == "auto" else asked
-    whose = f"as cluster {cluster.name!r} says" if asked == "auto" else "as asked"
+    wanted, whose = _wanted(asked, cluster)
     if wanted == "ssh":
         return Choice("ssh", whose)
     try:
@@ -51,10 +52,53 @@ def choose(asked: Engine, cluster: Cluster, *, say: Callable[[str], None] | None
                 hint=error.hint,
                 exit_code=error.exit_code,
             ) from None
+        if error.exit_code is not Exit.MISSING:
+            raise  # there is one, and it is not to be trusted: nothing to pass over
         return Choice("ssh", error.message)
     versions = ", ".join(sorted({f"{binary.version} for {binary.arch}" for binary in binaries}))
     found = f"Bacalhau {versions} is in the artefact cache"
     return Choice("bacalhau", found if wanted == "auto" else f"{whose}; {found}", binaries)
+
+
+def refuse_unused(asked: Engine, cluster: Cluster | None, given: Path | None) -> None:
+    """Raise UsageError where a program of the engine is given for what does without the engine.
+
+    Without `cluster` only `asked` counts.
+    """
+    wanted, whose = _wanted(asked, cluster) if cluster else (asked, "as asked")
+    if given is not None and wanted == "ssh":
+        raise unused(whose)
+
+
+def unused(reason: str) -> UsageError:
+    """The error where a program of the engine is given and the choice, for `reason`, is ssh."""
+    return UsageError(
+        f"--bacalhau-binary gives the engine's program, and engine ssh ({reason}) has no use for it",
+        hint="leave it out, or give --engine bacalhau",
+    )
+
+
+def refuse_others(given: Binary, machines: Sequence[Node], running: Sequence[Running]) -> list[str]:
+    """Raise UsageError where machines run another program of the engine than `given`, which would not be what runs.
+
+    `running` is what was read back of `machines`. Returns those that it could not be read of.
+    """
+    names = [node.name for node in machines if node.arch == given.arch]
+    faults = [
+        Fault(one.machine, f"runs Bacalhau {one.version or 'of an unknown version'}, sha256 {one.sha256}")
+        for one in running
+        if one.machine in names and one.sha256 != given.sha256
+    ]
+    if not names:
+        faults = [Fault(node.name, f"is {node.arch}, the program is for {given.arch}") for node in machines]
+    if faults:
+        raise UsageError(
+            f"the program given (Bacalhau {given.version}, sha256 {given.sha256}) is not the one that runs here; "
+            "nothing was started",
+            faults=tuple(faults),
+            hint="`shoal site deploy` places it, it is in the cache now; or leave --bacalhau-binary out",
+        )
+    return [name for name in names if all(one.machine != name for one in running)]
 
 
 def programs(binaries: Sequence[Binary], running: Sequence[Running]) -> list[EngineProgram]:
@@ -103,6 +147,11 @@ def client_for(cluster: Cluster) -> BacalhauClient:
             exit_code=Exit.MISSING,
         )
     return BacalhauClient(Tunnel(cluster, tokens.control_key.get_secret_value()))
+
+
+def _wanted(asked: Engine, cluster: Cluster) -> tuple[Engine, str]:
+    """The engine that is asked for or that the document names, and which of the two."""
+    return (cluster.engine, f"as cluster {cluster.name!r} says") if asked == "auto" else (asked, "as asked")
 
 
 def _binaries(archs: set[Arch], say: Callable[[str], None] | None) -> tuple[Binary, ...]:

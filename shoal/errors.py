@@ -39,6 +39,9 @@ class ShoalError(Exception):
     The CLI prints `message`, every fault on a line of its own and `hint`, and ends with `exit_code`.
     """
 
+    transient = False
+    """Whether the same may go well a little later, without anybody's doing."""
+
     def __init__(
         self,
         message: str,

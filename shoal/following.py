@@ -147,6 +147,8 @@ class _Settled:
     outcome: Outcome
     message: str
     exit_code: int | None
+    may_go_on: bool = False
+    """Whether nobody saw the container end."""
 
 
 @dataclass(slots=True)
@@ -159,12 +161,14 @@ class _Now:
     fetching: dict[Future[Fetched], str]
     healing: dict[Future[Begun], str]
     heal: Heal
-    lines: queue.SimpleQueue[tuple[str, str]] = field(default_factory=queue.SimpleQueue)
+    lines: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
     releasing: list[Future[None]] = field(default_factory=list)
     to_heal: dict[Future[None], str] = field(default_factory=dict)
     """Nodes whose share ended without a manifest, by the release of what ended: a next attempt that still found that
     container would adopt it, and lose it to the release."""
-    stopping: list[Future[list[str]]] = field(default_factory=list)
+    stopping: dict[Future[list[str]], Handle] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
+    """Nodes whose container nobody saw end."""
 
     @property
     def under_way(self) -> bool:
@@ -209,6 +213,7 @@ def _take_up(work: Work, now: _Now, begun: Begun) -> None:
             if node not in over:
                 now.readers[handle, node] = _read_lines(work.runner, handle, node, now.lines)
     for node in begun.finished:
+        now.unseen.discard(node)
         _fetch(work, now, node)
     for node in begun.ended:
         _heal(work, now, node)
@@ -222,7 +227,7 @@ def _heal(work: Work, now: _Now, node: str) -> None:
 
 
 def _stop(work: Work, now: _Now, handles: Iterable[Handle]) -> None:
-    now.stopping += [in_background(partial(work.runner.stop, handle)) for handle in handles]
+    now.stopping |= {in_background(partial(work.runner.stop, handle)): handle for handle in handles}
 
 
 def in_background(act: Callable[[], T]) -> Future[T]:
@@ -250,11 +255,14 @@ def _look(work: Work, now: _Now) -> None:
     for settled in [future for future in now.settling if future.done()]:
         handle, node = now.settling.pop(settled)
         end = settled.result()
+        if end.may_go_on:
+            now.unseen.add(node)
         work.end(node, handle.attempt, end.outcome, end.message, end.exit_code)
         # Only now: the record knows what the container was the evidence of.
         released = in_background(partial(work.runner.release, handle, node))
         now.releasing.append(released)
         if end.outcome in HAS_MANIFEST:
+            now.unseen.discard(node)
             _fetch(work, now, node)
         else:
             now.to_heal[released] = node
@@ -263,15 +271,24 @@ def _look(work: Work, now: _Now) -> None:
     for begun in [future for future in now.healing if future.done()]:
         node = now.healing.pop(begun)
         try:
-            _take_up(work, now, begun.result())
-        except ShoalError as error:
-            why = f"could not be given the run again: {error}"
-            entry = work.record.nodes[node]
-            if entry.outcome is Outcome.PENDING:
-                work.end(node, entry.attempts[-1].number, Outcome.UNREACHABLE, why)
-            else:
-                work.note(why, node)
+            given = begun.result()
+        except (ShoalError, OSError) as error:
+            _not_given(work, now, node, error)
+        else:
+            _take_up(work, now, given)
     _look_at_fetches(work, now)
+
+
+def _not_given(work: Work, now: _Now, node: str, error: ShoalError | OSError) -> None:
+    """Record why a node's next attempt was not begun; where that may pass, it has the one after it."""
+    why = f"could not be given the run again: {error if isinstance(error, ShoalError) else brief(error)}"
+    entry = work.record.nodes[node]
+    if entry.outcome is Outcome.PENDING:
+        work.end(node, entry.attempts[-1].number, Outcome.UNREACHABLE, why)
+    else:
+        work.note(why, node)
+    if isinstance(error, OSError) or error.transient:
+        _heal(work, now, node)
 
 
 def _look_at_fetches(work: Work, now: _Now) -> None:
@@ -279,8 +296,9 @@ def _look_at_fetches(work: Work, now: _Now) -> None:
         node = now.fetching.pop(fetch)
         try:
             fetched = fetch.result()
-        except ShoalError as error:
-            work.note(f"results not brought home: {error.message}", node)
+        except (ShoalError, OSError) as error:
+            what = error.message if isinstance(error, ShoalError) else brief(error)
+            work.note(f"results not brought home: {what}", node)
             continue
         work.home(node, fetched)
 
@@ -297,15 +315,31 @@ def _settle_later(work: Work, execution: Execution, reader: threading.Thread | N
             patience_s = 0.0 if execution.state is State.LOST else results.PATIENCE_S
             found = results.node_manifest_in_time(work.cluster, node, work.record.run, patience_s=patience_s)
             manifest = found.manifest if found else None
-        except SshError as error:
-            return _Settled(Outcome.UNREACHABLE, execution.message or brief(error), execution.exit_code)
+        except (SshError, OSError) as error:
+            may_go_on = _may_go_on(execution)
+            return _Settled(Outcome.UNREACHABLE, _unasked(execution, error), execution.exit_code, may_go_on)
         except ShoalError as error:
             note = f"; {error.message}"
         known = work.runner.examine(execution) if manifest is None and is_open(execution) else execution
         outcome, message = outcome_of(known, manifest)
-        return _Settled(outcome, message + note, execution.exit_code)
+        may_go_on = outcome is Outcome.UNREACHABLE and _may_go_on(execution)
+        return _Settled(outcome, message + note, execution.exit_code, may_go_on)
 
     return in_background(settle)
+
+
+def _may_go_on(execution: Execution) -> bool:
+    """Whether a container was begun and only the engine's word stands for its end: nobody saw an exit code."""
+    by_word = execution.state in (State.LOST, State.STOPPED, State.TIMED_OUT)
+    return by_word and execution.exit_code is None and bool(execution.id)
+
+
+def _unasked(execution: Execution, error: SshError | OSError) -> str:
+    """Why a node could not be asked how far it is, and what the engine said, which has only its own word for it."""
+    why, said = brief(error), execution.message
+    if not said or execution.state is State.STOPPED:
+        return why
+    return said if why in said else f"{why}; {said}"
 
 
 def _fetch(work: Work, now: _Now, node: str) -> None:
@@ -314,33 +348,43 @@ def _fetch(work: Work, now: _Now, node: str) -> None:
         now.fetching[in_background(lambda: work.runner.fetch(work.record.run, node, destination))] = node
 
 
-def _read_lines(
-    runner: Runner, handle: Handle, node: str, lines: queue.SimpleQueue[tuple[str, str]]
-) -> threading.Thread:
+def _read_lines(runner: Runner, handle: Handle, node: str, lines: queue.SimpleQueue[Event]) -> threading.Thread:
     def body() -> None:
-        for line in runner.logs(handle, node):
-            lines.put((node, line))
+        try:
+            for line in runner.logs(handle, node):
+                lines.put(Event(Happening.LINE, line, node))
+        except (ShoalError, OSError) as error:
+            lines.put(Event(Happening.NOTE, f"its lines cannot be read any more, it goes on: {brief(error)}", node))
 
     thread = threading.Thread(target=body, name=f"lines of {node}", daemon=True)
     thread.start()
     return thread
 
 
-def _tell_lines(work: Work, lines: queue.SimpleQueue[tuple[str, str]], *, wait: bool = True) -> None:
+def _tell_lines(work: Work, lines: queue.SimpleQueue[Event], *, wait: bool = True) -> None:
     """Tell the lines that came; wait a moment for the first."""
     try:
-        node, text = lines.get(timeout=POLL_S) if wait else lines.get_nowait()
+        event = lines.get(timeout=POLL_S) if wait else lines.get_nowait()
         while True:
-            work.say(Event(Happening.LINE, text, node))
-            node, text = lines.get_nowait()
+            work.say(event)
+            event = lines.get_nowait()
     except queue.Empty:
         return
 
 
 def _tell_what_runs_on(work: Work, now: _Now) -> None:
-    left = {node for _, node in now.open}
+    left = {node for _, node in now.open} | now.unseen
+    for handle, node in now.settling.values():
+        # Called over by the engine, and the node has not been heard yet.
+        executions = {execution.node: execution for execution in work.runner.executions(handle)}
+        if _may_go_on(executions[node]):
+            left.add(node)
     for stopping in [future for future in now.stopping if future.done()]:
-        left |= set(stopping.result())
+        try:
+            left |= set(stopping.result())
+        except (ShoalError, OSError) as error:
+            work.note(f"could not be stopped: {brief(error)}")
+            left |= set(now.stopping[stopping].nodes)
     if left:
         work.note(f"may go on running on: {', '.join(sorted(left))}")
 

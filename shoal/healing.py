@@ -19,7 +19,8 @@ ATTEMPT_PAUSE_S = 5.0
 MAX_PAUSE_S = 60.0
 """... up to this."""
 BACK_TIMEOUT_S = 600.0
-"""How long an automatic attempt waits for a node that is away: a reboot, a cut line, a restarted orchestrator."""
+"""How long an automatic attempt waits for a node that is away: a reboot, a cut line, a restarted orchestrator. A node
+that is not back by then gets that one attempt, which records why, and no further ones."""
 BACK_POLL_S = 3.0
 DEFAULT_ATTEMPTS: dict[Engine, int] = {"bacalhau": 5, "ssh": 1}
 """The engine loses work that nobody did wrong; over ssh a failure is a failure."""
@@ -35,11 +36,13 @@ class Healer:
     attempts: int
     """How often a node is given the run, the first time included."""
     given: Counter[str] = field(default_factory=Counter)
+    stayed_away: set[str] = field(default_factory=set)
+    """Nodes that were waited for in vain; the attempt that followed says why, and is their last."""
 
     def __call__(self, node: str) -> Future[Begun] | None:
         """The node's next attempt, begun in the background; None where it may not fare better, or had all of them."""
         entry = self.work.record.nodes[node]
-        if not worth_another_try(entry.outcome, entry.attempts[-1].exit_code):
+        if node in self.stayed_away or not worth_another_try(entry.outcome, entry.attempts[-1].exit_code):
             return None
         self.given[node] += 1
         if self.given[node] >= self.attempts:
@@ -57,7 +60,7 @@ class Healer:
     def _wait_until_back(self, node: str) -> None:
         """Wait until the node can be given a job again, for at most BACK_TIMEOUT_S, or is seen to be drained.
 
-        So a short absence does not use attempts up.
+        So a short absence does not use attempts up, and a long one is not waited for again before each of them.
         """
         deadline = time.monotonic() + BACK_TIMEOUT_S
         told = False
@@ -67,7 +70,10 @@ class Healer:
             if not told:
                 self.work.note(f"waiting for it: {why}", node)
             told = True
-            if time.monotonic() > deadline or self.work.cancelled.wait(BACK_POLL_S):
+            if time.monotonic() > deadline:
+                self.stayed_away.add(node)
+                return
+            if self.work.cancelled.wait(BACK_POLL_S):
                 return
         if told:
             self.work.note("is back", node)

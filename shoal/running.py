@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from shoal import admission, jobs, preflight, results, runs, ssh
+from shoal.bacalhau.release import Binary
 from shoal.cluster import Cluster, Engine, Node
-from shoal.engines import Choice, programs, runner_for, with_programs
-from shoal.errors import Exit, Fault, ShoalError, UsageError
+from shoal.engines import Choice, programs, refuse_others, runner_for, with_programs
+from shoal.errors import Exit, Fault, ShoalError, UsageError, of_this_machine
 from shoal.following import Begun, Tell, Work, follow
 from shoal.healing import healer
 from shoal.jobs.spec import JobSpec, parse
@@ -26,6 +27,7 @@ from shoal.runners.protocol import Runner
 from shoal.runs import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.ssh_failures import brief
 
+DEFAULT_TEMPLATE = "yolov5"
 DEFAULT_TIMEOUT_S = 24 * 3600
 FETCHES_AT_ONCE = 4
 
@@ -37,9 +39,11 @@ class Order:
     cluster: Cluster
     engine: Choice
     weights: Weights
+    program: Binary | None = None
+    """A program of the engine that was given by hand: the run is begun only where the machines run it."""
     weights_path: Path | None = None
     """The model on this machine, for nodes that lack it."""
-    template: str = "yolov5"
+    template: str = DEFAULT_TEMPLATE
     image: str | None = None
     knobs: dict[str, str | int | float] = field(default_factory=dict)
     cpu: str | None = None
@@ -104,10 +108,13 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
     with _driving(runner, order.engine.engine, order.cluster) as driver:
         names = [node.name for node in nodes]
         driver.admit(job, names)
-        record.engine_programs = programs(
-            order.engine.binaries, driver.programs([name for name in names if name in survey.facts])
-        )
         work = Work(order.cluster, driver, record, tell, order.fetch)
+        told = driver.programs([name for name in names if name in survey.facts])
+        if order.program:
+            machines = [node for node in order.cluster.nodes if node in nodes or node == order.cluster.requester]
+            for name in refuse_others(order.program, machines, told):
+                work.note("does not tell which program of the engine it runs; taken to be the one given", name)
+        record.engine_programs = programs(order.engine.binaries, told)
         unfit = admission.unfit(work, job, survey, order.weights_path)
         if len(unfit) == len(nodes):
             raise admission.nobody(survey.silent, unfit)
@@ -116,10 +123,10 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
             for name in drained:
                 work.note("is drained and gets no run", name)
             work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
-            with _interruption_told(work):
+            with _going_on_told(work):
                 begun = _submit(work, job, work.next_attempt(), names, unfit)
                 follow(work, begun, healer(work, order.attempts, partial(_give, work, order.weights_path)))
-            return _close(work)
+                return _close(work)
 
 
 def resume(
@@ -157,13 +164,13 @@ def resume(
             there = {node.name for node in cluster.nodes}
             if missing := [name for name in record.missing if name in there]:
                 record.engine_programs = with_programs(record.engine_programs, driver.programs(missing))
-            with _interruption_told(work):
+            with _going_on_told(work):
                 begun = _give(work, weights_path, record.missing)
                 ended = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST]
                 waiting = [name for name in ended if not record.nodes[name].fetched]
                 begun = replace(begun, finished=tuple(name for name in waiting if name in there))
                 follow(work, begun, healer(work, attempts, partial(_give, work, weights_path)))
-            return _close(work)
+                return _close(work)
 
 
 def fetch_home(record: RunRecord, cluster: Cluster, say: Callable[[str], None]) -> list[Fault]:
@@ -182,7 +189,10 @@ def fetch_home(record: RunRecord, cluster: Cluster, say: Callable[[str], None]) 
 
     def bring(node: Node) -> Fetched:
         place = runs.run_dir(record.run) / node.name
-        return results.fetch_node(cluster, node, record.run, place, tell=lambda text: say(f"{node.name}: {text}"))
+        try:
+            return results.fetch_node(cluster, node, record.run, place, tell=lambda text: say(f"{node.name}: {text}"))
+        except OSError as error:
+            raise of_this_machine(error) from error  # this node's files are not home; the others' may come
 
     for name, answer in ssh.on_each(wanted, bring, at_once=FETCHES_AT_ONCE).items():
         if isinstance(answer, ShoalError):
@@ -204,12 +214,23 @@ def exit_code(record: RunRecord, *, fetch: bool = True) -> Exit:
 
 
 @contextmanager
-def _interruption_told(work: Work) -> Iterator[None]:
-    """Ctrl-C at any moment, also while containers are being started: what to do then is said, whatever still runs."""
+def _going_on_told(work: Work) -> Iterator[None]:
+    """Whatever ends a run that was begun, also while containers are being started: it is said how it goes on.
+
+    `shoal run` typed again would begin another one beside the containers that still run.
+    """
+    what_to_do = f"`shoal run --resume {work.record.run}` goes on, and adopts what still runs"
     try:
         yield
-    except KeyboardInterrupt:
-        work.note(f"interrupted; `shoal run --resume {work.record.run}` goes on, and adopts what still runs")
+    except OSError as error:
+        if error.errno is None:
+            work.note(f"ended by a fault; {what_to_do}")
+            raise  # not the system's own word: a library's
+        told = of_this_machine(error)
+        raise ShoalError(told.message, hint=f"mend what is named; then {what_to_do}") from error
+    except BaseException as error:
+        how = "interrupted" if isinstance(error, KeyboardInterrupt) else "ended before it was whole"
+        work.note(f"{how}; {what_to_do}")
         raise
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import shlex
 import stat
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,20 +160,48 @@ def stream(cluster: Cluster, node: Node, *command: str, root: bool = False) -> I
 
 
 def on_each(nodes: Sequence[Node], act: Callable[[Node], T], *, at_once: int = 16) -> dict[str, T | ShoalError]:
-    """`act` on every node at the same time; per node what it gave or the ShoalError it raised, in the order given."""
+    """`act` on every node at the same time; per node what it gave or the ShoalError it raised, in the order given.
 
-    def guarded(node: Node) -> T | ShoalError:
-        try:
-            return act(node)
-        except UsageError:
-            raise
-        except ShoalError as error:
-            return error
+    The threads do not keep the process alive: where it ends in the midst, from another thread, nobody is waited for.
+    """
+    left: queue.SimpleQueue[Node] = queue.SimpleQueue()
+    answers: dict[str, T | ShoalError] = {}
+    raised: dict[str, BaseException] = {}
 
-    if not nodes:
-        return {}
-    with ThreadPoolExecutor(max_workers=min(at_once, len(nodes))) as pool:
-        return dict(zip((node.name for node in nodes), pool.map(guarded, nodes), strict=True))
+    def body() -> None:
+        while True:
+            try:
+                node = left.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                answers[node.name] = act(node)
+            except BaseException as error:  # noqa: BLE001  # answered, or raised below in the thread that asked
+                if isinstance(error, ShoalError) and not isinstance(error, UsageError):
+                    answers[node.name] = error
+                else:
+                    raised[node.name] = error
+
+    for node in nodes:
+        left.put(node)
+    threads = [threading.Thread(target=body, daemon=True) for _ in range(min(at_once, len(nodes)))]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        # Ctrl-C: what was begun is waited for, unless it is pressed again; nothing more is begun.
+        with suppress(queue.Empty):
+            while True:
+                left.get_nowait()
+        for thread in threads:
+            thread.join()
+        raise
+    for node in nodes:
+        if node.name in raised:
+            raise raised[node.name]
+    return {node.name: answers[node.name] for node in nodes}
 
 
 def close(cluster: Cluster) -> None:

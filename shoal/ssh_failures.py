@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from shoal.cluster import Node
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, of_this_machine
 
 
 class SshFailure(StrEnum):
@@ -96,9 +96,15 @@ class RemoteError(ShoalError):
         self.brief = last[0]
 
 
-def brief(error: ShoalError) -> str:
-    """Why, without the node's name, for texts that give it already."""
-    return error.brief if isinstance(error, SshError | RemoteError) else error.message
+def brief(error: Exception) -> str:
+    """Why, in one line and without the node's name, for texts that give it already; also of a fault on this machine."""
+    if isinstance(error, SshError | RemoteError):
+        return error.brief
+    if isinstance(error, ShoalError):
+        return error.message
+    if isinstance(error, OSError) and error.errno is not None:
+        return of_this_machine(error).message
+    return f"{type(error).__name__}: {error}"
 
 
 def told(node: Node, stderr: str) -> SshError:

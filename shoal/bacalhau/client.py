@@ -19,15 +19,23 @@ _T = TypeVar("_T", bound=BaseModel)
 
 
 class EngineError(ShoalError):
-    """The orchestrator answered with an error, or with something that is not its API."""
+    """The orchestrator answered with an error, or with something that is not its API.
+
+    `transient` where it may answer otherwise later: too many requests, or a fault of its own.
+    """
 
     def __init__(self, message: str, *, status: int = 0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.transient = status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(status)
 
 
 class EngineSilentError(EngineError):
     """The orchestrator cannot be reached now; it may answer later."""
+
+    def __init__(self, message: str, *, status: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, status=status, hint=hint)
+        self.transient = True
 
 
 class NoSuchJobError(EngineError):
@@ -36,6 +44,10 @@ class NoSuchJobError(EngineError):
 
 class NameTakenError(EngineError):
     """A job of that name is there already."""
+
+    def __init__(self, message: str, *, status: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, status=status, hint=hint)
+        self.transient = False  # whatever its status says
 
 
 class Endpoint:

@@ -16,7 +16,8 @@ _LOST = {
     "node has disappeared": "the engine gave the node up; the container may go on unseen",
     "node has been rejected": "the node was rejected while the container ran",
 }
-_TIMED_OUT = ("timed out", "took longer than")
+# The engine's own phrases: Docker's and a registry's words hold "timed out" too.
+_TIMED_OUT = ("execution timed out", "job timed out", "execution took longer than", "job took longer than")
 _STOPPED = ("job has been stopped", "for job update")
 _REFUSED = {
     "is not allowlisted": "the node does not allow the path",
@@ -74,7 +75,8 @@ def _failed(said: str) -> tuple[State, str]:
     for sign, meaning in _REFUSED.items():
         if sign in lower:
             return State.REFUSED, f"{meaning}: {said}"
-    return State.LOST, said or "the engine calls it failed and does not say why"
+    # Nothing that says the node was lost: a failure like another, with the engine's words.
+    return State.ENDED, said or "the engine calls it failed and does not say why"
 
 
 def absent(node: str, job: Job) -> Execution:

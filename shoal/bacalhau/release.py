@@ -6,6 +6,7 @@ was verified is recorded, and another archive of that version is refused from th
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import platform
@@ -164,8 +165,8 @@ def _bring(arch: Arch, folder: Path, say: Say) -> Path:
             say(f"fetching Bacalhau {VERSION} for {arch} from {base}")
             for file in (beside, archive):  # the small one first: where it is not there, neither is the other
                 _download(f"{base.rstrip('/')}/v{VERSION}/{file.name}", file)
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            tried.append(Fault(base, str(getattr(error, "reason", error))))
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+            tried.append(Fault(base, str(getattr(error, "reason", error)) or type(error).__name__))
             continue
         signature.verify(archive, beside)
         return archive
@@ -183,6 +184,10 @@ def _download(url: str, target: Path) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "shoal"})  # noqa: S310  # scheme checked above
     with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer, target.open("wb") as stream:  # noqa: S310
         shutil.copyfileobj(answer, stream, 1 << 20)
+        # An answer that is read in pieces ends in silence where the connection broke.
+        promised, came = answer.headers["Content-Length"], stream.tell()
+    if promised is not None and int(promised) != came:
+        raise http.client.HTTPException(f"{target.name} was cut short: {came} of {promised} bytes came")
 
 
 def _take_archive(archive: Path, arch: Arch, version: str, folder: Path) -> Binary:

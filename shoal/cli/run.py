@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -14,8 +14,8 @@ from shoal.cli.cluster import read
 from shoal.cli.console import print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cli.progress import shown
-from shoal.cluster import Cluster
-from shoal.engines import choose
+from shoal.cluster import Cluster, Engine
+from shoal.engines import choose, refuse_unused, unused
 from shoal.errors import Exit, UsageError
 from shoal.paths import cluster_document
 from shoal.runs import RunRecord, Weights
@@ -31,10 +31,12 @@ def run_(
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Finish this run instead of beginning one.")
     ] = None,
-    engine: Annotated[Literal["auto", "ssh", "bacalhau"], typer.Option(help="What runs the containers.")] = "auto",
+    engine: Annotated[Engine | None, typer.Option(help="What runs the containers; else auto.")] = None,
     bacalhau_binary: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", exists=True, dir_okay=False, help="The engine's program, put into the cache."),
+        typer.Option(
+            metavar="PATH", exists=True, dir_okay=False, help="The engine's program, which the machines have to run."
+        ),
     ] = None,
     node: Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="Only here; repeatable.")] = None,
     target: Annotated[
@@ -46,7 +48,7 @@ def run_(
     image: Annotated[
         str | None, typer.Option(metavar="REFERENCE", help="Inference image; else the nodes' own.")
     ] = None,
-    template: Annotated[str, typer.Option(metavar="NAME|PATH", help="Job template.")] = "yolov5",
+    template: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Job template; else yolov5.")] = None,
     conf: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = None,
     iou: Annotated[float | None, typer.Option(min=0, max=1, help="Overlap above which boxes are one.")] = None,
     classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
@@ -68,8 +70,8 @@ def run_(
     Ctrl-C stops the containers. A run that is not whole, for whatever reason, is finished by --resume.
 
     Exit codes: 0 every expected node finished and its results are home; 3 some did not, were drained, or have faulty
-    videos (each is named); 1 nothing could be started; 2 bad input, or a node named that is drained; 4 a program or
-    engine is missing; 130 interrupted.
+    videos (each is named); 1 nothing could be started, or a fault here ended the run (it says how it goes on); 2 bad
+    input, or a node named that is drained; 4 a program or engine is missing; 130 interrupted.
 
     Examples:
 
@@ -80,8 +82,10 @@ def run_(
         shoal run --resume 20261125-093012-3fa9
     """
     if resume:
-        fixed = {"--run": run, "--node": node, "--target": target, "--image": image, "--conf": conf, "--iou": iou}
-        fixed |= {"--classes": classes, "--img": img, "--stride": stride}
+        fixed: dict[str, object] = {"--run": run, "--node": node, "--target": target, "--image": image}
+        fixed |= {"--conf": conf, "--iou": iou}
+        fixed |= {"--classes": classes, "--img": img, "--stride": stride, "--template": template}
+        fixed |= {"--engine": engine, "--bacalhau-binary": bacalhau_binary}
         if given := [name for name, value in fixed.items() if value is not None]:
             raise UsageError(f"a run is resumed with its own settings: leave out {', '.join(given)}")
         record = runs.load(resume)
@@ -99,9 +103,12 @@ def run_(
             )
     else:
         document = read(cluster_path(cluster))
-        if bacalhau_binary:
-            release.add(bacalhau_binary, say=say)
+        engine = engine or "auto"
+        refuse_unused(engine, document, bacalhau_binary)
+        program = release.add(bacalhau_binary, say=say) if bacalhau_binary else None
         choice = choose(engine, document)
+        if program and choice.engine == "ssh":
+            raise unused(choice.reason)
         say(str(choice))
         model, path = _weights(weights)
         knobs: dict[str, str | int | float | None] = {
@@ -112,7 +119,8 @@ def run_(
             engine=choice,
             weights=model,
             weights_path=path,
-            template=template,
+            program=program,
+            template=template or running.DEFAULT_TEMPLATE,
             image=image,
             knobs={name: value for name, value in knobs.items() if value is not None},
             cpu=cpu,

@@ -10,12 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import httpx
+
 from shoal import results, ssh
 from shoal.bacalhau import logs as engine_logs
-from shoal.bacalhau.client import BacalhauClient, EngineError, EngineSilentError, NameTakenError, NoSuchJobError
+from shoal.bacalhau.client import BacalhauClient, EngineError, NameTakenError, NoSuchJobError
 from shoal.bacalhau.models import EngineNode, Job, JobView, VersionInfo
 from shoal.bacalhau.outcomes import absent, execution_of
 from shoal.cluster import Cluster, Node
@@ -24,6 +27,7 @@ from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.runners import killed
 from shoal.runners.protocol import Execution, Handle, Running, State
 from shoal.runs import Fetched
+from shoal.ssh_failures import brief
 
 T = TypeVar("T")
 
@@ -32,6 +36,8 @@ PATIENCE_S = 300.0
 POLL_S = 1.0
 RETRY_S = 2.0
 STOP_TIMEOUT_S = 90.0
+CLOSE_S = 1.0
+"""How long the end waits for the watching threads, and then for the connections; both die with the process."""
 QUEUE_S = 24 * 3600
 """How long a job may wait for its turn on busy nodes, beyond its own time limit."""
 # The running file itself; where even root may not look at another user's process (a container without ptrace), the file
@@ -94,7 +100,7 @@ class BacalhauRunner:
         timeouts["ExecutionTimeout"] = job.timeout_s
         timeouts["TotalTimeout"] = job.timeout_s + QUEUE_S
         try:
-            job_id = self._persistently(lambda: self._client.submit(document)).job_id
+            job_id = self._persistently(lambda: self._client.submit(document), refused_at_once=True).job_id
         except NameTakenError:
             job_id = self._id_of(job.name, run)  # the answer to our own submission was lost on the way
         return self._follow(Handle(run, attempt, job_id, tuple(nodes)), refused)
@@ -107,7 +113,8 @@ class BacalhauRunner:
         newest: dict[str, tuple[int, str]] = {}
         for job in self._persistently(lambda: self._client.jobs_labelled(RUN_LABEL, run)):
             attempt = int(job.labels.get(ATTEMPT_LABEL, "0"))
-            for execution in map(execution_of, self._client.job(job.id).executions.items):
+            view = self._persistently(partial(self._client.job, job.id))
+            for execution in map(execution_of, view.executions.items):
                 if execution.node in nodes and attempt >= newest.get(execution.node, (0, ""))[0]:
                     newest[execution.node] = (attempt, "" if execution.over else job.id)
         handles: dict[tuple[int, str], list[str]] = {}
@@ -123,8 +130,8 @@ class BacalhauRunner:
         """Asked of the orchestrator, which may be away itself."""
         try:
             there = {node.name: node for node in self._client.nodes()}
-        except EngineError as error:
-            return dict.fromkeys(nodes, error.message)
+        except (ShoalError, OSError) as error:
+            return dict.fromkeys(nodes, brief(error))
         found = {name: _unfit(name, there.get(name)) for name in nodes}
         return {name: execution.message for name, execution in found.items() if execution}
 
@@ -171,14 +178,18 @@ class BacalhauRunner:
         )
 
     def close(self) -> None:
-        """Let go of the way to the orchestrator; what runs goes on."""
+        """Let go of the way to the orchestrator; what runs goes on. Waits for nobody who does not answer."""
         self._closed.set()
         with self._lock:
             threads = [followed.thread for followed in self._followed.values()]
+        deadline = time.monotonic() + CLOSE_S
         for thread in threads:
             if thread is not None:
-                thread.join()
-        self._client.close()
+                thread.join(max(deadline - time.monotonic(), 0))
+        # Beside: a way that is just being opened to a requester which does not answer cannot be let go of at once.
+        closing = threading.Thread(target=self._client.close, name="close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
 
     def _running(self, part: str, machines: Sequence[Node], told: Mapping[str, VersionInfo | None]) -> list[Running]:
         """What the service of that part runs on each machine that answers."""
@@ -208,6 +219,13 @@ class BacalhauRunner:
         return handle
 
     def _watch(self, followed: _Followed, refused: frozenset[str]) -> None:
+        try:
+            self._watch_to_the_end(followed, refused)
+        except Exception as error:  # noqa: BLE001  # told; whoever waits for the executions' ends has only this thread
+            if not self._closed.is_set():
+                self._give_up(followed, f"{brief(error)}; the container may go on unseen")
+
+    def _watch_to_the_end(self, followed: _Followed, refused: frozenset[str]) -> None:
         heard = time.monotonic()
         while not self._closed.is_set():
             try:
@@ -216,11 +234,9 @@ class BacalhauRunner:
             except NoSuchJobError as error:
                 self._give_up(followed, f"{error.message}; its disk was lost, and the container may go on unseen")
                 return
-            except EngineError as error:
-                lasting = not isinstance(error, EngineSilentError)
-                if lasting or time.monotonic() - heard > self._patience_s:
-                    self._give_up(followed, f"{error.message}; the container may go on unseen")
-                    return
+            except (ShoalError, OSError) as error:
+                if _is_refusal(error) or time.monotonic() - heard > self._patience_s:
+                    raise
             else:
                 if self._take_in(followed, view, refused):
                     return
@@ -255,16 +271,25 @@ class BacalhauRunner:
                 return job.id
         raise EngineError(f"the orchestrator says it has a job {name!r}, and does not list it")
 
-    def _persistently(self, ask: Callable[[], T]) -> T:
-        """What `ask` gives; asked again while the orchestrator is silent, until the patience is at its end."""
+    def _persistently(self, ask: Callable[[], T], *, refused_at_once: bool = False) -> T:
+        """What `ask` gives; asked again while the orchestrator is silent or at fault, until the patience is at its end.
+
+        `refused_at_once`: a fault of the orchestrator's own (HTTP 500) may be about what it was given, and is raised.
+        """
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
                 return ask()
-            except EngineSilentError:
-                if time.monotonic() > deadline:
+            except EngineError as error:
+                at_fault = error.status == httpx.codes.INTERNAL_SERVER_ERROR
+                if not error.transient or (at_fault and refused_at_once) or time.monotonic() > deadline:
                     raise
                 time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
+
+
+def _is_refusal(error: ShoalError | OSError) -> bool:
+    """Whether the orchestrator said no, which it would say again; all else may pass: silence, faults, our own disk."""
+    return isinstance(error, EngineError) and httpx.codes.is_client_error(error.status) and not error.transient
 
 
 def _unseen(before: Execution, job: Job) -> Execution:

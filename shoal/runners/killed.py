@@ -49,7 +49,7 @@ def examined(cluster: Cluster, execution: Execution, *, event_filter: str, list_
     try:
         node = cluster.node(execution.node)
         found = ssh.run(cluster, node, "sh", "-c", _LOOK, "look", event_filter, list_filter, root=True, check=False)
-    except ShoalError:
+    except (ShoalError, OSError):
         return replace(execution, message=UNKNOWN)
     return judged(execution, found.text)
 

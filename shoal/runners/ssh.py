@@ -251,6 +251,12 @@ class SshRunner:
             threading.Thread(target=self._watch, args=(followed,), name=f"watch {execution.node}", daemon=True).start()
 
     def _watch(self, followed: _Followed) -> None:
+        try:
+            self._watch_to_the_end(followed)
+        except Exception as error:  # noqa: BLE001  # told; whoever waits for the execution's end has only this thread
+            self._settle(followed, State.LOST, None, f"{brief(error)}; the container may go on")
+
+    def _watch_to_the_end(self, followed: _Followed) -> None:
         node, container = followed.execution.node, followed.execution.id
         heard = time.monotonic()
         limit_passed = False
@@ -263,12 +269,12 @@ class SshRunner:
                     limit_passed = True
                     self._stop(node, container)
                     continue
-            except (ssh.SshError, ssh.RemoteError) as error:
+            except (ShoalError, OSError) as error:
+                # What is not the node's may pass as well: a key that is being replaced, a full disk here.
                 lasting = isinstance(error, ssh.SshError) and not error.transient
                 if lasting or time.monotonic() - heard > self._patience_s:
-                    self._settle(followed, State.LOST, None, f"{brief(error)}; the container may go on")
-                    return
-                time.sleep(RETRY_S)
+                    raise
+                time.sleep(RETRY_S)  # the pause between two questions, which the patience ends
                 continue
             if seen is None:
                 self._settle(followed, State.ENDED, None, "somebody removed the container")
@@ -303,8 +309,8 @@ class SshRunner:
         command = ("sh", "-c", 'docker logs --tail "$1" "$2" 2>&1', "tail", str(TAIL_LINES), container)
         try:
             lines = ssh.run(self._cluster, self._cluster.node(name), *command, root=True, check=False).text.splitlines()
-        except ssh.SshError:
-            return ""
+        except (ShoalError, OSError):
+            return ""  # how it ended is known all the same
         return lines[-1] if lines else ""
 
     def _stop(self, name: str, container: str) -> None:

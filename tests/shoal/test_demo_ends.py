@@ -44,6 +44,8 @@ def test_what_is_the_users_own_is_refused_before_any_machine_is_made(
     assert "there is no video" in refused(demo.Options(videos=tmp_path / "empty"))
     assert "not a whole ONNX model" in refused(demo.Options(weights=tmp_path / "model.onnx"))
     assert "is not a Linux program" in refused(demo.Options(bacalhau_binary=tmp_path / "model.onnx"))
+    given = demo.Options(engine="ssh", bacalhau_binary=tmp_path / "model.onnx")
+    assert "engine ssh (as asked) has no use for it" in refused(given)
     assert "must be 1 to 50" in refused(demo.Options(compute=99))
     assert "'gcp' is the name of a stack's" in refused(demo.Options(lab="gcp"))
 

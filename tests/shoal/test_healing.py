@@ -12,13 +12,16 @@ import pytest
 from fake_nodes import FakeNodes, deadline
 
 from shoal import healing, preflight, running, runs
-from shoal.cluster import Cluster
+from shoal.bacalhau.client import EngineSilentError
+from shoal.cluster import Cluster, Node
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.following import Event, Happening
 from shoal.jobs.spec import JobSpec
 from shoal.runners.protocol import Handle
 from shoal.runners.ssh import SshRunner
 from shoal.runs import Outcome
+from shoal.ssh import SshError
+from shoal.ssh_failures import SshFailure
 
 
 @pytest.fixture
@@ -57,9 +60,9 @@ def test_a_node_that_stays_away_ends_the_run(nodes: FakeNodes, monkeypatch: pyte
     nodes.down("c2")
     record = running.start(nodes.order(attempts=3), nodes.tell)
     assert running.exit_code(record) is Exit.INCOMPLETE
-    assert [attempt.outcome for attempt in record.nodes["c2"].attempts] == [Outcome.UNREACHABLE] * 3
-    pauses = [event.node for event in nodes.events if event.text.startswith("again in")]
-    assert pauses == ["c2", "c2"]
+    # One attempt after the wait, which says why; not another wait before each of those that were left.
+    assert [attempt.outcome for attempt in record.nodes["c2"].attempts] == [Outcome.UNREACHABLE] * 2
+    assert [event.node for event in nodes.events if event.text.startswith("waiting for it: ")] == ["c2"]
 
 
 def test_an_engine_has_its_own_number_of_attempts(nodes: FakeNodes) -> None:
@@ -137,6 +140,50 @@ def test_an_attempt_that_cannot_be_begun_hinders_no_other_node(nodes: FakeNodes)
     assert record.nodes["c1"].outcome is Outcome.UNREACHABLE
     assert "could not be given the run again: nobody answers" in record.nodes["c1"].attempts[-1].message
     assert running.exit_code(record) is Exit.INCOMPLETE
+
+
+class OnceSilent(SshRunner):
+    """Its engine cannot be asked just when the node's second attempt is to begin."""
+
+    def __init__(self, cluster: Cluster, error: Exception, method: str) -> None:
+        super().__init__(cluster)
+        self.error, self.method = [error], method
+
+    def adopt(self, run: str, nodes: Sequence[str]) -> list[Handle]:
+        if self.method == "adopt" and self.error:
+            raise self.error.pop()
+        return super().adopt(run, nodes)
+
+    def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
+        if self.method == "submit" and attempt > 1 and self.error:
+            raise self.error.pop()
+        return super().submit(job, run=run, attempt=attempt, nodes=nodes)
+
+
+GATE = Node(name="gate", roles=("requester",), address="192.0.2.1")
+PASSING = [
+    EngineSilentError("the orchestrator does not answer"),
+    SshError(GATE, SshFailure.TIMED_OUT, ""),
+    OSError(24, "Too many open files"),
+]
+
+
+@pytest.mark.parametrize(("error", "method"), [*((error, "adopt") for error in PASSING), (PASSING[0], "submit")])
+def test_a_blip_costs_an_attempt_and_not_all_of_them(nodes: FakeNodes, error: Exception, method: str) -> None:
+    nodes.video("c1", "a.mp4", "exit 1")
+    record = running.start(nodes.order(attempts=3), nodes.tell, runner=OnceSilent(nodes.cluster, error, method))
+    assert record.complete, nodes.told()
+    assert "could not be given the run again" in nodes.told()
+
+
+def test_attempts_that_cannot_be_begun_are_bounded_too(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4", "exit 1")
+    runner = OnceSilent(nodes.cluster, PASSING[0], "adopt")
+    runner.error *= 100
+    record = running.start(nodes.order(attempts=3), nodes.tell, runner=runner)
+    assert len(runner.error) == 98
+    assert record.nodes["c1"].outcome is Outcome.FAILED
+    assert record.nodes["c2"].outcome is Outcome.FINISHED
 
 
 def test_a_node_drained_in_mid_run_is_given_no_further_attempt(nodes: FakeNodes) -> None:

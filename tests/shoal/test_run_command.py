@@ -11,6 +11,7 @@ from fake_nodes import FakeNodes
 from typer.testing import CliRunner, Result
 
 from shoal import cluster, weights
+from shoal.bacalhau import release
 from shoal.cli import results as results_command
 from shoal.cli import run as run_command
 from shoal.errors import Exit, ShoalError, UsageError
@@ -88,6 +89,9 @@ def test_a_mistyped_run_leaves_no_folder(nodes: FakeNodes, words: list[str]) -> 
     [
         (["--target", "site"], "is not KEY=VALUE"),
         (["--resume", "r1", "--conf", "0.5", "--node", "c1"], "leave out --node, --conf"),
+        (["--resume", "r1", "--engine", "auto", "--template", "yolov5"], "leave out --template, --engine"),
+        (["--resume", "r1", "--bacalhau-binary", __file__], "leave out --bacalhau-binary"),
+        (["--engine", "ssh", "--bacalhau-binary", __file__], "engine ssh (as asked) has no use for it"),
         (["--resume", "r1"], "there is no run 'r1'"),
         (["--cluster", "/no/such.json"], "no cluster document"),
     ],
@@ -96,3 +100,16 @@ def test_bad_input(nodes: FakeNodes, words: list[str], says: str) -> None:
     done = shoal("run", "--weights", "m.onnx", *words)
     assert isinstance(done.exception, UsageError)
     assert says in str(done.exception)
+
+
+def test_a_program_for_which_no_engine_is_chosen_is_refused(nodes: FakeNodes, tmp_path: Path) -> None:
+    """The cluster's nodes are amd64: with this one the choice would still be ssh."""
+    program = tmp_path / "bacalhau"
+    program.write_bytes(b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x02\x00\xb7\x00")
+    nodes.video("c1", "a.mp4")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(release, "_version_of", lambda *_: "1.9.3")
+        done = shoal("run", "--weights", "m.onnx", "--bacalhau-binary", str(program))
+    assert isinstance(done.exception, UsageError)
+    assert "engine ssh (no Bacalhau for amd64 in the artefact cache) has no use for it" in str(done.exception)
+    assert nodes.containers("c1") == []

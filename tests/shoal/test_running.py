@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,21 +11,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_nodes import IMAGE, FakeNodes, outcomes
+from fake_nodes import IMAGE, FakeNodes, deadline, outcomes
 
-from shoal import healing, running, runs
+from shoal import healing, results, running, runs
 from shoal.bacalhau.release import Binary
-from shoal.cluster import Cluster
+from shoal.cluster import Cluster, Node
 from shoal.engines import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Happening
 from shoal.jobs.spec import JobSpec
-from shoal.runners.protocol import Running
+from shoal.runners.protocol import Execution, Handle, Running, State
 from shoal.runners.ssh import SshRunner
 from shoal.runs import Outcome
 
@@ -285,6 +287,39 @@ def test_a_node_that_stays_away_is_lost_and_its_work_is_found_later(
     assert nodes.containers("c1") == []
 
 
+@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), UsageError("there is no file /key"), ValueError("not an answer")]
+)
+def test_a_fault_here_never_leaves_a_run_waiting(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, error: Exception, lasting: bool
+) -> None:
+    from shoal.runners import ssh as ssh_runner
+
+    monkeypatch.setattr(ssh_runner, "RETRY_S", 0.05)
+    lost = lasting or isinstance(error, ValueError)
+    waits = nodes.video("c1", "a.mp4", "wait" if lost else "slow")
+    nodes.video("c2", "b.mp4")
+    inspect, raised = SshRunner._inspect, []
+
+    def failing(self: SshRunner, name: str, container: str, *, wait_s: float) -> Any:
+        if name == "c1" and (lasting or not raised):
+            raised.append(error)
+            raise error
+        return inspect(self, name, container, wait_s=wait_s)
+
+    monkeypatch.setattr(SshRunner, "_inspect", failing)
+    monkeypatch.setattr("shoal.following.results.PATIENCE_S", 0.0)
+    runner = SshRunner(nodes.cluster, patience_s=0.3)
+    with deadline(30, "the run waited for a thread that is gone"):
+        record = running.start(nodes.order(), nodes.tell, runner=runner)
+    assert record.nodes["c2"].outcome is Outcome.FINISHED
+    waits.with_suffix(".go").touch()
+    assert record.nodes["c1"].outcome is (Outcome.UNREACHABLE if lost else Outcome.FINISHED)
+    if lost:
+        assert str(error).rpartition("] ")[2] in record.nodes["c1"].attempts[0].message
+
+
 START = """
 import sys
 sys.path[:0] = [{tests!r}, {top!r}]
@@ -357,6 +392,118 @@ def test_interrupted_while_containers_are_started_it_says_what_to_do(
     assert "interrupted; `shoal run --resume r1` goes on, and adopts what still runs" in nodes.told()
     assert outcomes(runs.load("r1")) == {"c1": Outcome.PENDING, "c2": Outcome.PENDING}
     assert running.resume("r1", nodes.cluster, nodes.tell).complete
+
+
+GOES_ON = "`shoal run --resume r1` goes on, and adopts what still runs"
+
+
+@pytest.mark.parametrize("error", [ShoalError("nobody answers"), RuntimeError("a fault")])
+def test_whatever_ends_a_run_says_how_it_goes_on(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "b.mp4")
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as patched, pytest.raises(type(error), match=str(error)):
+        patched.setattr(SshRunner, "submit", failing)
+        running.start(nodes.order(), nodes.tell)
+    assert f"ended before it was whole; {GOES_ON}" in nodes.told()
+    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+
+
+def test_a_full_disk_here_names_the_run_to_go_on_with(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "b.mp4")
+    save = runs.save
+
+    def full(record: runs.RunRecord) -> None:
+        if any(attempt.ended_at for node in record.nodes.values() for attempt in node.attempts):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(runs.record_path(record.run)))
+        save(record)
+
+    with monkeypatch.context() as patched, pytest.raises(ShoalError, match="No space left on device") as ended:
+        patched.setattr(runs, "save", full)
+        running.start(nodes.order(), nodes.tell)
+    assert GOES_ON in str(ended.value.hint)
+    assert "type the command again" not in str(ended.value)
+    assert ended.value.exit_code is Exit.FAILED
+    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+
+
+def test_a_node_whose_results_cannot_be_written_here_hinders_no_other(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "b.mp4", "slow")
+    fetch_node = results.fetch_node
+
+    def full(cluster: Cluster, node: Node, *rest: Any, **more: Any) -> runs.Fetched:
+        if node.name == "c1":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/names")
+        return fetch_node(cluster, node, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "fetch_node", full)
+        record = running.start(nodes.order(), nodes.tell)
+        faults = running.fetch_home(record, nodes.cluster, lambda _: None)
+    assert outcomes(record) == {"c1": Outcome.FINISHED, "c2": Outcome.FINISHED}
+    assert running.exit_code(record) is Exit.INCOMPLETE
+    assert record.nodes["c2"].fetched
+    assert not record.nodes["c1"].fetched
+    assert "c1: note: results not brought home: /tmp/names: No space left on device" in nodes.told()
+    assert faults == [Fault("c1", "/tmp/names: No space left on device")]
+    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+
+
+class Believing(SshRunner):
+    """Takes its own request for the end, as an engine does that cannot reach the node any more."""
+
+    def __init__(self, nodes: FakeNodes, said: State) -> None:
+        super().__init__(nodes.cluster)
+        self.nodes, self.said = nodes, said
+        self.asked = False
+
+    def stop(self, handle: Handle) -> list[str]:
+        self.nodes.down("c1")
+        self.asked = True
+        return []
+
+    def executions(self, handle: Handle) -> list[Execution]:
+        words = {State.STOPPED: "stopped as asked", State.LOST: "the engine gave the node up"}
+        found = super().executions(handle)
+        if not self.asked:
+            return found
+        return [replace(one, state=self.said, message=words[self.said]) if not one.over else one for one in found]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (State.STOPPED, "connection was refused: ssh: connect to host x port 22: Connection refused"),
+        (State.LOST, "Connection refused; the engine gave the node up"),
+    ],
+)
+def test_a_container_that_nobody_saw_end_may_go_on(
+    nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, said: State, words: str
+) -> None:
+    monkeypatch.setattr("shoal.following.results.PATIENCE_S", 0.0)
+    waits = nodes.video("c1", "a.mp4", "wait")
+    nodes.video("c2", "b.mp4")
+
+    def tell(event) -> None:
+        nodes.tell(event)
+        if event.kind is Happening.FETCHED and event.node == "c2":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with deadline(30, "it did not end"), pytest.raises(KeyboardInterrupt):
+        running.start(nodes.order(), tell, runner=Believing(nodes, said))
+    waits.with_suffix(".go").touch()
+    assert runs.load("r1").nodes["c1"].attempts[0].message.endswith(words)
+    assert "stopped as asked" not in nodes.told()
+    assert "may go on running on: c1" in nodes.told()
 
 
 def test_interrupted_stops_the_containers_and_says_so(nodes: FakeNodes) -> None:
@@ -493,6 +640,33 @@ def test_where_no_machine_tells_the_cache_speaks(nodes: FakeNodes) -> None:
     order = nodes.order(engine=Choice("bacalhau", "test", (binary("a" * 64),)), attempts=1)
     record = running.start(order, nodes.tell, runner=OnBacalhau(nodes.cluster, {}))
     assert [(one.sha256, one.runs_on) for one in record.engine_programs] == [("a" * 64, [])]
+
+
+def test_a_program_given_by_hand_has_to_be_the_one_that_runs(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "a.mp4")
+    order = nodes.order(engine=Choice("bacalhau", "test", (binary("a" * 64),)), attempts=1, program=binary("a" * 64))
+    other = OnBacalhau(nodes.cluster, {"requester": "a" * 64, "c1": "b" * 64})
+    with pytest.raises(UsageError, match=f"1.9.3, sha256 {'a' * 64}\\) is not the one that runs here") as refused:
+        running.start(order, nodes.tell, runner=other)
+    assert refused.value.faults == (Fault("c1", f"runs Bacalhau 1.9.2, sha256 {'b' * 64}"),)
+    assert "`shoal site deploy`" in str(refused.value.hint)
+    assert not runs.runs_dir().exists()
+    assert not list(nodes.path("c1", "/var/lib/shoal/weights").iterdir())
+    # One that does not tell is no reason to refuse; it is said.
+    record = running.start(order, nodes.tell, runner=OnBacalhau(nodes.cluster, {"requester": "a" * 64, "c1": "a" * 64}))
+    assert record.complete
+    assert [event.node for event in nodes.events if "does not tell which program" in event.text] == ["c2"]
+
+
+def test_a_program_that_no_machine_can_run_is_refused(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "a.mp4")
+    for_arm = binary("a" * 64).model_copy(update={"arch": "arm64"})
+    order = nodes.order(engine=Choice("bacalhau", "test", (binary("b" * 64),)), program=for_arm)
+    with pytest.raises(UsageError) as refused:
+        running.start(order, nodes.tell, runner=OnBacalhau(nodes.cluster, {}))
+    assert refused.value.faults[0] == Fault("requester", "is amd64, the program is for arm64")
 
 
 class Strict(SshRunner):

@@ -6,6 +6,7 @@ import os
 import shlex
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,37 @@ def test_every_node_is_asked_and_one_that_fails_hinders_no_other(nodes: FakeNode
     assert isinstance(answers["c1"], ssh.SshError)
     assert answers["c2"] == "c2"
     assert ssh.on_each([], lambda node: node.name) == {}
+
+
+LEAVE = """
+import threading, time
+from shoal import ssh
+from shoal.cluster import Node
+hung = threading.Event()
+nodes = [Node(name="a", address="192.0.2.1", roles=("requester",))]
+begun = threading.Event()
+def act(node):
+    begun.set()
+    hung.wait(60)
+threading.Thread(target=lambda: ssh.on_each(nodes, act), daemon=True).start()
+begun.wait(10)
+"""
+
+
+def test_a_node_that_does_not_answer_keeps_no_process_alive() -> None:
+    """As after a second Ctrl-C, which leaves the containers running: nobody waits for `docker stop` any more."""
+    top = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", LEAVE], cwd=top, check=True, timeout=20)
+
+
+@pytest.mark.parametrize("error", [UsageError("no key"), ValueError("a fault")])
+def test_what_is_no_nodes_fault_is_raised(nodes: FakeNodes, error: Exception) -> None:
+    def act(node: Node) -> None:
+        if node.name == "c2":
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        ssh.on_each(nodes.cluster.compute, act)
 
 
 def test_closing_leaves_no_connection_and_no_file(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:

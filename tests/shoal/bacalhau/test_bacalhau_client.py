@@ -7,7 +7,9 @@ import pytest
 from shoal.bacalhau.client import BacalhauClient, Endpoint, EngineError, EngineSilentError, refusal
 from shoal.bacalhau.models import ComputeState, EngineExecution, Job, JobState
 from shoal.bacalhau.outcomes import absent, execution_of, why_not
+from shoal.outcomes import outcome_of, worth_another_try
 from shoal.runners.protocol import State
+from shoal.runs import Outcome
 from tests.shoal.bacalhau.standin import serving
 
 
@@ -90,7 +92,7 @@ def execution(state: int, message: str = "", desired: int = 2, **output: object)
         (execution(9), State.ENDED),
         (execution(8), State.REFUSED),
         (execution(10, "Execution stop requested because node has been rejected"), State.LOST),
-        (execution(10, "something new"), State.LOST),
+        (execution(10, "something new"), State.ENDED),
         (execution(11, "Execution stop requested because job has been stopped"), State.STOPPED),
     ],
 )
@@ -120,3 +122,34 @@ def test_an_absent_node_is_still_to_come_while_the_job_runs() -> None:
     assert absent("a", Job.model_validate(job)).state is State.STARTING
     job["State"] = {"StateType": "Failed", "Message": "• Node a: too small"}
     assert absent("a", Job.model_validate(job)).message == "too small"
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "outcome", "again"),
+    [
+        ("Execution timed out after 5s", State.TIMED_OUT, Outcome.TIMED_OUT, False),
+        ("Execution timed out. Execution took longer than 5s", State.TIMED_OUT, Outcome.TIMED_OUT, False),
+        ("Job timed out. Job took longer than 5s", State.TIMED_OUT, Outcome.TIMED_OUT, False),
+        (
+            'Error response from daemon: Get "https://r:5000/v2/": dial tcp 192.0.2.1:5000: connect: '
+            "connection timed out",
+            State.REFUSED, Outcome.NOT_RUN, True,
+        ),
+        ("failed to start container: operation timed out", State.REFUSED, Outcome.NOT_RUN, True),
+        ("mkdir /var/lib/bacalhau/compute/e-1: no space left on device", State.ENDED, Outcome.FAILED, True),
+        ("", State.ENDED, Outcome.FAILED, True),
+        ("Execution stop requested because node has disappeared", State.LOST, Outcome.UNREACHABLE, True),
+    ],
+)  # fmt: skip
+def test_what_the_engine_calls_failed(said: str, state: State, outcome: Outcome, again: bool) -> None:
+    answer = {
+        "ID": "e-1", "NodeID": "a", "ComputeState": {"StateType": ComputeState.FAILED, "Message": said},
+        "DesiredState": {"StateType": 2},
+    }  # fmt: skip
+    end = execution_of(EngineExecution.model_validate(answer))
+    assert (end.state, end.exit_code) == (state, None)
+    found, message = outcome_of(end, None)
+    assert found is outcome
+    assert said in message
+    assert message
+    assert worth_another_try(found, end.exit_code) is again

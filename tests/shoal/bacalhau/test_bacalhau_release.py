@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -171,6 +172,54 @@ def test_a_mirror_that_is_not_to_be_trusted(mirror: Path, publisher: rsa.RSAPriv
     assert release.cached("arm64") is None
 
 
+class Cutting(SimpleHTTPRequestHandler):
+    """Promises more of an archive than it sends."""
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword == "Content-Length" and self.path.endswith(".tar.gz"):
+            value = str(int(value) + 1000)
+        super().send_header(keyword, value)
+
+
+class Babbling(SimpleHTTPRequestHandler):
+    """Answers with something that is no HTTP."""
+
+    def do_GET(self) -> None:
+        self.wfile.write(b"SSH-2.0-other\r\n")
+
+
+@contextmanager
+def site_of(folder: Path, handler: type[SimpleHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"), [(Cutting, "was cut short"), (Babbling, "SSH-2.0-other")], ids=["cut short", "no HTTP"]
+)
+def test_a_source_that_breaks_off_is_passed_over(
+    tmp_path: Path,
+    publisher: rsa.RSAPrivateKey,
+    monkeypatch: pytest.MonkeyPatch,
+    handler: type[SimpleHTTPRequestHandler],
+    words: str,
+) -> None:
+    (tmp_path / "site").mkdir()
+    bundle(tmp_path / "site" / f"v{release.VERSION}", publisher)
+    with site_of(tmp_path / "site", handler) as broken, site_of(tmp_path / "site", SimpleHTTPRequestHandler) as whole:
+        monkeypatch.setenv("SHOAL_BACALHAU_MIRROR", broken)
+        with pytest.raises(ShoalError, match="cannot be had") as error:
+            release.resolve("arm64")  # nothing at the publisher's either
+        assert words in error.value.faults[0].what
+        assert error.value.exit_code is Exit.MISSING
+        assert release.cached("arm64") is None
+        monkeypatch.setattr(release, "UPSTREAM", whole)
+        assert release.resolve("arm64").path.read_bytes() == ARM
+
+
 @pytest.mark.skipif(not shutil.which("openssl"), reason="signs as the publisher's makefile does, with openssl")
 def test_a_signature_as_the_publisher_makes_it(tmp_path: Path, publisher: rsa.RSAPrivateKey) -> None:
     archive = bundle(tmp_path / "b", publisher)
@@ -297,3 +346,25 @@ def test_the_choice_where_one_architecture_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ShoalError, match="no Bacalhau for amd64") as error:
         choose("bacalhau", both)
     assert error.value.exit_code is Exit.MISSING
+
+
+@pytest.mark.parametrize("asked", ["auto", "bacalhau"])
+def test_an_archive_that_is_not_to_be_trusted_is_never_passed_over(
+    tmp_path: Path, publisher: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv("SHOAL_BUNDLE", str(tmp_path / "bundle"))
+    archive = bundle(tmp_path / "bundle", publisher)
+    release.resolve("arm64").path.unlink()
+    bundle(tmp_path / "bundle", publisher, ARM + b"other")
+    with pytest.raises(ShoalError, match="not the archive that was verified here before") as error:
+        choose(asked, site("auto", "arm64"), say=lambda _: None)  # type: ignore[arg-type]
+    assert error.value.exit_code is Exit.FAILED
+    with archive.open("ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(ShoalError, match="not what its publisher signed"):
+        choose(asked, site("auto", "arm64"), say=lambda _: None)  # type: ignore[arg-type]
+
+
+def test_without_any_source_the_choice_is_ssh(tmp_path: Path) -> None:
+    choice = choose("auto", site("auto", "arm64"), say=lambda _: None)
+    assert (choice.engine, choice.reason) == ("ssh", f"Bacalhau {release.VERSION} for arm64 cannot be had")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import threading
 import time
 
 import pytest
 
 from shoal import ssh
 from shoal.bacalhau.client import EngineError, EngineSilentError
+from shoal.bacalhau.models import JobView, Submitted
 from shoal.cluster import Node
 from shoal.errors import UsageError
+from shoal.runners import bacalhau as runner_module
+from shoal.runners.bacalhau import BacalhauRunner
 from shoal.runners.protocol import Running, State
 from shoal.ssh_failures import SshFailure
 from tests.shoal.bacalhau.conftest import NODES, Serve, make_job, until_over
@@ -192,18 +198,75 @@ def test_an_orchestrator_that_stays_silent_before_the_start_is_an_error(serve: S
 
 
 def test_an_orchestrator_that_falls_silent_in_mid_run_loses_what_ran(serve: Serve) -> None:
-    with serve("finished", patience_s=0.3) as (stand_in, runner):
+    # Its container's lines are never asked for, so the job goes on until nobody answers.
+    with serve("finished", patience_s=0.3, live_until_said=True) as (stand_in, runner):
         handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
         with stand_in.lock:
             stand_in.silent_for = 10_000
-        deadline = time.monotonic() + 5
-        while not all(end.over for end in runner.executions(handle)):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        states = {end.state for end in runner.executions(handle)}
-    assert states <= {State.LOST, State.ENDED}
-    if State.LOST in states:
-        assert any("does not answer" in end.message for end in runner.executions(handle))
+        ends = until_over(runner, handle).values()
+    assert [end.state for end in ends] == [State.LOST] * len(NODES)
+    assert all("does not answer" in end.message for end in ends)
+
+
+def failing(runner: BacalhauRunner, monkeypatch: pytest.MonkeyPatch, error: Exception, *, times: int) -> None:
+    """The client's next looks at a job raise `error`."""
+    client = runner._client
+    look, left = client.job, [error] * times
+
+    def job(job_id: str) -> JobView:
+        if left:
+            raise left.pop()
+        return look(job_id)
+
+    monkeypatch.setattr(client, "job", job)
+
+
+OURS = [
+    OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+    UsageError("there is no file /k"),
+    EngineError("x", status=500),
+]
+
+
+@pytest.mark.parametrize("error", [*OURS, EngineError("too many", status=429), EngineError("no JSON")])
+def test_what_may_pass_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    with serve("finished") as (_, runner):
+        failing(runner, monkeypatch, error, times=3)
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        assert {end.state for end in until_over(runner, handle).values()} == {State.ENDED}
+
+
+@pytest.mark.parametrize("error", [*OURS, ValueError("neither")])
+def test_what_lasts_loses_what_ran_and_never_hangs(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    with serve("finished", patience_s=0.2) as (_, runner):
+        failing(runner, monkeypatch, error, times=10_000)
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        ends = until_over(runner, handle).values()
+    assert {end.state for end in ends} == {State.LOST}
+    assert all((os.strerror(errno.EMFILE) if isinstance(error, OSError) else str(error)) in end.message for end in ends)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refusal_is_not_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    with serve("finished", patience_s=60) as (_, runner):
+        failing(runner, monkeypatch, EngineError("no", status=status), times=10_000)
+        handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        assert {end.state for end in until_over(runner, handle).values()} == {State.LOST}
+
+
+def test_the_end_waits_for_no_call_that_hangs(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung = threading.Event()
+    with serve("finished") as (_, runner):
+        monkeypatch.setattr(runner_module, "CLOSE_S", 0.1)
+        monkeypatch.setattr(runner._client, "job", lambda _: hung.wait(30))
+        monkeypatch.setattr(runner._client, "close", lambda: hung.wait(30))
+        runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+        begun = time.monotonic()
+        runner.close()
+        assert time.monotonic() - begun < 2
+        hung.set()
 
 
 def test_a_broken_log_connection_is_taken_up_without_repeating_lines(serve: Serve) -> None:
@@ -234,6 +297,34 @@ def test_a_live_run_is_adopted_by_its_label(serve: Serve) -> None:
         assert (handle.attempt, sorted(handle.nodes)) == (1, sorted(NODES))
         assert {end.state for end in until_over(runner, handle).values()} == {State.ENDED}
         assert runner.adopt("finished", NODES) == []  # ended now: the manifests say what became of it
+
+
+@pytest.mark.parametrize("status", [0, 429, 500])
+def test_a_moment_of_silence_does_not_hinder_an_adoption(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    with serve("finished", live_until_said=True) as (stand_in, runner):
+        recorded = stand_in.scenario["exchanges"]
+        lists = [e for e in recorded if e["path"] == "/orchestrator/jobs" and e["method"] == "GET"]
+        recorded[:] = [lists[-1], *(e for e in recorded if e["query"] == {"include": "executions"})]
+        error = EngineError("a fault", status=status) if status else EngineSilentError("nobody answers")
+        failing(runner, monkeypatch, error, times=2)
+        (handle,) = runner.adopt("finished", NODES)
+        assert sorted(handle.nodes) == sorted(NODES)
+
+
+def test_a_submission_that_is_refused_is_told_at_once(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def submit(job: object) -> Submitted:
+        asked.append(job)
+        raise EngineError("a fault of the orchestrator's own", status=500)
+
+    with serve("finished", patience_s=60) as (_, runner):
+        monkeypatch.setattr(runner._client, "submit", submit)
+        with pytest.raises(EngineError, match="of the orchestrator's own"):
+            runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
+    assert len(asked) == 1
 
 
 def test_nodes_of_one_attempt_may_be_adopted_one_by_one(serve: Serve) -> None:
