@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shoal import approval, deploys, engines, inventory, onprem_edit, preflight, ssh
 from shoal import cluster as clusters
-from shoal import deploys, engines, inventory, onprem_edit, preflight, ssh
 from shoal.bacalhau import secrets
-from shoal.bacalhau.client import BacalhauClient, EngineError
+from shoal.bacalhau.client import BacalhauClient
 from shoal.bacalhau.models import EngineNode
 from shoal.bacalhau.outcomes import execution_of
 from shoal.cluster import Cluster, Node
-from shoal.errors import Fault, ShoalError, UsageError
+from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.mesh import moving, overlay
 from shoal.paths import NODE_DRAINED
 from shoal.ssh_failures import brief
@@ -28,7 +28,6 @@ Say = Callable[[str], None]
 UNIT = "bacalhau-compute.service"
 POLL_S = 2.0
 READY_TIMEOUT_S = 120.0
-CONFLICT = 409
 
 _MARK = 'mkdir -p "$(dirname "$1")" && date -u +%FT%TZ >"$1"'
 STOP_GRACE_S = 30
@@ -189,7 +188,8 @@ def await_ready(cluster: Cluster, names: Sequence[str], say: Say) -> None:
 def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, gone: bool) -> Cluster:
     """Drain the nodes, take off what the deploy put there, and let the orchestrator and the document forget them.
 
-    `gone`: the machines are no more; only the registration and the document are touched.
+    `gone`: the machines are no more; only the registration and the document are touched. Raises ShoalError with exit
+    code 3, with all else done, where the orchestrator keeps an old entry of a name.
     """
     cluster = inventory.load_first(document)
     nodes = [_compute(cluster, name) for name in names]
@@ -201,35 +201,21 @@ def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, 
             moving.off(document, only=list(names), deploy=False, say=say)
         deploys.run_deploy(document, "teardown", limit=list(names), say=say)
         unmark(cluster, nodes)
+    left: dict[str, str] = {}
     if secrets.load(cluster.name) is not None:
-        forget(overlay.applied(cluster), names)
+        left = approval.forget(overlay.applied(cluster), names).left
     overlay.forget(cluster.name, names)
     rest, write = _without(document, names)
     write()
     say(f"removed: {', '.join(names)}; results of runs stay on the machines and at home")
+    if left:
+        raise ShoalError(
+            "removed, but for the orchestrator's list",
+            faults=tuple(Fault(name, why) for name, why in left.items()),
+            hint="nothing; a node that is added under that name takes the entry over",
+            exit_code=Exit.INCOMPLETE,
+        )
     return rest
-
-
-def forget(cluster: Cluster, names: Sequence[str]) -> list[str]:
-    """Have the orchestrator forget the nodes; gives those that it knew. Raises EngineError."""
-    with engines.client_for(cluster) as client:
-        known = {node.name for node in client.nodes()}
-        found = [name for name in names if name in known]
-        for name in found:
-            client.act(name, "delete", "removed by shoal")
-    return found
-
-
-def approve(cluster: Cluster, names: Sequence[str], say: Say) -> None:
-    """Let nodes that wait for approval take jobs. One that is approved already is no error."""
-    with engines.client_for(cluster) as client:
-        for name in names:
-            try:
-                client.act(name, "approve", "approved by shoal")
-            except EngineError as error:
-                if error.status != CONFLICT:
-                    raise
-            say(f"{name}: approved")
 
 
 def _write_with(document: Path, machine: dict[str, Any]) -> None:

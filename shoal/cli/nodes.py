@@ -9,7 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from shoal import nodes
+from shoal import approval, nodes
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
@@ -89,6 +89,8 @@ def remove(
 ) -> None:
     """Drain nodes, take off what the deploy put there, and forget them, in the document too. Results of runs stay.
 
+    Ends with 3 where all is done but an old entry on the orchestrator's list, which the engine cannot tell from others.
+
     Example: shoal nodes remove compute-2
     """
     nodes.remove(cluster_path(cluster), names, say, timeout_s=timeout, gone=gone)
@@ -100,7 +102,7 @@ def approve(names: Names, cluster: ClusterPath = None) -> None:
 
     Example: shoal nodes approve compute-3
     """
-    nodes.approve(read(cluster_path(cluster)), names, say)
+    approval.approve(read(cluster_path(cluster)), names, say)
 
 
 def _table(found: list[nodes.NodeState]) -> Table:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shoal import engines, nodes, ssh
+from shoal import approval, engines, nodes, ssh
 from shoal.bacalhau import secrets
 from shoal.cluster import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
@@ -156,9 +156,12 @@ def _off_the_engine(now: Cluster, done: Parting) -> None:
     """Nodes that do not answer are forgotten, too: it is the orchestrator that is asked."""
     names = [node.name for node in now.compute]
     try:
-        done.off_engine += nodes.forget(now, names)
+        forgotten = approval.forget(now, names)
     except ShoalError as error:
         done.undone += [Undone("engine", name, error.message) for name in names]
+        return
+    done.off_engine += forgotten.names
+    done.undone += [Undone("engine", name, why) for name, why in forgotten.left.items()]
 
 
 def _off_the_tailnet(cluster: Cluster, now: Cluster, silent: Mapping[str, str], done: Parting, say: Say) -> None:
