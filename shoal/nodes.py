@@ -15,7 +15,7 @@ from typing import Any
 from shoal import approval, deploys, engines, inventory, onprem_edit, preflight, ssh
 from shoal import cluster as clusters
 from shoal.bacalhau import secrets
-from shoal.bacalhau.client import BacalhauClient
+from shoal.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobError
 from shoal.bacalhau.models import EngineNode
 from shoal.bacalhau.outcomes import execution_of
 from shoal.cluster import Cluster, Node
@@ -32,18 +32,29 @@ READY_TIMEOUT_S = 120.0
 _MARK = 'mkdir -p "$(dirname "$1")" && date -u +%FT%TZ >"$1"'
 STOP_GRACE_S = 30
 """What a detector gets to end the frame in hand; what it has done is kept either way."""
+QUIET_S = 20.0
+"""How long a node has to be seen at rest after it was marked. A run that asked it before hands its job in meanwhile:
+what follows the survey are questions to the engine and to Docker on the nodes, seconds in all, and the survey itself
+waits for a machine that is away (ssh.CONNECT_TIMEOUT_S)."""
 _CONTAINERS = """
-command -v docker >/dev/null || exit 0
-for label in "bacalhau-executor=bacalhau-$2" shoal.run; do
-    docker ps --quiet --filter "label=$label"
-done | sort -u"""
-_LOOK = f"""
+containers() {
+    command -v docker >/dev/null || return 0
+    for label in "bacalhau-executor=bacalhau-$1" shoal.run; do
+        timeout 20 docker ps --quiet --filter "label=$label" || return
+    done
+}"""
+# Docker that is there and does not answer is no Docker without containers: they outlive its restart (live-restore).
+_LOOK = f"""{_CONTAINERS}
 [ ! -e "$1" ] || echo drained
 systemctl is-active --quiet {UNIT} 2>/dev/null && echo serving
-{_CONTAINERS} | sed 's/^/container /'
+if found=$(containers "$2" 2>/dev/null); then printf '%s\\n' "$found" | sort -u | sed -n 's/^./container &/p'
+else echo "docker-fault $(containers "$2" 2>&1 >/dev/null | tail -n 1)"; fi
 """
 # One that ends by itself meanwhile is no failure; whether any is left is looked at afterwards.
-_STOP = f"{_CONTAINERS} | xargs --no-run-if-empty docker stop -t {STOP_GRACE_S} >/dev/null || true"
+_STOP = f"""{_CONTAINERS}
+found=$(containers "$2") || exit
+[ -z "$found" ] || docker stop -t {STOP_GRACE_S} $(printf '%s\\n' "$found" | sort -u) >/dev/null || true
+"""
 
 
 class StillAtWorkError(ShoalError):
@@ -66,6 +77,8 @@ class NodeState:
     serving: bool = False
     containers: int = 0
     """Of jobs, running now."""
+    docker_fault: str = ""
+    """Why Docker, which is there, does not tell what runs."""
     cpu: float = 0.0
     """CPUs that the engine gives out there."""
     memory_bytes: int = 0
@@ -87,8 +100,9 @@ def look(cluster: Cluster) -> list[NodeState]:
 def drain(cluster: Cluster, names: Sequence[str], say: Say, *, timeout_s: float) -> None:
     """Give the nodes no new run, wait until nothing runs on them, then stop their engine services.
 
-    Raises UsageError for a requester and StillAtWorkError where work is still going on when the time is over; the mark
-    stays, the service runs on.
+    A machine or an orchestrator that does not answer is asked again. Raises UsageError for a requester,
+    StillAtWorkError where work is still going on when the time is over, and ShoalError where nobody can tell by then;
+    the mark stays, the service runs on.
     """
     drain_machines(cluster, [_compute(cluster, name) for name in names], say, timeout_s=timeout_s)
 
@@ -103,20 +117,7 @@ def drain_machines(
     names = [node.name for node in nodes]
     _each(nodes, lambda node: ssh.run(cluster, node, "sh", "-c", _MARK, "mark", str(NODE_DRAINED), root=True))
     say(f"no new run for {', '.join(names)}")
-    deadline = time.monotonic() + timeout_s
-    told: dict[str, list[str]] = {}
-    while busy := _busy(cluster, nodes, ask_engine):
-        if time.monotonic() > deadline:
-            raise StillAtWorkError(
-                f"still at work after {timeout_s:.0f} s",
-                faults=tuple(Fault(name, ", ".join(work)) for name, work in busy.items()),
-                hint="type it again to go on waiting; nothing new is started there",
-            )
-        for name, work in busy.items():
-            if told.get(name) != work:
-                say(f"{name}: waiting for {', '.join(work)}")
-        told = busy
-        time.sleep(POLL_S)  # until nothing runs there, or the deadline
+    _await_rest(cluster, nodes, say, timeout_s=timeout_s, ask_engine=ask_engine)
     stop = f"! systemctl cat {UNIT} >/dev/null 2>&1 || systemctl disable --now --quiet {UNIT}"
     _each(nodes, lambda node: ssh.run(cluster, node, "sh", "-c", stop, root=True, timeout_s=120))
     say(f"drained: {', '.join(names)}")
@@ -272,6 +273,7 @@ def _state(node: Node, machine: list[str] | ShoalError, engine: EngineNode | Non
         drained="drained" in lines,
         serving="serving" in lines,
         containers=len({line for line in lines if line.startswith("container ")}),
+        docker_fault=_docker_fault(lines) or "",
         cpu=limits.cpu if limits else 0.0,
         memory_bytes=limits.memory_bytes if limits else 0,
     )
@@ -303,26 +305,87 @@ def _each(nodes: Sequence[Node], act: Callable[[Node], object]) -> None:
         raise ShoalError("not every node could be reached; type it again when they answer", faults=faults)
 
 
-def _busy(cluster: Cluster, nodes: Sequence[Node], ask_engine: bool) -> dict[str, list[str]]:
-    """What runs or waits per node: containers on the machine, and executions that the engine has in hand."""
-    looks = ssh.on_each(nodes, lambda node: _machine(cluster, node))
-    busy: dict[str, list[str]] = {}
-    for name, lines in looks.items():
-        if isinstance(lines, ShoalError):
+def _await_rest(cluster: Cluster, nodes: Sequence[Node], say: Say, *, timeout_s: float, ask_engine: bool) -> None:
+    """Until the nodes have been at rest for QUIET_S. Raises StillAtWorkError or ShoalError at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    told: dict[str, list[str]] = {}
+    at_rest_since: float | None = None
+    while True:
+        seen = _look_at_work(cluster, nodes, ask_engine)
+        now = time.monotonic()
+        if not seen.why:
+            at_rest_since = now if at_rest_since is None else at_rest_since
+            if now - at_rest_since >= QUIET_S:
+                return
+        else:
+            at_rest_since = None
+            if now > deadline:
+                raise _not_at_rest(seen, timeout_s)
+            for name, why in seen.why.items():
+                if told.get(name) != why:
+                    say(f"{name}: waiting for {', '.join(why)}")
+        told = seen.why
+        time.sleep(POLL_S)  # until nothing runs there, or the deadline
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What keeps nodes from being at rest."""
+
+    why: dict[str, list[str]]
+    """By name: what runs or waits there, or who does not tell."""
+    possible: bool
+    """Whether something runs, or may do so on a machine that answers."""
+
+
+def _not_at_rest(seen: _Work, timeout_s: float) -> ShoalError:
+    faults = tuple(Fault(name, ", ".join(why)) for name, why in seen.why.items())
+    hint = "type it again to go on waiting; nothing new is started there"
+    if seen.possible:
+        return StillAtWorkError(f"still at work after {timeout_s:.0f} s", faults=faults, hint=hint)
+    return ShoalError(f"nobody can tell after {timeout_s:.0f} s whether work goes on", faults=faults, hint=hint)
+
+
+def _look_at_work(cluster: Cluster, nodes: Sequence[Node], ask_engine: bool) -> _Work:
+    """Containers on the machines, and executions that the engine has in hand.
+
+    Raises what does not mend itself: a host key that is another one, a login or a key of the engine's that is refused.
+    """
+    why: dict[str, list[str]] = {}
+    possible = False
+    for name, lines in ssh.on_each(nodes, lambda node: _machine(cluster, node)).items():
+        if isinstance(lines, ssh.SshError) and lines.transient:
+            why[name] = [f"an answer ({brief(lines)})"]
+        elif isinstance(lines, ShoalError):
             raise lines
-        if containers := sum(line.startswith("container ") for line in lines):
-            busy[name] = [f"{containers} container{'s' if containers > 1 else ''}"]
+        elif (fault := _docker_fault(lines)) is not None:
+            why[name], possible = [f"Docker there ({fault})"], True
+        elif containers := sum(line.startswith("container ") for line in lines):
+            why[name], possible = [f"{containers} container{'s' if containers > 1 else ''}"], True
     if ask_engine and secrets.load(cluster.name) is not None:
-        with engines.client_for(cluster) as client:
-            for name, jobs in _executions(client, [node.name for node in nodes]).items():
-                busy[name] = jobs
-    return busy
+        try:
+            with engines.client_for(cluster) as client:
+                for name, jobs in _executions(client, [node.name for node in nodes]).items():
+                    why[name], possible = jobs, True
+        except EngineSilentError as error:
+            for node in nodes:
+                why.setdefault(node.name, []).append(f"an answer ({error.message})")
+    return _Work(why, possible)
+
+
+def _docker_fault(lines: Sequence[str]) -> str | None:
+    found = next((line for line in lines if line.startswith("docker-fault")), None)
+    return None if found is None else found.partition(" ")[2] or "it does not answer"
 
 
 def _executions(client: BacalhauClient, names: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for job in client.live_jobs():
-        for execution in map(execution_of, client.job(job.id).executions.items):
+        try:
+            executions = client.job(job.id).executions.items
+        except NoSuchJobError:
+            continue  # it went meanwhile
+        for execution in map(execution_of, executions):
             if execution.node in names and not execution.over:
                 found.setdefault(execution.node, []).append(job.name)
     return found
@@ -332,8 +395,12 @@ def _await(client: BacalhauClient, node: Node, say: Say) -> None:
     """Until the orchestrator would give the node a job."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     while True:
-        there = next((one for one in client.nodes() if one.name == node.name), None)
-        why = there.unfit() if there else "it never came to the orchestrator"
+        there: EngineNode | None = None
+        try:
+            there = next((one for one in client.nodes() if one.name == node.name), None)
+            why = there.unfit() if there else "it never came to the orchestrator"
+        except EngineSilentError as error:
+            why = error.message
         if why is None:
             say(f"{node.name}: connected, approved, Docker and local paths there")
             return

@@ -110,6 +110,7 @@ def _table(found: list[nodes.NodeState]) -> Table:
     table.columns[0].no_wrap = table.columns[2].no_wrap = True
     for node in found:
         share = f"{node.cpu:g} CPUs, {node.memory_bytes / 1e9:.1f} GB" if node.cpu else ""
-        note = "drained" if node.drained else ""
+        docker = f"Docker: {node.docker_fault}" if node.docker_fault else ""
+        note = ", ".join(filter(None, ["drained" if node.drained else "", docker]))
         table.add_row(node.name, node.ssh, node.engine, node.version, share, str(node.containers or ""), note)
     return table
