@@ -6,11 +6,14 @@ A node that is to get no run has a mark of its own (NODE_DRAINED), which every c
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from shoal import approval, deploys, engines, inventory, onprem_edit, preflight, ssh
 from shoal import cluster as clusters
@@ -19,6 +22,7 @@ from shoal.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobEr
 from shoal.bacalhau.models import EngineNode
 from shoal.bacalhau.outcomes import execution_of
 from shoal.cluster import Cluster, Node
+from shoal.engines import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.mesh import moving, overlay
 from shoal.paths import NODE_DRAINED
@@ -29,6 +33,7 @@ UNIT = "bacalhau-compute.service"
 POLL_S = 2.0
 READY_TIMEOUT_S = 120.0
 
+_VERSION = re.compile(r"v?([0-9]+)\.([0-9]+)\.([0-9]+)")
 _MARK = 'mkdir -p "$(dirname "$1")" && date -u +%FT%TZ >"$1"'
 STOP_GRACE_S = 30
 """What a detector gets to end the frame in hand; what it has done is kept either way."""
@@ -154,19 +159,26 @@ def unmark(cluster: Cluster, nodes: Sequence[Node]) -> None:
 def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> Cluster:
     """Bring a node in: into the document where it is not yet, its mark away, deployed, and there for the engine.
 
-    `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError.
+    `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError, and
+    ShoalError with exit code 4 where the engine's program cannot be had for it; then nothing was done.
     """
-    if machine is not None and all(node.name != name for node in inventory.load_first(document).nodes):
-        _write_with(document, machine)
-        say(f"{name} is in {document}")
-    cluster = inventory.load_first(document)
+    cluster, write = inventory.load_first(document), None
+    known = next((node for node in cluster.nodes if node.name == name), None)
+    if machine is not None and known is not None:
+        _refuse_another(known, machine, document)
+    elif machine is not None:
+        cluster, write = _with(document, machine)
     node = _compute(cluster, name)
+    choice = _engine_of(cluster, node, say)
+    refuse_newer_engine(overlay.applied(cluster), [name], choice)
+    if write is not None:
+        write()
+        say(f"{name} is in {document}")
     if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.wanted and note.nodes:
         move = moving.on(document, only=[node.name], say=say)
         moving.say_left((one for one in move.nodes if one.node == node.name), say)
     reached = overlay.applied(cluster)
     ssh.run(reached, reached.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
-    choice = engines.choose("auto", cluster, say=say)
     result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
@@ -174,12 +186,37 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
     return cluster
 
 
+def refuse_newer_engine(cluster: Cluster, names: Iterable[str], choice: Choice) -> None:
+    """Raise UsageError where a deploy of `names` would place a newer program than the orchestrator's.
+
+    With the requester among them the orchestrator is deployed first. One that does not answer is left to the deploy,
+    which shows it each node's token before it places anything.
+    """
+    archs = {cluster.node(name).arch for name in names}
+    if choice.engine != "bacalhau" or cluster.requester.name in names or secrets.load(cluster.name) is None:
+        return
+    try:
+        with engines.client_for(cluster) as client:
+            theirs = client.version().removeprefix("v")
+    except EngineSilentError:
+        return
+    for ours in [binary.version for binary in choice.binaries if binary.arch in archs]:
+        if _number(theirs) and _number(ours) > _number(theirs):
+            raise UsageError(
+                f"the engine's program here is {ours}, the orchestrator on {cluster.requester.name} is {theirs}: "
+                "a node must not be newer; nothing was done",
+                hint="`shoal site deploy` brings the whole site to it, the orchestrator first",
+            )
+
+
 def await_ready(cluster: Cluster, names: Sequence[str], say: Say) -> None:
     """Wait until the orchestrator would give those of `names` a job that compute and are not drained.
 
     Raises ShoalError, naming the node, where that does not come about, or the orchestrator knows other tokens.
     """
-    nodes = [node for node in cluster.compute if node.name in names and not preflight.is_drained(cluster, node)]
+    asked = [node for node in cluster.compute if node.name in names]
+    drained = ssh.on_each(asked, lambda node: preflight.is_drained(cluster, node))
+    nodes = [node for node in asked if drained[node.name] is not True]
     if nodes:
         with engines.client_for(cluster) as client:
             for node in nodes:
@@ -219,15 +256,65 @@ def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, 
     return rest
 
 
-def _write_with(document: Path, machine: dict[str, Any]) -> None:
-    """The document with one more machine, written. Raises UsageError where it would not be valid."""
+def _with(document: Path, machine: dict[str, Any]) -> tuple[Cluster, Callable[[], None]]:
+    """The cluster with one more machine, and what writes that. Raises UsageError where it would not be valid."""
     if document.suffix == ".toml":
-        text, _ = onprem_edit.with_machine(document, machine)
-        onprem_edit.write(document, text)
-        return
+        text, more = onprem_edit.with_machine(document, machine)
+        return more, lambda: onprem_edit.write(document, text)
     raw = clusters.load(document).model_dump(mode="json")
     raw["nodes"].append(machine)
-    clusters.save(clusters.parse(raw, source=f"{document} with {machine['name']}"), document)
+    more = clusters.parse(raw, source=f"{document} with {machine['name']}")
+    return more, lambda: clusters.save(more, document)
+
+
+def _refuse_another(known: Node, machine: dict[str, Any], document: Path) -> None:
+    """Raise UsageError where the machine that is to be added is not the one that the document has by its name."""
+    try:
+        given = Node.model_validate(machine)
+    except ValidationError as error:
+        raise UsageError(f"{known.name} cannot be that machine", faults=tuple(clusters.field_faults(error))) from None
+    faults = tuple(
+        Fault(field, f"{_shown(old)} in the document, {_shown(new)} given")
+        for field in ("address", "port", "user", "arch", "labels")
+        if (old := getattr(known, field)) != (new := getattr(given, field))
+    )
+    if faults:
+        raise UsageError(
+            f"{known.name} is in {document} already, and is not what was given; nothing was done",
+            faults=faults,
+            hint=f"`shoal nodes add {known.name}` takes it as the document has it; to change it edit the document; "
+            "another machine needs another name",
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={value[key]}" for key in sorted(value)) or "none"
+    return str(value)
+
+
+def _engine_of(cluster: Cluster, node: Node, say: Say) -> Choice:
+    """The engine for a node that comes in: the one that the cluster has, which the node is no use without."""
+    if secrets.load(cluster.name) is None or cluster.engine == "ssh":
+        return engines.choose("auto", cluster, say=say)
+    try:
+        return engines.choose("bacalhau", cluster.model_copy(update={"nodes": (node,)}), say=say)
+    except ShoalError as error:
+        raise ShoalError(
+            f"{node.name} is {node.arch}, and the cluster runs with Bacalhau, of which no program for it can be had; "
+            "nothing was done",
+            faults=error.faults or (Fault(node.arch, error.message),),
+            hint=f"`shoal artifacts add bacalhau PATH` takes a program or a release archive for {node.arch} (with "
+            "--version, where this machine cannot run it); then type this again",
+            exit_code=error.exit_code,
+        ) from None
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """A version in numbers; nothing of one that has none, as of a program that was built without."""
+    found = _VERSION.match(version)
+    number = tuple(map(int, found.groups())) if found else ()
+    return number if any(number) else ()
 
 
 def _without(document: Path, names: Sequence[str]) -> tuple[Cluster, Callable[[], None]]:

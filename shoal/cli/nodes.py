@@ -31,7 +31,7 @@ def list_(
 ) -> None:
     """Every node: whether it answers, what the engine says of it, what runs there.
 
-    Ends with 3 where a compute node that is not drained is not there for jobs.
+    Ends with 3 where a machine does not answer, or a compute node that is not drained is not there for jobs.
 
     Example: shoal nodes list --json
     """
@@ -40,12 +40,8 @@ def list_(
         print_json({"nodes": [dataclasses.asdict(node) for node in found]})
     else:
         out.print(_table(found))
-    lacking = [
-        node
-        for node in found
-        if node.ssh != "answers" or ("compute" in node.roles and not node.drained and node.engine != "connected")
-    ]
-    if lacking and any(node.version or node.serving for node in found):
+    engine_here = any(node.version or node.serving for node in found)
+    if any(_lacks(node, engine_here=engine_here) for node in found):
         raise typer.Exit(Exit.INCOMPLETE)
 
 
@@ -103,6 +99,17 @@ def approve(names: Names, cluster: ClusterPath = None) -> None:
     Example: shoal nodes approve compute-3
     """
     approval.approve(read(cluster_path(cluster)), names, say)
+
+
+def _lacks(node: nodes.NodeState, *, engine_here: bool) -> bool:
+    """Whether a node is not as it should be. Without the engine anywhere, its word on a node is nothing to miss."""
+    if not node.roles:
+        return node.engine != "disconnected"  # else an old entry, of a machine that was removed
+    if node.ssh != "answers":
+        return True
+    if "compute" not in node.roles or node.drained:
+        return False
+    return bool(node.docker_fault) or (engine_here and node.engine != "connected")
 
 
 def _table(found: list[nodes.NodeState]) -> Table:
