@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shoal import approval, engines, nodes
+from shoal import approval, draining, engines, nodes
 from shoal import cluster as clusters
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import AMBIGUOUS, EngineError, refusal
@@ -119,7 +119,7 @@ def test_a_removal_goes_to_its_end_where_an_old_entry_has_to_stay(
     document, done = tmp_path / "lab.json", []
     clusters.save(cluster, document)
     monkeypatch.setattr(nodes, "drain", lambda *_, **__: done.append("drain"))
-    monkeypatch.setattr(nodes, "unmark", lambda *_: done.append("unmark"))
+    monkeypatch.setattr(draining, "unmark", lambda *_: done.append("unmark"))
     monkeypatch.setattr(nodes.deploys, "run_deploy", lambda _, name, **__: done.append(name))
     there(monkeypatch, "compute-1", "compute-2", "compute-10", away=("compute-1",))
     with pytest.raises(ShoalError, match="removed, but for the orchestrator's list") as told:

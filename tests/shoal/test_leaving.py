@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shoal import engines, nodes, ssh
+from shoal import draining, engines, ssh
 from shoal.bacalhau import secrets
 from shoal.cluster import Cluster, Node, SshAccess
+from shoal.draining import StillAtWorkError
 from shoal.errors import ShoalError
 from shoal.lifecycle import leaving
 from shoal.mesh import moving, overlay
 from shoal.mesh.overlay import Moved, Overlay
-from shoal.nodes import StillAtWorkError
 from shoal.ssh_failures import SshError, SshFailure
 
 ADDRESSES = {"office": "192.0.2.10", "gate-1": "192.0.2.21", "gate-2": "192.0.2.22"}
@@ -98,14 +98,14 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> World:
     made = World()
     monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(nodes, "POLL_S", 0.01)
-    monkeypatch.setattr(nodes, "QUIET_S", 0.0)
+    monkeypatch.setattr(draining, "POLL_S", 0.01)
+    monkeypatch.setattr(draining, "QUIET_S", 0.0)
     monkeypatch.setattr(leaving, "STOP_TIMEOUT_S", 0.1)
     monkeypatch.setattr(ssh, "run", made.run)
     monkeypatch.setattr(ssh, "close", lambda cluster: None)
     monkeypatch.setattr(moving, "probe", made.probe)
     monkeypatch.setattr(engines, "client_for", made.client)
-    monkeypatch.setattr(nodes, "execution_of", lambda name: SimpleNamespace(node=name, over=False))
+    monkeypatch.setattr(draining, "execution_of", lambda name: SimpleNamespace(node=name, over=False))
     return made
 
 
@@ -194,7 +194,7 @@ def test_the_engines_executions_are_waited_for_and_it_forgets_all_nodes(
         asked.append(name)
         return SimpleNamespace(node=name, over=len(asked) > 2)
 
-    monkeypatch.setattr(nodes, "execution_of", over)
+    monkeypatch.setattr(draining, "execution_of", over)
     said: list[str] = []
     done = leaving.leave(cluster(), said.append, timeout_s=10)
     assert "gate-1: waiting for job-1" in said
