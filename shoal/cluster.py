@@ -157,6 +157,12 @@ def cross_faults(raw: Any) -> list[Fault]:
     elif len(requesters) > 1:
         where = ", ".join(f"nodes[{index}]" for index in requesters)
         faults.append(Fault("nodes", f"more than one requester ({where}); exactly one is supported"))
+    taken = {f"{node.get('name')}-orchestrator": index for index, node in entries if "requester" in _roles(node)}
+    faults += [
+        Fault(f"nodes[{index}].name", f"is the name that the orchestrator on nodes[{taken[name]}] has for the engine")
+        for index, node in entries
+        if isinstance(name := node.get("name"), str) and name in taken
+    ]
     if not any("compute" in _roles(node) for _, node in entries):
         faults.append(Fault("nodes", "no node has the role 'compute'; a job would have nowhere to run"))
     return faults

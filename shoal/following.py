@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from shoal import results, runs
 from shoal.cluster import Cluster
@@ -136,10 +136,20 @@ class Begun:
     """Nodes that turned out to be done; their results are still to be fetched."""
     ended: tuple[str, ...] = ()
     """Nodes that were not given it, the reason being on record."""
+    waiting: tuple[str, ...] = ()
+    """Nodes whose turn has not come: other work has their room. No attempt has begun."""
 
 
-Heal = Callable[[str], "Future[Begun] | None"]
-"""Begins a node's next attempt in the background; None where there is to be none."""
+class Heal(Protocol):
+    """Begins what a node is to be given later."""
+
+    def __call__(self, node: str) -> Future[Begun] | None:
+        """The node's next attempt, in the background; None where there is to be none."""
+        ...
+
+    def in_turn(self, node: str) -> Future[Begun]:
+        """The attempt that waits for room on the node, in the background."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,8 @@ def _take_up(work: Work, now: _Now, begun: Begun) -> None:
         _fetch(work, now, node)
     for node in begun.ended:
         _heal(work, now, node)
+    for node in begun.waiting:
+        now.healing[now.heal.in_turn(node)] = node
     if work.cancelled.is_set():
         _stop(work, now, begun.handles)  # it was on its way when Ctrl-C came
 
@@ -284,7 +296,8 @@ def _not_given(work: Work, now: _Now, node: str, error: ShoalError | OSError) ->
     why = f"could not be given the run again: {error if isinstance(error, ShoalError) else brief(error)}"
     entry = work.record.nodes[node]
     if entry.outcome is Outcome.PENDING:
-        work.end(node, entry.attempts[-1].number, Outcome.UNREACHABLE, why)
+        number = entry.attempts[-1].number if entry.attempts else work.next_attempt()
+        work.end(node, number, Outcome.UNREACHABLE, why)
     else:
         work.note(why, node)
     if isinstance(error, OSError) or error.transient:

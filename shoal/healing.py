@@ -12,6 +12,7 @@ from functools import partial
 from shoal import preflight
 from shoal.cluster import Engine
 from shoal.following import Begun, Work, in_background
+from shoal.jobs.spec import parse
 from shoal.outcomes import worth_another_try
 
 ATTEMPT_PAUSE_S = 5.0
@@ -50,6 +51,18 @@ class Healer:
         pause_s = min(ATTEMPT_PAUSE_S * 2 ** (self.given[node] - 1), MAX_PAUSE_S)
         self.work.note(f"again in {pause_s:.0f} s", node)
         return in_background(partial(self._once_back, node, pause_s))
+
+    def in_turn(self, node: str) -> Future[Begun]:
+        """The attempt that waits for room on the node, in the background; waiting uses none up, however long it is."""
+        return in_background(partial(self._once_there_is_room, node))
+
+    def _once_there_is_room(self, node: str) -> Begun:
+        with self.work.lock:
+            job = parse(self.work.record.job, source="the run's job")
+        while not self.work.cancelled.wait(BACK_POLL_S):
+            if node not in self.work.runner.full(job, [node]):
+                return self.again([node])
+        return Begun()
 
     def _once_back(self, node: str, pause_s: float) -> Begun:
         # A backoff: what made the node fail is given time to pass.

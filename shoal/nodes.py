@@ -1,54 +1,36 @@
-"""The life of a cluster's nodes: seen by the engine or not, added, drained, removed, approved.
+"""The life of a cluster's nodes: seen by the engine or not, added, drained, removed.
 
-A node that is to get no run has a mark of its own (NODE_DRAINED), which every control machine sees. The engine's
-`reject` is never used for that: it kills what runs.
+How work is taken off them: `shoal.draining`. Who is approved, and who is forgotten: `shoal.approval`.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from shoal import approval, deploys, draining, engines, inventory, onprem_edit, preflight, ssh
 from shoal import cluster as clusters
-from shoal import deploys, engines, inventory, onprem_edit, preflight, ssh
 from shoal.bacalhau import secrets
-from shoal.bacalhau.client import BacalhauClient, EngineError
+from shoal.bacalhau.client import BacalhauClient, EngineSilentError
 from shoal.bacalhau.models import EngineNode
-from shoal.bacalhau.outcomes import execution_of
 from shoal.cluster import Cluster, Node
-from shoal.errors import Fault, ShoalError, UsageError
+from shoal.engines import Choice
+from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.mesh import moving, overlay
 from shoal.paths import NODE_DRAINED
 from shoal.ssh_failures import brief
 
 Say = Callable[[str], None]
-UNIT = "bacalhau-compute.service"
 POLL_S = 2.0
 READY_TIMEOUT_S = 120.0
-CONFLICT = 409
 
-_MARK = 'mkdir -p "$(dirname "$1")" && date -u +%FT%TZ >"$1"'
-STOP_GRACE_S = 30
-"""What a detector gets to end the frame in hand; what it has done is kept either way."""
-_CONTAINERS = """
-command -v docker >/dev/null || exit 0
-for label in "bacalhau-executor=bacalhau-$2" shoal.run; do
-    docker ps --quiet --filter "label=$label"
-done | sort -u"""
-_LOOK = f"""
-[ ! -e "$1" ] || echo drained
-systemctl is-active --quiet {UNIT} 2>/dev/null && echo serving
-{_CONTAINERS} | sed 's/^/container /'
-"""
-# One that ends by itself meanwhile is no failure; whether any is left is looked at afterwards.
-_STOP = f"{_CONTAINERS} | xargs --no-run-if-empty docker stop -t {STOP_GRACE_S} >/dev/null || true"
-
-
-class StillAtWorkError(ShoalError):
-    """Something still runs on nodes that are being drained, and the time is over."""
+_VERSION = re.compile(r"v?([0-9]+)\.([0-9]+)\.([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +49,8 @@ class NodeState:
     serving: bool = False
     containers: int = 0
     """Of jobs, running now."""
+    docker_fault: str = ""
+    """Why Docker, which is there, does not tell what runs."""
     cpu: float = 0.0
     """CPUs that the engine gives out there."""
     memory_bytes: int = 0
@@ -75,7 +59,7 @@ class NodeState:
 def look(cluster: Cluster) -> list[NodeState]:
     """Every node of the document, and nodes that only the orchestrator knows."""
     known, silence = _engine_nodes(cluster)
-    machines = ssh.on_each(cluster.nodes, lambda node: _machine(cluster, node))
+    machines = ssh.on_each(cluster.nodes, lambda node: draining.look(cluster, node))
     found = [_state(node, machines[node.name], known.pop(node.name, None), silence) for node in cluster.nodes]
     strangers = [
         NodeState(node.name, (), "", "is not in the cluster document", _engine_word(node), _version(node))
@@ -88,85 +72,36 @@ def look(cluster: Cluster) -> list[NodeState]:
 def drain(cluster: Cluster, names: Sequence[str], say: Say, *, timeout_s: float) -> None:
     """Give the nodes no new run, wait until nothing runs on them, then stop their engine services.
 
-    Raises UsageError for a requester and StillAtWorkError where work is still going on when the time is over; the mark
-    stays, the service runs on.
+    A machine or an orchestrator that does not answer is asked again. Raises UsageError for a requester,
+    StillAtWorkError where work is still going on when the time is over, and ShoalError where nobody can tell by then;
+    the mark stays, the service runs on.
     """
-    drain_machines(cluster, [_compute(cluster, name) for name in names], say, timeout_s=timeout_s)
-
-
-def drain_machines(
-    cluster: Cluster, nodes: Sequence[Node], say: Say, *, timeout_s: float, ask_engine: bool = True
-) -> None:
-    """As `drain`, for any nodes that compute, a requester that does so too among them.
-
-    Without `ask_engine` only what runs on the machines counts: for an orchestrator that does not answer.
-    """
-    names = [node.name for node in nodes]
-    _each(nodes, lambda node: ssh.run(cluster, node, "sh", "-c", _MARK, "mark", str(NODE_DRAINED), root=True))
-    say(f"no new run for {', '.join(names)}")
-    deadline = time.monotonic() + timeout_s
-    told: dict[str, list[str]] = {}
-    while busy := _busy(cluster, nodes, ask_engine):
-        if time.monotonic() > deadline:
-            raise StillAtWorkError(
-                f"still at work after {timeout_s:.0f} s",
-                faults=tuple(Fault(name, ", ".join(work)) for name, work in busy.items()),
-                hint="type it again to go on waiting; nothing new is started there",
-            )
-        for name, work in busy.items():
-            if told.get(name) != work:
-                say(f"{name}: waiting for {', '.join(work)}")
-        told = busy
-        time.sleep(POLL_S)  # until nothing runs there, or the deadline
-    stop = f"! systemctl cat {UNIT} >/dev/null 2>&1 || systemctl disable --now --quiet {UNIT}"
-    _each(nodes, lambda node: ssh.run(cluster, node, "sh", "-c", stop, root=True, timeout_s=120))
-    say(f"drained: {', '.join(names)}")
-
-
-def stop_jobs(cluster: Cluster, names: Sequence[str]) -> None:
-    """End the engine's jobs that have work on the nodes. Raises EngineError; does nothing where no engine is known.
-
-    Nothing is lost but the video in hand: what is done lies in the run's folder, and the run can be resumed.
-    """
-    if secrets.load(cluster.name) is None:
-        return
-    with engines.client_for(cluster) as client:
-        for job in client.live_jobs():
-            if any(it.node in names for it in map(execution_of, client.job(job.id).executions.items)):
-                client.stop(job.id, "stopped by shoal")
-
-
-def stop_containers(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str]:
-    """Tell the jobs' containers on the nodes to end. Why not, by the names of nodes that did not answer."""
-    answers = ssh.on_each(
-        nodes,
-        lambda node: ssh.run(cluster, node, "sh", "-c", _STOP, "stop", "-", node.name, root=True, timeout_s=120),
-    )
-    return {name: brief(answer) for name, answer in answers.items() if isinstance(answer, ShoalError)}
-
-
-def unmark(cluster: Cluster, nodes: Sequence[Node]) -> None:
-    """Take the mark of a drained node away again. Raises ShoalError that names the nodes that did not answer."""
-    mark = str(NODE_DRAINED)
-    _each(nodes, lambda node: ssh.run(cluster, node, "rm", "-f", mark, root=True))
+    draining.drain_machines(cluster, [_compute(cluster, name) for name in names], say, timeout_s=timeout_s)
 
 
 def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> Cluster:
     """Bring a node in: into the document where it is not yet, its mark away, deployed, and there for the engine.
 
-    `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError.
+    `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError, and
+    ShoalError with exit code 4 where the engine's program cannot be had for it; then nothing was done.
     """
-    if machine is not None and all(node.name != name for node in inventory.load_first(document).nodes):
-        _write_with(document, machine)
-        say(f"{name} is in {document}")
-    cluster = inventory.load_first(document)
+    cluster, write = inventory.load_first(document), None
+    known = next((node for node in cluster.nodes if node.name == name), None)
+    if machine is not None and known is not None:
+        _refuse_another(known, machine, document)
+    elif machine is not None:
+        cluster, write = _with(document, machine)
     node = _compute(cluster, name)
+    choice = _engine_of(cluster, node, say)
+    refuse_newer_engine(overlay.applied(cluster), [name], choice)
+    if write is not None:
+        write()
+        say(f"{name} is in {document}")
     if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.wanted and note.nodes:
         move = moving.on(document, only=[node.name], say=say)
         moving.say_left((one for one in move.nodes if one.node == node.name), say)
     reached = overlay.applied(cluster)
     ssh.run(reached, reached.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
-    choice = engines.choose("auto", cluster, say=say)
     result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
@@ -174,12 +109,37 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
     return cluster
 
 
+def refuse_newer_engine(cluster: Cluster, names: Collection[str], choice: Choice) -> None:
+    """Raise UsageError where a deploy of `names` would place a newer program than the orchestrator's.
+
+    With the requester among them the orchestrator is deployed first. One that does not answer is left to the deploy,
+    which shows it each node's token before it places anything.
+    """
+    archs = {cluster.node(name).arch for name in names}
+    if choice.engine != "bacalhau" or cluster.requester.name in names or secrets.load(cluster.name) is None:
+        return
+    try:
+        with engines.client_for(cluster) as client:
+            theirs = client.version().removeprefix("v")
+    except EngineSilentError:
+        return
+    for ours in [binary.version for binary in choice.binaries if binary.arch in archs]:
+        if _number(theirs) and _number(ours) > _number(theirs):
+            raise UsageError(
+                f"the engine's program here is {ours}, the orchestrator on {cluster.requester.name} is {theirs}: "
+                "a node must not be newer; nothing was done",
+                hint="`shoal site deploy` brings the whole site to it, the orchestrator first",
+            )
+
+
 def await_ready(cluster: Cluster, names: Sequence[str], say: Say) -> None:
     """Wait until the orchestrator would give those of `names` a job that compute and are not drained.
 
     Raises ShoalError, naming the node, where that does not come about, or the orchestrator knows other tokens.
     """
-    nodes = [node for node in cluster.compute if node.name in names and not preflight.is_drained(cluster, node)]
+    asked = [node for node in cluster.compute if node.name in names]
+    drained = ssh.on_each(asked, lambda node: preflight.is_drained(cluster, node))
+    nodes = [node for node in asked if drained[node.name] is not True]
     if nodes:
         with engines.client_for(cluster) as client:
             for node in nodes:
@@ -189,7 +149,8 @@ def await_ready(cluster: Cluster, names: Sequence[str], say: Say) -> None:
 def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, gone: bool) -> Cluster:
     """Drain the nodes, take off what the deploy put there, and let the orchestrator and the document forget them.
 
-    `gone`: the machines are no more; only the registration and the document are touched.
+    `gone`: the machines are no more; only the registration and the document are touched. Raises ShoalError with exit
+    code 3, with all else done, where the orchestrator keeps an old entry of a name.
     """
     cluster = inventory.load_first(document)
     nodes = [_compute(cluster, name) for name in names]
@@ -200,47 +161,83 @@ def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, 
             # Who logs a machine out of the mesh must not come over it.
             moving.off(document, only=list(names), deploy=False, say=say)
         deploys.run_deploy(document, "teardown", limit=list(names), say=say)
-        unmark(cluster, nodes)
+        draining.unmark(cluster, nodes)
+    left: dict[str, str] = {}
     if secrets.load(cluster.name) is not None:
-        forget(overlay.applied(cluster), names)
+        left = approval.forget(overlay.applied(cluster), names).left
     overlay.forget(cluster.name, names)
     rest, write = _without(document, names)
     write()
     say(f"removed: {', '.join(names)}; results of runs stay on the machines and at home")
+    if left:
+        raise ShoalError(
+            "removed, but for the orchestrator's list",
+            faults=tuple(Fault(name, why) for name, why in left.items()),
+            hint="nothing; a node that is added under that name takes the entry over",
+            exit_code=Exit.INCOMPLETE,
+        )
     return rest
 
 
-def forget(cluster: Cluster, names: Sequence[str]) -> list[str]:
-    """Have the orchestrator forget the nodes; gives those that it knew. Raises EngineError."""
-    with engines.client_for(cluster) as client:
-        known = {node.name for node in client.nodes()}
-        found = [name for name in names if name in known]
-        for name in found:
-            client.act(name, "delete", "removed by shoal")
-    return found
-
-
-def approve(cluster: Cluster, names: Sequence[str], say: Say) -> None:
-    """Let nodes that wait for approval take jobs. One that is approved already is no error."""
-    with engines.client_for(cluster) as client:
-        for name in names:
-            try:
-                client.act(name, "approve", "approved by shoal")
-            except EngineError as error:
-                if error.status != CONFLICT:
-                    raise
-            say(f"{name}: approved")
-
-
-def _write_with(document: Path, machine: dict[str, Any]) -> None:
-    """The document with one more machine, written. Raises UsageError where it would not be valid."""
+def _with(document: Path, machine: dict[str, Any]) -> tuple[Cluster, Callable[[], None]]:
+    """The cluster with one more machine, and what writes that. Raises UsageError where it would not be valid."""
     if document.suffix == ".toml":
-        text, _ = onprem_edit.with_machine(document, machine)
-        onprem_edit.write(document, text)
-        return
+        text, more = onprem_edit.with_machine(document, machine)
+        return more, lambda: onprem_edit.write(document, text)
     raw = clusters.load(document).model_dump(mode="json")
     raw["nodes"].append(machine)
-    clusters.save(clusters.parse(raw, source=f"{document} with {machine['name']}"), document)
+    more = clusters.parse(raw, source=f"{document} with {machine['name']}")
+    return more, lambda: clusters.save(more, document)
+
+
+def _refuse_another(known: Node, machine: dict[str, Any], document: Path) -> None:
+    """Raise UsageError where the machine that is to be added is not the one that the document has by its name."""
+    try:
+        given = Node.model_validate(machine)
+    except ValidationError as error:
+        raise UsageError(f"{known.name} cannot be that machine", faults=tuple(clusters.field_faults(error))) from None
+    faults = tuple(
+        Fault(field, f"{_shown(old)} in the document, {_shown(new)} given")
+        for field in ("address", "port", "user", "arch", "labels")
+        if (old := getattr(known, field)) != (new := getattr(given, field))
+    )
+    if faults:
+        raise UsageError(
+            f"{known.name} is in {document} already, and is not what was given; nothing was done",
+            faults=faults,
+            hint=f"`shoal nodes add {known.name}` takes it as the document has it; to change it edit the document; "
+            "another machine needs another name",
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={value[key]}" for key in sorted(value)) or "none"
+    return str(value)
+
+
+def _engine_of(cluster: Cluster, node: Node, say: Say) -> Choice:
+    """The engine for a node that comes in: the one that the cluster has, which the node is no use without."""
+    if secrets.load(cluster.name) is None or cluster.engine == "ssh":
+        return engines.choose("auto", cluster, say=say)
+    try:
+        return engines.choose("bacalhau", cluster.model_copy(update={"nodes": (node,)}), say=say)
+    except ShoalError as error:
+        raise ShoalError(
+            f"{node.name} is {node.arch}, and the cluster runs with Bacalhau, of which no program for it can be had; "
+            "nothing was done",
+            faults=error.faults or (Fault(node.arch, error.message),),
+            hint=f"`shoal artifacts add bacalhau PATH` takes a program or a release archive for {node.arch} (with "
+            "--version, where this machine cannot run it); then type this again",
+            exit_code=error.exit_code,
+        ) from None
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """A version in numbers; nothing of one that has none, as of a program that was built without."""
+    found = _VERSION.match(version)
+    number = tuple(map(int, found.groups())) if found else ()
+    return number if any(number) else ()
 
 
 def _without(document: Path, names: Sequence[str]) -> tuple[Cluster, Callable[[], None]]:
@@ -263,11 +260,6 @@ def _engine_nodes(cluster: Cluster) -> tuple[dict[str, EngineNode], str]:
         return {}, error.message
 
 
-def _machine(cluster: Cluster, node: Node) -> list[str]:
-    done = ssh.run(cluster, node, "sh", "-c", _LOOK, "look", str(NODE_DRAINED), node.name, root=True)
-    return done.text.splitlines()
-
-
 def _state(node: Node, machine: list[str] | ShoalError, engine: EngineNode | None, silence: str) -> NodeState:
     lines = machine if isinstance(machine, list) else []
     limits = engine.info.compute_node_info.max_capacity if engine else None
@@ -286,6 +278,7 @@ def _state(node: Node, machine: list[str] | ShoalError, engine: EngineNode | Non
         drained="drained" in lines,
         serving="serving" in lines,
         containers=len({line for line in lines if line.startswith("container ")}),
+        docker_fault=draining.docker_fault(lines) or "",
         cpu=limits.cpu if limits else 0.0,
         memory_bytes=limits.memory_bytes if limits else 0,
     )
@@ -310,44 +303,16 @@ def _compute(cluster: Cluster, name: str) -> Node:
     return node
 
 
-def _each(nodes: Sequence[Node], act: Callable[[Node], object]) -> None:
-    answers = ssh.on_each(nodes, act)
-    faults = tuple(Fault(name, brief(answer)) for name, answer in answers.items() if isinstance(answer, ShoalError))
-    if faults:
-        raise ShoalError("not every node could be reached; type it again when they answer", faults=faults)
-
-
-def _busy(cluster: Cluster, nodes: Sequence[Node], ask_engine: bool) -> dict[str, list[str]]:
-    """What runs or waits per node: containers on the machine, and executions that the engine has in hand."""
-    looks = ssh.on_each(nodes, lambda node: _machine(cluster, node))
-    busy: dict[str, list[str]] = {}
-    for name, lines in looks.items():
-        if isinstance(lines, ShoalError):
-            raise lines
-        if containers := sum(line.startswith("container ") for line in lines):
-            busy[name] = [f"{containers} container{'s' if containers > 1 else ''}"]
-    if ask_engine and secrets.load(cluster.name) is not None:
-        with engines.client_for(cluster) as client:
-            for name, jobs in _executions(client, [node.name for node in nodes]).items():
-                busy[name] = jobs
-    return busy
-
-
-def _executions(client: BacalhauClient, names: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for job in client.live_jobs():
-        for execution in map(execution_of, client.job(job.id).executions.items):
-            if execution.node in names and not execution.over:
-                found.setdefault(execution.node, []).append(job.name)
-    return found
-
-
 def _await(client: BacalhauClient, node: Node, say: Say) -> None:
     """Until the orchestrator would give the node a job."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     while True:
-        there = next((one for one in client.nodes() if one.name == node.name), None)
-        why = there.unfit() if there else "it never came to the orchestrator"
+        there: EngineNode | None = None
+        try:
+            there = next((one for one in client.nodes() if one.name == node.name), None)
+            why = there.unfit() if there else "it never came to the orchestrator"
+        except EngineSilentError as error:
+            why = error.message
         if why is None:
             say(f"{node.name}: connected, approved, Docker and local paths there")
             return

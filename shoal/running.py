@@ -278,7 +278,7 @@ def _give(work: Work, weights_path: Path | None, names: Sequence[str]) -> Begun:
             record.job = job.to_document()
         begun = _submit(work, job, attempt, rest, unfit)
     done = [name for name in names if name not in adopted and name not in rest]
-    return Begun((*handles, *begun.handles), tuple(done), begun.ended)
+    return Begun((*handles, *begun.handles), tuple(done), begun.ended, begun.waiting)
 
 
 def _submit(
@@ -289,12 +289,16 @@ def _submit(
     for name in ended:
         work.end(name, attempt, *unfit[name])
     able = [name for name in names if name not in unfit]
+    full = work.runner.full(job, able) if able else {}
+    for name, why in full.items():
+        work.note(f"waits for its turn: {why}", name)
+    able = [name for name in able if name not in full]
     if not able or work.cancelled.is_set():
-        return Begun(ended=ended)
+        return Begun(ended=ended, waiting=tuple(full))
     # Before the start: whoever takes the run up after a crash knows that this attempt may be there.
     work.begin(able, attempt, job.name)
     handle = work.runner.submit(job, run=work.record.run, attempt=attempt, nodes=able)
-    return Begun(handles=(handle,), ended=ended)
+    return Begun(handles=(handle,), ended=ended, waiting=tuple(full))
 
 
 def _close_finished(work: Work, names: Sequence[str]) -> list[str]:

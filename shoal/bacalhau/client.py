@@ -14,6 +14,10 @@ from shoal.errors import ShoalError
 TIMEOUT_S = 35.0
 """The engine gives a handler 30 s."""
 PAGE = 1000
+AMBIGUOUS = "MultipleNodesFound"
+"""A refusal's code: several nodes have the name that was given, or begin with it."""
+DONE_BEFORE = "ConflictNodeState"
+"""A refusal's code: the node is approved already."""
 
 _T = TypeVar("_T", bound=BaseModel)
 
@@ -24,10 +28,12 @@ class EngineError(ShoalError):
     `transient` where it may answer otherwise later: too many requests, or a fault of its own.
     """
 
-    def __init__(self, message: str, *, status: int = 0, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, status: int = 0, code: str = "", hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.transient = status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(status)
+        self.code = code
+        """The engine's own word for the fault; one HTTP status stands for several."""
 
 
 class EngineSilentError(EngineError):
@@ -139,7 +145,11 @@ class BacalhauClient:
         return self._ask(NodeList, "GET", "/orchestrator/nodes").nodes
 
     def act(self, node: str, action: str, message: str) -> None:
-        """`approve` or `delete` a node. (`reject` kills what runs there, and is never used.)"""
+        """`approve` or `delete` a node. (`reject` kills what runs there, and is never used.)
+
+        The engine takes `node` for the beginning of a name, and an exact one is not preferred: with several hits it
+        refuses (code AMBIGUOUS), with one hit it takes that, whatever its name. `shoal.approval` makes it exact.
+        """
         body = {"Action": action, "Message": message, "NodeID": node}
         answer = self._ask(Acted, "PUT", f"/orchestrator/nodes/{node}", json=body)
         if not answer.success:
@@ -187,7 +197,9 @@ def refusal(status: int, content: bytes, call: str) -> EngineError:
         return NameTakenError(f"the orchestrator has a job of that name already ({said.message})", status=status)
     if status in (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT):
         return EngineSilentError(f"the orchestrator is not ready (HTTP {status}: {said.message})", status=status)
-    return EngineError(f"the orchestrator refused {call} (HTTP {status}: {said.message})", status=status)
+    return EngineError(
+        f"the orchestrator refused {call} (HTTP {status}: {said.message})", status=status, code=said.code
+    )
 
 
 def _plain(error: httpx.TransportError) -> str:

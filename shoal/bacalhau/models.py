@@ -171,6 +171,8 @@ class ComputeInfo(_Answer):
     publishers: Maybe[str] = Field(default_factory=list)
     max_capacity: Capacity = Field(default_factory=Capacity)
     available_capacity: Capacity = Field(default_factory=Capacity)
+    queue_capacity: Capacity = Field(default_factory=Capacity)
+    """Asked for by executions that wait on the node."""
     max_job_requirements: Capacity = Field(default_factory=Capacity)
     running_executions: int = 0
     enqueued_executions: int = 0

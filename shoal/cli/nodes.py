@@ -9,7 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from shoal import nodes
+from shoal import approval, nodes
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
@@ -31,7 +31,7 @@ def list_(
 ) -> None:
     """Every node: whether it answers, what the engine says of it, what runs there.
 
-    Ends with 3 where a compute node that is not drained is not there for jobs.
+    Ends with 3 where a machine does not answer, or a compute node that is not drained is not there for jobs.
 
     Example: shoal nodes list --json
     """
@@ -40,12 +40,8 @@ def list_(
         print_json({"nodes": [dataclasses.asdict(node) for node in found]})
     else:
         out.print(_table(found))
-    lacking = [
-        node
-        for node in found
-        if node.ssh != "answers" or ("compute" in node.roles and not node.drained and node.engine != "connected")
-    ]
-    if lacking and any(node.version or node.serving for node in found):
+    engine_here = any(node.version or node.serving for node in found)
+    if any(_lacks(node, engine_here=engine_here) for node in found):
         raise typer.Exit(Exit.INCOMPLETE)
 
 
@@ -89,6 +85,8 @@ def remove(
 ) -> None:
     """Drain nodes, take off what the deploy put there, and forget them, in the document too. Results of runs stay.
 
+    Ends with 3 where all is done but an old entry on the orchestrator's list, which the engine cannot tell from others.
+
     Example: shoal nodes remove compute-2
     """
     nodes.remove(cluster_path(cluster), names, say, timeout_s=timeout, gone=gone)
@@ -100,7 +98,18 @@ def approve(names: Names, cluster: ClusterPath = None) -> None:
 
     Example: shoal nodes approve compute-3
     """
-    nodes.approve(read(cluster_path(cluster)), names, say)
+    approval.approve(read(cluster_path(cluster)), names, say)
+
+
+def _lacks(node: nodes.NodeState, *, engine_here: bool) -> bool:
+    """Whether a node is not as it should be. Without the engine anywhere, its word on a node is nothing to miss."""
+    if not node.roles:
+        return node.engine != "disconnected"  # else an old entry, of a machine that was removed
+    if node.ssh != "answers":
+        return True
+    if "compute" not in node.roles or node.drained:
+        return False
+    return bool(node.docker_fault) or (engine_here and node.engine != "connected")
 
 
 def _table(found: list[nodes.NodeState]) -> Table:
@@ -108,6 +117,7 @@ def _table(found: list[nodes.NodeState]) -> Table:
     table.columns[0].no_wrap = table.columns[2].no_wrap = True
     for node in found:
         share = f"{node.cpu:g} CPUs, {node.memory_bytes / 1e9:.1f} GB" if node.cpu else ""
-        note = "drained" if node.drained else ""
+        docker = f"Docker: {node.docker_fault}" if node.docker_fault else ""
+        note = ", ".join(filter(None, ["drained" if node.drained else "", docker]))
         table.add_row(node.name, node.ssh, node.engine, node.version, share, str(node.containers or ""), note)
     return table

@@ -71,16 +71,17 @@ def deploy(
     """
     path = cluster_path(cluster)
     # Fetched here, once and with progress; the inventory takes what the cache has.
-    choice = engines.choose(engine, inventory.load_path(path), say=say)
+    loaded = inventory.load_path(path)
+    choice = engines.choose(engine, loaded, say=say)
     say(str(choice))
+    nodes.refuse_newer_engine(loaded, inventory.refuse_empty(loaded, loaded.substrate, limit or ()), choice)
     if not dry and not limit:
         moving.on_before_site(path, say)
     data = {**engines.deploy_data(choice), "bacalhau_force": force}
     result = run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say)
-    loaded = inventory.load_path(path)
-    if choice.engine == "bacalhau" and not dry and loaded.requester.name not in result.hosts:
-        # With the requester among the machines the deploy itself asks the orchestrator whether all are there.
-        nodes.await_ready(loaded, result.hosts, say)
+    if choice.engine == "bacalhau" and not dry:
+        # The document anew: the nodes may have moved onto the mesh.
+        nodes.await_ready(inventory.load_path(path), result.hosts, say)
     _told(result, dry=dry, as_json=as_json)
 
 

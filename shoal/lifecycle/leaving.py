@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shoal import engines, nodes, ssh
+from shoal import approval, draining, engines, ssh
 from shoal.bacalhau import secrets
 from shoal.cluster import Cluster, Node
+from shoal.draining import StillAtWorkError
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.mesh import moving, overlay
-from shoal.nodes import StillAtWorkError
 from shoal.ssh_failures import brief
 
 Say = Callable[[str], None]
@@ -125,18 +125,18 @@ def _drain(
         say("stopping what runs")
         if engine:
             try:
-                nodes.stop_jobs(now, [node.name for node in there])
+                draining.stop_jobs(now, [node.name for node in there])
             except ShoalError as error:
                 say(f"  the engine's jobs could not be stopped: {error.message}")
-        for name, why in nodes.stop_containers(now, there).items():
+        for name, why in draining.stop_containers(now, there).items():
             say(f"  {name}: {why}")
         timeout_s = STOP_TIMEOUT_S
 
     # Each by itself: one that goes away meanwhile is no reason to leave the others undrained.
     def one(node: Node) -> None:
-        nodes.drain_machines(now, [node], say, timeout_s=timeout_s, ask_engine=engine)
+        draining.drain_machines(now, [node], say, timeout_s=timeout_s, ask_engine=engine)
         # It may be registered again: then it is no drained node.
-        nodes.unmark(now, [node])
+        draining.unmark(now, [node])
 
     answers = ssh.on_each(there, one)
     failed = {name: answer for name, answer in answers.items() if isinstance(answer, ShoalError)}
@@ -156,9 +156,12 @@ def _off_the_engine(now: Cluster, done: Parting) -> None:
     """Nodes that do not answer are forgotten, too: it is the orchestrator that is asked."""
     names = [node.name for node in now.compute]
     try:
-        done.off_engine += nodes.forget(now, names)
+        forgotten = approval.forget(now, names)
     except ShoalError as error:
         done.undone += [Undone("engine", name, error.message) for name in names]
+        return
+    done.off_engine += forgotten.names
+    done.undone += [Undone("engine", name, why) for name, why in forgotten.left.items()]
 
 
 def _off_the_tailnet(cluster: Cluster, now: Cluster, silent: Mapping[str, str], done: Parting, say: Say) -> None:

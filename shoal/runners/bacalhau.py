@@ -40,6 +40,8 @@ CLOSE_S = 1.0
 """How long the end waits for the watching threads, and then for the connections; both die with the process."""
 QUEUE_S = 24 * 3600
 """How long a job may wait for its turn on busy nodes, beyond its own time limit."""
+OVERSUBSCRIPTION = 1.5
+"""The engine's own (pkg/node/config.go at v1.9.3); no setting changes it."""
 # The running file itself; where even root may not look at another user's process (a container without ptrace), the file
 # of that name, if it is older than the process.
 _PROGRAM = r"""
@@ -134,6 +136,15 @@ class BacalhauRunner:
             return dict.fromkeys(nodes, brief(error))
         found = {name: _unfit(name, there.get(name)) for name in nodes}
         return {name: execution.message for name, execution in found.items() if execution}
+
+    def full(self, job: JobSpec, nodes: Sequence[str]) -> dict[str, str]:
+        """As the orchestrator sees it, who hears of a node's work with the next heartbeat; nodes that are away are not.
+
+        A node without room is given nothing and the job does not wait for it: for the engine it has no part in it.
+        """
+        there = {node.name: node for node in self._persistently(self._client.nodes)}
+        known = [node for name in nodes if (node := there.get(name)) and node.unfit() is None]
+        return {node.name: why for node in known if (why := no_room(job, node))}
 
     def executions(self, handle: Handle) -> list[Execution]:
         """What the watching thread last saw."""
@@ -310,6 +321,25 @@ def _unfit(name: str, node: EngineNode | None) -> Execution | None:
         )
     if why := node.unfit():
         return Execution(name, "", State.LOST if not node.connected else State.REFUSED, message=why)
+    return None
+
+
+def no_room(job: JobSpec, node: EngineNode) -> str | None:
+    """Why the engine would take the node for busy, reckoned as it does (pkg/orchestrator/selection/ranking/
+    over_subscription.go at v1.9.3): what runs and waits there, and the job, may be OVERSUBSCRIPTION times what it has.
+    """
+    info = node.info.compute_node_info
+    asked = job.task.resources
+    for most, free, waiting, wanted, unit, what in (
+        (info.max_capacity.cpu, info.available_capacity.cpu, info.queue_capacity.cpu, parse_cpu(asked.cpu), 1, "CPUs"),
+        (
+            info.max_capacity.memory_bytes, info.available_capacity.memory_bytes, info.queue_capacity.memory_bytes,
+            parse_bytes(asked.memory), 1e9, "GB of memory",
+        ),
+    ):  # fmt: skip
+        taken = most - free + waiting
+        if taken + wanted > most * OVERSUBSCRIPTION * (1 + 1e-9):
+            return f"other work has {taken / unit:.3g} of its {most / unit:.3g} {what}"
     return None
 
 

@@ -106,6 +106,10 @@ class Runner(Protocol):
         """Those of `nodes` that cannot be given a job just now and may be back later, each with the reason."""
         ...
 
+    def full(self, job: JobSpec, nodes: Sequence[str]) -> dict[str, str]:
+        """Those of `nodes` on which other work leaves no room for `job` just now, each with the reason."""
+        ...
+
     def executions(self, handle: Handle) -> list[Execution]:
         """How every node of `handle` stands now; at once, without waiting for a change."""
         ...

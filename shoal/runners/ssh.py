@@ -139,6 +139,11 @@ class SshRunner:
         )
         return {name: ssh_failures.brief(answer) for name, answer in asked.items() if isinstance(answer, ShoalError)}
 
+    def full(self, job: JobSpec, nodes: Sequence[str]) -> dict[str, str]:
+        """None: containers are started beside each other."""
+        del job, nodes
+        return {}
+
     def executions(self, handle: Handle) -> list[Execution]:
         """What the watching threads last saw."""
         with self._lock:

@@ -44,6 +44,16 @@ def test_a_valid_document_is_read_with_its_defaults() -> None:
     assert (site.engine, site.mesh, site.requester.port, site.requester.user) == ("auto", "none", 22, "root")
 
 
+def test_no_node_has_the_name_that_the_orchestrator_has_for_the_engine() -> None:
+    nodes = [
+        {"name": "box", "roles": ["requester", "compute"], "address": "10.0.0.2"},
+        {"name": "box-orchestrator", "roles": ["compute"], "address": "10.0.0.3"},
+        {"name": "gate-orchestrator", "roles": ["compute"], "address": "10.0.0.4"},
+    ]
+    faults = faults_of(document(nodes=nodes))
+    assert faults == {"nodes[1].name": "is the name that the orchestrator on nodes[0] has for the engine"}
+
+
 def test_all_faults_are_told_at_once_with_their_paths() -> None:
     raw = document(
         substrate="moon",

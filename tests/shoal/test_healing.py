@@ -200,6 +200,55 @@ def test_a_node_drained_in_mid_run_is_given_no_further_attempt(nodes: FakeNodes)
     assert nodes.containers("c1") == []
 
 
+class Full(SshRunner):
+    """Other work has the nodes' room for so many looks."""
+
+    def __init__(self, cluster: Cluster, looks: dict[str, int]) -> None:
+        super().__init__(cluster)
+        self.looks = looks
+
+    def full(self, job: JobSpec, nodes: Sequence[str]) -> dict[str, str]:
+        found = {name: "other work has 1.6 of its 1.6 CPUs" for name in nodes if self.looks.get(name, 0) > 0}
+        for name in nodes:
+            self.looks[name] = self.looks.get(name, 0) - 1
+        return found
+
+
+@pytest.mark.parametrize("looks", [{"c1": 4}, {"c1": 2, "c2": 5}])
+def test_a_node_without_room_is_waited_for_and_no_attempt_is_used_up(nodes: FakeNodes, looks: dict[str, int]) -> None:
+    with deadline(30, "it was not given the run"):
+        record = running.start(nodes.order(attempts=1), nodes.tell, runner=Full(nodes.cluster, dict(looks)))
+    assert record.complete
+    assert [len(record.nodes[name].attempts) for name in ("c1", "c2")] == [1, 1]
+    told = [(event.node, event.text) for event in nodes.events if "waits for its turn" in event.text]
+    assert told == [(name, "waits for its turn: other work has 1.6 of its 1.6 CPUs") for name in looks]
+
+
+def test_ctrl_c_ends_the_waiting_for_room(nodes: FakeNodes) -> None:
+    def tell(event: Event) -> None:
+        nodes.tell(event)
+        if "waits for its turn" in event.text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with deadline(20, "it was waited on"), pytest.raises(KeyboardInterrupt):
+        running.start(nodes.order(), tell, runner=Full(nodes.cluster, {"c1": 1000, "c2": 1000}))
+    record = runs.load("r1")
+    assert {node.outcome for node in record.nodes.values()} == {Outcome.PENDING}
+    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+
+
+def test_a_node_that_goes_away_while_it_waits_is_told_as_such(nodes: FakeNodes) -> None:
+    class Gone(Full):
+        def adopt(self, run: str, nodes: Sequence[str]) -> list[Handle]:
+            raise EngineSilentError("the orchestrator does not answer")
+
+    with deadline(30, "it was waited on"):
+        record = running.start(nodes.order(attempts=1), nodes.tell, runner=Gone(nodes.cluster, {"c1": 2}))
+    assert record.nodes["c1"].outcome is Outcome.UNREACHABLE
+    assert "the orchestrator does not answer" in record.nodes["c1"].attempts[-1].message
+    assert record.nodes["c2"].outcome is Outcome.FINISHED
+
+
 class Away(SshRunner):
     """Its engine's service is stopped everywhere, as a drain does it."""
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shoal import engines, nodes, ssh
+from shoal import draining, engines, ssh
 from shoal.bacalhau import secrets
 from shoal.cluster import Cluster, Node, SshAccess
+from shoal.draining import StillAtWorkError
 from shoal.errors import ShoalError
 from shoal.lifecycle import leaving
 from shoal.mesh import moving, overlay
 from shoal.mesh.overlay import Moved, Overlay
-from shoal.nodes import StillAtWorkError
 from shoal.ssh_failures import SshError, SshFailure
 
 ADDRESSES = {"office": "192.0.2.10", "gate-1": "192.0.2.21", "gate-2": "192.0.2.22"}
@@ -34,6 +34,8 @@ class World:
         self.containers: dict[str, list[int]] = {name: [] for name in ADDRESSES}
         """Per machine how many containers are seen at each further look; none where the list is at its end."""
         self.stubborn: set[str] = set()
+        self.deaf: set[str] = set()
+        """Their Docker does not answer."""
         self.commands: list[tuple[str, str]] = []
         """Address and script."""
         self.engine: set[str] | None = None
@@ -49,7 +51,7 @@ class World:
         left = self.gone_after.get(node.name)
         if left is not None:
             self.gone_after[node.name] = left - 1
-        if node.address not in self.answering or left == 0:
+        if node.address not in self.answering or (left is not None and left <= 0):
             raise SshError(node, SshFailure.TIMED_OUT, "gone")
         text = ""
         if "docker stop" in script and node.name not in self.stubborn:
@@ -58,6 +60,7 @@ class World:
             seen = self.containers[node.name]
             count = seen[0] if node.name in self.stubborn else seen.pop(0) if seen else 0
             text = "\n".join(f"container {number}" for number in range(count))
+            text = "docker-fault not running" if node.name in self.deaf else text
         elif "tailscale status" in script:
             text = "" if node.name in self.off_tailnet else RUNNING
         elif "tailscale logout" in script:
@@ -95,13 +98,14 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> World:
     made = World()
     monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr(nodes, "POLL_S", 0.01)
+    monkeypatch.setattr(draining, "POLL_S", 0.01)
+    monkeypatch.setattr(draining, "QUIET_S", 0.0)
     monkeypatch.setattr(leaving, "STOP_TIMEOUT_S", 0.1)
     monkeypatch.setattr(ssh, "run", made.run)
     monkeypatch.setattr(ssh, "close", lambda cluster: None)
     monkeypatch.setattr(moving, "probe", made.probe)
     monkeypatch.setattr(engines, "client_for", made.client)
-    monkeypatch.setattr(nodes, "execution_of", lambda name: SimpleNamespace(node=name, over=False))
+    monkeypatch.setattr(draining, "execution_of", lambda name: SimpleNamespace(node=name, over=False))
     return made
 
 
@@ -190,7 +194,7 @@ def test_the_engines_executions_are_waited_for_and_it_forgets_all_nodes(
         asked.append(name)
         return SimpleNamespace(node=name, over=len(asked) > 2)
 
-    monkeypatch.setattr(nodes, "execution_of", over)
+    monkeypatch.setattr(draining, "execution_of", over)
     said: list[str] = []
     done = leaving.leave(cluster(), said.append, timeout_s=10)
     assert "gate-1: waiting for job-1" in said
@@ -214,10 +218,19 @@ def test_a_machine_that_was_taken_away_stops_nothing_and_is_told(world: World) -
 def test_one_that_goes_away_while_it_is_drained_leaves_the_others(world: World) -> None:
     world.containers["gate-2"], world.stubborn = [1], {"gate-2"}
     world.gone_after["gate-2"] = 3
-    done = leaving.leave(cluster(), lambda line: None, timeout_s=30)
+    done = leaving.leave(cluster(), lambda line: None, timeout_s=0.2)
     assert done.drained == ["gate-1"]
     assert [(it.step, it.node) for it in done.undone] == [("drain", "gate-2")]
     assert "no answer in time" in done.undone[0].why
+
+
+def test_docker_that_does_not_answer_keeps_a_machine_from_being_destroyed(world: World) -> None:
+    world.deaf = {"gate-2"}
+    with pytest.raises(StillAtWorkError, match="nothing was destroyed") as refused:
+        leaving.leave(cluster(), lambda line: None, timeout_s=0.1)
+    assert [str(fault) for fault in refused.value.faults] == ["gate-2: Docker there (not running)"]
+    done = leaving.leave(cluster(), lambda line: None, force=True)
+    assert [(it.step, it.node) for it in done.undone] == [("drain", "gate-2")]
 
 
 def test_a_silent_orchestrator_is_told_and_the_machines_are_looked_at(world: World) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from shoal import cluster as clusters
-from shoal import nodes, ssh
+from shoal import draining, nodes, ssh
+from shoal.bacalhau import secrets
+from shoal.bacalhau.client import EngineSilentError
 from shoal.bacalhau.models import EngineNode
+from shoal.bacalhau.release import Binary
 from shoal.cli.nodes import app
 from shoal.cli.site import app as site_app
-from shoal.cluster import Cluster
+from shoal.cluster import Arch, Cluster, Node
 from shoal.deploys import DeployResult
 from shoal.engines import Choice
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import Exit, ShoalError, UsageError
 from shoal.mesh import moving, overlay
 from shoal.mesh.overlay import Moved, Overlay
 
@@ -25,6 +30,7 @@ from shoal.mesh.overlay import Moved, Overlay
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setenv("SHOAL_STATE", str(tmp_path))
     monkeypatch.setattr(nodes, "POLL_S", 0.01)
+    monkeypatch.setattr(draining, "QUIET_S", 0.0)
     machines = [{"name": "office", "roles": ["requester"], "address": "192.0.2.10"}]
     machines += [{"name": f"gate-{n}", "roles": ["compute"], "address": f"192.0.2.2{n}"} for n in (1, 2)]
     return clusters.parse({"name": "depot", "substrate": "onprem", "nodes": machines}, source="test")
@@ -40,27 +46,6 @@ class Commands:
     def run(self, cluster: Cluster, node: Any, *command: str, **more: Any) -> ssh.Completed:
         self.scripts.append((node.name, command[2] if command[:2] == ("sh", "-c") else " ".join(command)))
         return ssh.Completed(0, b"", "")
-
-
-def test_drain_marks_waits_and_then_stops(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = Commands(monkeypatch)
-    busy = iter([{"gate-1": ["shoal-r1-a1"]}, {"gate-1": ["shoal-r1-a1"]}, {}])
-    monkeypatch.setattr(nodes, "_busy", lambda *_: next(busy))
-    said: list[str] = []
-    nodes.drain(cluster, ["gate-1"], said.append, timeout_s=5)
-    assert said == ["no new run for gate-1", "gate-1: waiting for shoal-r1-a1", "drained: gate-1"]
-    (_, mark), (_, stop) = commands.scripts
-    assert "date" in mark
-    assert "systemctl disable --now" in stop
-
-
-def test_drain_that_takes_too_long_stops_nothing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = Commands(monkeypatch)
-    monkeypatch.setattr(nodes, "_busy", lambda *_: {"gate-1": ["shoal-r1-a1"]})
-    with pytest.raises(ShoalError, match="still at work") as error:
-        nodes.drain(cluster, ["gate-1"], lambda _: None, timeout_s=0.05)
-    assert error.value.faults[0].where == "gate-1"
-    assert not any("systemctl" in script for _, script in commands.scripts)
 
 
 @pytest.mark.parametrize("verb", ["drain", "remove"])
@@ -125,7 +110,8 @@ def on_mesh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return moving.Move((), services=True)
 
     monkeypatch.setattr(ssh, "run", run)
-    monkeypatch.setattr(nodes, "_busy", lambda *_: {})
+    monkeypatch.setattr(draining, "_look_at_work", lambda *_: draining._Work({}, possible=False))
+    with_programs(monkeypatch)
     monkeypatch.setattr(moving, "off", off)
     monkeypatch.setattr(moving, "on", on)
 
@@ -227,6 +213,26 @@ def test_readiness_is_the_orchestrators_word(cluster: Cluster, monkeypatch: pyte
     assert said == ["gate-1: connected, approved, Docker and local paths there"]
 
 
+def test_readiness_waits_for_an_orchestrator_that_is_silent(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
+
+    class Client(Orchestrator):
+        def nodes(self) -> list[EngineNode]:
+            found = super().nodes()
+            if not found:
+                raise EngineSilentError("the orchestrator is not ready (test)")
+            return found
+
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Client([], [seen("gate-1", "CONNECTED")]))
+    said: list[str] = []
+    nodes.await_ready(cluster, ["gate-1"], said.append)
+    assert said == ["gate-1: connected, approved, Docker and local paths there"]
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Client([]))
+    monkeypatch.setattr(nodes, "READY_TIMEOUT_S", 0.05)
+    with pytest.raises(ShoalError, match=r"the orchestrator is not ready \(test\)"):
+        nodes.await_ready(cluster, ["gate-1"], lambda _: None)
+
+
 def test_a_node_that_is_not_heard_fails_by_name(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
     monkeypatch.setattr(nodes, "READY_TIMEOUT_S", 0.05)
@@ -236,19 +242,220 @@ def test_a_node_that_is_not_heard_fails_by_name(cluster: Cluster, monkeypatch: p
     assert "does not hear it" in error.value.message
 
 
-@pytest.mark.parametrize(("limit", "asked"), [([], False), (["gate-1"], True), (["requester"], False)])
-def test_a_deploy_of_some_nodes_asks_the_orchestrator_about_them(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: list[str], asked: bool
-) -> None:
+def deploying(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: Sequence[str], *more: str
+) -> tuple[Any, list[Any]]:
+    """How `site deploy` ended, and what it did: the deploy, and of which nodes the orchestrator was asked."""
     document = tmp_path / "depot.json"
     clusters.save(cluster, document)
     hosts = {"gate-1": ("gate-1",), "requester": ("office",)}.get("".join(limit), ("gate-1", "gate-2", "office"))
-    result = DeployResult("site", hosts, 0, 0, (), 0.0)
-    monkeypatch.setattr("shoal.cli.site.run_deploy", lambda *_, **__: result)
-    monkeypatch.setattr("shoal.cli.site.engines.choose", lambda *_, **__: Choice("bacalhau", "test"))
-    questions: list[tuple[str, ...]] = []
-    monkeypatch.setattr("shoal.cli.site.nodes.await_ready", lambda _, names, __: questions.append(names))
-    words = ["deploy", "--cluster", str(document), *(word for name in limit for word in ("--limit", name))]
-    done = CliRunner().invoke(site_app, words)
-    assert done.exit_code == 0, done.output
-    assert questions == ([("gate-1",)] if asked else [])
+    done: list[Any] = []
+
+    def run_deploy(*_: Any, **__: Any) -> DeployResult:
+        done.append("deploy")
+        return DeployResult("site", hosts, 0, 0, (), 0.0)
+
+    monkeypatch.setattr("shoal.cli.site.run_deploy", run_deploy)
+    monkeypatch.setattr("shoal.cli.site.engines.choose", lambda *_, **__: Choice("bacalhau", "test", (program(),)))
+    monkeypatch.setattr("shoal.cli.site.nodes.await_ready", lambda _, names, __: done.append(names))
+    words = ["deploy", "--cluster", str(document), *(word for name in limit for word in ("--limit", name)), *more]
+    return CliRunner().invoke(site_app, words), done
+
+
+def program(version: str = "1.9.3", arch: Arch = "amd64") -> Binary:
+    now = datetime.now(UTC)
+    return Binary(version=version, arch=arch, sha256="0" * 64, size_bytes=1, origin="given", added_at=now)
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked"), [([], ("gate-1", "gate-2", "office")), (["gate-1"], ("gate-1",)), (["requester"], ("office",))]
+)
+def test_every_deploy_asks_the_orchestrator_about_its_nodes(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: list[str], asked: tuple[str, ...]
+) -> None:
+    ended, done = deploying(cluster, tmp_path, monkeypatch, limit)
+    assert ended.exit_code == 0, ended.output
+    assert done == ["deploy", asked]
+    ended, done = deploying(cluster, tmp_path, monkeypatch, limit, "--dry")
+    assert done == ["deploy"]
+
+
+def test_who_waits_for_approval_is_named(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
+    waiting = seen("gate-2", "CONNECTED").model_copy(update={"membership": "PENDING"})
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Orchestrator([seen("gate-1", "CONNECTED"), waiting]))
+    said: list[str] = []
+    nodes.await_ready(cluster, ["gate-1", "gate-2", "office"], said.append)
+    assert said[-1] == "gate-2: it is pending, not approved; `shoal nodes approve gate-2` lets it take jobs"
+
+
+class Versioned(Orchestrator):
+    """Says this version; none: it does not answer."""
+
+    def __init__(self, version: str | None) -> None:
+        super().__init__([])
+        self.says = version
+
+    def version(self) -> str:
+        if self.says is None:
+            raise EngineSilentError("the orchestrator does not answer (test)")
+        return self.says
+
+
+@pytest.mark.parametrize(
+    ("theirs", "limit", "refused"),
+    [
+        ("v1.9.2", ["gate-1"], True),
+        ("v1.8.10", ["gate-1"], True),
+        ("v1.9.2", ["gate-1", "gate-2"], True),
+        ("v1.9.2", [], False),
+        ("v1.9.3", ["gate-1"], False),
+        ("v1.9.10", ["gate-1"], False),
+        ("v0.0.0-xxxxxxx", ["gate-1"], False),
+        (None, ["gate-1"], False),
+    ],
+)
+def test_a_node_is_not_made_newer_than_its_orchestrator(
+    cluster: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    theirs: str | None,
+    limit: list[str],
+    refused: bool,
+) -> None:
+    secrets.ensure("depot")
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Versioned(theirs))
+    ended, done = deploying(cluster, tmp_path, monkeypatch, limit)
+    assert isinstance(ended.exception, UsageError) == refused, ended.exception
+    assert ("deploy" in done) != refused
+    if refused:
+        assert "1.9.3" in str(ended.exception)
+        assert str(theirs).removeprefix("v") in str(ended.exception)
+        assert "`shoal site deploy`" in str(ended.exception)
+
+
+@pytest.fixture
+def adding(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[str]]:
+    """A document, and what is done to a node that is added, in order."""
+    document, done = tmp_path / "depot.json", []
+    clusters.save(cluster, document)
+
+    def run(_: Cluster, node: Node, *command: str, **more: Any) -> ssh.Completed:
+        done.append(f"{node.name}: {' '.join(command)}")
+        return ssh.Completed(0, b"", "")
+
+    def run_deploy(path: Path, name: str, *, limit: list[str], data: dict[str, Any], **more: Any) -> DeployResult:
+        done.append(f"{name} {' '.join(limit)} {' '.join(data['bacalhau_programs'])}".rstrip())
+        return DeployResult(name, tuple(limit), 0, 0, (), 0.0)
+
+    monkeypatch.setattr(ssh, "run", run)
+    monkeypatch.setattr(nodes.deploys, "run_deploy", run_deploy)
+    monkeypatch.setattr(nodes, "await_ready", lambda _, names, __: done.append(f"ready {' '.join(names)}"))
+    return document, done
+
+
+UNMARKED = "rm -f /var/lib/shoal/drained"
+
+
+def with_programs(monkeypatch: pytest.MonkeyPatch, *archs: Arch) -> None:
+    def resolve(arch: Arch, **_: Any) -> Binary:
+        if arch not in archs:
+            raise ShoalError(f"Bacalhau 1.9.3 for {arch} cannot be had", exit_code=Exit.MISSING)
+        return program(arch=arch)
+
+    monkeypatch.setattr("shoal.engines.release.resolve", resolve)
+
+
+def test_a_node_does_not_come_in_without_the_clusters_engine(
+    adding: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, done = adding
+    secrets.ensure("depot")
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Versioned("v1.9.3"))
+    with_programs(monkeypatch, "amd64")
+    before = document.read_bytes()
+    machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23", "arch": "arm64"}
+    with pytest.raises(ShoalError, match="gate-3 is arm64") as refused:
+        nodes.add(document, "gate-3", machine, lambda _: None)
+    assert refused.value.exit_code is Exit.MISSING
+    assert "shoal artifacts add bacalhau PATH" in str(refused.value)
+    assert (document.read_bytes(), done) == (before, [])
+    with_programs(monkeypatch, "arm64")  # of the others' architecture nothing is placed
+    nodes.add(document, "gate-3", machine, lambda _: None)
+    assert done == [f"gate-3: {UNMARKED}", "site gate-3 arm64", "ready gate-3"]
+
+
+def test_a_node_of_a_cluster_without_the_engine_needs_none(
+    adding: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, done = adding
+    with_programs(monkeypatch)
+    nodes.add(document, "gate-1", None, lambda _: None)
+    assert done == [f"gate-1: {UNMARKED}", "site gate-1"]
+
+
+def test_a_node_that_would_be_newer_than_the_orchestrator_does_not_come_in(
+    adding: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, done = adding
+    secrets.ensure("depot")
+    monkeypatch.setattr("shoal.engines.client_for", lambda _: Versioned("v1.9.2"))
+    with_programs(monkeypatch, "amd64")
+    before = document.read_bytes()
+    with pytest.raises(UsageError, match=r"1\.9\.3, the orchestrator on office is 1\.9\.2"):
+        machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23"}
+        nodes.add(document, "gate-3", machine, lambda _: None)
+    assert (document.read_bytes(), done) == (before, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "faults"),
+    [
+        (["gate-1=192.0.2.21"], []),
+        (["gate-1=192.0.2.99"], ["address: 192.0.2.21 in the document, 192.0.2.99 given"]),
+        (["gate-1=ops@192.0.2.21:23"], ["port: 22 in the document, 23 given", "user: root in the document, ops given"]),
+        (["gate-1=192.0.2.21", "--arch", "arm64"], ["arch: amd64 in the document, arm64 given"]),
+        (["gate-1=192.0.2.21", "--label", "site=x"], ["labels: none in the document, site=x given"]),
+        (["gate-1=192.0.2.21", "--arch", "mips"], ["arch: input should be 'amd64' or 'arm64' (found 'mips')"]),
+    ],
+)
+def test_a_name_that_is_there_is_not_given_to_another_machine(
+    adding: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch, words: list[str], faults: list[str]
+) -> None:
+    document, done = adding
+    with_programs(monkeypatch)
+    before = document.read_bytes()
+    ended = CliRunner().invoke(app, ["add", *words, "--cluster", str(document)])
+    assert document.read_bytes() == before
+    if faults:
+        assert isinstance(ended.exception, UsageError)
+        assert [str(fault) for fault in ended.exception.faults] == faults
+        assert done == []
+    else:
+        assert ended.exit_code == 0, ended.output
+        assert done == [f"gate-1: {UNMARKED}", "site gate-1"]  # as typed a second time
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ([{"ssh": "no answer in time"}, {"ssh": "no answer in time"}], 3),
+        ([{"ssh": "answers"}, {"ssh": "no answer in time"}], 3),
+        ([{"engine": "there are no tokens for it"}, {"engine": "there are no tokens for it"}], 0),
+        ([{"version": "1.9.3"}, {"engine": "disconnected"}], 3),
+        ([{"version": "1.9.3"}, {"engine": "disconnected", "drained": True}], 0),
+        ([{"version": "1.9.3"}, {"docker_fault": "it does not answer"}], 3),
+        ([{"docker_fault": "it does not answer", "drained": True}, {}], 0),
+        ([{"version": "1.9.3"}, {"roles": (), "ssh": "is not in the document", "engine": "disconnected"}], 0),
+        ([{}, {"roles": (), "ssh": "is not in the cluster document", "engine": "connected"}], 3),
+    ],
+)
+def test_the_list_ends_with_3_where_a_node_is_lacking(
+    adding: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch, states: list[dict[str, Any]], code: int
+) -> None:
+    usual = {"roles": ("compute",), "address": "192.0.2.21", "ssh": "answers", "engine": "connected"}
+    found = [nodes.NodeState(**{"name": f"gate-{n}", **usual, **state}) for n, state in enumerate(states, start=1)]
+    monkeypatch.setattr(nodes, "look", lambda _: found)
+    ended = CliRunner().invoke(app, ["list", "--json", "--cluster", str(adding[0])])
+    assert ended.exit_code == code, ended.output

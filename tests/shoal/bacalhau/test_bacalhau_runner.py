@@ -12,7 +12,7 @@ import pytest
 
 from shoal import ssh
 from shoal.bacalhau.client import EngineError, EngineSilentError
-from shoal.bacalhau.models import JobView, Submitted
+from shoal.bacalhau.models import EngineNode, JobView, Submitted
 from shoal.cluster import Node
 from shoal.errors import UsageError
 from shoal.runners import bacalhau as runner_module
@@ -391,3 +391,39 @@ def test_a_log_stream_that_stays_silent_gets_another_beside_it(serve: Serve) -> 
         handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
         lines = [list(runner.logs(handle, node)) for node in NODES]
     assert lines == [["line 1", "line 2", "line 3", "to stderr"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("free", "waiting", "asked", "why"),
+    [
+        ((1.6, 8e9), (0, 0), ("1.6", "2GB"), None),
+        ((0.8, 6e9), (0, 0), ("1.6", "2GB"), None),  # it waits on the node
+        ((0.0, 6e9), (0, 0), ("0.8", "2GB"), None),
+        ((0.0, 6e9), (0, 0), ("0.9", "2GB"), "other work has 1.6 of its 1.6 CPUs"),
+        ((0.8, 6e9), (0.8, 0), ("1.6", "2GB"), "other work has 1.6 of its 1.6 CPUs"),
+        ((1.6, 0), (0, 0), ("1.6", "5GB"), "other work has 8 of its 8 GB of memory"),
+    ],
+)
+def test_room_on_a_node_as_the_engine_reckons_it(
+    free: tuple[float, float], waiting: tuple[float, float], asked: tuple[str, str], why: str | None
+) -> None:
+    def resources(cpu: float, memory: float) -> dict[str, float | int]:
+        return {"CPU": cpu, "Memory": int(memory)}
+
+    info = {
+        "MaxCapacity": resources(1.6, 8e9), "AvailableCapacity": resources(*free), "QueueCapacity": resources(*waiting)
+    }  # fmt: skip
+    node = EngineNode.model_validate(
+        {"Info": {"NodeID": "n", "NodeType": "Compute", "ComputeNodeInfo": info}, "Membership": "APPROVED"}
+    )
+    assert runner_module.no_room(make_job(cpu=asked[0], memory=asked[1]), node) == why
+
+
+def test_a_node_that_is_away_is_not_taken_for_full(serve: Serve) -> None:
+    with serve("node_cut") as (stand_in, runner):
+        for exchange in stand_in.scenario["exchanges"]:
+            for node in exchange["body"].get("Nodes") or [] if isinstance(exchange["body"], dict) else []:
+                node["Info"].get("ComputeNodeInfo", {}).pop("AvailableCapacity", None)
+        assert set(runner.full(make_job(cpu="1.6"), NODES)) == set(NODES)
+        # Cut off by now: what it has is unknown, and it is told as away.
+        assert set(runner.full(make_job(cpu="1.6"), NODES)) == {"compute-2"}

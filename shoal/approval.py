@@ -1,0 +1,175 @@
+"""The orchestrator's list of nodes: who may take jobs, and who is forgotten.
+
+The engine takes the name that it is to approve or delete for the beginning of one, and prefers no exact one: with
+`gate-1` and `gate-10` on its list it does neither for `gate-1`; without `gate-1` it would do it to `gate-10`. So a name
+is given to it only where it is on the list, and alone with that beginning.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shoal import engines
+from shoal.bacalhau.client import AMBIGUOUS, DONE_BEFORE, BacalhauClient, EngineError
+from shoal.bacalhau.models import EngineNode
+from shoal.cluster import Cluster
+from shoal.errors import Fault, ShoalError, UsageError
+
+Say = Callable[[str], None]
+POLL_S = 1.0
+BACK_TIMEOUT_S = 120.0
+"""What a node that was taken off the list for a moment gets to be on it again; it asks several times a minute."""
+
+
+@dataclass(slots=True)
+class Forgotten:
+    """What became of names that the orchestrator was to forget."""
+
+    names: list[str] = field(default_factory=list)
+    """Those that it knew and has forgotten."""
+    left: dict[str, str] = field(default_factory=dict)
+    """Those that stay on its list, and why."""
+
+
+def forget(cluster: Cluster, names: Sequence[str]) -> Forgotten:
+    """Have the orchestrator forget the nodes. Raises EngineError where it does not answer, or refuses our key.
+
+    A name with which another one on its list begins is left: an old entry, disconnected, which gets no job.
+    """
+    done = Forgotten()
+    with engines.client_for(cluster) as client:
+        known = {node.name for node in client.nodes()}
+        # The longest first: what begins with a name is gone by then, if it is to go at all.
+        for name in sorted(known.intersection(names), key=len, reverse=True):
+            try:
+                if not (longer := _longer(name, known)):
+                    client.act(name, "delete", "removed by shoal")
+                    known.discard(name)
+                    done.names.append(name)
+                    continue
+            except EngineError as error:
+                if error.code != AMBIGUOUS:
+                    raise
+                longer = ["another one"]  # that has come meanwhile
+            done.left[name] = (
+                f"the engine cannot tell it from {', '.join(longer)}, which begins with it: "
+                "an old entry stays on its list, which gets no job and does no harm"
+            )
+    done.names.sort(key=list(names).index)
+    return done
+
+
+def approve(cluster: Cluster, names: Sequence[str], say: Say) -> None:
+    """Let nodes that wait for approval take jobs. One that is approved already is no error.
+
+    Nodes that begin with such a name and wait for approval themselves are taken off the list for a moment: they have
+    no work, and come back by themselves. Raises UsageError, with nothing done, for a name that is not on the list and
+    where one that begins with it may have work.
+    """
+    with engines.client_for(cluster) as client:
+        _refuse(cluster, names, {node.name: node for node in client.nodes()})
+        away: set[str] = set()
+        # The shortest first: its longer ones are not approved yet.
+        for name in sorted(dict.fromkeys(names), key=len):
+            away |= _approve(cluster, client, name, say)
+            say(f"{name}: approved")
+        _await_back(client, away, say)
+
+
+def _refuse(cluster: Cluster, names: Sequence[str], known: Mapping[str, EngineNode]) -> None:
+    """Raise UsageError where one of `names` cannot be approved."""
+    if strangers := [name for name in names if name not in known]:
+        raise UsageError(
+            f"the orchestrator has no node called {', '.join(strangers)}; nobody was approved",
+            hint="`shoal nodes list` shows those it has; one that was just deployed takes some seconds to come to it",
+        )
+    kept = [
+        (name, other, why)
+        for name in names
+        if not known[name].approved
+        for other in _longer(name, known)
+        if (why := _keeps(cluster, known[other]))
+    ]
+    if kept:
+        first = kept[0][1]
+        raise UsageError(
+            "the engine takes a name for the beginning of one; nobody was approved",
+            faults=tuple(Fault(name, f"cannot be told from {other}, which {why}") for name, other, why in kept),
+            hint=f"`shoal nodes remove {first}`, then approve, then add and approve {first} again; "
+            "or name the new node so that no other name begins with its own",
+        )
+
+
+def _keeps(cluster: Cluster, node: EngineNode) -> str | None:
+    """Why a node may not be taken off the list for a moment; None where nothing is lost by it."""
+    if not node.computes:
+        return None  # the orchestrator's own entry, which nothing depends on
+    if node.membership == "REJECTED":
+        return "was rejected, and would be let in again"
+    if node.approved and any(node.name == one.name for one in cluster.nodes):
+        return "is approved and may have work"
+    if node.approved and node.connected:
+        return "is approved and connected"
+    return None
+
+
+def _approve(cluster: Cluster, client: BacalhauClient, name: str, say: Say) -> set[str]:
+    """Approve one node; gives those that were taken off the list for it and come back."""
+    deadline, away = time.monotonic() + BACK_TIMEOUT_S, set[str]()
+    while True:
+        known = {node.name: node for node in client.nodes()}
+        if name in known:
+            if known[name].approved:
+                return away
+            _refuse(cluster, [name], known)
+            for other in sorted(_longer(name, known), key=len, reverse=True):
+                _put_aside(client, known[other], say)
+                away |= {other} if known[other].connected and known[other].computes else set()
+            try:
+                client.act(name, "approve", "approved by shoal")
+            except EngineError as error:
+                if error.code == DONE_BEFORE:
+                    return away
+                if error.code != AMBIGUOUS:  # else one of them was back already
+                    raise
+            else:
+                return away
+        if time.monotonic() > deadline:
+            raise ShoalError(
+                f"{name} was not approved: it, or nodes that begin with its name, came and went on the orchestrator's "
+                "list",
+                hint="see `shoal nodes list`, and type it again",
+            )
+        time.sleep(POLL_S)  # until it is on the list, alone with that beginning, or the deadline
+
+
+def _put_aside(client: BacalhauClient, node: EngineNode, say: Say) -> None:
+    client.act(node.name, "delete", "put aside by shoal to approve another")
+    if not node.computes:
+        say(f"{node.name}: off the orchestrator's list until its service starts again; nothing depends on it")
+    elif node.connected:
+        say(f"{node.name}: off the orchestrator's list for a moment, until it asks again")
+    else:
+        say(f"{node.name}: off the orchestrator's list; it is away, and waits for approval when it comes back")
+
+
+def _await_back(client: BacalhauClient, names: set[str], say: Say) -> None:
+    """Until all of `names` are on the list again. Raises ShoalError at the deadline."""
+    deadline = time.monotonic() + BACK_TIMEOUT_S
+    while lacking := names - {node.name for node in client.nodes()}:
+        if time.monotonic() > deadline:
+            raise ShoalError(
+                f"not on the orchestrator's list again: {', '.join(sorted(lacking))}; the others are approved",
+                hint="see `journalctl -u bacalhau-compute` there; its service asks the orchestrator by itself",
+            )
+        time.sleep(POLL_S)  # until they have asked again, or the deadline
+    for node in client.nodes():
+        if node.name in names and not node.approved:
+            say(f"{node.name}: waits for approval, as before")
+
+
+def _longer(name: str, known: Iterable[str]) -> list[str]:
+    """The other names that begin with `name`."""
+    return sorted(other for other in known if other != name and other.startswith(name))
