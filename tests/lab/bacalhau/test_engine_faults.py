@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from engine_site import MID_RUN, Reference, Run, Site, detections
 
+from shoal import engines
 from shoal.bacalhau import secrets
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 ONE, TWO = "compute-1", "compute-2"
+MID_RUN_LINE = re.compile(MID_RUN)
 LOOK = "sha256sum /etc/bacalhau/compute.yaml; systemctl show -p ExecMainStartTimestampMonotonic bacalhau-compute"
 
 
@@ -82,6 +84,37 @@ def test_two_runs_at_once(whole_site: Site, reference: Reference, seen: list[str
         assert run.outcomes() == {ONE: "finished", TWO: "finished"}
         assert detections(run) == reference.detections
     seen.append(f"first whole after {first.seconds:.0f} s, second after {second.seconds:.0f} s")
+
+
+def room(site: Site) -> dict[str, float]:
+    """CPUs that the orchestrator takes for free, by node."""
+    with engines.client_for(site.lab.cluster) as client:
+        return {one.name: one.info.compute_node_info.available_capacity.cpu for one in client.nodes() if one.computes}
+
+
+def test_a_run_behind_another_waits_for_its_turn(whole_site: Site, reference: Reference, seen: list[str]) -> None:
+    """A node without room is given nothing by the engine, and a job does not wait for it: so the run does."""
+    first = whole_site.run("--stride", "1", "--img", "640", quick=False)
+    for node in (ONE, TWO):
+        first.until(rf"{node}: .*{MID_RUN}")
+    deadline = time.monotonic() + 30
+    while max(room(whole_site).values()) > 0.1:
+        assert time.monotonic() < deadline, "the orchestrator never heard of the work on its nodes"
+    second = whole_site.run("--attempts", "1")
+    for node in (ONE, TWO):
+        second.until(rf"{node}: waits for its turn: other work has")
+    assert first.end() == 0, first.text
+    ended = time.monotonic()
+    assert second.end() == 0, second.text
+    waited_s = min(at for at, line in second.lines if MID_RUN_LINE.search(line)) + second.begun - ended
+    assert detections(second) == reference.detections
+    assert [second.attempts(node) for node in (ONE, TWO)] == [1, 1]
+    seen.append(f"told 'waits for its turn'; its first video was done {waited_s:.0f} s after the first run's end")
+    # And right behind it, before the orchestrator has heard that there is room again.
+    third = whole_site.run("--attempts", "1")
+    assert third.end() == 0, third.text
+    assert detections(third) == reference.detections
+    seen.append(f"a third run, typed at once, was whole after {third.seconds:.0f} s")
 
 
 def test_control_machine_killed_in_mid_run(whole_site: Site, reference: Reference, seen: list[str]) -> None:
