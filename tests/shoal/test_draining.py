@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from depot import Commands, depot
 
-from shoal import cluster as clusters
 from shoal import draining, nodes, ssh
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import EngineSilentError
@@ -23,24 +23,10 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setenv("SHOAL_STATE", str(tmp_path))
     monkeypatch.setattr(draining, "POLL_S", 0.01)
     monkeypatch.setattr(draining, "QUIET_S", 0.0)
-    machines = [{"name": "office", "roles": ["requester"], "address": "192.0.2.10"}]
-    machines += [{"name": f"gate-{n}", "roles": ["compute"], "address": f"192.0.2.2{n}"} for n in (1, 2)]
-    return clusters.parse({"name": "depot", "substrate": "onprem", "nodes": machines}, source="test")
+    return depot()
 
 
 DEAF = "docker-fault Cannot connect to the Docker daemon"
-
-
-class Commands:
-    """What would have been run on machines."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.scripts: list[tuple[str, str]] = []
-        monkeypatch.setattr(ssh, "run", self.run)
-
-    def run(self, cluster: Cluster, node: Any, *command: str, **more: Any) -> ssh.Completed:
-        self.scripts.append((node.name, command[2] if command[:2] == ("sh", "-c") else " ".join(command)))
-        return ssh.Completed(0, b"", "")
 
 
 def test_drain_marks_waits_and_then_stops(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
