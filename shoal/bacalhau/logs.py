@@ -25,12 +25,13 @@ SILENCE_S = 2.0
 FIRST_LINE_S = 4.0
 """A stream without a first line for so long gets another one beside it, and after as long again one more ..."""
 NEXT_LINE_S = 60.0
-"""... and one that had lines, or has two beside it, after this: as long as a node waits for a container's first line
-before it gives up (executionLogFileMaxWaitTime in the engine's pkg/compute/logstream)."""
+"""... up to MOST of them; then, and where there were lines before, after this: as long as a node waits for the first
+line of a container before it gives up (executionLogFileMaxWaitTime in the engine's pkg/compute/logstream)."""
 END_S = 3.0
 """How long after the end of its lines an execution may take to be seen to have ended."""
-MOST = 3
-"""Streams at once. Opened FIRST_LINE_S apart, one of them is young at the engine's next look, whenever that is."""
+MOST = 6
+"""Streams at once. Opened FIRST_LINE_S apart, one of them is young at each of the engine's next two looks at least: as
+many streams in a row may hold the node."""
 MAX_LINE_BYTES = 1 << 20
 _QUIET = logging.getLogger(f"{__name__}.websocket")
 _QUIET.propagate = False
@@ -75,16 +76,19 @@ class _Stream:
         return list(enumerate(whole, start=first))
 
 
-def lines(endpoint: Endpoint, job: str, execution: str, *, over: Callable[[], bool]) -> Iterator[str]:
+def lines(
+    endpoint: Endpoint, job: str, execution: str, *, over: Callable[[], bool], never: Callable[[], bool] = lambda: False
+) -> Iterator[str]:
     """The lines of one execution from the first one on; ends when the container has ended and all have come.
 
     The engine has no way to go on in the middle, so after a break the lines that came already are passed over. It ends
     a stream that gives way to another as if all were said: only one with lines, at the execution's end, or one that
-    was begun after that, is taken for whole. `over` says whether the execution is at its end.
+    was begun after that, is taken for whole. `over` says whether the execution is at its end, `never` whether that came
+    before there was a container: a stream of such a one holds its node for a minute, so none is opened any more.
     """
     path = f"/api/v1/orchestrator/jobs/{job}/logs?execution_id={execution}&follow=true"
     seen = 0
-    while True:
+    while not never():
         last_try = over()
         numbered = _until_ended(endpoint, path, over)
         whole = False

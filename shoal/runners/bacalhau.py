@@ -158,7 +158,11 @@ class BacalhauRunner:
                 return
             time.sleep(POLL_S)  # ended by the watching thread, which sees an execution or the job's end
         yield from engine_logs.lines(
-            self._client.endpoint, handle.job, found.id, over=lambda: self._execution(handle, node).over
+            self._client.endpoint,
+            handle.job,
+            found.id,
+            over=lambda: self._execution(handle, node).over,
+            never=lambda: self._execution(handle, node).state is State.REFUSED,
         )
 
     def examine(self, execution: Execution) -> Execution:

@@ -152,6 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _websocket(self) -> None:
         self.close_connection = True
         execution = dict(parse_qsl(urlsplit(self.path).query)).get("execution_id", "")
+        with self.state.lock:
+            self.state.log_connections.append(execution)
         recorded = self.state.scenario["logs"].get(execution)
         if recorded is None or "rejected" in recorded:
             self.send_error(recorded["rejected"] if recorded else 404)
@@ -170,7 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
             empty, self.state.empty_first = self.state.empty_first, False
             mute, self.state.mute_first = self.state.mute_first, False
             ended_after, self.state.ended_after = self.state.ended_after, None
-            self.state.log_connections.append(execution)
         if mute:
             self.wfile.flush()
             self.rfile.read(1)  # until the other side has had enough

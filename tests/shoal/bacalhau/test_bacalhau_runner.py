@@ -372,6 +372,16 @@ def test_a_log_stream_without_lines_yet_is_kept(serve: Serve) -> None:
         assert stand_in.given_up == 0
 
 
+def test_no_log_stream_is_opened_for_a_container_that_never_was(serve: Serve) -> None:
+    """It would hold the node for a minute, and whatever runs next would show no line for so long."""
+    with serve("no_image") as (stand_in, runner):
+        handle = runner.submit(make_job("no-image"), run="no-image", attempt=1, nodes=NODES)
+        ends = until_over(runner, handle)
+        assert {end.state for end in ends.values()} == {State.REFUSED}
+        assert [list(runner.logs(handle, node)) for node in NODES] == [[], []]
+        assert stand_in.log_connections == []
+
+
 def test_a_log_stream_that_gave_way_to_another_is_not_taken_for_whole(serve: Serve) -> None:
     with serve("finished", live_until_said=True, ended_after=2) as (stand_in, runner):
         handle = runner.submit(make_job(), run="finished", attempt=1, nodes=NODES)
