@@ -47,7 +47,8 @@ def engine_site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="session")
 def reference(engine_site: Site) -> Reference:
     """The second of two: the first one reads image, model and clips from the disk."""
-    for run in (engine_site.run(), engine_site.run()):
+    for _ in range(2):
+        run = engine_site.run()
         assert run.end() == 0, run.text
     return Reference(run.seconds, detections(run))
 
