@@ -66,17 +66,18 @@ def install() -> None:
     # Facts of the moment before the deploy; nothing in it changes them.
     drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
     contents = {each: rendered(config(each, settings, node, cluster, tokens)) for each in ours}
-    files = {each: _files(each, settings, wanted, contents[each]) for each in ours}
+    units = {each: _unit(each, settings) for each in ours}
+    files = {each: _files(each, wanted, contents[each], units[each]) for each in ours}
     for each in [one for one in ours if one.part == "orchestrator"]:
         not_in_mid_run(name=ASK_ORCHESTRATOR, service=each, wanted=files[each], force=settings.bacalhau_force)
     for each in [one for one in ours if one.part == "compute"]:
         not_in_mid_run(name=ASK_COMPUTE, service=each, wanted=files[each], force=settings.bacalhau_force)
     barrier(name="Wait until every machine can be changed", unanimous=(ASK_ORCHESTRATOR, ASK_COMPUTE))
     for each in [one for one in ours if one.part == "orchestrator"]:
-        _install(each, settings, wanted, contents[each], run=True)
+        _install(each, settings, wanted, contents[each], units[each], run=True)
     barrier(name="Wait until the orchestrator runs", behind=cluster.requester.name)
     for each in [one for one in ours if one.part == "compute"]:
-        _install(each, settings, wanted, contents[each], run=not drained)
+        _install(each, settings, wanted, contents[each], units[each], run=not drained)
     barrier(name="Wait until the compute services run")
     if node.has_role("requester"):
         active = {one.name: one for one in host.inventory.get_active_hosts()}
@@ -117,16 +118,16 @@ def _unit(each: Service, settings: Bacalhau) -> str:
     return unit_text(each, template, mesh=mesh, allowed_paths=settings.bacalhau_allowed_paths)
 
 
-def _files(each: Service, settings: Bacalhau, wanted: Program, content: bytes) -> dict[str, str]:
+def _files(each: Service, wanted: Program, content: bytes, unit: str) -> dict[str, str]:
     """The files that the service reads at its start, by path, and their hashes as they are to be."""
     return {
         PROGRAM: wanted.sha256,
         each.config_path: hashlib.sha256(content).hexdigest(),
-        each.unit_path: hashlib.sha256(_unit(each, settings).encode()).hexdigest(),
+        each.unit_path: hashlib.sha256(unit.encode()).hexdigest(),
     }
 
 
-def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes, *, run: bool) -> None:
+def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes, unit: str, *, run: bool) -> None:
     if each.owner != "root":
         system_user(name="Make the orchestrator's user")
     program(name="Place the engine's program", wanted=wanted, _timeout=900)
@@ -149,11 +150,11 @@ def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes,
         _timeout=timeout_s + 30,
     )
     config_is_read(name=f"Read the {each.part}'s configuration back", service=each)
-    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=_unit(each, settings))
+    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=unit)
     if joining:
         joins(
             name="See that the orchestrator takes the node", service=each, timeout_s=timeout_s, _timeout=timeout_s + 30
         )
     if run:
-        files = list(_files(each, settings, wanted, content))
+        files = list(_files(each, wanted, content, unit))
         service(name=f"Run the {each.part}", unit=each.unit, config_files=files, _timeout=120)
