@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from shoal.loading import INTERRUPTED, ending_at_once
+from shoal.interrupts import INTERRUPTED, ending_at_once
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shoal import preflight, ssh
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.following import Work
 from shoal.jobs.spec import Constraint, JobSpec, meets

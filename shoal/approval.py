@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from shoal import engines
 from shoal.bacalhau.client import AMBIGUOUS, DONE_BEFORE, BacalhauClient, EngineError
 from shoal.bacalhau.models import EngineNode
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 from shoal.errors import Fault, ShoalError, UsageError
 
 Say = Callable[[str], None]

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shoal.cluster import Arch, field_faults
+from shoal.cluster.document import Arch, field_faults
 from shoal.errors import Fault, UsageError
 
 HOURS_PER_DAY = 24

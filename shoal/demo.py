@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shoal import deploys, engines, running, samples, site, videos, weights
 from shoal.bacalhau import release
-from shoal.cluster import Cluster, Engine
+from shoal.cluster.document import Cluster, Engine
 from shoal.files import write_atomic
 from shoal.following import Tell
 from shoal.lab import engine as lab_engine

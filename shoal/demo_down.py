@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from shoal import cluster as clusters
 from shoal import launcher, site, ssh
+from shoal.cluster import document as clusters
 from shoal.errors import UsageError
 from shoal.lab import engine_setup, mounts, state
 from shoal.lab.down import Down, down

@@ -14,7 +14,7 @@ from shoal import engines, ssh
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobError
 from shoal.bacalhau.outcomes import execution_of
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError
 from shoal.paths import NODE_DRAINED
 from shoal.ssh_failures import brief

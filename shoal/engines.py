@@ -11,7 +11,7 @@ from shoal.bacalhau import release, secrets
 from shoal.bacalhau.client import BacalhauClient
 from shoal.bacalhau.release import Binary
 from shoal.bacalhau.tunnel import Tunnel
-from shoal.cluster import Arch, Cluster, Engine, Node
+from shoal.cluster.document import Arch, Cluster, Engine, Node
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.runners.bacalhau import BacalhauRunner
 from shoal.runners.protocol import Runner, Running

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from shoal import results, runs
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 from shoal.errors import ShoalError
 from shoal.outcomes import outcome_of
 from shoal.results_schema import Manifest

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from shoal import preflight
-from shoal.cluster import Engine
+from shoal.cluster.document import Engine
 from shoal.following import Begun, Work, in_background
 from shoal.jobs.spec import parse
 from shoal.outcomes import worth_another_try

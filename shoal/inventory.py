@@ -10,12 +10,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from shoal import cluster as clusters
 from shoal import site as sites
-from shoal.cluster import Cluster, Node, Substrate
+from shoal.cluster import document as clusters
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster, Node, Substrate
 from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
-from shoal.mesh import overlay
 from shoal.paths import cluster_document, expanded, state_dir
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -49,7 +49,7 @@ def load(substrate: Substrate) -> Cluster:
     if override := os.environ.get("SHOAL_CLUSTER"):
         return load_path(expanded(Path(override)))
     if substrate == "onprem":
-        from shoal import onprem  # noqa: PLC0415 - only this substrate reads TOML
+        from shoal.cluster import onprem  # noqa: PLC0415 - only this substrate reads TOML
 
         return overlay.applied(onprem.load(onprem.default_path()))
     path = cluster_document(substrate)
@@ -68,7 +68,7 @@ def load_path(path: Path) -> Cluster:
 def load_first(path: Path) -> Cluster:
     """A cluster document with its first addresses, whether its nodes have moved onto the mesh or not."""
     if path.suffix == ".toml":
-        from shoal import onprem  # noqa: PLC0415 - only here TOML is read
+        from shoal.cluster import onprem  # noqa: PLC0415 - only here TOML is read
 
         return onprem.load(path)
     return clusters.load(path)

@@ -14,15 +14,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shoal import approval, deploys, draining, engines, inventory, onprem_edit, preflight, ssh
-from shoal import cluster as clusters
+from shoal import approval, deploys, draining, engines, inventory, preflight, ssh
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import BacalhauClient, EngineSilentError
 from shoal.bacalhau.models import EngineNode
-from shoal.cluster import Cluster, Node
+from shoal.cluster import document as clusters
+from shoal.cluster import onprem_edit, overlay
+from shoal.cluster.document import Cluster, Node
 from shoal.engines import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
-from shoal.mesh import moving, overlay
+from shoal.mesh import moving
 from shoal.paths import NODE_DRAINED
 from shoal.ssh_failures import brief
 

@@ -22,7 +22,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from shoal import ssh
-from shoal.cluster import Cluster, Node, field_faults
+from shoal.cluster.document import Cluster, Node, field_faults
 from shoal.errors import Fault, ShoalError
 from shoal.files import CHUNK_BYTES, sha256_file, write_atomic
 from shoal.paths import NODE_RUNS

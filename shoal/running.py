@@ -15,7 +15,7 @@ from pathlib import Path
 
 from shoal import admission, jobs, preflight, results, runs, ssh
 from shoal.bacalhau.release import Binary
-from shoal.cluster import Cluster, Engine, Node
+from shoal.cluster.document import Cluster, Engine, Node
 from shoal.engines import Choice, programs, refuse_others, runner_for, with_programs
 from shoal.errors import Exit, Fault, ShoalError, UsageError, of_this_machine
 from shoal.following import Begun, Tell, Work, follow

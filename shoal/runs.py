@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from shoal.cluster import Engine, Substrate, field_faults
+from shoal.cluster.document import Engine, Substrate, field_faults
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import runs_dir

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from shoal.cluster import Cluster, Node, SshAccess
+from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.ssh_failures import RemoteError, SshError, SshFailure, told
 

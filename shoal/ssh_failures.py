@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from shoal.cluster import Node
+from shoal.cluster.document import Node
 from shoal.errors import ShoalError, of_this_machine
 
 

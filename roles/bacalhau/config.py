@@ -18,7 +18,7 @@ from roles.bacalhau.defaults import Bacalhau
 from roles.common.addresses import authority
 from shoal.bacalhau import API_PORT
 from shoal.bacalhau.secrets import Tokens
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.paths import NODE_RUNS, NODE_VIDEOS, NODE_WEIGHTS
 
 Part = Literal["orchestrator", "compute"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from shoal.bacalhau import API_PORT
 from shoal.bacalhau.elf import architecture
 from shoal.bacalhau.release import check_supported
-from shoal.cluster import Arch
+from shoal.cluster.document import Arch
 from shoal.errors import Fault, UsageError
 
 _AMOUNT = re.compile(r"[1-9][0-9]{0,2}%|[0-9]+(\.[0-9]+)?m?|[0-9]+(\.[0-9]+)?\s?[KMGT]i?B", re.IGNORECASE)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pyinfra import logger
 
 from roles.common.knobs import RefusedError, cluster_of, node_of
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 from shoal.errors import Fault
 
 if TYPE_CHECKING:

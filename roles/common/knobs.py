@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pyinfra.api.exceptions import PyinfraError
 
-from shoal.cluster import Cluster, Node, field_faults
+from shoal.cluster.document import Cluster, Node, field_faults
 from shoal.errors import Fault
 
 if TYPE_CHECKING:

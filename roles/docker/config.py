@@ -7,7 +7,7 @@ from typing import Any
 
 from roles.common.addresses import authority
 from roles.docker.defaults import Docker
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 
 JsonObject = dict[str, Any]
 

@@ -19,7 +19,7 @@ from roles.common.knobs import cluster_of, node_of
 from roles.common.operations import Commands, failure, write_text
 from roles.firewall.rules import TABLE, Connection, Openings, connection, refusal, stamp, text
 from shoal import ssh
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
 
 if TYPE_CHECKING:

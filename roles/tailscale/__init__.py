@@ -14,7 +14,7 @@ from roles.common.operations import absent, recorded_packages_absent, service, s
 from roles.tailscale.defaults import Tailscale
 from roles.tailscale.operations import given_binaries, let_go, logged_out, member, package, vendor_source
 from roles.tailscale.status import Wanted
-from shoal.cluster import Node
+from shoal.cluster.document import Node
 from shoal.errors import Fault
 
 UNIT = "tailscaled.service"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from roles.common.openpgp import fingerprint
 from roles.tailscale.secret import source_faults
-from shoal.cluster import Node
+from shoal.cluster.document import Node
 from shoal.errors import Fault
 
 VENDOR_KEY = Path(__file__).parent / "files" / "vendor.asc"

@@ -22,7 +22,7 @@ from roles.common.facts import Lines, labelled
 from roles.common.operations import INCOMING, Commands, failure, upload
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 from shoal.files import sha256_file
 from shoal.paths import NODE_STATE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal.cluster import Arch
+from shoal.cluster.document import Arch
 from shoal.errors import UsageError
 
 _MACHINES: dict[int, Arch] = {0x3E: "amd64", 0xB7: "arm64"}  # e_machine of the ELF header

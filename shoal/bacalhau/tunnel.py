@@ -18,7 +18,7 @@ from typing import Self
 from shoal import ssh
 from shoal.bacalhau import API_PORT
 from shoal.bacalhau.client import Endpoint, EngineSilentError
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 
 OPEN_TIMEOUT_S = 20.0
 POLL_S = 0.05

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from shoal import __version__
 from shoal.cli.console import open_streams, report_error, settle_streams
 from shoal.errors import Exit, ShoalError, of_this_machine
-from shoal.loading import ending_at_once
+from shoal.interrupts import ending_at_once
 
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (

@@ -14,7 +14,7 @@ from shoal.cli.cluster import read
 from shoal.cli.console import print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cli.progress import shown
-from shoal.cluster import Cluster, Engine
+from shoal.cluster.document import Cluster, Engine
 from shoal.engines import choose, refuse_unused, unused
 from shoal.errors import Exit, UsageError
 from shoal.paths import cluster_document

@@ -10,10 +10,11 @@ import typer
 from shoal import engines, inventory, nodes, site
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cluster import Engine
+from shoal.cluster import overlay
+from shoal.cluster.document import Engine
 from shoal.deploys import DeployResult, run_deploy
 from shoal.errors import UsageError
-from shoal.mesh import moving, overlay
+from shoal.mesh import moving
 
 app = typer.Typer(
     add_completion=False, help="Put what a cluster needs onto its machines, or take it away.", no_args_is_help=True

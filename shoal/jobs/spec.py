@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_pascal
 
-from shoal.cluster import Node, field_faults
+from shoal.cluster.document import Node, field_faults
 from shoal.errors import UsageError
 
 Operator = Literal["in", "notin", "exists", "!", "=", "==", "!=", "gt", "lt"]

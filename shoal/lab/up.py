@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from docker.models.containers import Container
 
-from shoal import cluster as cluster_document
-from shoal.cluster import Arch, Cluster, Node, SshAccess
+from shoal.cluster import document as cluster_document
+from shoal.cluster.document import Arch, Cluster, Node, SshAccess
 from shoal.errors import ShoalError, UsageError
 from shoal.lab import (
     base_image,

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shoal import ssh
-from shoal.cluster import Cluster, Node
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster, Node
 from shoal.errors import Exit, Fault, ShoalError
 from shoal.files import write_atomic
 from shoal.lifecycle import gcloud, known
-from shoal.mesh import overlay
 from shoal.ssh_failures import SshError
 
 Say = Callable[[str], None]

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shoal import cluster as clusters
 from shoal import deploys
+from shoal.cluster import document as clusters
 from shoal.errors import ShoalError
 from shoal.lifecycle import gcloud, known, pulumi
 from shoal.lifecycle.pulumi import Stack

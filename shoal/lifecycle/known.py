@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal import cluster as clusters
 from shoal import site
 from shoal.bacalhau import secrets
-from shoal.cluster import Cluster, save
+from shoal.cluster import document as clusters
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster, save
 from shoal.inventory import ssh_config_path
 from shoal.lifecycle import pulumi
 from shoal.lifecycle.pulumi import Stack
-from shoal.mesh import overlay
 from shoal.paths import cluster_document, state_dir
 
 

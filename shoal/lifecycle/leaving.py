@@ -12,10 +12,11 @@ from typing import Literal
 
 from shoal import approval, draining, engines, ssh
 from shoal.bacalhau import secrets
-from shoal.cluster import Cluster, Node
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster, Node
 from shoal.draining import StillAtWorkError
 from shoal.errors import Fault, ShoalError, UsageError
-from shoal.mesh import moving, overlay
+from shoal.mesh import moving
 from shoal.ssh_failures import brief
 
 Say = Callable[[str], None]

@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
-from shoal import cluster as clusters
 from shoal import deploys, engines, site
 from shoal.bacalhau import secrets
-from shoal.cluster import Cluster
+from shoal.cluster import document as clusters
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.lifecycle import access, gcloud, known, leaving, pulumi, receipt, tailnet_key
@@ -22,7 +23,7 @@ from shoal.lifecycle.leaving import Parting
 from shoal.lifecycle.pulumi import Kind, Stack
 from shoal.lifecycle.receipt import Leftover, Receipt
 from shoal.lifecycle.recover import recover
-from shoal.mesh import moving, overlay
+from shoal.mesh import moving
 from shoal.paths import cluster_document
 
 Say = Callable[[str], None]

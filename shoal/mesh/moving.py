@@ -14,11 +14,11 @@ from typing import Any
 
 from shoal import inventory, ssh
 from shoal.artifacts.locks import Say, quiet
-from shoal.cluster import Cluster, Node
+from shoal.cluster import overlay as overlays
+from shoal.cluster.document import Cluster, Node
+from shoal.cluster.overlay import SSH_PORT, Moved, Overlay
 from shoal.deploys import run_deploy
 from shoal.errors import Fault, ShoalError, UsageError
-from shoal.mesh import overlay as overlays
-from shoal.mesh.overlay import SSH_PORT, Moved, Overlay
 from shoal.ssh_failures import brief
 
 LOOK_TIMEOUT_S = 30

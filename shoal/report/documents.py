@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shoal.cluster import field_faults
+from shoal.cluster.document import field_faults
 
 DocumentT = TypeVar("DocumentT", bound=BaseModel)
 

@@ -21,7 +21,7 @@ from shoal.bacalhau import logs as engine_logs
 from shoal.bacalhau.client import BacalhauClient, EngineError, NameTakenError, NoSuchJobError
 from shoal.bacalhau.models import EngineNode, Job, JobView, VersionInfo
 from shoal.bacalhau.outcomes import absent, execution_of
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.runners import killed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shoal import ssh
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 from shoal.errors import ShoalError
 from shoal.runners.protocol import Execution, State
 

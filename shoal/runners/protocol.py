@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from shoal.cluster import Engine
+from shoal.cluster.document import Engine
 from shoal.jobs.spec import JobSpec
 from shoal.runs import Fetched
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from shoal import results, ssh, ssh_failures
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 from shoal.errors import ShoalError
 from shoal.jobs import job_name
 from shoal.jobs.spec import JobSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal import cluster
+from shoal.cluster import document as cluster
 
 HERE = Path(__file__).parent
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pulumi
 
-from shoal import cluster
+from shoal.cluster import document as cluster
 
 OUTPUT = "cluster"
 """Name of the stack output that holds the document."""
 
 
 def export_cluster(document: pulumi.Input[dict[str, Any]]) -> None:
-    """Export the document; one that `shoal.cluster` refuses fails the update with all its faults."""
+    """Export the document; one that `shoal.cluster.document` refuses fails the update with all its faults."""
     pulumi.export(OUTPUT, pulumi.Output.from_input(document).apply(_checked))
 
 

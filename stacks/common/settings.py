@@ -11,7 +11,7 @@ from pulumi.runtime import config as runtime_config
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from shoal.cluster import field_faults
+from shoal.cluster.document import field_faults
 from shoal.errors import Fault, UsageError
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from shoal import cluster
+from shoal.cluster import document as cluster
 from stacks.common.cost_line import CostSettings
 from stacks.common.settings import Settings
 

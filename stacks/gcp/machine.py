@@ -8,7 +8,7 @@ import pulumi
 from pulumi_gcp import compute
 
 from shoal import cost
-from shoal.cluster import Arch
+from shoal.cluster.document import Arch
 from stacks.gcp.config import IMAGES, Compute, GcpSettings, Requester
 from stacks.gcp.identity import NodeIdentity
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_gcp import compute
 
-from shoal.cluster import Role
+from shoal.cluster.document import Role
 from stacks.gcp.access import grant_login
 from stacks.gcp.config import GcpSettings
 from stacks.gcp.data_disk import PREPARE, data_disk

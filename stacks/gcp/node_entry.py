@@ -6,7 +6,7 @@ import pulumi
 from pulumi_gcp import compute
 
 from shoal import cost
-from shoal.cluster import Role
+from shoal.cluster.document import Role
 from stacks.gcp.checks import machines
 from stacks.gcp.config import GcpSettings
 from stacks.gcp.machine import architecture

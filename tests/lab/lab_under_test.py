@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 from shoal.lab.state import LabFacts
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from lab_under_test import Lab
 
-from shoal import cluster as clusters
 from shoal import ssh
+from shoal.cluster import document as clusters
 from shoal.deploys import run_deploy
 from shoal.lab import state
 from shoal.lab.down import down

@@ -22,7 +22,7 @@ from lab_under_test import Lab
 
 from shoal import samples, ssh
 from shoal.bacalhau import release, secrets
-from shoal.cluster import Node
+from shoal.cluster.document import Node
 from shoal.paths import repository
 from tests.stacks.pulumi_cli import NoEngineError, pulumi_root
 

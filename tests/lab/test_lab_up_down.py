@@ -18,7 +18,7 @@ import pytest
 from docker.models.containers import Container
 from lab_under_test import Lab
 
-from shoal import cluster as cluster_document
+from shoal.cluster import document as cluster_document
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lab import engine as engines
 from shoal.lab import firewall, image_cache, mounts, names, node_image, ssh_files, state

@@ -15,7 +15,7 @@ import testinfra
 from testinfra.host import Host
 
 from shoal import inventory
-from shoal.cluster import Cluster, Node, Substrate
+from shoal.cluster.document import Cluster, Node, Substrate
 from shoal.errors import ShoalError
 from shoal.files import write_atomic
 

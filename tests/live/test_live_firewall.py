@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shoal.mesh import overlay
+from shoal.cluster import overlay
 
 pytestmark = pytest.mark.live
 

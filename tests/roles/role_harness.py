@@ -17,7 +17,7 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.connectors.fake import FakeConnector
 from pyinfra.context import ctx_host, ctx_state
 
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 
 CLUSTER = Cluster(
     name="depot",

@@ -10,7 +10,7 @@ import sys
 import pytest
 from role_harness import CLUSTER
 
-from shoal import cluster as clusters
+from shoal.cluster import document as clusters
 from shoal.paths import repository
 
 INVENTORY = """

@@ -15,7 +15,7 @@ import pytest
 from canaries import ENVIRONMENT, MARKS, MESH_FILE_KEY, files_below, leaks, plant
 from role_harness import CLUSTER
 
-from shoal import cluster as clusters
+from shoal.cluster import document as clusters
 from shoal.paths import repository
 
 INVENTORY = """

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from shoal import cluster as clusters
 from shoal import ssh
-from shoal.cluster import Cluster
+from shoal.cluster import document as clusters
+from shoal.cluster.document import Cluster
 
 
 def depot() -> Cluster:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.engines import Choice
 from shoal.following import Event
 from shoal.running import Order

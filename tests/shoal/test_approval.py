@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from shoal import approval, draining, engines, nodes
-from shoal import cluster as clusters
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import AMBIGUOUS, EngineError, refusal
 from shoal.bacalhau.models import EngineNode
-from shoal.cluster import Cluster
+from shoal.cluster import document as clusters
+from shoal.cluster.document import Cluster
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lifecycle import leaving
 from shoal.lifecycle.leaving import Parting

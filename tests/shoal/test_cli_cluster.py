@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal import onprem
 from shoal.cli.cluster import document, parse_machine
-from shoal.cluster import parse
+from shoal.cluster import onprem
+from shoal.cluster.document import parse
 from shoal.errors import Exit, UsageError
 
 SHOAL = [sys.executable, "-m", "shoal"]

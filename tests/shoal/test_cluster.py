@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal import cluster
+from shoal.cluster import document as cluster
 from shoal.errors import Exit, UsageError
 
 SCHEMA = Path(cluster.__file__).parent / "schemas" / "cluster.schema.json"

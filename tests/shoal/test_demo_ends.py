@@ -9,9 +9,9 @@ import pytest
 
 from shoal import demo, demo_down, inventory, launcher, site
 from shoal.bacalhau import release, secrets
+from shoal.cluster import overlay
 from shoal.errors import UsageError
 from shoal.lab.down import Down
-from shoal.mesh import overlay
 from shoal.paths import cache_dir, cluster_document, state_dir
 
 

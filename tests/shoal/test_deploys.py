@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal import cluster as clusters
 from shoal import deploys
-from shoal.cluster import Cluster, Node
+from shoal.cluster import document as clusters
+from shoal.cluster.document import Cluster, Node
 from shoal.deploy_log import Log
 from shoal.errors import Exit, ShoalError, UsageError
 

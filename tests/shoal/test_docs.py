@@ -178,7 +178,7 @@ def test_every_variable_of_the_environment_is_documented() -> None:
 
 
 def test_every_field_of_the_cluster_document_is_documented() -> None:
-    from shoal.cluster import Cluster, Node, SshAccess
+    from shoal.cluster.document import Cluster, Node, SshAccess
 
     text = (REPOSITORY / "docs" / "cluster-document.md").read_text(encoding="utf-8")
     rows = " ".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE))

@@ -14,7 +14,7 @@ from depot import Commands, depot
 from shoal import draining, nodes, ssh
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import EngineSilentError
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
 
 

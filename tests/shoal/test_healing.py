@@ -13,7 +13,7 @@ from fake_nodes import FakeNodes, deadline
 
 from shoal import healing, preflight, running, runs
 from shoal.bacalhau.client import EngineSilentError
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.following import Event, Happening
 from shoal.jobs.spec import JobSpec

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal import jobs
-from shoal.cluster import Node
+from shoal.cluster.document import Node
 from shoal.errors import UsageError
 from shoal.jobs.spec import Constraint, parse, parse_bytes, parse_cpu
 

@@ -13,12 +13,13 @@ from pydantic import SecretStr
 
 from shoal import draining, engines, ssh
 from shoal.bacalhau import secrets
-from shoal.cluster import Cluster, Node, SshAccess
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster, Node, SshAccess
+from shoal.cluster.overlay import Moved, Overlay
 from shoal.draining import StillAtWorkError
 from shoal.errors import ShoalError
 from shoal.lifecycle import leaving
-from shoal.mesh import moving, overlay
-from shoal.mesh.overlay import Moved, Overlay
+from shoal.mesh import moving
 from shoal.ssh_failures import SshError, SshFailure
 
 ADDRESSES = {"office": "192.0.2.10", "gate-1": "192.0.2.21", "gate-2": "192.0.2.22"}

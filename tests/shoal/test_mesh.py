@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from shoal import cluster as clusters
 from shoal import inventory, ssh
 from shoal.cli.mesh import settings
-from shoal.cluster import Cluster, Node, SshAccess
+from shoal.cluster import document as clusters
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster, Node, SshAccess
+from shoal.cluster.overlay import Moved, Overlay
 from shoal.errors import ShoalError, UsageError
-from shoal.mesh import moving, overlay, policy
+from shoal.mesh import moving, policy
 from shoal.mesh.moving import Membership
-from shoal.mesh.overlay import Moved, Overlay
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJU136SYwf17CU3UkTaTRtG6SuU++OVecVOm8mt3U3Tj"
 MESH = {"office": "100.64.0.1", "gate-1": "100.64.0.2", "gate-2": "100.64.0.3"}

@@ -11,7 +11,6 @@ import pytest
 from depot import Commands, depot
 from typer.testing import CliRunner
 
-from shoal import cluster as clusters
 from shoal import draining, nodes, ssh
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import EngineSilentError
@@ -19,12 +18,14 @@ from shoal.bacalhau.models import EngineNode
 from shoal.bacalhau.release import Binary
 from shoal.cli.nodes import app
 from shoal.cli.site import app as site_app
-from shoal.cluster import Arch, Cluster, Node
+from shoal.cluster import document as clusters
+from shoal.cluster import overlay
+from shoal.cluster.document import Arch, Cluster, Node
+from shoal.cluster.overlay import Moved, Overlay
 from shoal.deploys import DeployResult
 from shoal.engines import Choice
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.mesh import moving, overlay
-from shoal.mesh.overlay import Moved, Overlay
+from shoal.mesh import moving
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shoal import onprem
-from shoal.cluster import Cluster, Node, SshAccess
+from shoal.cluster import onprem
+from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import UsageError
 from shoal.paths import repository
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from shoal import nodes, onprem, onprem_edit, ssh
+from shoal import nodes, ssh
 from shoal.cli.nodes import app
+from shoal.cluster import onprem, onprem_edit
 from shoal.errors import UsageError
 from shoal.paths import repository
 

@@ -9,7 +9,7 @@ import pytest
 from test_jobs import IMAGE, changed, values
 
 from shoal import jobs
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.engines import choose
 from shoal.errors import Exit, ShoalError
 from shoal.jobs.spec import parse

@@ -21,7 +21,7 @@ from fake_nodes import IMAGE, FakeNodes, deadline, outcomes
 
 from shoal import healing, results, running, runs
 from shoal.bacalhau.release import Binary
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.engines import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Happening

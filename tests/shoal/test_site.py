@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from shoal import site, weights
-from shoal.cluster import Cluster, Node
+from shoal.cluster.document import Cluster, Node
 from shoal.lab import node_image
 
 

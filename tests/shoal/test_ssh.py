@@ -13,7 +13,7 @@ import pytest
 from fake_nodes import FakeNodes
 
 from shoal import ssh
-from shoal.cluster import Cluster, Node, SshAccess
+from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.ssh import SshFailure
 from shoal.ssh_failures import told

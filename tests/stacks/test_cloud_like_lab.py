@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from shoal import cluster as clusters
-from shoal.mesh import overlay
-from shoal.mesh.overlay import Moved, Overlay
+from shoal.cluster import document as clusters
+from shoal.cluster import overlay
+from shoal.cluster.overlay import Moved, Overlay
 from shoal.paths import cluster_document, repository
 from stacks.gcp.program import program
 from tests.stacks.recorded import run

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pulumi import automation
 
-from shoal import cluster
+from shoal.cluster import document as cluster
 from stacks.edge.program import program
 from tests.stacks.engine import Engine, configure, operations
 

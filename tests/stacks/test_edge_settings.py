@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal import cluster
+from shoal.cluster import document as cluster
 from stacks.edge.config import checked
 from stacks.edge.program import program
 from tests.stacks.recorded import run

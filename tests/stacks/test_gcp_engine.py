@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pulumi import automation
 
-from shoal import cluster
+from shoal.cluster import document as cluster
 from stacks.gcp.program import program
 from tests.stacks.engine import Engine, configure, operations
 from tests.stacks.standin.cloud import DISK, INSTANCE, Cloud

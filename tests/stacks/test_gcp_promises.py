@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shoal import cluster
+from shoal.cluster import document as cluster
 from stacks.gcp.identity import LEAST_ROLES
 from stacks.gcp.program import program
 from tests.stacks.recorded import Made, Run, run

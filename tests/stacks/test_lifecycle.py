@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from paramiko import SSHConfig
 
-from shoal import cluster as clusters
 from shoal import deploys, engines, site, ssh
 from shoal.bacalhau import secrets
-from shoal.cluster import Cluster, Node
+from shoal.cluster import document as clusters
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster, Node
+from shoal.cluster.overlay import Moved, Overlay
 from shoal.engines import Choice
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lifecycle import access, gcloud, known, pulumi, receipt, tailnet_key, verbs
-from shoal.mesh import moving, overlay
-from shoal.mesh.overlay import Moved, Overlay
+from shoal.mesh import moving
 from shoal.paths import cluster_document
 from shoal.ssh_failures import SshError, SshFailure
 from stacks.gcp.node_entry import proxy_command

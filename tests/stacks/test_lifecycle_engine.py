@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import yaml
 
-from shoal import cluster as clusters
 from shoal import inventory
+from shoal.cluster import document as clusters
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lifecycle import access, drift, pulumi, receipt, verbs
 from shoal.paths import cluster_document, state_dir

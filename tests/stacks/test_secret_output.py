@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from roles.tailscale.secret import KeyFaultError, find
-from shoal import cluster as clusters
-from shoal.cluster import Cluster, Node
+from shoal.cluster import document as clusters
+from shoal.cluster.document import Cluster, Node
 from shoal.paths import repository
 
 pytestmark = [pytest.mark.stacks_engine, pytest.mark.timeout(1800)]

@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 from tailnet import Client, Control, binaries, started
 
-from shoal import cluster as clusters
 from shoal import ssh
-from shoal.cluster import Cluster
+from shoal.cluster import document as clusters
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster
 from shoal.deploys import DeployResult, run_deploy
 from shoal.lab import state
 from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
-from shoal.mesh import moving, overlay
+from shoal.mesh import moving
 
 FORGET = "systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled"
 TAGS = ["tag:shoal-requester", "tag:shoal-compute", "tag:shoal-client"]

@@ -21,8 +21,9 @@ from mesh_commands import KNOCK, shoal
 from tailnet import Client, Control, started, wait_for
 
 from shoal import site
+from shoal.cluster import overlay
 from shoal.errors import ShoalError
-from shoal.mesh import overlay, policy
+from shoal.mesh import policy
 
 pytestmark = [
     pytest.mark.lab,

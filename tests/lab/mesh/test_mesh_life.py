@@ -16,8 +16,9 @@ from tailnet import wait_for
 from watching import Here
 
 from shoal import ssh
+from shoal.cluster import overlay
 from shoal.errors import ShoalError
-from shoal.mesh import moving, overlay
+from shoal.mesh import moving
 from shoal.paths import repository
 
 NO_ENGINE = 77

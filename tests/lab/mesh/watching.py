@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shoal import ssh
-from shoal.cluster import Cluster
+from shoal.cluster.document import Cluster
 
 MARK = "CANARY"
 STOP = "/run/shoal-test-stop"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from shoal import cluster as clusters
 from shoal.bacalhau.client import BacalhauClient, Endpoint
-from shoal.cluster import Cluster
+from shoal.cluster import document as clusters
+from shoal.cluster.document import Cluster
 from shoal.jobs import Values, render
 from shoal.jobs.spec import JobSpec
 from shoal.runners import bacalhau as runner_module

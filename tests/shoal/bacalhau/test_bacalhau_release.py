@@ -19,9 +19,9 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from shoal import cluster as clusters
 from shoal.bacalhau import release, signature
-from shoal.cluster import Cluster
+from shoal.cluster import document as clusters
+from shoal.cluster.document import Cluster
 from shoal.engines import choose
 from shoal.errors import Exit, ShoalError, UsageError
 

@@ -13,7 +13,7 @@ import pytest
 from shoal import ssh
 from shoal.bacalhau.client import EngineError, EngineSilentError
 from shoal.bacalhau.models import EngineNode, JobView, Submitted
-from shoal.cluster import Node
+from shoal.cluster.document import Node
 from shoal.errors import UsageError
 from shoal.runners import bacalhau as runner_module
 from shoal.runners.bacalhau import BacalhauRunner

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shoal import onprem
-from shoal.cluster import Cluster
+from shoal.cluster import onprem
+from shoal.cluster.document import Cluster
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shoal.cluster import Address, Cluster, Name, Node, field_faults
+from shoal.cluster.document import Address, Cluster, Name, Node, field_faults
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import state_dir

@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from shoal import cluster as clusters
-from shoal.cluster import Cluster
+from shoal.cluster import document as clusters
+from shoal.cluster.document import Cluster
 from shoal.errors import Fault, UsageError
 from shoal.paths import expanded, named
 

@@ -1,0 +1,1 @@
+"""The cluster document, which every later step reads, and its other forms."""
