@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "lab" 
 
 from tailnet import Client, Control, binaries, started
 
-from shoal import ssh
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.lab import state
@@ -29,6 +28,7 @@ from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.mesh import moving
+from shoal.ssh import client as ssh
 
 LAB = "mesh-bench"
 PORT = 5999

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from shoal import preflight, ssh
+from shoal import preflight
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.following import Work
@@ -13,7 +13,8 @@ from shoal.jobs.spec import Constraint, JobSpec, meets
 from shoal.paths import NODE_RUNS
 from shoal.preflight import Survey
 from shoal.runs import Outcome
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import brief
 
 
 def unfit(work: Work, job: JobSpec, survey: Survey, weights_path: Path | None) -> dict[str, tuple[Outcome, str]]:

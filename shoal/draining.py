@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shoal import engines, ssh
+from shoal import engines
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobError
 from shoal.bacalhau.outcomes import execution_of
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError
 from shoal.paths import NODE_DRAINED
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import brief
 
 Say = Callable[[str], None]
 UNIT = "bacalhau-compute.service"

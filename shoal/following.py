@@ -27,8 +27,8 @@ from shoal.results_schema import Manifest
 from shoal.runners.killed import is_open
 from shoal.runners.protocol import Execution, Handle, Runner, State
 from shoal.runs import HAS_MANIFEST, Attempt, Fetched, Outcome, RunRecord
-from shoal.ssh import SshError
-from shoal.ssh_failures import brief
+from shoal.ssh.client import SshError
+from shoal.ssh.failures import brief
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shoal import approval, deploys, draining, engines, inventory, preflight, ssh
+from shoal import approval, deploys, draining, engines, inventory, preflight
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import BacalhauClient, EngineSilentError
 from shoal.bacalhau.models import EngineNode
@@ -25,7 +25,8 @@ from shoal.engines import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.mesh import moving
 from shoal.paths import NODE_DRAINED
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import brief
 
 Say = Callable[[str], None]
 POLL_S = 2.0

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shoal import ssh
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.paths import NODE_DRAINED, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
 from shoal.runs import Outcome
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import brief
 
 MIN_FREE_BYTES = 256 * 1024 * 1024
 """Space for a run's results on a node; below it the run would end half-way."""

@@ -21,14 +21,14 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from shoal import ssh
 from shoal.cluster.document import Cluster, Node, field_faults
 from shoal.errors import Fault, ShoalError
 from shoal.files import CHUNK_BYTES, sha256_file, write_atomic
 from shoal.paths import NODE_RUNS
 from shoal.results_schema import Manifest, ManifestEntry
 from shoal.runs import Fetched, check_run_id
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import brief
 
 MANIFEST = "manifest.json"
 ARRIVING = ".arriving"

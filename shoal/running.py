@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from shoal import admission, jobs, preflight, results, runs, ssh
+from shoal import admission, jobs, preflight, results, runs
 from shoal.bacalhau.release import Binary
 from shoal.cluster.document import Cluster, Engine, Node
 from shoal.engines import Choice, programs, refuse_others, runner_for, with_programs
@@ -25,7 +25,8 @@ from shoal.outcomes import of_manifest
 from shoal.runlock import locked
 from shoal.runners.protocol import Runner
 from shoal.runs import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import brief
 
 DEFAULT_TEMPLATE = "yolov5"
 DEFAULT_TIMEOUT_S = 24 * 3600

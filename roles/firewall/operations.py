@@ -18,9 +18,9 @@ from roles.common.facts import Lines, labelled
 from roles.common.knobs import cluster_of, node_of
 from roles.common.operations import Commands, failure, write_text
 from roles.firewall.rules import TABLE, Connection, Openings, connection, refusal, stamp, text
-from shoal import ssh
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
+from shoal.ssh import client as ssh
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host

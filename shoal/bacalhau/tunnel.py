@@ -1,7 +1,7 @@
 """The way to the orchestrator's API: an SSH forward from a private Unix socket to the requester's loopback.
 
 The API listens on the requester's loopback alone, so nobody on any network can even try a key, and the key never
-crosses a network in the clear. The forward is the strict OpenSSH client of `shoal.ssh`, started again when it ends.
+crosses a network in the clear. The forward is the strict OpenSSH client of `shoal.ssh.client`, started again when it ends.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Self
 
-from shoal import ssh
 from shoal.bacalhau import API_PORT
 from shoal.bacalhau.client import Endpoint, EngineSilentError
 from shoal.cluster.document import Cluster
+from shoal.ssh import client as ssh
 
 OPEN_TIMEOUT_S = 20.0
 POLL_S = 0.05

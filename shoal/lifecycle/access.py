@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from shoal import ssh
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Exit, Fault, ShoalError
 from shoal.files import write_atomic
 from shoal.lifecycle import gcloud, known
-from shoal.ssh_failures import SshError
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import SshError
 
 Say = Callable[[str], None]
 READY_TIMEOUT_S = 600.0

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shoal import approval, draining, engines, ssh
+from shoal import approval, draining, engines
 from shoal.bacalhau import secrets
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.draining import StillAtWorkError
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.mesh import moving
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import brief
 
 Say = Callable[[str], None]
 Step = Literal["drain", "engine", "tailnet"]

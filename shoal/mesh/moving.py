@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shoal import inventory, ssh
+from shoal import inventory
 from shoal.artifacts.locks import Say, quiet
 from shoal.cluster import overlay as overlays
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import SSH_PORT, Moved, Overlay
 from shoal.deploys import run_deploy
 from shoal.errors import Fault, ShoalError, UsageError
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import brief
 
 LOOK_TIMEOUT_S = 30
 PROBE_TIMEOUT_S = 40

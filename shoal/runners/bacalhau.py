@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 import httpx
 
-from shoal import results, ssh
+from shoal import results
 from shoal.bacalhau import logs as engine_logs
 from shoal.bacalhau.client import BacalhauClient, EngineError, NameTakenError, NoSuchJobError
 from shoal.bacalhau.models import EngineNode, Job, JobView, VersionInfo
@@ -27,7 +27,8 @@ from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.runners import killed
 from shoal.runners.protocol import Execution, Handle, Running, State
 from shoal.runs import Fetched
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import brief
 
 T = TypeVar("T")
 

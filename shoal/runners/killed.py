@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shoal import ssh
 from shoal.cluster.document import Cluster
 from shoal.errors import ShoalError
 from shoal.runners.protocol import Execution, State
+from shoal.ssh import client as ssh
 
 KILLED = 137
 OUT_OF_MEMORY = "the container ran out of memory"

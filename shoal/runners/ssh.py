@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from shoal import results, ssh, ssh_failures
+from shoal import results
 from shoal.cluster.document import Cluster
 from shoal.errors import ShoalError
 from shoal.jobs import job_name
@@ -31,7 +31,9 @@ from shoal.runners.container import (
 )
 from shoal.runners.protocol import Execution, Handle, Running, State
 from shoal.runs import Fetched
-from shoal.ssh_failures import brief
+from shoal.ssh import client as ssh
+from shoal.ssh import failures as ssh_failures
+from shoal.ssh.failures import brief
 
 PATIENCE_S = 120.0
 """How long a node may be silent before its execution counts as lost."""

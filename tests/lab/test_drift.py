@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from lab_under_test import Lab
 
-from shoal import ssh
 from shoal.cluster import document as clusters
 from shoal.deploys import run_deploy
 from shoal.lab import state
@@ -24,6 +23,7 @@ from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.lifecycle import drift
 from shoal.paths import cluster_document
+from shoal.ssh import client as ssh
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 

@@ -20,10 +20,11 @@ import pytest
 import yaml
 from lab_under_test import Lab
 
-from shoal import samples, ssh
+from shoal import samples
 from shoal.bacalhau import release, secrets
 from shoal.cluster.document import Node
 from shoal.paths import repository
+from shoal.ssh import client as ssh
 from tests.stacks.pulumi_cli import NoEngineError, pulumi_root
 
 pytestmark = [pytest.mark.lab, pytest.mark.stacks_engine, pytest.mark.timeout(1800)]

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from lab_under_test import Lab
 
-from shoal import ssh
 from shoal.deploys import DeployResult, run_deploy
 from shoal.errors import ShoalError
 from shoal.lab.progress import to_stderr
 from shoal.paths import repository
+from shoal.ssh import client as ssh
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from shoal import ssh
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
+from shoal.ssh import client as ssh
 
 
 def depot() -> Cluster:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from depot import Commands, depot
 
-from shoal import draining, nodes, ssh
+from shoal import draining, nodes
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import EngineSilentError
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
+from shoal.ssh import client as ssh
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from shoal.jobs.spec import JobSpec
 from shoal.runners.protocol import Handle
 from shoal.runners.ssh import SshRunner
 from shoal.runs import Outcome
-from shoal.ssh import SshError
-from shoal.ssh_failures import SshFailure
+from shoal.ssh.client import SshError
+from shoal.ssh.failures import SshFailure
 
 
 @pytest.fixture

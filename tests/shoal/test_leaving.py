@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shoal import draining, engines, ssh
+from shoal import draining, engines
 from shoal.bacalhau import secrets
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node, SshAccess
@@ -20,7 +20,8 @@ from shoal.draining import StillAtWorkError
 from shoal.errors import ShoalError
 from shoal.lifecycle import leaving
 from shoal.mesh import moving
-from shoal.ssh_failures import SshError, SshFailure
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import SshError, SshFailure
 
 ADDRESSES = {"office": "192.0.2.10", "gate-1": "192.0.2.21", "gate-2": "192.0.2.22"}
 MESH = {"office": "100.64.0.1", "gate-1": "100.64.0.2", "gate-2": "100.64.0.3"}

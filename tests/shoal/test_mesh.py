@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal import inventory, ssh
+from shoal import inventory
 from shoal.cli.mesh import settings
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
@@ -19,6 +19,7 @@ from shoal.cluster.overlay import Moved, Overlay
 from shoal.errors import ShoalError, UsageError
 from shoal.mesh import moving, policy
 from shoal.mesh.moving import Membership
+from shoal.ssh import client as ssh
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJU136SYwf17CU3UkTaTRtG6SuU++OVecVOm8mt3U3Tj"
 MESH = {"office": "100.64.0.1", "gate-1": "100.64.0.2", "gate-2": "100.64.0.3"}

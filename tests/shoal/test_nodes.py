@@ -11,7 +11,7 @@ import pytest
 from depot import Commands, depot
 from typer.testing import CliRunner
 
-from shoal import draining, nodes, ssh
+from shoal import draining, nodes
 from shoal.bacalhau import secrets
 from shoal.bacalhau.client import EngineSilentError
 from shoal.bacalhau.models import EngineNode
@@ -26,6 +26,7 @@ from shoal.deploys import DeployResult
 from shoal.engines import Choice
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.mesh import moving
+from shoal.ssh import client as ssh
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from shoal import nodes, ssh
+from shoal import nodes
 from shoal.cli.nodes import app
 from shoal.cluster import onprem, onprem_edit
 from shoal.errors import UsageError
 from shoal.paths import repository
+from shoal.ssh import client as ssh
 
 EXAMPLE = (repository() / "inventories" / "onprem.example.toml").read_text(encoding="utf-8")
 NEW = {"roles": ["compute"], "arch": "arm64", "labels": {"site": "north"}, "address": "192.0.2.23", "name": "gate-3",

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from fake_nodes import FakeNodes
 
-from shoal import ssh
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.ssh import SshFailure
-from shoal.ssh_failures import told
+from shoal.ssh import client as ssh
+from shoal.ssh.client import SshFailure
+from shoal.ssh.failures import told
 
 NODE = Node(name="c1", roles=("compute",), address="10.0.0.11", port=2222, user="pi")
 REQUESTER = Node(name="r", roles=("requester",), address="10.0.0.10")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from paramiko import SSHConfig
 
-from shoal import deploys, engines, site, ssh
+from shoal import deploys, engines, site
 from shoal.bacalhau import secrets
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
@@ -22,7 +22,8 @@ from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lifecycle import access, gcloud, known, pulumi, receipt, tailnet_key, verbs
 from shoal.mesh import moving
 from shoal.paths import cluster_document
-from shoal.ssh_failures import SshError, SshFailure
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import SshError, SshFailure
 from stacks.gcp.node_entry import proxy_command
 
 

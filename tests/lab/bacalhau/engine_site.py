@@ -19,8 +19,9 @@ from typing import Any
 
 from lab_under_test import Lab
 
-from shoal import deploys, engines, ssh
+from shoal import deploys, engines
 from shoal.lab.names import container_name
+from shoal.ssh import client as ssh
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # Long enough to be hit in the middle, short enough for a test.

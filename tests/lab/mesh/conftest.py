@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from tailnet import Client, Control, binaries, started
 
-from shoal import ssh
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster
@@ -25,6 +24,7 @@ from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.mesh import moving
+from shoal.ssh import client as ssh
 
 FORGET = "systemctl stop tailscaled; rm -rf /var/lib/tailscale; systemctl start tailscaled"
 TAGS = ["tag:shoal-requester", "tag:shoal-compute", "tag:shoal-client"]

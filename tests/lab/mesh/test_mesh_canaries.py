@@ -10,8 +10,8 @@ import pytest
 from conftest import Mesh
 from watching import Here
 
-from shoal import ssh
 from shoal.paths import repository, state_dir
+from shoal.ssh import client as ssh
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 

@@ -11,9 +11,9 @@ from tailnet import wait_for
 
 from roles.firewall import operations
 from roles.firewall.rules import Openings, text
-from shoal import ssh
 from shoal.cluster import overlay
 from shoal.errors import ShoalError
+from shoal.ssh import client as ssh
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 

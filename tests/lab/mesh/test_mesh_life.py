@@ -15,11 +15,11 @@ from conftest import TAGS, Mesh
 from tailnet import wait_for
 from watching import Here
 
-from shoal import ssh
 from shoal.cluster import overlay
 from shoal.errors import ShoalError
 from shoal.mesh import moving
 from shoal.paths import repository
+from shoal.ssh import client as ssh
 
 NO_ENGINE = 77
 """How tests/stacks/secret_stack.py says that there is no Pulumi and none can be built."""

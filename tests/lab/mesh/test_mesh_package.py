@@ -12,8 +12,8 @@ from tailnet import VERSION
 from vendor_repository import build, public_key
 
 from roles.common.openpgp import fingerprint
-from shoal import ssh
 from shoal.errors import ShoalError
+from shoal.ssh import client as ssh
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 

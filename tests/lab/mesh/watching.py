@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shoal import ssh
 from shoal.cluster.document import Cluster
+from shoal.ssh import client as ssh
 
 MARK = "CANARY"
 STOP = "/run/shoal-test-stop"

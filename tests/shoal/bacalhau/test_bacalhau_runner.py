@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from shoal import ssh
 from shoal.bacalhau.client import EngineError, EngineSilentError
 from shoal.bacalhau.models import EngineNode, JobView, Submitted
 from shoal.cluster.document import Node
@@ -18,7 +17,8 @@ from shoal.errors import UsageError
 from shoal.runners import bacalhau as runner_module
 from shoal.runners.bacalhau import BacalhauRunner
 from shoal.runners.protocol import Running, State
-from shoal.ssh_failures import SshFailure
+from shoal.ssh import client as ssh
+from shoal.ssh.failures import SshFailure
 from tests.shoal.bacalhau.conftest import NODES, Serve, make_job, until_over
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from shoal import ssh
 from shoal.bacalhau.client import BacalhauClient, EngineSilentError
 from shoal.bacalhau.tunnel import Tunnel
 from shoal.cluster.document import Cluster
+from shoal.ssh import client as ssh
 from tests.shoal.bacalhau.standin import serving
 
 # Forwards the socket of -L as ssh does, and ends when its standard input does, as `cat` on the other side.

@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, Fault, ShoalError, UsageError
-from shoal.ssh_failures import RemoteError, SshError, SshFailure, told
+from shoal.ssh.failures import RemoteError, SshError, SshFailure, told
 
 __all__ = [
     "Completed",

@@ -1,0 +1,1 @@
+"""OpenSSH as a subprocess, and what can go wrong with it."""
