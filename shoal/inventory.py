@@ -54,7 +54,8 @@ def load(substrate: Substrate) -> Cluster:
         return overlay.applied(onprem.load(onprem.default_path()))
     path = cluster_document(substrate)
     if substrate in {"gcp", "edge"} and not path.exists() and shutil.which("pulumi"):
-        from shoal.lifecycle import pulumi, verbs  # noqa: PLC0415 - only stacks need it
+        from shoal.cloud import pulumi  # noqa: PLC0415 - only stacks need it
+        from shoal.lifecycle import verbs  # noqa: PLC0415 - only stacks need it
 
         return overlay.applied(verbs.document(pulumi.find("gcp" if substrate == "gcp" else "edge")))
     return overlay.applied(clusters.load(path))

@@ -8,8 +8,9 @@ import typer
 
 from shoal.cli.console import out, say
 from shoal.cli.up import Name
+from shoal.cloud import pulumi
 from shoal.errors import Exit
-from shoal.lifecycle import pulumi, verbs
+from shoal.lifecycle import verbs
 
 app = typer.Typer(add_completion=False, help="From an empty cloud project to detections.")
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from shoal.cli.console import print_json, say
-from shoal.lifecycle import pulumi, verbs
+from shoal.cloud import pulumi
+from shoal.lifecycle import verbs
 
 app = typer.Typer(add_completion=False, help="Make a cloud lab, or register boxes that exist.")
 

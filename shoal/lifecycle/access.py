@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from shoal.cloud import gcloud
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Exit, Fault, ShoalError
 from shoal.files import write_atomic
-from shoal.lifecycle import gcloud, known
+from shoal.lifecycle import kept_files as known
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshError
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shoal import deploys
+from shoal.cloud import gcloud, pulumi
+from shoal.cloud.pulumi import Stack
 from shoal.cluster import document as clusters
 from shoal.errors import ShoalError
-from shoal.lifecycle import gcloud, known, pulumi
-from shoal.lifecycle.pulumi import Stack
+from shoal.lifecycle import kept_files as known
 from shoal.paths import cluster_document
 
 Say = Callable[[str], None]

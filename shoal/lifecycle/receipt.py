@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from shoal.cloud import gcloud
+from shoal.cloud.pulumi import Kind
 from shoal.files import write_atomic
-from shoal.lifecycle import gcloud
 from shoal.lifecycle.leaving import Parting, Step
-from shoal.lifecycle.pulumi import Kind
 from shoal.paths import state_dir
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from shoal.cloud import pulumi
+from shoal.cloud.pulumi import Stack
 from shoal.errors import ShoalError
-from shoal.lifecycle import pulumi
-from shoal.lifecycle.pulumi import Stack
 
 Say = Callable[[str], None]
 

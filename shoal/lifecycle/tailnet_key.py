@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from shoal.cloud import pulumi
 from shoal.errors import ShoalError
-from shoal.lifecycle import pulumi
 
 OUTPUT = "tailscaleAuthKey"
 """Name of the key among the stack's secrets."""

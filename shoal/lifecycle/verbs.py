@@ -13,14 +13,16 @@ from pydantic import SecretStr
 
 from shoal import deploys, engines, site
 from shoal.bacalhau import secrets
+from shoal.cloud import gcloud, pulumi
+from shoal.cloud.pulumi import Kind, Stack
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster
 from shoal.errors import UsageError
 from shoal.files import write_atomic
-from shoal.lifecycle import access, gcloud, known, leaving, pulumi, receipt, tailnet_key
+from shoal.lifecycle import access, leaving, receipt, tailnet_key
+from shoal.lifecycle import kept_files as known
 from shoal.lifecycle.leaving import Parting
-from shoal.lifecycle.pulumi import Kind, Stack
 from shoal.lifecycle.receipt import Leftover, Receipt
 from shoal.lifecycle.recover import recover
 from shoal.mesh import moving

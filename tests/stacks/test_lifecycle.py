@@ -13,13 +13,15 @@ from paramiko import SSHConfig
 
 from shoal import deploys, engines, site
 from shoal.bacalhau import secrets
+from shoal.cloud import gcloud, pulumi
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
 from shoal.engines import Choice
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.lifecycle import access, gcloud, known, pulumi, receipt, tailnet_key, verbs
+from shoal.lifecycle import access, receipt, tailnet_key, verbs
+from shoal.lifecycle import kept_files as known
 from shoal.mesh import moving
 from shoal.paths import cluster_document
 from shoal.ssh import client as ssh

@@ -20,9 +20,10 @@ import pytest
 import yaml
 
 from shoal import inventory
+from shoal.cloud import pulumi
 from shoal.cluster import document as clusters
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.lifecycle import access, drift, pulumi, receipt, verbs
+from shoal.lifecycle import access, drift, receipt, verbs
 from shoal.paths import cluster_document, state_dir
 from tests.stacks.engine import Engine
 from tests.stacks.standin.cloud import DISK, INSTANCE, Cloud

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from shoal import site
 from shoal.bacalhau import secrets
+from shoal.cloud import pulumi
+from shoal.cloud.pulumi import Stack
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, save
 from shoal.inventory import ssh_config_path
-from shoal.lifecycle import pulumi
-from shoal.lifecycle.pulumi import Stack
 from shoal.paths import cluster_document, state_dir
 
 
