@@ -18,13 +18,16 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shoal import deploys, engines, running, samples, site, weights
+from shoal import deploys, engines, running
 from shoal.following import Event, Happening
 from shoal.lab import up as lab_up
 from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
 from shoal.paths import cluster_document
 from shoal.runs import Weights
+from shoal.site import document as site
+from shoal.site import sample_clips as samples
+from shoal.site import weights
 
 
 def one(nodes: int, name: str, folder: Path) -> dict[str, float]:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shoal import deploys, engines, running, samples, site, videos, weights
+from shoal import deploys, engines, running
 from shoal.bacalhau import release
 from shoal.cluster.document import Cluster, Engine
 from shoal.files import write_atomic
@@ -21,6 +21,9 @@ from shoal.lab import up as lab_up
 from shoal.lab.spec import LabSpec, check
 from shoal.paths import cluster_document
 from shoal.runs import RunRecord, Weights
+from shoal.site import document as site
+from shoal.site import sample_clips as samples
+from shoal.site import videos, weights
 
 Say = Callable[[str], None]
 DEPLOY_TIMEOUT_S = 1800.0

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from shoal import launcher, site
+from shoal import launcher
 from shoal.cluster import document as clusters
 from shoal.errors import UsageError
 from shoal.lab import engine_setup, mounts, state
 from shoal.lab.down import Down, down
 from shoal.lab.purge import Proof
 from shoal.paths import cache_dir, cluster_document, state_dir
+from shoal.site import document as site
 from shoal.ssh import client as ssh
 
 Say = Callable[[str], None]

@@ -10,13 +10,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from shoal import site as sites
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node, Substrate
 from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.paths import cluster_document, expanded, state_dir
+from shoal.site import document as sites
 
 HostEntry = tuple[str, dict[str, Any]]
 Groups = tuple[list[HostEntry], list[HostEntry]]

@@ -15,7 +15,7 @@ from shoal.artifacts import State, load_catalogue
 from shoal.bacalhau import release
 from shoal.cli.console import out, print_json, say
 from shoal.errors import Exit, UsageError
-from shoal.holdings import Holding, bring, holdings
+from shoal.site.cache_list import Holding, bring, holdings
 
 app = typer.Typer(add_completion=False, help="List, fetch and check what comes from outside.", no_args_is_help=True)
 

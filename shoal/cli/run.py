@@ -166,7 +166,7 @@ def _weights(given: str | None) -> tuple[Weights, Path | None]:
     """The model of a new run and its file here, if any."""
     if given and _SHA256.fullmatch(given):
         return Weights(name=given[:12], sha256=given), None
-    from shoal import weights  # noqa: PLC0415  # the model tools take a second to load; most commands do without
+    from shoal.site import weights  # noqa: PLC0415  # the model tools take a second to load; most commands do without
 
     found = weights.from_file(Path(given)) if given else weights.yolov5s(say=say)
     return Weights(name=found.name, sha256=found.sha256, licence=found.licence), found.path
@@ -174,7 +174,7 @@ def _weights(given: str | None) -> tuple[Weights, Path | None]:
 
 def _resumed_weights(record: RunRecord, given: str | None) -> Path | None:
     """The file of the run's own model, for nodes that lost it; None where it is not here."""
-    from shoal import weights  # noqa: PLC0415  # as above
+    from shoal.site import weights  # noqa: PLC0415  # as above
 
     if not given:
         _, sha256 = weights.yolov5s_state()

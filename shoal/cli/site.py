@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal import engines, inventory, nodes, site
+from shoal import engines, inventory, nodes
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cluster import overlay
@@ -15,6 +15,7 @@ from shoal.cluster.document import Engine
 from shoal.deploys import DeployResult, run_deploy
 from shoal.errors import UsageError
 from shoal.mesh import moving
+from shoal.site import document as site
 
 app = typer.Typer(
     add_completion=False, help="Put what a cluster needs onto its machines, or take it away.", no_args_is_help=True

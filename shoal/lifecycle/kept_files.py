@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal import site
 from shoal.bacalhau import secrets
 from shoal.cloud import pulumi
 from shoal.cloud.pulumi import Stack
@@ -13,6 +12,7 @@ from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, save
 from shoal.inventory import ssh_config_path
 from shoal.paths import cluster_document, state_dir
+from shoal.site import document as site
 
 
 def cluster_name(stack: Stack) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
-from shoal import deploys, engines, site
+from shoal import deploys, engines
 from shoal.bacalhau import secrets
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Kind, Stack
@@ -27,6 +27,7 @@ from shoal.lifecycle.receipt import Leftover, Receipt
 from shoal.lifecycle.recover import recover
 from shoal.mesh import moving
 from shoal.paths import cluster_document
+from shoal.site import document as site
 
 Say = Callable[[str], None]
 KEY_TTL_HOURS = 24 * 30

@@ -17,13 +17,14 @@ import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
-from shoal import samples, weights
 from shoal.artifacts import kept_path, load_catalogue, resolve
 from shoal.artifacts.clients import npm_client
 from shoal.artifacts.locks import quiet
 from shoal.cli.artifacts import app
 from shoal.files import sha256_file
-from shoal.videos import assign
+from shoal.site import sample_clips as samples
+from shoal.site import weights
+from shoal.site.videos import assign
 
 pytestmark = pytest.mark.lab
 

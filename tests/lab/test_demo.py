@@ -18,7 +18,7 @@ import pytest
 from shoal.lab import names
 from shoal.lab.down import down
 from shoal.paths import state_dir
-from shoal.site import document_path
+from shoal.site.document import document_path
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 

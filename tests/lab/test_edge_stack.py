@@ -20,10 +20,10 @@ import pytest
 import yaml
 from lab_under_test import Lab
 
-from shoal import samples
 from shoal.bacalhau import release, secrets
 from shoal.cluster.document import Node
 from shoal.paths import repository
+from shoal.site import sample_clips as samples
 from shoal.ssh import client as ssh
 from tests.stacks.pulumi_cli import NoEngineError, pulumi_root
 

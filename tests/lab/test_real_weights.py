@@ -16,7 +16,8 @@ from shoal_detect.errors import Exit
 from shoal_detect.run import run
 from shoal_detect.stop import Stop
 
-from shoal import artifacts, weights
+from shoal import artifacts
+from shoal.site import weights
 
 pytestmark = pytest.mark.lab
 

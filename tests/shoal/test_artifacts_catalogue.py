@@ -8,8 +8,8 @@ from local_registries import catalogue, entry
 from shoal.artifacts import load_catalogue
 from shoal.artifacts.catalogue import CATALOGUE, parse
 from shoal.errors import UsageError
-from shoal.samples import recipes
-from shoal.weights import YOLOV5S_FILE
+from shoal.site.sample_clips import recipes
+from shoal.site.weights import YOLOV5S_FILE
 
 HASH = "0" * 64
 GOOD = f"""

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from shoal.artifacts import kept_path, load_catalogue
 from shoal.cli.artifacts import app
 from shoal.errors import UsageError
-from shoal.weights import yolov5s_path
+from shoal.site.weights import yolov5s_path
 
 run = CliRunner()
 

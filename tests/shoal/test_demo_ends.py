@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from shoal import demo, demo_down, inventory, launcher, site
+from shoal import demo, demo_down, inventory, launcher
 from shoal.bacalhau import release, secrets
 from shoal.cluster import overlay
 from shoal.errors import UsageError
 from shoal.lab.down import Down
 from shoal.paths import cache_dir, cluster_document, state_dir
+from shoal.site import document as site
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ import typer
 from fake_nodes import FakeNodes
 from typer.testing import CliRunner, Result
 
-from shoal import weights
 from shoal.bacalhau import release
 from shoal.cli import results as results_command
 from shoal.cli import run as run_command
 from shoal.cluster import document as cluster
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.weights import WeightsFile
+from shoal.site import weights
+from shoal.site.weights import WeightsFile
 
 
 @pytest.fixture

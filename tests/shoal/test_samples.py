@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from shoal import samples
 from shoal.artifacts import State
 from shoal.errors import ShoalError
-from shoal.samples import Recipe, clip_states, clips_folder, recipes, sample_clips
+from shoal.site import sample_clips as samples
+from shoal.site.sample_clips import Recipe, clip_states, clips_folder, recipes, sample_clips
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,10 @@ import hashlib
 
 import pytest
 
-from shoal import site, weights
 from shoal.cluster.document import Cluster, Node
 from shoal.lab import node_image
+from shoal.site import document as site
+from shoal.site import weights
 
 
 @pytest.fixture

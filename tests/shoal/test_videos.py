@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shoal_detect import videos as detector_videos
 
 from shoal.errors import Exit, UsageError
-from shoal.videos import EXTENSIONS, assign, from_directory
+from shoal.site.videos import EXTENSIONS, assign, from_directory
 
 
 def test_six_and_six() -> None:

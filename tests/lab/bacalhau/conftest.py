@@ -13,8 +13,9 @@ import pytest
 from engine_site import Reference, Site, detections
 from lab_under_test import Lab
 
-from shoal import deploys, engines, site
+from shoal import deploys, engines
 from shoal.bacalhau import release
+from shoal.site import document as site
 
 FAULTS: list[str] = []
 """What the tests saw, a line a fault; told at the end of the session."""

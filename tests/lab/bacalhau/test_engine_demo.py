@@ -17,7 +17,7 @@ from engine_site import REPOSITORY
 from shoal.bacalhau import release
 from shoal.lab.down import down
 from shoal.paths import state_dir
-from shoal.site import document_path
+from shoal.site.document import document_path
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 

@@ -20,10 +20,10 @@ from headscale import OWNER, VARIABLE, Headscale
 from mesh_commands import KNOCK, shoal
 from tailnet import Client, Control, started, wait_for
 
-from shoal import site
 from shoal.cluster import overlay
 from shoal.errors import ShoalError
 from shoal.mesh import policy
+from shoal.site import document as site
 
 pytestmark = [
     pytest.mark.lab,

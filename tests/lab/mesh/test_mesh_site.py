@@ -28,13 +28,13 @@ from mesh_commands import KNOCK, shoal
 from tailnet import wait_for
 from watching import MARK, SEARCH, everywhere
 
-from shoal import site
 from shoal.bacalhau import release, secrets
 from shoal.cluster import document as clusters
 from shoal.errors import ShoalError
 from shoal.lab.names import container_name
 from shoal.mesh import policy
 from shoal.paths import repository, state_dir
+from shoal.site import document as site
 from tests.roles.canaries import ENVIRONMENT, TOKENS, leaks
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3000)]

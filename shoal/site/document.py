@@ -20,7 +20,7 @@ from shoal.files import write_atomic
 from shoal.paths import named, state_dir
 
 if TYPE_CHECKING:
-    from shoal.videos import Clip
+    from shoal.site.videos import Clip
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -109,7 +109,9 @@ def prepare(
     Raises UsageError and ShoalError as those do.
     """
     # Heavy modules (decoder, model format), and the inventories read this module for its document alone.
-    from shoal import samples, videos as video_files, weights as weights_files  # noqa: PLC0415, I001
+    from shoal.site import sample_clips as samples  # noqa: PLC0415
+    from shoal.site import videos as video_files  # noqa: PLC0415
+    from shoal.site import weights as weights_files  # noqa: PLC0415
 
     clips: Sequence[Clip] = ()
     if with_videos:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shoal import artifacts, samples, weights
+from shoal import artifacts
 from shoal.artifacts import Say, State, clients, load_catalogue, quiet
 from shoal.bacalhau import release
 from shoal.errors import UsageError
+from shoal.site import sample_clips as samples
+from shoal.site import weights
 
 ENGINE = "bacalhau"
 

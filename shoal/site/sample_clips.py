@@ -29,7 +29,7 @@ from shoal.artifacts import Say, State, locked, quiet
 from shoal.errors import ShoalError
 from shoal.files import sha256_file, write_atomic
 from shoal.paths import cache_dir
-from shoal.videos import Clip
+from shoal.site.videos import Clip
 
 RECIPE_VERSION: Final = 1
 """Raised whenever the clips would come out otherwise; part of the cache key."""

@@ -14,11 +14,12 @@ from typing import Any, Final
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from shoal import artifacts, yolov5_graph
+from shoal import artifacts
 from shoal.artifacts import Say, State, locked, quiet
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.files import sha256_file, write_atomic
 from shoal.paths import cache_dir
+from shoal.site import yolov5_onnx as yolov5_graph
 
 YOLOV5S_LICENCE: Final = "AGPL-3.0 (Ultralytics YOLOv5)"
 YOLOV5S_FILE: Final = "yolov5s.onnx"
