@@ -24,7 +24,7 @@ from shoal.lab import up as lab_up
 from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
 from shoal.paths import cluster_document
-from shoal.runs import Weights
+from shoal.results.record import Weights
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
 from shoal.site import weights

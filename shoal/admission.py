@@ -12,7 +12,7 @@ from shoal.following import Work
 from shoal.jobs.spec import Constraint, JobSpec, meets
 from shoal.paths import NODE_RUNS
 from shoal.preflight import Survey
-from shoal.runs import Outcome
+from shoal.results.record import Outcome
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

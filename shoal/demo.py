@@ -20,7 +20,7 @@ from shoal.lab import state as lab_state
 from shoal.lab import up as lab_up
 from shoal.lab.spec import LabSpec, check
 from shoal.paths import cluster_document
-from shoal.runs import RunRecord, Weights
+from shoal.results.record import RunRecord, Weights
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
 from shoal.site import videos, weights

@@ -13,10 +13,10 @@ from shoal.bacalhau.release import Binary
 from shoal.bacalhau.tunnel import Tunnel
 from shoal.cluster.document import Arch, Cluster, Engine, Node
 from shoal.errors import Exit, Fault, ShoalError, UsageError
+from shoal.results.record import EngineProgram
 from shoal.runners.bacalhau import BacalhauRunner
 from shoal.runners.protocol import Runner, Running
 from shoal.runners.ssh import SshRunner
-from shoal.runs import EngineProgram
 
 
 @dataclass(frozen=True, slots=True)

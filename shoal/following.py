@@ -19,14 +19,15 @@ from enum import StrEnum
 from functools import partial
 from typing import Protocol, TypeVar
 
-from shoal import results, runs
 from shoal.cluster.document import Cluster
 from shoal.errors import ShoalError
 from shoal.outcomes import outcome_of
-from shoal.results_schema import Manifest
+from shoal.results import fetch as results
+from shoal.results import record as runs
+from shoal.results.documents import Manifest
+from shoal.results.record import HAS_MANIFEST, Attempt, Fetched, Outcome, RunRecord
 from shoal.runners.killed import is_open
 from shoal.runners.protocol import Execution, Handle, Runner, State
-from shoal.runs import HAS_MANIFEST, Attempt, Fetched, Outcome, RunRecord
 from shoal.ssh.client import SshError
 from shoal.ssh.failures import brief
 

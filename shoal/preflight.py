@@ -12,7 +12,7 @@ from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.paths import NODE_DRAINED, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
-from shoal.runs import Outcome
+from shoal.results.record import Outcome
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

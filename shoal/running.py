@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from shoal import admission, jobs, preflight, results, runs
+from shoal import admission, jobs, preflight
 from shoal.bacalhau.release import Binary
 from shoal.cluster.document import Cluster, Engine, Node
 from shoal.engines import Choice, programs, refuse_others, runner_for, with_programs
@@ -22,9 +22,11 @@ from shoal.following import Begun, Tell, Work, follow
 from shoal.healing import healer
 from shoal.jobs.spec import JobSpec, parse
 from shoal.outcomes import of_manifest
-from shoal.runlock import locked
+from shoal.results import fetch as results
+from shoal.results import record as runs
+from shoal.results.lock import locked
+from shoal.results.record import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.runners.protocol import Runner
-from shoal.runs import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

@@ -37,7 +37,7 @@ def demo_cloud(
     from shoal.cli.progress import shown  # noqa: PLC0415
     from shoal.cli.run import show_end  # noqa: PLC0415
     from shoal.report import table  # noqa: PLC0415
-    from shoal.runs import Weights  # noqa: PLC0415
+    from shoal.results.record import Weights  # noqa: PLC0415
     from shoal.site import weights  # noqa: PLC0415
 
     lab, code = pulumi.find("gcp", stack), Exit.OK

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from shoal import report, runs
+from shoal import report
 from shoal.cli.console import out, print_json
 from shoal.errors import UsageError
 from shoal.paths import runs_dir
 from shoal.report import table
 from shoal.report.html import DEFAULT_IMAGES_MAX_BYTES
+from shoal.results import record as runs
 
 app = typer.Typer(add_completion=False, help="Show what a run found.")
 BYTES_PER_MB = 1_000_000

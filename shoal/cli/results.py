@@ -9,15 +9,17 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from shoal import results, running, runs
+from shoal import running
 from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import cluster_document, runs_dir
-from shoal.results_schema import RunSummary
-from shoal.runlock import locked
-from shoal.runs import RunRecord
+from shoal.results import fetch as results
+from shoal.results import record as runs
+from shoal.results.documents import RunSummary
+from shoal.results.lock import locked
+from shoal.results.record import RunRecord
 
 app = typer.Typer(add_completion=False, help="List, fetch, check and show results.", no_args_is_help=True)
 SUMMARY = "summary.json"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from shoal import running, runs
+from shoal import running
 from shoal.bacalhau import release
 from shoal.cli.cluster import read
 from shoal.cli.console import print_json, say
@@ -18,7 +18,8 @@ from shoal.cluster.document import Cluster, Engine
 from shoal.engines import choose, refuse_unused, unused
 from shoal.errors import Exit, UsageError
 from shoal.paths import cluster_document
-from shoal.runs import RunRecord, Weights
+from shoal.results import record as runs
+from shoal.results.record import RunRecord, Weights
 
 app = typer.Typer(add_completion=False, help="Run the detector on the nodes.")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")

@@ -9,7 +9,7 @@ from shoal.files import write_atomic
 from shoal.report.data import read_run
 from shoal.report.html import DEFAULT_IMAGES_MAX_BYTES, render
 from shoal.report.model import Run
-from shoal.runs import run_dir
+from shoal.results.record import run_dir
 
 __all__ = ["page_path", "read_run", "write_page"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shoal import runs
 from shoal.report import words
 from shoal.report.model import Node, Run, State, Totals, Verification
 from shoal.report.nodes import read_node, totals
-from shoal.runs import HAS_MANIFEST, Outcome, RunRecord
+from shoal.results import record as runs
+from shoal.results.record import HAS_MANIFEST, Outcome, RunRecord
 
 
 def read_run(run: str) -> Run:

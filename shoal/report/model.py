@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from shoal.results_schema import Moment, VideoFault
-from shoal.runs import Outcome
+from shoal.results.documents import Moment, VideoFault
+from shoal.results.record import Outcome
 
 
 class _View(BaseModel):

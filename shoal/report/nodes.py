@@ -8,9 +8,9 @@ from pathlib import Path
 from shoal.report import words
 from shoal.report.documents import inside, read_document
 from shoal.report.model import Attempt, KeyFrame, Node, Totals, Verification, Video
-from shoal.results_schema import KeyFrame as KeyFrameFile
-from shoal.results_schema import Manifest, RunSummary, VideoSummary
-from shoal.runs import HAS_MANIFEST, NodeRecord, Outcome, RunRecord
+from shoal.results.documents import KeyFrame as KeyFrameFile
+from shoal.results.documents import Manifest, RunSummary, VideoSummary
+from shoal.results.record import HAS_MANIFEST, NodeRecord, Outcome, RunRecord
 
 STILL_PHOTO = "still-photo"
 """In the file name of a clip that was made from a photograph."""

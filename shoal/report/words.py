@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from datetime import UTC, datetime
 
-from shoal.runs import Outcome
+from shoal.results.record import Outcome
 
 OUTCOMES = {
     Outcome.PENDING: "not ended",

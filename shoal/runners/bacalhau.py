@@ -16,7 +16,6 @@ from typing import Literal, TypeVar
 
 import httpx
 
-from shoal import results
 from shoal.bacalhau import logs as engine_logs
 from shoal.bacalhau.client import BacalhauClient, EngineError, NameTakenError, NoSuchJobError
 from shoal.bacalhau.models import EngineNode, Job, JobView, VersionInfo
@@ -24,9 +23,10 @@ from shoal.bacalhau.outcomes import absent, execution_of
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
+from shoal.results import fetch as results
+from shoal.results.record import Fetched
 from shoal.runners import killed
 from shoal.runners.protocol import Execution, Handle, Running, State
-from shoal.runs import Fetched
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

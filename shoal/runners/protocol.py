@@ -13,7 +13,7 @@ from typing import Protocol
 
 from shoal.cluster.document import Engine
 from shoal.jobs.spec import JobSpec
-from shoal.runs import Fetched
+from shoal.results.record import Fetched
 
 
 class State(StrEnum):

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from shoal import results
 from shoal.cluster.document import Cluster
 from shoal.errors import ShoalError
 from shoal.jobs import job_name
 from shoal.jobs.spec import JobSpec
+from shoal.results import fetch as results
+from shoal.results.record import Fetched
 from shoal.runners import killed
 from shoal.runners.container import (
     ATTEMPT_LABEL,
@@ -30,7 +31,6 @@ from shoal.runners.container import (
     state_of,
 )
 from shoal.runners.protocol import Execution, Handle, Running, State
-from shoal.runs import Fetched
 from shoal.ssh import client as ssh
 from shoal.ssh import failures as ssh_failures
 from shoal.ssh.failures import brief

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal import runs
 from shoal.report import read_run, write_page
-from shoal.runs import NodeRecord, Outcome
+from shoal.results import record as runs
+from shoal.results.record import NodeRecord, Outcome
 from tests.lab.browser import Browser, browser, chromium
 from tests.shoal.report import report_example as example
 

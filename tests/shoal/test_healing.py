@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 from fake_nodes import FakeNodes, deadline
 
-from shoal import healing, preflight, running, runs
+from shoal import healing, preflight, running
 from shoal.bacalhau.client import EngineSilentError
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.following import Event, Happening
 from shoal.jobs.spec import JobSpec
+from shoal.results import record as runs
+from shoal.results.record import Outcome
 from shoal.runners.protocol import Handle
 from shoal.runners.ssh import SshRunner
-from shoal.runs import Outcome
 from shoal.ssh.client import SshError
 from shoal.ssh.failures import SshFailure
 

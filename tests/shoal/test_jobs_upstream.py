@@ -18,15 +18,16 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from shoal import report, runs
+from shoal import report
 from shoal.cli.results import app as results_app
 from shoal.errors import UsageError
 from shoal.jobs import DEFAULT_IMAGES, Values, render, templates
 from shoal.jobs.spec import JobSpec
 from shoal.report import table
-from shoal.results import parse_manifest
-from shoal.results_schema import RunSummary, VideoSummary
-from shoal.runs import Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.results import record as runs
+from shoal.results.documents import RunSummary, VideoSummary
+from shoal.results.fetch import parse_manifest
+from shoal.results.record import Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 
 
 def rendered(**knobs: str | int | float) -> JobSpec:

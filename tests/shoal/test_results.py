@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from fake_nodes import FakeNodes
 
-from shoal import results
 from shoal.errors import ShoalError
-from shoal.results import fetch_node, verify_node
+from shoal.results import fetch as results
+from shoal.results.fetch import fetch_node, verify_node
 from shoal.ssh import client as ssh
 
 FILES = {

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from referencing import Registry, Resource
 
-from shoal.results_schema import Detection, Manifest, RunSummary, VideoSummary
+from shoal.results.documents import Detection, Manifest, RunSummary, VideoSummary
 
 SCHEMAS = {
     path.name: json.loads(path.read_text())

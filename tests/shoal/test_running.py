@@ -19,16 +19,18 @@ from typing import Any
 import pytest
 from fake_nodes import IMAGE, FakeNodes, deadline, outcomes
 
-from shoal import healing, results, running, runs
+from shoal import healing, running
 from shoal.bacalhau.release import Binary
 from shoal.cluster.document import Cluster, Node
 from shoal.engines import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Happening
 from shoal.jobs.spec import JobSpec
+from shoal.results import fetch as results
+from shoal.results import record as runs
+from shoal.results.record import Outcome
 from shoal.runners.protocol import Execution, Handle, Running, State
 from shoal.runners.ssh import SshRunner
-from shoal.runs import Outcome
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal import runs
 from shoal.errors import UsageError
-from shoal.runs import Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.results import record as runs
+from shoal.results.record import Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

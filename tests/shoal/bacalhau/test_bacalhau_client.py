@@ -8,8 +8,8 @@ from shoal.bacalhau.client import BacalhauClient, Endpoint, EngineError, EngineS
 from shoal.bacalhau.models import ComputeState, EngineExecution, Job, JobState
 from shoal.bacalhau.outcomes import absent, execution_of, why_not
 from shoal.outcomes import outcome_of, worth_another_try
+from shoal.results.record import Outcome
 from shoal.runners.protocol import State
-from shoal.runs import Outcome
 from tests.shoal.bacalhau.standin import serving
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import av
 import numpy as np
 
-from shoal import runs
-from shoal.runs import Attempt, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.results import record as runs
+from shoal.results.record import Attempt, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 
 START = datetime(2026, 11, 25, 9, 30, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "5e" * 32

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from shoal import runs
 from shoal.errors import UsageError
 from shoal.report import read_run
 from shoal.report.model import Run, State, Verification
-from shoal.runs import NodeRecord, Outcome
+from shoal.results import record as runs
+from shoal.results.record import NodeRecord, Outcome
 from tests.shoal.report import report_example as example
 
 RUN = "run-1"

@@ -13,11 +13,11 @@ from pathlib import Path
 import av
 import pytest
 
-from shoal import runs
 from shoal.errors import ShoalError
 from shoal.report import page_path, read_run, write_page
 from shoal.report.html import TEMPLATES, choose_images, render
-from shoal.runs import NodeRecord, Outcome
+from shoal.results import record as runs
+from shoal.results.record import NodeRecord, Outcome
 from tests.shoal.report import report_example as example
 
 VOID = {"meta", "link", "img", "br"}

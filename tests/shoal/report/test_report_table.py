@@ -11,12 +11,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from typer.testing import CliRunner
 
-from shoal import runs
 from shoal.cli.report import app
 from shoal.errors import UsageError
 from shoal.report import read_run
 from shoal.report.table import show
-from shoal.runs import NodeRecord, Outcome
+from shoal.results import record as runs
+from shoal.results.record import NodeRecord, Outcome
 from tests.shoal.report import report_example as example
 
 

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from shoal import runs
 from shoal.report import read_run
 from shoal.report.model import Video
 from shoal.report.timeline import MAX_BARS, OTHER, Timeline, timeline
-from shoal.results_schema import Moment
+from shoal.results import record as runs
+from shoal.results.documents import Moment
 from tests.shoal.report import report_example as example
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.report import words
-from shoal.runs import Outcome
+from shoal.results.record import Outcome
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ from shoal.cluster.document import Cluster, Node, field_faults
 from shoal.errors import Fault, ShoalError
 from shoal.files import CHUNK_BYTES, sha256_file, write_atomic
 from shoal.paths import NODE_RUNS
-from shoal.results_schema import Manifest, ManifestEntry
-from shoal.runs import Fetched, check_run_id
+from shoal.results.documents import Manifest, ManifestEntry
+from shoal.results.record import Fetched, check_run_id
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shoal.errors import ShoalError
-from shoal.runs import load, refuse_known, run_dir
+from shoal.results.record import load, refuse_known, run_dir
 
 
 @contextmanager
