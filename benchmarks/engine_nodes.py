@@ -18,7 +18,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shoal import deploys, engines, running
+from shoal import deploys, running
+from shoal.engines import choice as engines
 from shoal.following import Event, Happening
 from shoal.lab import up as lab_up
 from shoal.lab.down import down

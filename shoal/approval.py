@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shoal import engines
-from shoal.bacalhau.client import AMBIGUOUS, DONE_BEFORE, BacalhauClient, EngineError
-from shoal.bacalhau.models import EngineNode
 from shoal.cluster.document import Cluster
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau.client import AMBIGUOUS, DONE_BEFORE, BacalhauClient, EngineError
+from shoal.engines.bacalhau.models import EngineNode
 from shoal.errors import Fault, ShoalError, UsageError
 
 Say = Callable[[str], None]

@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shoal import deploys, engines, running
-from shoal.bacalhau import release
+from shoal import deploys, running
 from shoal.cluster.document import Cluster, Engine
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import release
 from shoal.files import write_atomic
 from shoal.following import Tell
 from shoal.lab import engine as lab_engine

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shoal import engines
-from shoal.bacalhau import secrets
-from shoal.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobError
-from shoal.bacalhau.outcomes import execution_of
 from shoal.cluster.document import Cluster, Node
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobError
+from shoal.engines.bacalhau.executions import execution_of
 from shoal.errors import Fault, ShoalError
 from shoal.paths import NODE_DRAINED
 from shoal.ssh import client as ssh

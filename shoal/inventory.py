@@ -220,6 +220,6 @@ def _image_data(site: sites.SiteDocument | None) -> dict[str, Any]:
 
 def _engine_data(cluster: Cluster) -> dict[str, Any]:
     """The engine's programs where the cluster runs with it; tokens are never host data, which pyinfra can print."""
-    from shoal import engines  # noqa: PLC0415 - an HTTP client and all, for commands that may not need it
+    from shoal.engines import choice as engines  # noqa: PLC0415 - an HTTP client and all, for commands that may not need it
 
     return engines.deploy_data(engines.choose("auto", cluster))

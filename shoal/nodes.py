@@ -14,14 +14,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shoal import approval, deploys, draining, engines, inventory, preflight
-from shoal.bacalhau import secrets
-from shoal.bacalhau.client import BacalhauClient, EngineSilentError
-from shoal.bacalhau.models import EngineNode
+from shoal import approval, deploys, draining, inventory, preflight
 from shoal.cluster import document as clusters
 from shoal.cluster import onprem_edit, overlay
 from shoal.cluster.document import Cluster, Node
-from shoal.engines import Choice
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError
+from shoal.engines.bacalhau.models import EngineNode
+from shoal.engines.choice import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.mesh import moving
 from shoal.paths import NODE_DRAINED

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from shoal.engines import killed
+from shoal.engines.protocol import Execution, State
 from shoal.results.documents import Manifest
 from shoal.results.record import Outcome
-from shoal.runners import killed
-from shoal.runners.protocol import Execution, State
 
 DETECTOR_FAULTY_VIDEOS = 3
 DETECTOR_NO_VIDEOS = 4

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from shoal import admission, jobs, preflight
-from shoal.bacalhau.release import Binary
 from shoal.cluster.document import Cluster, Engine, Node
-from shoal.engines import Choice, programs, refuse_others, runner_for, with_programs
+from shoal.engines.bacalhau.release import Binary
+from shoal.engines.choice import Choice, programs, refuse_others, runner_for, with_programs
+from shoal.engines.protocol import Runner
 from shoal.errors import Exit, Fault, ShoalError, UsageError, of_this_machine
 from shoal.following import Begun, Tell, Work, follow
 from shoal.healing import healer
@@ -26,7 +27,6 @@ from shoal.results import fetch as results
 from shoal.results import record as runs
 from shoal.results.lock import locked
 from shoal.results.record import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
-from shoal.runners.protocol import Runner
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

@@ -35,7 +35,7 @@ from roles.bacalhau.operations import (
 from roles.common import knobs
 from roles.common.facts import Existing
 from roles.common.operations import absent, barrier, folders, service, service_absent, text_file
-from shoal.bacalhau import secrets
+from shoal.engines.bacalhau import secrets
 from shoal.errors import Fault
 from shoal.paths import NODE_DRAINED
 

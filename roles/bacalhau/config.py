@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from roles.bacalhau.defaults import Bacalhau
 from roles.common.addresses import authority
-from shoal.bacalhau import API_PORT
-from shoal.bacalhau.secrets import Tokens
 from shoal.cluster.document import Cluster, Node
+from shoal.engines.bacalhau import API_PORT
+from shoal.engines.bacalhau.secrets import Tokens
 from shoal.paths import NODE_RUNS, NODE_VIDEOS, NODE_WEIGHTS
 
 Part = Literal["orchestrator", "compute"]

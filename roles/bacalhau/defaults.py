@@ -13,10 +13,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shoal.bacalhau import API_PORT
-from shoal.bacalhau.elf import architecture
-from shoal.bacalhau.release import check_supported
 from shoal.cluster.document import Arch
+from shoal.engines.bacalhau import API_PORT
+from shoal.engines.bacalhau.elf import architecture
+from shoal.engines.bacalhau.release import check_supported
 from shoal.errors import Fault, UsageError
 
 _AMOUNT = re.compile(r"[1-9][0-9]{0,2}%|[0-9]+(\.[0-9]+)?m?|[0-9]+(\.[0-9]+)?\s?[KMGT]i?B", re.IGNORECASE)

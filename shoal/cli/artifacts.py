@@ -12,8 +12,8 @@ from rich import box
 from rich.table import Table
 
 from shoal.artifacts import State, load_catalogue
-from shoal.bacalhau import release
 from shoal.cli.console import out, print_json, say
+from shoal.engines.bacalhau import release
 from shoal.errors import Exit, UsageError
 from shoal.site.cache_list import Holding, bring, holdings
 

@@ -33,9 +33,10 @@ def demo_cloud(
     Example: shoal demo-cloud --project my-project --destroy
     """
     # The run's parts take a second to load; `shoal --help` does without.
-    from shoal import engines, report, running  # noqa: PLC0415
+    from shoal import report, running  # noqa: PLC0415
     from shoal.cli.progress import shown  # noqa: PLC0415
     from shoal.cli.run import show_end  # noqa: PLC0415
+    from shoal.engines import choice as engines  # noqa: PLC0415
     from shoal.report import table  # noqa: PLC0415
     from shoal.results.record import Weights  # noqa: PLC0415
     from shoal.site import weights  # noqa: PLC0415

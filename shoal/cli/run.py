@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from shoal import running
-from shoal.bacalhau import release
 from shoal.cli.cluster import read
 from shoal.cli.console import print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cli.progress import shown
 from shoal.cluster.document import Cluster, Engine
-from shoal.engines import choose, refuse_unused, unused
+from shoal.engines.bacalhau import release
+from shoal.engines.choice import choose, refuse_unused, unused
 from shoal.errors import Exit, UsageError
 from shoal.paths import cluster_document
 from shoal.results import record as runs

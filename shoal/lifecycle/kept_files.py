@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal.bacalhau import secrets
 from shoal.cloud import pulumi
 from shoal.cloud.pulumi import Stack
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, save
+from shoal.engines.bacalhau import secrets
 from shoal.inventory import ssh_config_path
 from shoal.paths import cluster_document, state_dir
 from shoal.site import document as site

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shoal import approval, draining, engines
-from shoal.bacalhau import secrets
+from shoal import approval, draining
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.draining import StillAtWorkError
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.mesh import moving
 from shoal.ssh import client as ssh

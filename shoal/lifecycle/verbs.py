@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
-from shoal import deploys, engines
-from shoal.bacalhau import secrets
+from shoal import deploys
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Kind, Stack
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.lifecycle import access, leaving, receipt, tailnet_key

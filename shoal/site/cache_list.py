@@ -9,7 +9,7 @@ from typing import Literal
 
 from shoal import artifacts
 from shoal.artifacts import Say, State, clients, load_catalogue, quiet
-from shoal.bacalhau import release
+from shoal.engines.bacalhau import release
 from shoal.errors import UsageError
 from shoal.site import sample_clips as samples
 from shoal.site import weights

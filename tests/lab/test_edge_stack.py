@@ -20,8 +20,8 @@ import pytest
 import yaml
 from lab_under_test import Lab
 
-from shoal.bacalhau import release, secrets
 from shoal.cluster.document import Node
+from shoal.engines.bacalhau import release, secrets
 from shoal.paths import repository
 from shoal.site import sample_clips as samples
 from shoal.ssh import client as ssh

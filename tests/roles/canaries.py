@@ -34,7 +34,7 @@ MARKS = ("CANARY", "Q0FOQVJ")
 
 def plant(state: Path, cluster: str) -> None:
     """The secrets that the product keeps itself: the engine's tokens, in their private file."""
-    if importlib.util.find_spec("shoal.bacalhau") is None:
+    if importlib.util.find_spec("shoal.engines.bacalhau") is None:
         return
     folder = state / "secrets"
     folder.mkdir(parents=True, mode=0o700)

@@ -21,8 +21,8 @@ from roles.bacalhau.config import CONFIG_DIR, PROGRAM, compute, config, duration
 from roles.bacalhau.defaults import Bacalhau
 from roles.bacalhau.operations import FILES
 from roles.common.knobs import RefusedError
-from shoal.bacalhau import secrets
 from shoal.cluster import document as clusters
+from shoal.engines.bacalhau import secrets
 
 ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x02\x00\x3e\x00" + b"engine"
 GATE = CLUSTER.node("gate-1")

@@ -19,7 +19,7 @@ from roles import bacalhau
 from roles.bacalhau.config import compute, config, rendered
 from roles.bacalhau.defaults import Bacalhau
 from roles.bacalhau.operations import FILES
-from shoal.bacalhau import secrets
+from shoal.engines.bacalhau import secrets
 
 TOKEN = "the-token-of-this-cluster"
 GATE = CLUSTER.node("gate-1")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from shoal.cluster.document import Cluster, Node
-from shoal.engines import Choice
+from shoal.engines.choice import Choice
 from shoal.following import Event
 from shoal.results.record import Outcome, RunRecord, Weights
 from shoal.running import Order

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from shoal import approval, draining, engines, nodes
-from shoal.bacalhau import secrets
-from shoal.bacalhau.client import AMBIGUOUS, EngineError, refusal
-from shoal.bacalhau.models import EngineNode
+from shoal import approval, draining, nodes
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau.client import AMBIGUOUS, EngineError, refusal
+from shoal.engines.bacalhau.models import EngineNode
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lifecycle import leaving
 from shoal.lifecycle.leaving import Parting

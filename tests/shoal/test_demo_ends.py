@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from shoal import demo, demo_down, inventory, launcher
-from shoal.bacalhau import release, secrets
 from shoal.cluster import overlay
+from shoal.engines.bacalhau import release, secrets
 from shoal.errors import UsageError
 from shoal.lab.down import Down
 from shoal.paths import cache_dir, cluster_document, state_dir

@@ -12,9 +12,9 @@ import pytest
 from depot import Commands, depot
 
 from shoal import draining, nodes
-from shoal.bacalhau import secrets
-from shoal.bacalhau.client import EngineSilentError
 from shoal.cluster.document import Cluster, Node
+from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau.client import EngineSilentError
 from shoal.errors import ShoalError
 from shoal.ssh import client as ssh
 
@@ -105,7 +105,7 @@ def test_a_silent_orchestrator_is_asked_again(cluster: Cluster, monkeypatch: pyt
                 raise EngineSilentError("the orchestrator does not answer (test)")
             return []
 
-    monkeypatch.setattr("shoal.engines.client_for", lambda _: Client())
+    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Client())
     said: list[str] = []
     nodes.drain(cluster, ["gate-1"], said.append, timeout_s=5)
     assert said[1:] == [

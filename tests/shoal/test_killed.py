@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.runners import killed
-from shoal.runners.protocol import Execution, State
+from shoal.engines import killed
+from shoal.engines.protocol import Execution, State
 
 ENDED = Execution("c1", "e-1", State.ENDED, 137, "last words")
 ID = "5f" * 32

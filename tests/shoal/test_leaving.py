@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shoal import draining, engines
-from shoal.bacalhau import secrets
+from shoal import draining
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.cluster.overlay import Moved, Overlay
 from shoal.draining import StillAtWorkError
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
 from shoal.errors import ShoalError
 from shoal.lifecycle import leaving
 from shoal.mesh import moving

@@ -12,10 +12,6 @@ from depot import Commands, depot
 from typer.testing import CliRunner
 
 from shoal import draining, nodes
-from shoal.bacalhau import secrets
-from shoal.bacalhau.client import EngineSilentError
-from shoal.bacalhau.models import EngineNode
-from shoal.bacalhau.release import Binary
 from shoal.cli.nodes import app
 from shoal.cli.site import app as site_app
 from shoal.cluster import document as clusters
@@ -23,7 +19,11 @@ from shoal.cluster import overlay
 from shoal.cluster.document import Arch, Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
 from shoal.deploys import DeployResult
-from shoal.engines import Choice
+from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau.client import EngineSilentError
+from shoal.engines.bacalhau.models import EngineNode
+from shoal.engines.bacalhau.release import Binary
+from shoal.engines.choice import Choice
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.mesh import moving
 from shoal.ssh import client as ssh
@@ -196,7 +196,7 @@ def seen(name: str, status: str, error: str = "") -> EngineNode:
 def test_readiness_is_the_orchestrators_word(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shoal.preflight.is_drained", lambda _, node: node.name == "gate-2")
     away, there = seen("gate-1", "DISCONNECTED"), seen("gate-1", "CONNECTED")
-    monkeypatch.setattr("shoal.engines.client_for", lambda _: Orchestrator([], [away], [there]))
+    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Orchestrator([], [away], [there]))
     said: list[str] = []
     nodes.await_ready(cluster, ["gate-1", "gate-2", "office"], said.append)
     assert said == ["gate-1: connected, approved, Docker and local paths there"]
@@ -212,11 +212,11 @@ def test_readiness_waits_for_an_orchestrator_that_is_silent(cluster: Cluster, mo
                 raise EngineSilentError("the orchestrator is not ready (test)")
             return found
 
-    monkeypatch.setattr("shoal.engines.client_for", lambda _: Client([], [seen("gate-1", "CONNECTED")]))
+    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Client([], [seen("gate-1", "CONNECTED")]))
     said: list[str] = []
     nodes.await_ready(cluster, ["gate-1"], said.append)
     assert said == ["gate-1: connected, approved, Docker and local paths there"]
-    monkeypatch.setattr("shoal.engines.client_for", lambda _: Client([]))
+    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Client([]))
     monkeypatch.setattr(nodes, "READY_TIMEOUT_S", 0.05)
     with pytest.raises(ShoalError, match=r"the orchestrator is not ready \(test\)"):
         nodes.await_ready(cluster, ["gate-1"], lambda _: None)
@@ -225,7 +225,7 @@ def test_readiness_waits_for_an_orchestrator_that_is_silent(cluster: Cluster, mo
 def test_a_node_that_is_not_heard_fails_by_name(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
     monkeypatch.setattr(nodes, "READY_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("shoal.engines.client_for", lambda _: Orchestrator([seen("gate-1", "DISCONNECTED")]))
+    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Orchestrator([seen("gate-1", "DISCONNECTED")]))
     with pytest.raises(ShoalError, match="gate-1 is deployed, and the orchestrator would give it no job") as error:
         nodes.await_ready(cluster, ["gate-1"], lambda _: None)
     assert "does not hear it" in error.value.message
@@ -272,7 +272,9 @@ def test_every_deploy_asks_the_orchestrator_about_its_nodes(
 def test_who_waits_for_approval_is_named(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
     waiting = seen("gate-2", "CONNECTED").model_copy(update={"membership": "PENDING"})
-    monkeypatch.setattr("shoal.engines.client_for", lambda _: Orchestrator([seen("gate-1", "CONNECTED"), waiting]))
+    monkeypatch.setattr(
+        "shoal.engines.choice.client_for", lambda _: Orchestrator([seen("gate-1", "CONNECTED"), waiting])
+    )
     said: list[str] = []
     nodes.await_ready(cluster, ["gate-1", "gate-2", "office"], said.append)
     assert said[-1] == "gate-2: it is pending, not approved; `shoal nodes approve gate-2` lets it take jobs"
@@ -314,7 +316,7 @@ def test_a_node_is_not_made_newer_than_its_orchestrator(
     refused: bool,
 ) -> None:
     secrets.ensure("depot")
-    monkeypatch.setattr("shoal.engines.client_for", lambda _: Versioned(theirs))
+    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Versioned(theirs))
     ended, done = deploying(cluster, tmp_path, monkeypatch, limit)
     assert isinstance(ended.exception, UsageError) == refused, ended.exception
     assert ("deploy" in done) != refused
@@ -353,7 +355,7 @@ def with_programs(monkeypatch: pytest.MonkeyPatch, *archs: Arch) -> None:
             raise ShoalError(f"Bacalhau 1.9.3 for {arch} cannot be had", exit_code=Exit.MISSING)
         return program(arch=arch)
 
-    monkeypatch.setattr("shoal.engines.release.resolve", resolve)
+    monkeypatch.setattr("shoal.engines.choice.release.resolve", resolve)
 
 
 def test_a_node_does_not_come_in_without_the_clusters_engine(
@@ -361,7 +363,7 @@ def test_a_node_does_not_come_in_without_the_clusters_engine(
 ) -> None:
     document, done = adding
     secrets.ensure("depot")
-    monkeypatch.setattr("shoal.engines.client_for", lambda _: Versioned("v1.9.3"))
+    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Versioned("v1.9.3"))
     with_programs(monkeypatch, "amd64")
     before = document.read_bytes()
     machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23", "arch": "arm64"}
@@ -389,7 +391,7 @@ def test_a_node_that_would_be_newer_than_the_orchestrator_does_not_come_in(
 ) -> None:
     document, done = adding
     secrets.ensure("depot")
-    monkeypatch.setattr("shoal.engines.client_for", lambda _: Versioned("v1.9.2"))
+    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Versioned("v1.9.2"))
     with_programs(monkeypatch, "amd64")
     before = document.read_bytes()
     with pytest.raises(UsageError, match=r"1\.9\.3, the orchestrator on office is 1\.9\.2"):

@@ -10,10 +10,10 @@ import typer
 from fake_nodes import FakeNodes
 from typer.testing import CliRunner, Result
 
-from shoal.bacalhau import release
 from shoal.cli import results as results_command
 from shoal.cli import run as run_command
 from shoal.cluster import document as cluster
+from shoal.engines.bacalhau import release
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.site import weights
 from shoal.site.weights import WeightsFile

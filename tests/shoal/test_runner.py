@@ -10,15 +10,15 @@ from test_jobs import IMAGE, changed, values
 
 from shoal import jobs
 from shoal.cluster.document import Cluster, Node
-from shoal.engines import choose
+from shoal.engines.choice import choose
+from shoal.engines.container import docker_run, folders, read_inspect, state_of
+from shoal.engines.protocol import Execution, State
 from shoal.errors import Exit, ShoalError
 from shoal.jobs.spec import parse
 from shoal.outcomes import outcome_of, worth_another_try
 from shoal.progress import Progress
 from shoal.results.documents import Manifest
 from shoal.results.record import Outcome
-from shoal.runners.container import docker_run, folders, read_inspect, state_of
-from shoal.runners.protocol import Execution, State
 
 
 def after(argv: list[str], flag: str) -> list[str]:

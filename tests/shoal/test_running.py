@@ -20,17 +20,17 @@ import pytest
 from fake_nodes import IMAGE, FakeNodes, deadline, outcomes
 
 from shoal import healing, running
-from shoal.bacalhau.release import Binary
 from shoal.cluster.document import Cluster, Node
-from shoal.engines import Choice
+from shoal.engines.bacalhau.release import Binary
+from shoal.engines.choice import Choice
+from shoal.engines.protocol import Execution, Handle, Running, State
+from shoal.engines.ssh import SshRunner
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.following import Happening
 from shoal.jobs.spec import JobSpec
 from shoal.results import fetch as results
 from shoal.results import record as runs
 from shoal.results.record import Outcome
-from shoal.runners.protocol import Execution, Handle, Running, State
-from shoal.runners.ssh import SshRunner
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_a_broken_connection_is_taken_up_again(nodes: FakeNodes) -> None:
 def test_a_node_that_stays_away_is_lost_and_its_work_is_found_later(
     nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shoal.runners import ssh as ssh_runner
+    from shoal.engines import ssh as ssh_runner
 
     monkeypatch.setattr(ssh_runner, "WATCH_S", 1)
     monkeypatch.setattr(ssh_runner, "RETRY_S", 0.2)
@@ -296,7 +296,7 @@ def test_a_node_that_stays_away_is_lost_and_its_work_is_found_later(
 def test_a_fault_here_never_leaves_a_run_waiting(
     nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, error: Exception, lasting: bool
 ) -> None:
-    from shoal.runners import ssh as ssh_runner
+    from shoal.engines import ssh as ssh_runner
 
     monkeypatch.setattr(ssh_runner, "RETRY_S", 0.05)
     lost = lasting or isinstance(error, ValueError)

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from paramiko import SSHConfig
 
-from shoal import deploys, engines
-from shoal.bacalhau import secrets
+from shoal import deploys
 from shoal.cloud import gcloud, pulumi
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
-from shoal.engines import Choice
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
+from shoal.engines.choice import Choice
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lifecycle import access, receipt, tailnet_key, verbs
 from shoal.lifecycle import kept_files as known

@@ -13,8 +13,9 @@ import pytest
 from engine_site import Reference, Site, detections
 from lab_under_test import Lab
 
-from shoal import deploys, engines
-from shoal.bacalhau import release
+from shoal import deploys
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import release
 from shoal.site import document as site
 
 FAULTS: list[str] = []

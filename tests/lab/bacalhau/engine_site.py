@@ -19,7 +19,8 @@ from typing import Any
 
 from lab_under_test import Lab
 
-from shoal import deploys, engines
+from shoal import deploys
+from shoal.engines import choice as engines
 from shoal.lab.names import container_name
 from shoal.ssh import client as ssh
 

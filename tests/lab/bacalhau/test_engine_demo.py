@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from engine_site import REPOSITORY
 
-from shoal.bacalhau import release
+from shoal.engines.bacalhau import release
 from shoal.lab.down import down
 from shoal.paths import state_dir
 from shoal.site.document import document_path

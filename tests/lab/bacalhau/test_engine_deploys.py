@@ -11,8 +11,9 @@ from engine_site import MID_RUN, Site
 
 from roles.bacalhau.config import PROGRAM
 from roles.bacalhau.operations import FILES
-from shoal import deploys, engines
-from shoal.bacalhau import secrets
+from shoal import deploys
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
 from shoal.errors import ShoalError
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]

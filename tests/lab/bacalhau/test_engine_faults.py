@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from engine_site import MID_RUN, Reference, Run, Site, detections
 
-from shoal import engines
-from shoal.bacalhau import secrets
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 

@@ -154,7 +154,8 @@ def test_a_second_deploy_changes_nothing(whole_site: Site) -> None:
 
 def test_the_makers_own_job_is_taken_by_the_engine(whole_site: Site) -> None:
     """Rendered, handed in and accepted; the image itself is not on the nodes here."""
-    from shoal import engines, jobs
+    from shoal import jobs
+    from shoal.engines import choice as engines
 
     values = jobs.Values(
         run="upstream", attempt=1, image=jobs.DEFAULT_IMAGES["yolov5-upstream"], weights_name="yolov5x",

@@ -28,8 +28,8 @@ from mesh_commands import KNOCK, shoal
 from tailnet import wait_for
 from watching import MARK, SEARCH, everywhere
 
-from shoal.bacalhau import release, secrets
 from shoal.cluster import document as clusters
+from shoal.engines.bacalhau import release, secrets
 from shoal.errors import ShoalError
 from shoal.lab.names import container_name
 from shoal.mesh import policy

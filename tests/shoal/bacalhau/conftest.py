@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from shoal.bacalhau.client import BacalhauClient, Endpoint
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
+from shoal.engines.bacalhau import runner as runner_module
+from shoal.engines.bacalhau.client import BacalhauClient, Endpoint
+from shoal.engines.bacalhau.runner import BacalhauRunner
+from shoal.engines.protocol import Execution, Handle
 from shoal.jobs import Values, render
 from shoal.jobs.spec import JobSpec
-from shoal.runners import bacalhau as runner_module
-from shoal.runners.bacalhau import BacalhauRunner
-from shoal.runners.protocol import Execution, Handle
 from tests.shoal.bacalhau.standin import StandIn, serving
 
 NODES = ("compute-1", "compute-2")
@@ -27,7 +27,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("POLL_S", 0.02), ("RETRY_S", 0.02), ("STOP_TIMEOUT_S", 3.0)):
         monkeypatch.setattr(runner_module, name, value)
     for name, value in (("RETRY_S", 0.02), ("WAIT_S", 0.02), ("SILENCE_S", 0.1), ("FIRST_LINE_S", 0.3), ("END_S", 0.3)):
-        monkeypatch.setattr(f"shoal.bacalhau.logs.{name}", value)
+        monkeypatch.setattr(f"shoal.engines.bacalhau.logs.{name}", value)
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.bacalhau.client import BacalhauClient, Endpoint, EngineError, EngineSilentError, refusal
-from shoal.bacalhau.models import ComputeState, EngineExecution, Job, JobState
-from shoal.bacalhau.outcomes import absent, execution_of, why_not
+from shoal.engines.bacalhau.client import BacalhauClient, Endpoint, EngineError, EngineSilentError, refusal
+from shoal.engines.bacalhau.executions import absent, execution_of, why_not
+from shoal.engines.bacalhau.models import ComputeState, EngineExecution, Job, JobState
+from shoal.engines.protocol import State
 from shoal.outcomes import outcome_of, worth_another_try
 from shoal.results.record import Outcome
-from shoal.runners.protocol import State
 from tests.shoal.bacalhau.standin import serving
 
 

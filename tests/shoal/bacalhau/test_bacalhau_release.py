@@ -19,10 +19,10 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from shoal.bacalhau import release, signature
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
-from shoal.engines import choose
+from shoal.engines.bacalhau import release, signature
+from shoal.engines.choice import choose
 from shoal.errors import Exit, ShoalError, UsageError
 
 ARM = b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x02\x00\xb7\x00" + b"engine" * 10

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from shoal.bacalhau.client import EngineError, EngineSilentError
-from shoal.bacalhau.models import EngineNode, JobView, Submitted
 from shoal.cluster.document import Node
+from shoal.engines.bacalhau import runner as runner_module
+from shoal.engines.bacalhau.client import EngineError, EngineSilentError
+from shoal.engines.bacalhau.models import EngineNode, JobView, Submitted
+from shoal.engines.bacalhau.runner import BacalhauRunner
+from shoal.engines.protocol import Running, State
 from shoal.errors import UsageError
-from shoal.runners import bacalhau as runner_module
-from shoal.runners.bacalhau import BacalhauRunner
-from shoal.runners.protocol import Running, State
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshFailure
 from tests.shoal.bacalhau.conftest import NODES, Serve, make_job, until_over

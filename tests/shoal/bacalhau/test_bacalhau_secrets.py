@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.bacalhau import secrets
+from shoal.engines.bacalhau import secrets
 from shoal.errors import ShoalError
 
 

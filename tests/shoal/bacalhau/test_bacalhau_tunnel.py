@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal.bacalhau.client import BacalhauClient, EngineSilentError
-from shoal.bacalhau.tunnel import Tunnel
 from shoal.cluster.document import Cluster
+from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError
+from shoal.engines.bacalhau.tunnel import Tunnel
 from shoal.ssh import client as ssh
 from tests.shoal.bacalhau.standin import serving
 

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Self
 
-from shoal.bacalhau import API_PORT
-from shoal.bacalhau.client import Endpoint, EngineSilentError
 from shoal.cluster.document import Cluster
+from shoal.engines.bacalhau import API_PORT
+from shoal.engines.bacalhau.client import Endpoint, EngineSilentError
 from shoal.ssh import client as ssh
 
 OPEN_TIMEOUT_S = 20.0

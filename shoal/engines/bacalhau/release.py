@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoal.artifacts.archives import extract
 from shoal.artifacts.locks import Say, locked, quiet
-from shoal.bacalhau import elf, signature
 from shoal.cluster.document import Arch
+from shoal.engines.bacalhau import elf, signature
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.files import sha256_file, write_atomic
 from shoal.paths import cache_dir, state_dir

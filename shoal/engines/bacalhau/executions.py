@@ -6,9 +6,9 @@ under tests/shoal/bacalhau hold every one of them as it was seen.
 
 from __future__ import annotations
 
-from shoal.bacalhau.models import ComputeState, DesiredState, EngineExecution, Job, RunOutput
-from shoal.runners.killed import out_of_memory
-from shoal.runners.protocol import Execution, State
+from shoal.engines.bacalhau.models import ComputeState, DesiredState, EngineExecution, Job, RunOutput
+from shoal.engines.killed import out_of_memory
+from shoal.engines.protocol import Execution, State
 
 OUT_OF_MEMORY = "memory limit exceeded"
 _LOST = {
@@ -33,7 +33,7 @@ def execution_of(engine: EngineExecution) -> Execution:
     """The execution in shoal's terms.
 
     A container that was killed for want of memory is failed at one time and completed with exit code 137 at another.
-    The second form is also that of a container killed by anybody else: `shoal.runners.killed` tells them apart.
+    The second form is also that of a container killed by anybody else: `shoal.engines.killed` tells them apart.
     """
     state, message, exit_code = _read(engine)
     return Execution(engine.node_id, engine.id, state, exit_code, message)

@@ -14,13 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from shoal.cluster.document import Cluster
-from shoal.errors import ShoalError
-from shoal.jobs import job_name
-from shoal.jobs.spec import JobSpec
-from shoal.results import fetch as results
-from shoal.results.record import Fetched
-from shoal.runners import killed
-from shoal.runners.container import (
+from shoal.engines import killed
+from shoal.engines.container import (
     ATTEMPT_LABEL,
     RUN_LABEL,
     TIMEOUT_LABEL,
@@ -30,7 +25,12 @@ from shoal.runners.container import (
     read_inspect,
     state_of,
 )
-from shoal.runners.protocol import Execution, Handle, Running, State
+from shoal.engines.protocol import Execution, Handle, Running, State
+from shoal.errors import ShoalError
+from shoal.jobs import job_name
+from shoal.jobs.spec import JobSpec
+from shoal.results import fetch as results
+from shoal.results.record import Fetched
 from shoal.ssh import client as ssh
 from shoal.ssh import failures as ssh_failures
 from shoal.ssh.failures import brief
@@ -81,7 +81,7 @@ class _Followed:
 
 
 class SshRunner:
-    """Implements `shoal.runners.protocol.Runner` with ssh and the docker client on the nodes."""
+    """Implements `shoal.engines.protocol.Runner` with ssh and the docker client on the nodes."""
 
     engine: Literal["ssh"] = "ssh"
 

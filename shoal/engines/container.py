@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from shoal.engines.killed import out_of_memory
+from shoal.engines.protocol import State
 from shoal.jobs.spec import JobSpec, parse_bytes
-from shoal.runners.killed import out_of_memory
-from shoal.runners.protocol import State
 
 RUN_LABEL = "shoal.run"
 ATTEMPT_LABEL = "shoal.attempt"

@@ -8,7 +8,17 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from shoal.bacalhau.models import Acted, EngineNode, Job, JobList, JobView, NodeList, Refusal, Submitted, VersionInfo
+from shoal.engines.bacalhau.models import (
+    Acted,
+    EngineNode,
+    Job,
+    JobList,
+    JobView,
+    NodeList,
+    Refusal,
+    Submitted,
+    VersionInfo,
+)
 from shoal.errors import ShoalError
 
 TIMEOUT_S = 35.0

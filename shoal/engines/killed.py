@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shoal.cluster.document import Cluster
+from shoal.engines.protocol import Execution, State
 from shoal.errors import ShoalError
-from shoal.runners.protocol import Execution, State
 from shoal.ssh import client as ssh
 
 KILLED = 137

@@ -1,6 +1,6 @@
 """The bacalhau runner: one job of the engine for all nodes of an attempt, followed by asking and by live logs.
 
-The engine dispatches; it does not keep. What it says about an execution is read by `shoal.bacalhau.outcomes`; whether
+The engine dispatches; it does not keep. What it says about an execution is read by `shoal.engines.bacalhau.executions`; whether
 a node is done is decided by the manifest on the node, and what the engine loses is submitted again (`shoal.running`).
 """
 
@@ -16,17 +16,17 @@ from typing import Literal, TypeVar
 
 import httpx
 
-from shoal.bacalhau import logs as engine_logs
-from shoal.bacalhau.client import BacalhauClient, EngineError, NameTakenError, NoSuchJobError
-from shoal.bacalhau.models import EngineNode, Job, JobView, VersionInfo
-from shoal.bacalhau.outcomes import absent, execution_of
 from shoal.cluster.document import Cluster, Node
+from shoal.engines import killed
+from shoal.engines.bacalhau import logs as engine_logs
+from shoal.engines.bacalhau.client import BacalhauClient, EngineError, NameTakenError, NoSuchJobError
+from shoal.engines.bacalhau.executions import absent, execution_of
+from shoal.engines.bacalhau.models import EngineNode, Job, JobView, VersionInfo
+from shoal.engines.protocol import Execution, Handle, Running, State
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.results import fetch as results
 from shoal.results.record import Fetched
-from shoal.runners import killed
-from shoal.runners.protocol import Execution, Handle, Running, State
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 
@@ -67,7 +67,7 @@ class _Followed:
 
 
 class BacalhauRunner:
-    """Implements `shoal.runners.protocol.Runner` with the engine's HTTP API."""
+    """Implements `shoal.engines.protocol.Runner` with the engine's HTTP API."""
 
     engine: Literal["bacalhau"] = "bacalhau"
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shoal.bacalhau import release, secrets
-from shoal.bacalhau.client import BacalhauClient
-from shoal.bacalhau.release import Binary
-from shoal.bacalhau.tunnel import Tunnel
 from shoal.cluster.document import Arch, Cluster, Engine, Node
+from shoal.engines.bacalhau import release, secrets
+from shoal.engines.bacalhau.client import BacalhauClient
+from shoal.engines.bacalhau.release import Binary
+from shoal.engines.bacalhau.runner import BacalhauRunner
+from shoal.engines.bacalhau.tunnel import Tunnel
+from shoal.engines.protocol import Runner, Running
+from shoal.engines.ssh import SshRunner
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.results.record import EngineProgram
-from shoal.runners.bacalhau import BacalhauRunner
-from shoal.runners.protocol import Runner, Running
-from shoal.runners.ssh import SshRunner
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from websockets.exceptions import ConnectionClosedOK, WebSocketException
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
-from shoal.bacalhau.client import Endpoint, EngineError
-from shoal.bacalhau.models import LogFrame
+from shoal.engines.bacalhau.client import Endpoint, EngineError
+from shoal.engines.bacalhau.models import LogFrame
 
 OPEN_TIMEOUT_S = 15.0
 CLOSE_TIMEOUT_S = 0.5
