@@ -18,14 +18,15 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shoal import deploys, running
+from shoal import deploys
 from shoal.engines import choice as engines
-from shoal.following import Event, Happening
 from shoal.lab import up as lab_up
 from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
 from shoal.paths import cluster_document
 from shoal.results.record import Weights
+from shoal.run import start as running
+from shoal.run.follow import Event, Happening
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
 from shoal.site import weights

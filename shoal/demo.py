@@ -10,18 +10,19 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shoal import deploys, running
+from shoal import deploys
 from shoal.cluster.document import Cluster, Engine
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import release
 from shoal.files import write_atomic
-from shoal.following import Tell
 from shoal.lab import engine as lab_engine
 from shoal.lab import state as lab_state
 from shoal.lab import up as lab_up
 from shoal.lab.spec import LabSpec, check
 from shoal.paths import cluster_document
 from shoal.results.record import RunRecord, Weights
+from shoal.run import start as running
+from shoal.run.follow import Tell
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
 from shoal.site import videos, weights

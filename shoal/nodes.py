@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shoal import approval, deploys, draining, inventory, preflight
+from shoal import approval, deploys, draining, inventory
 from shoal.cluster import document as clusters
 from shoal.cluster import onprem_edit, overlay
 from shoal.cluster.document import Cluster, Node
@@ -26,6 +26,7 @@ from shoal.engines.choice import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.mesh import moving
 from shoal.paths import NODE_DRAINED
+from shoal.run import preflight
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shoal import report, running
+from shoal import report
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import DEFAULT_LAB, AgreeToEngine, LabName
 from shoal.cli.progress import shown
@@ -15,6 +15,7 @@ from shoal.cli.run import show_end
 from shoal.cluster.document import Engine
 from shoal.errors import Exit
 from shoal.report import table
+from shoal.run import start as running
 
 app = typer.Typer(add_completion=False, help="From nothing to detections on this machine.")
 

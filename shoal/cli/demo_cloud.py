@@ -33,12 +33,13 @@ def demo_cloud(
     Example: shoal demo-cloud --project my-project --destroy
     """
     # The run's parts take a second to load; `shoal --help` does without.
-    from shoal import report, running  # noqa: PLC0415
+    from shoal import report  # noqa: PLC0415
     from shoal.cli.progress import shown  # noqa: PLC0415
     from shoal.cli.run import show_end  # noqa: PLC0415
     from shoal.engines import choice as engines  # noqa: PLC0415
     from shoal.report import table  # noqa: PLC0415
     from shoal.results.record import Weights  # noqa: PLC0415
+    from shoal.run import start as running  # noqa: PLC0415
     from shoal.site import weights  # noqa: PLC0415
 
     lab, code = pulumi.find("gcp", stack), Exit.OK

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from shoal import running
 from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
@@ -20,6 +19,7 @@ from shoal.results import record as runs
 from shoal.results.documents import RunSummary
 from shoal.results.lock import locked
 from shoal.results.record import RunRecord
+from shoal.run import start as running
 
 app = typer.Typer(add_completion=False, help="List, fetch, check and show results.", no_args_is_help=True)
 SUMMARY = "summary.json"

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from shoal import running
 from shoal.cli.cluster import read
 from shoal.cli.console import print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
@@ -20,6 +19,7 @@ from shoal.errors import Exit, UsageError
 from shoal.paths import cluster_document
 from shoal.results import record as runs
 from shoal.results.record import RunRecord, Weights
+from shoal.run import start as running
 
 app = typer.Typer(add_completion=False, help="Run the detector on the nodes.")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")

@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 from fake_nodes import FakeNodes, deadline
 
-from shoal import healing, preflight, running
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau.client import EngineSilentError
 from shoal.engines.protocol import Handle
 from shoal.engines.ssh import SshRunner
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.following import Event, Happening
 from shoal.jobs.spec import JobSpec
 from shoal.results import record as runs
 from shoal.results.record import Outcome
+from shoal.run import preflight
+from shoal.run import reattempt as healing
+from shoal.run import start as running
+from shoal.run.follow import Event, Happening
 from shoal.ssh.client import SshError
 from shoal.ssh.failures import SshFailure
 

@@ -194,7 +194,7 @@ def seen(name: str, status: str, error: str = "") -> EngineNode:
 
 
 def test_readiness_is_the_orchestrators_word(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoal.preflight.is_drained", lambda _, node: node.name == "gate-2")
+    monkeypatch.setattr("shoal.run.preflight.is_drained", lambda _, node: node.name == "gate-2")
     away, there = seen("gate-1", "DISCONNECTED"), seen("gate-1", "CONNECTED")
     monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Orchestrator([], [away], [there]))
     said: list[str] = []
@@ -203,7 +203,7 @@ def test_readiness_is_the_orchestrators_word(cluster: Cluster, monkeypatch: pyte
 
 
 def test_readiness_waits_for_an_orchestrator_that_is_silent(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
+    monkeypatch.setattr("shoal.run.preflight.is_drained", lambda *_: False)
 
     class Client(Orchestrator):
         def nodes(self) -> list[EngineNode]:
@@ -223,7 +223,7 @@ def test_readiness_waits_for_an_orchestrator_that_is_silent(cluster: Cluster, mo
 
 
 def test_a_node_that_is_not_heard_fails_by_name(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
+    monkeypatch.setattr("shoal.run.preflight.is_drained", lambda *_: False)
     monkeypatch.setattr(nodes, "READY_TIMEOUT_S", 0.05)
     monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Orchestrator([seen("gate-1", "DISCONNECTED")]))
     with pytest.raises(ShoalError, match="gate-1 is deployed, and the orchestrator would give it no job") as error:
@@ -270,7 +270,7 @@ def test_every_deploy_asks_the_orchestrator_about_its_nodes(
 
 
 def test_who_waits_for_approval_is_named(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoal.preflight.is_drained", lambda *_: False)
+    monkeypatch.setattr("shoal.run.preflight.is_drained", lambda *_: False)
     waiting = seen("gate-2", "CONNECTED").model_copy(update={"membership": "PENDING"})
     monkeypatch.setattr(
         "shoal.engines.choice.client_for", lambda _: Orchestrator([seen("gate-1", "CONNECTED"), waiting])

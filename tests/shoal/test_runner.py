@@ -15,10 +15,10 @@ from shoal.engines.container import docker_run, folders, read_inspect, state_of
 from shoal.engines.protocol import Execution, State
 from shoal.errors import Exit, ShoalError
 from shoal.jobs.spec import parse
-from shoal.outcomes import outcome_of, worth_another_try
-from shoal.progress import Progress
 from shoal.results.documents import Manifest
 from shoal.results.record import Outcome
+from shoal.run.detector_lines import Progress
+from shoal.run.outcomes import outcome_of, worth_another_try
 
 
 def after(argv: list[str], flag: str) -> list[str]:

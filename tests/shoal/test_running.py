@@ -19,18 +19,19 @@ from typing import Any
 import pytest
 from fake_nodes import IMAGE, FakeNodes, deadline, outcomes
 
-from shoal import healing, running
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau.release import Binary
 from shoal.engines.choice import Choice
 from shoal.engines.protocol import Execution, Handle, Running, State
 from shoal.engines.ssh import SshRunner
 from shoal.errors import Exit, Fault, ShoalError, UsageError
-from shoal.following import Happening
 from shoal.jobs.spec import JobSpec
 from shoal.results import fetch as results
 from shoal.results import record as runs
 from shoal.results.record import Outcome
+from shoal.run import reattempt as healing
+from shoal.run import start as running
+from shoal.run.follow import Happening
 
 
 @pytest.fixture
@@ -311,7 +312,7 @@ def test_a_fault_here_never_leaves_a_run_waiting(
         return inspect(self, name, container, wait_s=wait_s)
 
     monkeypatch.setattr(SshRunner, "_inspect", failing)
-    monkeypatch.setattr("shoal.following.results.PATIENCE_S", 0.0)
+    monkeypatch.setattr("shoal.run.follow.results.PATIENCE_S", 0.0)
     runner = SshRunner(nodes.cluster, patience_s=0.3)
     with deadline(30, "the run waited for a thread that is gone"):
         record = running.start(nodes.order(), nodes.tell, runner=runner)
@@ -491,7 +492,7 @@ class Believing(SshRunner):
 def test_a_container_that_nobody_saw_end_may_go_on(
     nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, said: State, words: str
 ) -> None:
-    monkeypatch.setattr("shoal.following.results.PATIENCE_S", 0.0)
+    monkeypatch.setattr("shoal.run.follow.results.PATIENCE_S", 0.0)
     waits = nodes.video("c1", "a.mp4", "wait")
     nodes.video("c2", "b.mp4")
 

@@ -8,8 +8,8 @@ from shoal.engines.bacalhau.client import BacalhauClient, Endpoint, EngineError,
 from shoal.engines.bacalhau.executions import absent, execution_of, why_not
 from shoal.engines.bacalhau.models import ComputeState, EngineExecution, Job, JobState
 from shoal.engines.protocol import State
-from shoal.outcomes import outcome_of, worth_another_try
 from shoal.results.record import Outcome
+from shoal.run.outcomes import outcome_of, worth_another_try
 from tests.shoal.bacalhau.standin import serving
 
 

@@ -23,11 +23,11 @@ from shoal.cluster.document import Cluster
 from shoal.engines.killed import is_open
 from shoal.engines.protocol import Execution, Handle, Runner, State
 from shoal.errors import ShoalError
-from shoal.outcomes import outcome_of
 from shoal.results import fetch as results
 from shoal.results import record as runs
 from shoal.results.documents import Manifest
 from shoal.results.record import HAS_MANIFEST, Attempt, Fetched, Outcome, RunRecord
+from shoal.run.outcomes import outcome_of
 from shoal.ssh.client import SshError
 from shoal.ssh.failures import brief
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from shoal import preflight
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
-from shoal.following import Work
 from shoal.jobs.spec import Constraint, JobSpec, meets
 from shoal.paths import NODE_RUNS
-from shoal.preflight import Survey
 from shoal.results.record import Outcome
+from shoal.run import preflight
+from shoal.run.follow import Work
+from shoal.run.preflight import Survey
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

@@ -9,11 +9,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
-from shoal import preflight
 from shoal.cluster.document import Engine
-from shoal.following import Begun, Work, in_background
 from shoal.jobs.spec import parse
-from shoal.outcomes import worth_another_try
+from shoal.run import preflight
+from shoal.run.follow import Begun, Work, in_background
+from shoal.run.outcomes import worth_another_try
 
 ATTEMPT_PAUSE_S = 5.0
 """Pause before the second automatic attempt; twice that before the third, and so on ..."""

@@ -13,20 +13,21 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from shoal import admission, jobs, preflight
+from shoal import jobs
 from shoal.cluster.document import Cluster, Engine, Node
 from shoal.engines.bacalhau.release import Binary
 from shoal.engines.choice import Choice, programs, refuse_others, runner_for, with_programs
 from shoal.engines.protocol import Runner
 from shoal.errors import Exit, Fault, ShoalError, UsageError, of_this_machine
-from shoal.following import Begun, Tell, Work, follow
-from shoal.healing import healer
 from shoal.jobs.spec import JobSpec, parse
-from shoal.outcomes import of_manifest
 from shoal.results import fetch as results
 from shoal.results import record as runs
 from shoal.results.lock import locked
 from shoal.results.record import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.run import admission, preflight
+from shoal.run.follow import Begun, Tell, Work, follow
+from shoal.run.outcomes import of_manifest
+from shoal.run.reattempt import healer
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 
