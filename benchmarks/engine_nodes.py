@@ -18,7 +18,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shoal import deploys
+from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.lab import up as lab_up
 from shoal.lab.down import down

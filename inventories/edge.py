@@ -1,5 +1,5 @@
 """Registered boxes, from the document that `shoal up edge` keeps. `SHOAL_CLUSTER` names another document."""
 
-from shoal.inventory import hosts as _hosts
+from shoal.deploys.inventory import hosts as _hosts
 
 requester, compute = _hosts("edge")

@@ -1,5 +1,5 @@
 """A cloud lab's machines, from the document that `shoal up gcp` keeps. `SHOAL_CLUSTER` names another document."""
 
-from shoal.inventory import hosts as _hosts
+from shoal.deploys.inventory import hosts as _hosts
 
 requester, compute = _hosts("gcp")

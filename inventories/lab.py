@@ -1,5 +1,5 @@
 """The lab's machines. `SHOAL_CLUSTER` names another document than the default lab's."""
 
-from shoal.inventory import hosts as _hosts
+from shoal.deploys.inventory import hosts as _hosts
 
 requester, compute = _hosts("lab")

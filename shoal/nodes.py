@@ -14,10 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shoal import approval, deploys, draining, inventory
+from shoal import approval, draining
 from shoal.cluster import document as clusters
 from shoal.cluster import onprem_edit, overlay
 from shoal.cluster.document import Cluster, Node
+from shoal.deploys import inventory
+from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
 from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError

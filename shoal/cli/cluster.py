@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from shoal import inventory
 from shoal.cli.console import out, print_json, say
 from shoal.cluster import document as cluster
 from shoal.cluster import onprem
+from shoal.deploys import inventory
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import cluster_document

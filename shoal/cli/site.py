@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal import inventory, nodes
+from shoal import nodes
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cluster import overlay
 from shoal.cluster.document import Engine
-from shoal.deploys import DeployResult, run_deploy
+from shoal.deploys import inventory
+from shoal.deploys.run import DeployResult, run_deploy
 from shoal.engines import choice as engines
 from shoal.errors import UsageError
 from shoal.mesh import moving

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shoal import deploys
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Stack
 from shoal.cluster import document as clusters
+from shoal.deploys import run as deploys
 from shoal.errors import ShoalError
 from shoal.lifecycle import kept_files as known
 from shoal.paths import cluster_document

@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
-from shoal import deploys
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Kind, Stack
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster
+from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
 from shoal.errors import UsageError

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shoal import inventory
 from shoal.artifacts.locks import Say, quiet
 from shoal.cluster import overlay as overlays
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import SSH_PORT, Moved, Overlay
-from shoal.deploys import run_deploy
+from shoal.deploys import inventory
+from shoal.deploys.run import run_deploy
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief

@@ -15,7 +15,7 @@ import pytest
 from lab_under_test import Lab
 
 from shoal.cluster import document as clusters
-from shoal.deploys import run_deploy
+from shoal.deploys.run import run_deploy
 from shoal.lab import state
 from shoal.lab.down import down
 from shoal.lab.progress import to_stderr

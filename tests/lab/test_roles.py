@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from lab_under_test import Lab
 
-from shoal.deploys import DeployResult, run_deploy
+from shoal.deploys.run import DeployResult, run_deploy
 from shoal.errors import ShoalError
 from shoal.lab.progress import to_stderr
 from shoal.paths import repository

@@ -15,7 +15,7 @@ import pytest
 from lab_under_test import Lab
 from runs_under_test import NODES, QUICK, REPOSITORY, SLOW, Runs, read_until, wait_for
 
-from shoal import deploys
+from shoal.deploys import run as deploys
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
 

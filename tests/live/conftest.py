@@ -14,8 +14,8 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from shoal import inventory
 from shoal.cluster.document import Cluster, Node, Substrate
+from shoal.deploys import inventory
 from shoal.errors import ShoalError
 from shoal.files import write_atomic
 

@@ -111,7 +111,7 @@ WAYS = {
 @pytest.mark.parametrize("source", ["environment", "file", "command"])
 def test_a_deploy_that_joins_and_fails_shows_no_secret(world, way, source):
     done = world(
-        "shoal.deploy_process", world.inventory, "deploy/mesh.py", *WAYS[way], tailnet="after-logout", source=source
+        "shoal.deploys.process", world.inventory, "deploy/mesh.py", *WAYS[way], tailnet="after-logout", source=source
     )
     # It did come as far as the key: the deploy fails, for the fake machines never join.
     assert "Join the tailnet" in done.stdout + done.stderr
@@ -123,17 +123,17 @@ def test_a_deploy_that_joins_and_fails_shows_no_secret(world, way, source):
     "tailnet", ["fresh-wrong-key", "running-bad-key-tried", "needs-machine-auth", "mini-running-edge"]
 )
 def test_no_state_of_the_tailnet_shows_a_secret(world, tailnet):
-    world("shoal.deploy_process", world.inventory, "deploy/mesh.py", "-y", "-vvv", tailnet=tailnet)
+    world("shoal.deploys.process", world.inventory, "deploy/mesh.py", "-y", "-vvv", tailnet=tailnet)
 
 
 @pytest.mark.parametrize("deploy", ["site", "teardown", "mesh_off"])
 def test_the_other_deploys_show_no_secret(world, deploy):
     for way in ("dry, JSON", "debug"):
-        world("shoal.deploy_process", world.inventory, f"deploy/{deploy}.py", *WAYS[way])
+        world("shoal.deploys.process", world.inventory, f"deploy/{deploy}.py", *WAYS[way])
 
 
 def test_the_inventory_shows_no_secret(world):
-    done = world("shoal.deploy_process", world.inventory, "debug-inventory", "--json")
+    done = world("shoal.deploys.process", world.inventory, "debug-inventory", "--json")
     assert "gate-1" in done.stdout + done.stderr
 
 

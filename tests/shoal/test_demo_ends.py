@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal import demo, demo_down, inventory, launcher
+from shoal import demo, demo_down, launcher
 from shoal.cluster import overlay
+from shoal.deploys import inventory
 from shoal.engines.bacalhau import release, secrets
 from shoal.errors import UsageError
 from shoal.lab.down import Down

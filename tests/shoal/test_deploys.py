@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shoal import deploys
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster, Node
-from shoal.deploy_log import Log
+from shoal.deploys import run as deploys
+from shoal.deploys.log import Log
 from shoal.errors import Exit, ShoalError, UsageError
 
 LOG = """\

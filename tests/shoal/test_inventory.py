@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal import inventory
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster, Node, SshAccess
+from shoal.deploys import inventory
 from shoal.errors import UsageError
 from shoal.files import sha256_file
 from shoal.lab import state as lab_state

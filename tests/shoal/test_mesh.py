@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from shoal import inventory
 from shoal.cli.mesh import settings
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.cluster.overlay import Moved, Overlay
+from shoal.deploys import inventory
 from shoal.errors import ShoalError, UsageError
 from shoal.mesh import moving, policy
 from shoal.mesh.moving import Membership

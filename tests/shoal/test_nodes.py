@@ -18,7 +18,7 @@ from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Arch, Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
-from shoal.deploys import DeployResult
+from shoal.deploys.run import DeployResult
 from shoal.engines.bacalhau import secrets
 from shoal.engines.bacalhau.client import EngineSilentError
 from shoal.engines.bacalhau.models import EngineNode

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from paramiko import SSHConfig
 
-from shoal import deploys
 from shoal.cloud import gcloud, pulumi
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
+from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
 from shoal.engines.choice import Choice

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
-from shoal import inventory
 from shoal.cloud import pulumi
 from shoal.cluster import document as clusters
+from shoal.deploys import inventory
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lifecycle import access, drift, receipt, verbs
 from shoal.paths import cluster_document, state_dir

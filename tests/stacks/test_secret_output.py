@@ -118,7 +118,7 @@ def test_a_deploy_that_asks_the_stack_shows_it_nowhere(asked: list[str], ways: t
     watch = Watch()
     watch.start()
     done = subprocess.run(
-        [sys.executable, "-m", "shoal.deploy_process", str(tmp_path / "fake.py"), "deploy/mesh.py", *ways],
+        [sys.executable, "-m", "shoal.deploys.process", str(tmp_path / "fake.py"), "deploy/mesh.py", *ways],
         cwd=repository(), env=environment, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     watch.over.set()

@@ -13,7 +13,7 @@ import pytest
 from engine_site import Reference, Site, detections
 from lab_under_test import Lab
 
-from shoal import deploys
+from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import release
 from shoal.site import document as site

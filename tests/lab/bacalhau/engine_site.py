@@ -19,7 +19,7 @@ from typing import Any
 
 from lab_under_test import Lab
 
-from shoal import deploys
+from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.lab.names import container_name
 from shoal.ssh import client as ssh

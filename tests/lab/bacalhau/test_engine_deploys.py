@@ -11,7 +11,7 @@ from engine_site import MID_RUN, Site
 
 from roles.bacalhau.config import PROGRAM
 from roles.bacalhau.operations import FILES
-from shoal import deploys
+from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
 from shoal.errors import ShoalError

@@ -18,7 +18,7 @@ from tailnet import Client, Control, binaries, started
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster
-from shoal.deploys import DeployResult, run_deploy
+from shoal.deploys.run import DeployResult, run_deploy
 from shoal.lab import state
 from shoal.lab.down import down
 from shoal.lab.spec import LabSpec

@@ -281,7 +281,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_way_of_a_deploy_shows_a_secret_on_real_machines(mesh: Mesh, way: str) -> None:
-    command = [sys.executable, "-m", "shoal.deploy_process", "inventories/lab.py", "deploy/site.py", *WAYS[way]]
+    command = [sys.executable, "-m", "shoal.deploys.process", "inventories/lab.py", "deploy/site.py", *WAYS[way]]
     failing = way.endswith("fails")
     if failing:
         # An address that the requester does not have: the registry is told so, and does not come up again.

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from shoal import inventory
 from shoal.artifacts.locks import Say, quiet
-from shoal.deploy_log import Log
+from shoal.deploys import inventory
+from shoal.deploys.log import Log
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import repository, state_dir
 
@@ -123,7 +123,7 @@ def deploy_file(deploy: str) -> Path:
 
 def command_line(substrate: str, file: Path, *, limit: Sequence[str], data: Mapping[str, Any], dry: bool) -> list[str]:
     """pyinfra's command line. Values are handed over as JSON: bare words would be guessed at (`1.10` is no number)."""
-    command = [sys.executable, "-m", "shoal.deploy_process", f"inventories/{substrate}.py", str(file), "--json"]
+    command = [sys.executable, "-m", "shoal.deploys.process", f"inventories/{substrate}.py", str(file), "--json"]
     command.append("--dry" if dry else "-y")
     for pattern in limit:
         command += ["--limit", pattern]

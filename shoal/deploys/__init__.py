@@ -1,0 +1,1 @@
+"""How shoal runs pyinfra: the inventory it gives, the process, the log."""
