@@ -10,8 +10,8 @@ import typer
 from shoal.cli.console import print_json, say
 from shoal.cli.up import Name, Which, chosen
 from shoal.errors import Exit
+from shoal.fleet.leave import DRAIN_TIMEOUT_S
 from shoal.lifecycle import verbs
-from shoal.lifecycle.leaving import DRAIN_TIMEOUT_S
 
 app = typer.Typer(add_completion=False, help="Take a stack down and prove that nothing is left.")
 

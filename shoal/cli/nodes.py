@@ -9,11 +9,12 @@ import typer
 from rich import box
 from rich.table import Table
 
-from shoal import approval, nodes
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, UsageError
+from shoal.fleet import engine_list as approval
+from shoal.fleet import nodes
 
 app = typer.Typer(
     add_completion=False, help="See a cluster's nodes, add, drain, remove and approve them.", no_args_is_help=True

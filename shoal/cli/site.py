@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal import nodes
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cluster import overlay
@@ -16,6 +15,7 @@ from shoal.deploys import inventory
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.engines import choice as engines
 from shoal.errors import UsageError
+from shoal.fleet import nodes
 from shoal.mesh import moving
 from shoal.site import document as site
 

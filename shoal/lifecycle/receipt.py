@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from shoal.cloud import gcloud
 from shoal.cloud.pulumi import Kind
 from shoal.files import write_atomic
-from shoal.lifecycle.leaving import Parting, Step
+from shoal.fleet.leave import Parting, Step
 from shoal.paths import state_dir
 
 

@@ -21,9 +21,10 @@ from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
 from shoal.errors import UsageError
 from shoal.files import write_atomic
-from shoal.lifecycle import access, leaving, receipt, tailnet_key
+from shoal.fleet import leave as leaving
+from shoal.fleet.leave import Parting
+from shoal.lifecycle import access, receipt, tailnet_key
 from shoal.lifecycle import kept_files as known
-from shoal.lifecycle.leaving import Parting
 from shoal.lifecycle.receipt import Leftover, Receipt
 from shoal.lifecycle.recover import recover
 from shoal.mesh import moving

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from shoal import approval, draining, nodes
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
 from shoal.engines import choice as engines
@@ -16,8 +15,11 @@ from shoal.engines.bacalhau import secrets
 from shoal.engines.bacalhau.client import AMBIGUOUS, EngineError, refusal
 from shoal.engines.bacalhau.models import EngineNode
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.lifecycle import leaving
-from shoal.lifecycle.leaving import Parting
+from shoal.fleet import drain as draining
+from shoal.fleet import engine_list as approval
+from shoal.fleet import leave as leaving
+from shoal.fleet import nodes
+from shoal.fleet.leave import Parting
 
 
 class Orchestrator:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from depot import Commands, depot
 
-from shoal import draining, nodes
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau import secrets
 from shoal.engines.bacalhau.client import EngineSilentError
 from shoal.errors import ShoalError
+from shoal.fleet import drain as draining
+from shoal.fleet import nodes
 from shoal.ssh import client as ssh
 
 

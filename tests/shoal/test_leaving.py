@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shoal import draining
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.cluster.overlay import Moved, Overlay
-from shoal.draining import StillAtWorkError
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
 from shoal.errors import ShoalError
-from shoal.lifecycle import leaving
+from shoal.fleet import drain as draining
+from shoal.fleet import leave as leaving
+from shoal.fleet.drain import StillAtWorkError
 from shoal.mesh import moving
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshError, SshFailure

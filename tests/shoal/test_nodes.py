@@ -11,7 +11,6 @@ import pytest
 from depot import Commands, depot
 from typer.testing import CliRunner
 
-from shoal import draining, nodes
 from shoal.cli.nodes import app
 from shoal.cli.site import app as site_app
 from shoal.cluster import document as clusters
@@ -25,6 +24,8 @@ from shoal.engines.bacalhau.models import EngineNode
 from shoal.engines.bacalhau.release import Binary
 from shoal.engines.choice import Choice
 from shoal.errors import Exit, ShoalError, UsageError
+from shoal.fleet import drain as draining
+from shoal.fleet import nodes
 from shoal.mesh import moving
 from shoal.ssh import client as ssh
 

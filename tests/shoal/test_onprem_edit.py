@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from shoal import nodes
 from shoal.cli.nodes import app
 from shoal.cluster import onprem, onprem_edit
 from shoal.errors import UsageError
+from shoal.fleet import nodes
 from shoal.paths import repository
 from shoal.ssh import client as ssh
 

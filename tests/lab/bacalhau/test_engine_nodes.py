@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from engine_site import MID_RUN, Site
 
-from shoal import nodes
 from shoal.cluster import document as clusters
+from shoal.fleet import nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 

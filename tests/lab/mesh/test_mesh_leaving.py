@@ -8,7 +8,7 @@ import pytest
 from conftest import Mesh
 from tailnet import wait_for
 
-from shoal.lifecycle import leaving
+from shoal.fleet import leave as leaving
 from shoal.mesh import moving
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from shoal import approval, draining
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
-from shoal.draining import StillAtWorkError
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
 from shoal.errors import Fault, ShoalError, UsageError
+from shoal.fleet import drain as draining
+from shoal.fleet import engine_list as approval
+from shoal.fleet.drain import StillAtWorkError
 from shoal.mesh import moving
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief

@@ -1,6 +1,6 @@
 """The life of a cluster's nodes: seen by the engine or not, added, drained, removed.
 
-How work is taken off them: `shoal.draining`. Who is approved, and who is forgotten: `shoal.approval`.
+How work is taken off them: `shoal.fleet.drain`. Who is approved, and who is forgotten: `shoal.fleet.engine_list`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shoal import approval, draining
 from shoal.cluster import document as clusters
 from shoal.cluster import onprem_edit, overlay
 from shoal.cluster.document import Cluster, Node
@@ -26,6 +25,8 @@ from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError
 from shoal.engines.bacalhau.models import EngineNode
 from shoal.engines.choice import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
+from shoal.fleet import drain as draining
+from shoal.fleet import engine_list as approval
 from shoal.mesh import moving
 from shoal.paths import NODE_DRAINED
 from shoal.run import preflight
