@@ -10,7 +10,7 @@ from typing import Annotated
 import pulumi
 from pydantic import Field
 
-from shoal import cost
+from shoal.cost import prices as cost
 from shoal.errors import Fault
 from stacks.common.settings import Settings
 

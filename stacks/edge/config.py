@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from shoal.cluster import document as cluster
-from shoal.cost import Estimate, Machines
+from shoal.cost.prices import Estimate, Machines
 from shoal.errors import Fault, UsageError
 from stacks.common.cost_line import CostSettings, Usd, cost_of
 from stacks.common.settings import Settings, validated

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shoal import cost
+from shoal.cost import prices as cost
 from shoal.errors import Fault, UsageError
 from stacks.common.cost_line import cost_of
 from stacks.common.settings import validated

@@ -7,8 +7,8 @@ from typing import Literal
 import pulumi
 from pulumi_gcp import compute
 
-from shoal import cost
 from shoal.cluster.document import Arch
+from shoal.cost import prices as cost
 from stacks.gcp.config import IMAGES, Compute, GcpSettings, Requester
 from stacks.gcp.identity import NodeIdentity
 

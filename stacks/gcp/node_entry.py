@@ -5,8 +5,8 @@ from __future__ import annotations
 import pulumi
 from pulumi_gcp import compute
 
-from shoal import cost
 from shoal.cluster.document import Role
+from shoal.cost import prices as cost
 from stacks.gcp.checks import machines
 from stacks.gcp.config import GcpSettings
 from stacks.gcp.machine import architecture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal import cost
+from shoal.cost import prices as cost
 from shoal.errors import UsageError
 
 PRICES = cost.load_prices()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal import cost
+from shoal.cost import prices as cost
 from stacks.gcp.checks import COMPUTE_BOUNDS, REQUESTER_BOUNDS, checked
 from stacks.gcp.compute_pool import spread
 from stacks.gcp.program import program

@@ -18,7 +18,7 @@ from shoal.errors import Fault, UsageError
 HOURS_PER_DAY = 24
 HOURS_PER_MONTH = 730
 """What the vendor reckons a month as when it turns a monthly disk price into seconds."""
-TABLE = Path(__file__).with_name("prices.toml")
+TABLE = Path(__file__).resolve().parent.parent / "prices.toml"
 
 Usd = Annotated[float, Field(ge=0)]
 

@@ -1,0 +1,1 @@
+"""What machines and runs cost, from stated prices."""
