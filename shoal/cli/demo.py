@@ -60,7 +60,7 @@ def demo(
         shoal demo --engine bacalhau --bacalhau-binary ./bacalhau
     """
     # The demo's parts (converter, clips, engine client) take a second to load; `shoal --help` does without.
-    from shoal import demo as demos  # noqa: PLC0415
+    from shoal.demo import up as demos  # noqa: PLC0415
 
     options = demos.Options(
         lab=name,

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from shoal import demo_down as demo_downs
 from shoal.cli.console import say
 from shoal.cli.lab import AsJson, tell_down
 from shoal.cli.options import DEFAULT_LAB, LabName
+from shoal.demo import down as demo_downs
 from shoal.paths import runs_dir
 
 app = typer.Typer(add_completion=False, help="Remove every trace of the demo and prove it.")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from shoal import demo, demo_down, launcher
 from shoal.cluster import overlay
+from shoal.demo import down as demo_down
+from shoal.demo import launcher
+from shoal.demo import up as demo
 from shoal.deploys import inventory
 from shoal.engines.bacalhau import release, secrets
 from shoal.errors import UsageError

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from shoal import launcher
 from shoal.cluster import document as clusters
+from shoal.demo import launcher
 from shoal.errors import UsageError
 from shoal.lab import engine_setup, mounts, state
 from shoal.lab.down import Down, down

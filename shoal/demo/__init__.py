@@ -1,0 +1,1 @@
+"""The reproducible demo on one machine, and how it is undone."""
