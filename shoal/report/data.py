@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from shoal.report import words
+from shoal.report import formats as words
 from shoal.report.model import Node, Run, State, Totals, Verification
 from shoal.report.nodes import read_node, totals
 from shoal.results import record as runs

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from shoal import __version__
-from shoal.report import words
+from shoal.report import formats as words
 from shoal.report.model import Run, State, Verification, Video
 from shoal.report.timeline import timeline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from shoal.report import words
+from shoal.report import formats as words
 from shoal.report.documents import inside, read_document
 from shoal.report.model import Attempt, KeyFrame, Node, Totals, Verification, Video
 from shoal.results.documents import KeyFrame as KeyFrameFile

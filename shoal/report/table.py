@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from shoal.report import words
+from shoal.report import formats as words
 from shoal.report.model import Node, Run, State, Totals, Verification, Video
 
 NARROW_COLUMNS = 92

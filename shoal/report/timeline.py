@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shoal.report import words
+from shoal.report import formats as words
 from shoal.report.model import Video
 
 MAX_BARS = 120

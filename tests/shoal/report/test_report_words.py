@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.report import words
+from shoal.report import formats as words
 from shoal.results.record import Outcome
 
 
