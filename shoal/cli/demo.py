@@ -10,8 +10,8 @@ import typer
 from shoal import report
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import DEFAULT_LAB, AgreeToEngine, LabName
-from shoal.cli.progress import shown
 from shoal.cli.run import show_end
+from shoal.cli.run_display import shown
 from shoal.cluster.document import Engine
 from shoal.errors import Exit
 from shoal.report import table

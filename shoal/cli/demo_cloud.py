@@ -34,8 +34,8 @@ def demo_cloud(
     """
     # The run's parts take a second to load; `shoal --help` does without.
     from shoal import report  # noqa: PLC0415
-    from shoal.cli.progress import shown  # noqa: PLC0415
     from shoal.cli.run import show_end  # noqa: PLC0415
+    from shoal.cli.run_display import shown  # noqa: PLC0415
     from shoal.engines import choice as engines  # noqa: PLC0415
     from shoal.report import table  # noqa: PLC0415
     from shoal.results.record import Weights  # noqa: PLC0415

@@ -11,7 +11,7 @@ import typer
 from shoal.cli.cluster import read
 from shoal.cli.console import print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cli.progress import shown
+from shoal.cli.run_display import shown
 from shoal.cluster.document import Cluster, Engine
 from shoal.engines.bacalhau import release
 from shoal.engines.choice import choose, refuse_unused, unused
