@@ -9,20 +9,20 @@ from dataclasses import dataclass
 
 import av.error
 
-from shoal_detect import store
-from shoal_detect.classes import NAMES
-from shoal_detect.decode import Fault, Frame, Reading, read_frames
-from shoal_detect.key_frames import Found, KeyFrame, KeyFrames, key_frames
-from shoal_detect.letterbox import Fit, FloatArray, blob, fit, to_frame
-from shoal_detect.model import Model
-from shoal_detect.nms import select
-from shoal_detect.prefetch import prefetch
+from shoal_detect.model.classes import NAMES
+from shoal_detect.model.infer import Model
+from shoal_detect.model.letterbox import Fit, FloatArray, blob, fit, to_frame
+from shoal_detect.model.nms import select
+from shoal_detect.pictures.key_frames import Found, KeyFrame, KeyFrames, key_frames
 from shoal_detect.progress import VideoProgress
-from shoal_detect.settings import Settings
+from shoal_detect.read.decode import Fault, Frame, Reading, read_frames
+from shoal_detect.read.prefetch import prefetch
+from shoal_detect.read.videos import Video
+from shoal_detect.state import store
+from shoal_detect.state.settings import Settings
+from shoal_detect.state.store import Document
+from shoal_detect.state.summary import Tally, key_frame_file, video_summary
 from shoal_detect.stop import Stop
-from shoal_detect.store import Document
-from shoal_detect.summary import Tally, key_frame_file, video_summary
-from shoal_detect.videos import Video
 
 AHEAD = 2
 """Frames decoded and fitted while the model works on one."""

@@ -6,17 +6,18 @@ import importlib.metadata
 import platform
 from datetime import UTC, datetime
 
-from shoal_detect import __version__, store
+from shoal_detect import __version__
 from shoal_detect.errors import DetectorError, Exit
-from shoal_detect.lock import locked
-from shoal_detect.model import Model, load_model, read_weights
+from shoal_detect.model.infer import Model, load_model, read_weights
 from shoal_detect.pipeline import Work, detect_video
 from shoal_detect.progress import VideoProgress, quoted, say
-from shoal_detect.settings import SCHEMA_VERSION, Settings, fingerprint, refuse_other_settings
+from shoal_detect.read.videos import Found, Video, find_videos
+from shoal_detect.state import store
+from shoal_detect.state.lock import locked
+from shoal_detect.state.settings import SCHEMA_VERSION, Settings, fingerprint, refuse_other_settings
+from shoal_detect.state.store import Document
+from shoal_detect.state.summary import totals
 from shoal_detect.stop import Stop
-from shoal_detect.store import Document
-from shoal_detect.summary import totals
-from shoal_detect.videos import Found, Video, find_videos
 
 
 def run(settings: Settings, stop: Stop) -> Exit:

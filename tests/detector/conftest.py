@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from shoal_detect.cli import parse_settings
-from shoal_detect.settings import Settings
+from shoal_detect.state.settings import Settings
 
 from tests.detector import detector_making as making
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from shoal_detect.annotate import encode_jpeg
-from shoal_detect.decode import Fault, Frame, Reading, read_frames
-from shoal_detect.structure import missing_end
-from shoal_detect.videos import Video
+from shoal_detect.pictures.annotate import encode_jpeg
+from shoal_detect.read.decode import Fault, Frame, Reading, read_frames
+from shoal_detect.read.structure import missing_end
+from shoal_detect.read.videos import Video
 
 from tests.detector import detector_making as making
 

@@ -37,12 +37,12 @@ def files_left(home: Path) -> list[Path]:
 
 
 def test_telemetry_is_off_before_onnxruntime_is_imported(tmp_path: Path) -> None:
-    assert run(AT_IMPORT + "import shoal_detect.model", tmp_path) == "at import: 1\n"
+    assert run(AT_IMPORT + "import shoal_detect.model.infer", tmp_path) == "at import: 1\n"
     assert run(AT_IMPORT + "import onnxruntime", tmp_path) == "at import: None\n"
 
 
 def test_the_detector_leaves_no_device_id(tmp_path: Path) -> None:
-    run("import shoal_detect.model", tmp_path)
+    run("import shoal_detect.model.infer", tmp_path)
     assert files_left(tmp_path) == []
     run("import onnxruntime", tmp_path)
     if not files_left(tmp_path):

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.run import run
-from shoal_detect.settings import Settings
+from shoal_detect.state.settings import Settings
 from shoal_detect.stop import Stop
 
 from tests.detector import detector_making as making

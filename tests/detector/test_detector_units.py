@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shoal_detect import annotate, cpus, font, nms, progress
-from shoal_detect.annotate import Label
-from shoal_detect.classes import NAMES, parse
-from shoal_detect.decode import Frame
-from shoal_detect.key_frames import Found, KeyFrames, key_frames
-from shoal_detect.letterbox import blob, fit, to_frame
-from shoal_detect.prefetch import prefetch
-from shoal_detect.summary import Tally
-from shoal_detect.videos import display_name, find_videos, video_id
+from shoal_detect import cpus, progress
+from shoal_detect.model import nms
+from shoal_detect.model.classes import NAMES, parse
+from shoal_detect.model.letterbox import blob, fit, to_frame
+from shoal_detect.pictures import annotate, font
+from shoal_detect.pictures.annotate import Label
+from shoal_detect.pictures.key_frames import Found, KeyFrames, key_frames
+from shoal_detect.read.decode import Frame
+from shoal_detect.read.prefetch import prefetch
+from shoal_detect.read.videos import display_name, find_videos, video_id
+from shoal_detect.state.summary import Tally
 
 # --- classes
 

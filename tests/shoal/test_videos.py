@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shoal_detect import videos as detector_videos
+from shoal_detect.read import videos as detector_videos
 
 from shoal.errors import Exit, UsageError
 from shoal.site.videos import EXTENSIONS, assign, from_directory

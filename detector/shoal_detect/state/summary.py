@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from shoal_detect.classes import NAMES
-from shoal_detect.decode import Reading
-from shoal_detect.key_frames import Found, KeyFrame
-from shoal_detect.settings import SCHEMA_VERSION
-from shoal_detect.store import Document
-from shoal_detect.videos import Video
+from shoal_detect.model.classes import NAMES
+from shoal_detect.pictures.key_frames import Found, KeyFrame
+from shoal_detect.read.decode import Reading
+from shoal_detect.read.videos import Video
+from shoal_detect.state.settings import SCHEMA_VERSION
+from shoal_detect.state.store import Document
 
 
 @dataclass

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shoal_detect import annotate
-from shoal_detect.annotate import Label, Picture
-from shoal_detect.decode import Frame
-from shoal_detect.letterbox import rgb
+from shoal_detect.model.letterbox import rgb
+from shoal_detect.pictures import annotate
+from shoal_detect.pictures.annotate import Label, Picture
+from shoal_detect.read.decode import Frame
 
 MAX_SIDE_PX = 960
 """Key frames are for people and travel over slow lines, so they are made no larger than this."""

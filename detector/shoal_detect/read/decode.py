@@ -15,8 +15,8 @@ import av
 import av.error
 import av.logging
 
-from shoal_detect.structure import missing_end
-from shoal_detect.videos import Video
+from shoal_detect.read.structure import missing_end
+from shoal_detect.read.videos import Video
 
 # Only real video containers: a playlist or a script under a video's name must not make FFmpeg open other files.
 FORMATS = (

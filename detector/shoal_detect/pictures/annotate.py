@@ -11,7 +11,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from shoal_detect.font import text_mask
+from shoal_detect.pictures.font import text_mask
 
 Picture = npt.NDArray[np.uint8]
 

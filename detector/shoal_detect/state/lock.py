@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from shoal_detect.progress import say
+from shoal_detect.state.store import state_errors
 from shoal_detect.stop import Stop
-from shoal_detect.store import state_errors
 
 POLL_S = 0.2
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from shoal_detect.classes import NAMES
 from shoal_detect.errors import DetectorError, Exit
+from shoal_detect.model.classes import NAMES
 
 SCHEMA_VERSION = 1
 GRID = 32

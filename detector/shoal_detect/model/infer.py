@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from shoal_detect.classes import NAMES
 from shoal_detect.errors import DetectorError, Exit
-from shoal_detect.settings import GRID
+from shoal_detect.model.classes import NAMES
+from shoal_detect.state.settings import GRID
 
 FloatArray = npt.NDArray[np.float32]
 Dimension = int | str | None

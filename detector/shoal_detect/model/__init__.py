@@ -1,0 +1,1 @@
+"""From frames to detections: fit, infer, select."""

@@ -1,0 +1,1 @@
+"""Key frames and what is drawn on them."""

@@ -1,0 +1,1 @@
+"""Recordings: which files are footage, and their frames."""

@@ -1,0 +1,1 @@
+"""What lies on the disk: the lock, settings, finished videos, summaries."""
