@@ -1,8 +1,9 @@
 """Everything fetched from outside: named in `shoal/artifacts.toml`, brought by its registry's client, checked."""
 
 from shoal.artifacts.catalogue import Artifact, Catalogue, Derived, load_catalogue
-from shoal.artifacts.locks import Say, locked, quiet
 from shoal.artifacts.store import State, disk_errors, kept_path, resolve, resolve_all, state
+from shoal.locks import locked
+from shoal.telling import Say, quiet
 
 __all__ = [
     "Artifact",

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from shoal.artifacts import process
 from shoal.artifacts.catalogue import Arch, Artifact, Deb, Npm, PypiSdist, PypiWheel, Url
-from shoal.artifacts.locks import Say, locked
 from shoal.errors import ShoalError
+from shoal.locks import locked
 from shoal.paths import cache_dir, repository
+from shoal.telling import Say
 
 URL_TIMEOUT_S: Final = 60
 """Longest silence of a server."""

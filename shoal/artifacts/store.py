@@ -22,10 +22,11 @@ from typing import Final
 from shoal.artifacts import clients, process
 from shoal.artifacts.archives import extract
 from shoal.artifacts.catalogue import Arch, Artifact, Catalogue, load_catalogue
-from shoal.artifacts.locks import Say, locked, quiet
 from shoal.errors import ShoalError
 from shoal.files import sha256_file
+from shoal.locks import locked
 from shoal.paths import cache_dir
+from shoal.telling import Say, quiet
 
 AT_ONCE: Final = 3
 """Packages fetched at the same time."""

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
-from shoal.artifacts.locks import Say
+from shoal.telling import Say
 
 _STARTING = re.compile(r"^--> Starting (?:[a-z, ]+ )?operation: (?P<name>.*?) *(?:\(.*\))?$")
 _HOST = re.compile(r"^ *\[(?P<host>[^\]]+)\] *(?:nested +)?(?P<text>.*)$")

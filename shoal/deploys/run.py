@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from shoal.artifacts.locks import Say, quiet
 from shoal.deploys import inventory
 from shoal.deploys.log import Log
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import repository, state_dir
+from shoal.telling import Say, quiet
 
 DEFAULT_TIMEOUT_S = 3600.0
 """A site's first deploy over a slow line takes minutes; an hour without an end means that something hangs."""

@@ -19,7 +19,7 @@ from shoal.files import write_atomic
 from shoal.lab import apt, host, image_cache, mounts
 from shoal.lab.engine import PING_TIMEOUT_S, Engine, no_space, plain_errors
 from shoal.lab.names import IMAGE_LABEL, short_hash
-from shoal.lab.progress import Say, stage
+from shoal.telling import Say, stage
 
 REPOSITORY = "shoal/base"
 DEFAULT_CODENAME = "bookworm"

@@ -22,11 +22,11 @@ from shoal.lab import (
 from shoal.lab import network as networks
 from shoal.lab import node as nodes
 from shoal.lab.engine import Engine, plain_errors
-from shoal.lab.locks import held
-from shoal.lab.progress import Say, to_stderr
 from shoal.lab.purge import Proof
 from shoal.lab.spec import LabSpec, check
+from shoal.locks import held
 from shoal.paths import cache_dir, cluster_document, state_dir
+from shoal.telling import Say, to_stderr
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from requests.exceptions import RequestException
 
 from shoal.errors import Exit, ShoalError
 from shoal.lab import engine_setup, private_engine
-from shoal.lab.progress import Say
+from shoal.telling import Say
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 PING_TIMEOUT_S = 4.0

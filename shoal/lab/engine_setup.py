@@ -14,10 +14,10 @@ import typer
 
 from shoal.errors import Exit, ShoalError
 from shoal.lab import firewall, host, mounts, private_engine
-from shoal.lab.locks import held
 from shoal.lab.private_engine import Record
-from shoal.lab.progress import Say, stage
+from shoal.locks import held
 from shoal.paths import repository
+from shoal.telling import Say, stage
 
 INSTALL_DEPLOY = "deploy/engine.py"
 REMOVE_DEPLOY = "deploy/engine_remove.py"

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from shoal.lab.names import firewall_comment
-from shoal.lab.progress import Say
+from shoal.telling import Say
 
 METADATA_RANGE = "169.254.0.0/16"
 """Link-local: clouds answer there with the credentials of the machine the lab runs on."""

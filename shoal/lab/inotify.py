@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shoal.lab.progress import Say
+from shoal.telling import Say
 
 LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 NODES_IN_DEFAULT = 12

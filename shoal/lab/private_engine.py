@@ -18,10 +18,10 @@ from pathlib import Path
 from shoal.errors import Exit, ShoalError
 from shoal.files import write_atomic
 from shoal.lab import firewall, mounts
-from shoal.lab.locks import held
 from shoal.lab.names import short_hash
-from shoal.lab.progress import Say, stage
+from shoal.locks import held
 from shoal.paths import state_dir
+from shoal.telling import Say, stage
 
 SOCKET_PATH_MAX = 100
 """The kernel refuses socket paths of 108 characters and more; the daemon's own are some longer than ours."""

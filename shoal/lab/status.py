@@ -12,9 +12,9 @@ from shoal.lab import network as networks
 from shoal.lab import node as nodes
 from shoal.lab import state
 from shoal.lab.engine import Engine, plain_errors
-from shoal.lab.progress import Say, to_stderr
 from shoal.lab.spec import LabSpec, check, node_address, node_names
 from shoal.paths import cluster_document
+from shoal.telling import Say, to_stderr
 
 
 @dataclass(frozen=True, slots=True)

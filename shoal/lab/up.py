@@ -32,11 +32,11 @@ from shoal.lab import (
     node as nodes,
 )
 from shoal.lab.engine import Engine
-from shoal.lab.locks import held
-from shoal.lab.progress import Say, stage, to_stderr
 from shoal.lab.spec import DEFAULT_COMPUTE, LabSpec, check, node_address, node_names
 from shoal.lab.state import LabFacts
+from shoal.locks import held
 from shoal.paths import cluster_document as cluster_path
+from shoal.telling import Say, stage, to_stderr
 
 
 @dataclass(frozen=True, slots=True)

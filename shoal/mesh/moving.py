@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shoal.artifacts.locks import Say, quiet
 from shoal.cluster import overlay as overlays
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import SSH_PORT, Moved, Overlay
@@ -21,6 +20,7 @@ from shoal.deploys.run import run_deploy
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
+from shoal.telling import Say, quiet
 
 LOOK_TIMEOUT_S = 30
 PROBE_TIMEOUT_S = 40

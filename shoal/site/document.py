@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from shoal.artifacts.locks import Say, quiet
 from shoal.cluster.document import Cluster, field_faults
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import named, state_dir
+from shoal.telling import Say, quiet
 
 if TYPE_CHECKING:
     from shoal.site.videos import Clip

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from shoal.artifacts.locks import Say, quiet
 from shoal.errors import Fault, UsageError
 from shoal.files import sha256_file
+from shoal.telling import Say, quiet
 
 EXTENSIONS: Final = frozenset(
     [

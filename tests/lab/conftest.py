@@ -15,10 +15,10 @@ from lab_under_test import Lab
 from shoal.lab import engine as engines
 from shoal.lab import state
 from shoal.lab.down import down
-from shoal.lab.progress import to_stderr
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.paths import cluster_document
+from shoal.telling import to_stderr
 
 COMPUTE = 2
 

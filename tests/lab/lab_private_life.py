@@ -15,10 +15,10 @@ from pathlib import Path
 from shoal.errors import ShoalError
 from shoal.lab import engine, firewall, private_engine, ssh_files
 from shoal.lab.down import down
-from shoal.lab.progress import to_stderr
 from shoal.lab.spec import LabSpec
 from shoal.lab.status import status
 from shoal.lab.up import Options, up
+from shoal.telling import to_stderr
 
 
 def host_network() -> tuple[str, str]:

@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 
 from shoal.artifacts import kept_path, load_catalogue, resolve
 from shoal.artifacts.clients import npm_client
-from shoal.artifacts.locks import quiet
 from shoal.cli.artifacts import app
 from shoal.files import sha256_file
 from shoal.site import sample_clips as samples
 from shoal.site import weights
 from shoal.site.videos import assign
+from shoal.telling import quiet
 
 pytestmark = pytest.mark.lab
 

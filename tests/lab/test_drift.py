@@ -18,12 +18,12 @@ from shoal.cluster import document as clusters
 from shoal.deploys.run import run_deploy
 from shoal.lab import state
 from shoal.lab.down import down
-from shoal.lab.progress import to_stderr
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.lifecycle import drift
 from shoal.paths import cluster_document
 from shoal.ssh import client as ssh
+from shoal.telling import to_stderr
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 

@@ -220,7 +220,7 @@ def test_killed_in_the_base_image_leaves_nothing_at_work(
     monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "cache" / "images"
     code = (
-        "import shoal.lab.base_image as b, shoal.lab.progress as p; from shoal.lab import image_cache;"
+        "import shoal.lab.base_image as b, shoal.telling as p; from shoal.lab import image_cache;"
         "b._bootstrap(p.to_stderr, b.release(), ('openssh-server',), image_cache.folder() / 'base-test.tar')"
     )
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
@@ -242,7 +242,7 @@ def test_a_full_disk_while_bootstrapping_is_told(lab_environment: None, tmp_path
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "shoal-test", str(small)], check=True)
     try:
         code = (
-            "import shoal.lab.base_image as b, shoal.lab.progress as p, sys; from shoal.lab import image_cache\n"
+            "import shoal.lab.base_image as b, shoal.telling as p, sys; from shoal.lab import image_cache\n"
             "from shoal.errors import ShoalError\n"
             "try: b._bootstrap(p.to_stderr, b.release(), ('openssh-server',), image_cache.folder() / 'base-test.tar')\n"
             "except ShoalError as e: print(e); sys.exit(7)"

@@ -15,9 +15,9 @@ from lab_under_test import Lab
 
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.errors import ShoalError
-from shoal.lab.progress import to_stderr
 from shoal.paths import repository
 from shoal.ssh import client as ssh
+from shoal.telling import to_stderr
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 

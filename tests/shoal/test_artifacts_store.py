@@ -15,8 +15,8 @@ from local_registries import Site, catalogue, entry, sha256, site, tgz
 
 from shoal import artifacts
 from shoal.artifacts import State, kept_path, resolve, resolve_all, state
-from shoal.artifacts.locks import locked
 from shoal.errors import Exit, ShoalError
+from shoal.locks import locked
 
 DATA = b"the real thing " * 50_000
 

@@ -22,12 +22,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoal.artifacts.archives import extract
-from shoal.artifacts.locks import Say, locked, quiet
 from shoal.cluster.document import Arch
 from shoal.engines.bacalhau import elf, signature
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.files import sha256_file, write_atomic
+from shoal.locks import locked
 from shoal.paths import cache_dir, state_dir
+from shoal.telling import Say, quiet
 
 VERSION = "1.9.3"
 """The release that shoal is made for and tested with."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
 
-from shoal.artifacts.locks import locked
 from shoal.errors import ShoalError
 from shoal.files import write_atomic
+from shoal.locks import locked
 from shoal.paths import state_dir
 
 TOKEN_BYTES = 32

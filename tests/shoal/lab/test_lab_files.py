@@ -16,7 +16,7 @@ import pytest
 
 from shoal.errors import ShoalError
 from shoal.lab import inherit, locks, mounts, names, network, node_image, private_engine, ssh_files, state
-from shoal.lab.progress import stage
+from shoal.telling import stage
 
 MACHINES = [
     ssh_files.Machine("requester", "10.213.0.10", "ssh-ed25519 AAAAkey1 root@requester"),

@@ -1,4 +1,4 @@
-"""One command at a time per lab, engine and image cache: locks that end with the process that holds them."""
+"""One writer per thing in the cache: a lock between processes, and the type of the function that tells progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shoal.lab.progress import Say
+from shoal.telling import Say, quiet
+
+
+@contextmanager
+def locked(path: Path, *, what: str, say: Say = quiet) -> Iterator[None]:
+    """Hold the lock file at `path`; wait, saying so, while another process holds it.
+
+    The kernel releases it when its holder ends, however it ends. The file itself stays: removing it would let two
+    processes each lock a file of that name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is busy with {what}; waiting for it")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How the lab tells what it does: plain lines, with the time a stage took."""
+"""The function that takes one line of progress at a time, which most verbs are given."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
-Say = Callable[[str], None]
+Say: TypeAlias = Callable[[str], None]
+"""Takes one line of progress at a time; `shoal.cli.console.say` in commands."""
+
+
+def quiet(message: str) -> None:
+    """A `Say` that tells nobody."""
+    del message
 
 
 def to_stderr(message: str) -> None:
