@@ -65,3 +65,8 @@ def _home(variable: str) -> Path:
         raise UsageError(
             "this user has no home folder to keep things in", hint=f"set HOME, or name a folder in {variable}"
         ) from None
+
+
+def ssh_config_path(cluster: str) -> Path:
+    """Where the configuration lies that is written for a cluster with a ProxyCommand."""
+    return state_dir() / "ssh" / f"{cluster}.config"

@@ -13,8 +13,7 @@ from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
 from shoal.cluster import document as cluster
-from shoal.cluster import onprem
-from shoal.deploys import inventory
+from shoal.cluster import load, onprem
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import cluster_document
@@ -30,7 +29,7 @@ def read(path: Path) -> cluster.Cluster:
 
     Nodes that have moved onto the mesh have their addresses there.
     """
-    return inventory.load_path(path)
+    return load.load_path(path)
 
 
 def parse_machine(text: str) -> dict[str, Any]:

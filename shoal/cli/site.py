@@ -9,7 +9,7 @@ import typer
 
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cluster import overlay
+from shoal.cluster import load, overlay
 from shoal.cluster.document import Engine
 from shoal.deploys import inventory
 from shoal.deploys.run import DeployResult, run_deploy
@@ -47,7 +47,7 @@ def prepare(
     """
     if no_videos and videos is not None:
         raise UsageError("--videos and --no-videos exclude each other")
-    loaded = inventory.load_path(cluster_path(cluster))
+    loaded = load.load_path(cluster_path(cluster))
     document = site.prepare(loaded, videos, weights, with_videos=not no_videos, say=say)
     if as_json:
         print_json(document.model_dump(mode="json"))
@@ -75,7 +75,7 @@ def deploy(
     """
     path = cluster_path(cluster)
     # Fetched here, once and with progress; the inventory takes what the cache has.
-    loaded = inventory.load_path(path)
+    loaded = load.load_path(path)
     choice = engines.choose(engine, loaded, say=say)
     say(str(choice))
     nodes.refuse_newer_engine(loaded, inventory.refuse_empty(loaded, loaded.substrate, limit or ()), choice)
@@ -85,7 +85,7 @@ def deploy(
     result = run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say)
     if choice.engine == "bacalhau" and not dry:
         # The document anew: the nodes may have moved onto the mesh.
-        nodes.await_ready(inventory.load_path(path), result.hosts, say)
+        nodes.await_ready(load.load_path(path), result.hosts, say)
     _told(result, dry=dry, as_json=as_json)
 
 
@@ -103,7 +103,7 @@ def teardown(
     """
     data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
     path = cluster_path(cluster)
-    loaded = inventory.load_first(path)
+    loaded = load.load_first(path)
     if (there := overlay.load(loaded.name)) and there.nodes:
         # Who logs a machine out of the mesh must not come over it.
         only = sorted(inventory.refuse_empty(loaded, loaded.substrate, limit)) if limit else ()

@@ -16,6 +16,8 @@ from typing import Any, Literal, cast
 
 import yaml
 
+from shoal.cluster import document as clusters
+from shoal.cluster.document import Cluster
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.paths import repository, state_dir
@@ -200,3 +202,11 @@ def _python_home() -> Path:
         hint="make it with `SHOAL_ENVIRONMENT=stacks ./just --version`, or use `./just up gcp`, which does",
         exit_code=Exit.MISSING,
     )
+
+
+def document(stack: Stack) -> Cluster:
+    """The cluster document that the stack exports. Raises UsageError where it exports none."""
+    exported = outputs(stack).get("cluster")
+    if exported is None:
+        raise UsageError(f"stack {stack.name!r} has no cluster", hint=f"make it with `shoal up {stack.kind}`")
+    return clusters.parse(exported, source=f"the output of stack {stack.name}")

@@ -13,9 +13,10 @@ from typing import Any
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node, Substrate
+from shoal.cluster.load import load_path
 from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
-from shoal.paths import cluster_document, expanded, state_dir
+from shoal.paths import cluster_document, expanded, ssh_config_path
 from shoal.site import document as sites
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -55,24 +56,9 @@ def load(substrate: Substrate) -> Cluster:
     path = cluster_document(substrate)
     if substrate in {"gcp", "edge"} and not path.exists() and shutil.which("pulumi"):
         from shoal.cloud import pulumi  # noqa: PLC0415 - only stacks need it
-        from shoal.lifecycle import verbs  # noqa: PLC0415 - only stacks need it
 
-        return overlay.applied(verbs.document(pulumi.find("gcp" if substrate == "gcp" else "edge")))
+        return overlay.applied(pulumi.document(pulumi.find("gcp" if substrate == "gcp" else "edge")))
     return overlay.applied(clusters.load(path))
-
-
-def load_path(path: Path) -> Cluster:
-    """A cluster document, as JSON or as onprem.toml, with the addresses that its nodes have now."""
-    return overlay.applied(load_first(path))
-
-
-def load_first(path: Path) -> Cluster:
-    """A cluster document with its first addresses, whether its nodes have moved onto the mesh or not."""
-    if path.suffix == ".toml":
-        from shoal.cluster import onprem  # noqa: PLC0415 - only here TOML is read
-
-        return onprem.load(path)
-    return clusters.load(path)
 
 
 def groups(cluster: Cluster) -> Groups:
@@ -160,11 +146,6 @@ def _ssh_data(cluster: Cluster) -> dict[str, Any]:
     elif ssh.config_file:
         data["ssh_config_file"] = str(expanded(ssh.config_file))
     return data
-
-
-def ssh_config_path(cluster: str) -> Path:
-    """Where the configuration lies that is written for a cluster with a ProxyCommand."""
-    return state_dir() / "ssh" / f"{cluster}.config"
 
 
 def _config_with_proxy(cluster: Cluster) -> Path:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from shoal.cluster import load
 from shoal.deploys import inventory
 from shoal.deploys.log import Log
 from shoal.errors import Exit, Fault, ShoalError, UsageError
@@ -75,7 +76,7 @@ def run_deploy(
     `data` overrides host data. Raises UsageError before anything is started (document, limit, no such deploy), and
     ShoalError where a host failed (every one with the operation and its last words) or the time was up.
     """
-    cluster = inventory.load_path(cluster_path)
+    cluster = load.load_path(cluster_path)
     names = inventory.refuse_empty(cluster, cluster.substrate, limit)
     file = deploy_file(deploy)
     command = command_line(cluster.substrate, file, limit=limit, data=data or {}, dry=dry)

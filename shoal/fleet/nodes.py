@@ -15,9 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from shoal.cluster import document as clusters
-from shoal.cluster import onprem_edit, overlay
+from shoal.cluster import load, onprem_edit, overlay
 from shoal.cluster.document import Cluster, Node
-from shoal.deploys import inventory
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
@@ -92,7 +91,7 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
     `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError, and
     ShoalError with exit code 4 where the engine's program cannot be had for it; then nothing was done.
     """
-    cluster, write = inventory.load_first(document), None
+    cluster, write = load.load_first(document), None
     known = next((node for node in cluster.nodes if node.name == name), None)
     if machine is not None and known is not None:
         _refuse_another(known, machine, document)
@@ -159,7 +158,7 @@ def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, 
     `gone`: the machines are no more; only the registration and the document are touched. Raises ShoalError with exit
     code 3, with all else done, where the orchestrator keeps an old entry of a name.
     """
-    cluster = inventory.load_first(document)
+    cluster = load.load_first(document)
     nodes = [_compute(cluster, name) for name in names]
     _without(document, names)  # refused before anything is done, and made again at the end: draining takes hours
     if not gone:

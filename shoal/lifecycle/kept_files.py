@@ -9,9 +9,8 @@ from shoal.cloud.pulumi import Stack
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, save
-from shoal.deploys.inventory import ssh_config_path
 from shoal.engines.bacalhau import secrets
-from shoal.paths import cluster_document, state_dir
+from shoal.paths import cluster_document, ssh_config_path, state_dir
 from shoal.site import document as site
 
 

@@ -12,8 +12,7 @@ import yaml
 from pydantic import SecretStr
 
 from shoal.cloud import gcloud, pulumi
-from shoal.cloud.pulumi import Kind, Stack
-from shoal.cluster import document as clusters
+from shoal.cloud.pulumi import Kind, Stack, document
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster
 from shoal.deploys import run as deploys
@@ -74,14 +73,6 @@ def up(stack: Stack, wanted: Wanted, say: Say, *, preview_only: bool = False) ->
     known.keep(cluster)
     say(f"stack {stack.name!r}: {len(cluster.nodes)} machine(s), document at {cluster_document(cluster.name)}")
     return cluster
-
-
-def document(stack: Stack) -> Cluster:
-    """The cluster document that the stack exports. Raises UsageError where it exports none."""
-    exported = pulumi.outputs(stack).get("cluster")
-    if exported is None:
-        raise UsageError(f"stack {stack.name!r} has no cluster", hint=f"make it with `shoal up {stack.kind}`")
-    return clusters.parse(exported, source=f"the output of stack {stack.name}")
 
 
 def bootstrap(

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shoal.cluster import load
 from shoal.cluster import overlay as overlays
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import SSH_PORT, Moved, Overlay
-from shoal.deploys import inventory
 from shoal.deploys.run import run_deploy
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.ssh import client as ssh
@@ -143,7 +143,7 @@ def on_before_site(
     Nothing is done for a cluster without a mesh. Raises ShoalError where the site could only be deployed in the open:
     the nodes do not reach each other over the mesh, and nobody agreed to that.
     """
-    raw = inventory.load_first(path)
+    raw = load.load_first(path)
     if raw.mesh != "tailscale" or ((there := overlays.load(raw.name)) and not there.wanted):
         return
     move = on(path, proxy_command=proxy_command, settings=settings, say=say)
@@ -262,7 +262,7 @@ def probe(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str | None]:
 
 
 def _document(path: Path) -> Cluster:
-    raw = inventory.load_first(path)
+    raw = load.load_first(path)
     if raw.mesh != "tailscale":
         raise UsageError(
             f"{path} has no mesh", faults=(Fault("mesh", f"is {raw.mesh!r}"),), hint='set it to "tailscale" first'

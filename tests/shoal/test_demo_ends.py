@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from shoal import paths
 from shoal.cluster import overlay
 from shoal.demo import down as demo_down
 from shoal.demo import launcher
 from shoal.demo import up as demo
-from shoal.deploys import inventory
 from shoal.engines.bacalhau import release, secrets
 from shoal.errors import UsageError
 from shoal.lab.down import Down
@@ -59,7 +59,7 @@ def everything_of(lab: str) -> list[Path]:
     return [
         cluster_document(lab),
         site.document_path(lab),
-        inventory.ssh_config_path(lab),
+        paths.ssh_config_path(lab),
         secrets.path(lab),
         secrets.path(lab).with_name(f".{lab}.lock"),
         overlay.path(lab),

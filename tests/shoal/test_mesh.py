@@ -12,7 +12,7 @@ import pytest
 
 from shoal.cli.mesh import settings
 from shoal.cluster import document as clusters
-from shoal.cluster import overlay
+from shoal.cluster import load, overlay
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.cluster.overlay import Moved, Overlay
 from shoal.deploys import inventory
@@ -143,12 +143,12 @@ def test_a_damaged_note_is_told(cluster):
 
 def test_inventories_read_the_note(cluster, document):
     overlay.save(full(cluster, settings={"tailscale_port": 41642}))
-    loaded = inventory.load_path(document)
+    loaded = load.load_path(document)
     (requester,), compute = inventory.groups(loaded)
     assert requester[1]["ssh_hostname"] == MESH["office"]
     assert requester[1]["shoal_mesh_services"] is True
     assert compute[0][1]["tailscale_port"] == 41642
-    assert inventory.load_first(document).nodes[0].address == "192.0.2.10"
+    assert load.load_first(document).nodes[0].address == "192.0.2.10"
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def test_what_has_moved_stays_on_the_mesh_while_a_node_is_away(world, document, 
     now = overlay.applied(cluster)
     assert now.node("gate-2").address == "192.0.2.22"
     assert now.requester.peer_address == MESH["office"]
-    assert inventory.groups(inventory.load_path(document))[0][0][1]["shoal_mesh_services"] is True
+    assert inventory.groups(load.load_path(document))[0][0][1]["shoal_mesh_services"] is True
 
 
 def test_a_site_is_not_deployed_in_the_open_unless_that_was_agreed(world, document, cluster):

@@ -1,0 +1,23 @@
+"""How the cluster document is read at a command's door: the plain one, and the one in force over the mesh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shoal.cluster import document as clusters
+from shoal.cluster import overlay
+from shoal.cluster.document import Cluster
+
+
+def load_path(path: Path) -> Cluster:
+    """A cluster document, as JSON or as onprem.toml, with the addresses that its nodes have now."""
+    return overlay.applied(load_first(path))
+
+
+def load_first(path: Path) -> Cluster:
+    """A cluster document with its first addresses, whether its nodes have moved onto the mesh or not."""
+    if path.suffix == ".toml":
+        from shoal.cluster import onprem  # noqa: PLC0415 - only here TOML is read
+
+        return onprem.load(path)
+    return clusters.load(path)
