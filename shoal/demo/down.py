@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,7 @@ from shoal.lab.purge import Proof
 from shoal.paths import cache_dir, cluster_document, state_dir
 from shoal.site import document as site
 from shoal.ssh import client as ssh
-
-Say = Callable[[str], None]
-
+from shoal.telling import Say
 
 KINDS = ("clusters", "sites", "deploys", "ssh", "secrets", "mesh")
 """Folders of the state folder that hold files named after a cluster: documents, tokens, locks."""

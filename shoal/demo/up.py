@@ -26,8 +26,8 @@ from shoal.run.follow import Tell
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
 from shoal.site import videos, weights
+from shoal.telling import Say
 
-Say = Callable[[str], None]
 DEPLOY_TIMEOUT_S = 1800.0
 """A first deploy on a slow line; far more than was ever seen."""
 

@@ -19,8 +19,8 @@ from shoal.errors import Fault, ShoalError
 from shoal.paths import NODE_DRAINED
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
+from shoal.telling import Say
 
-Say = Callable[[str], None]
 UNIT = "bacalhau-compute.service"
 POLL_S = 2.0
 _MARK = 'mkdir -p "$(dirname "$1")" && date -u +%FT%TZ >"$1"'

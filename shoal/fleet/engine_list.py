@@ -8,7 +8,7 @@ is given to it only where it is on the list, and alone with that beginning.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shoal.cluster.document import Cluster
@@ -16,8 +16,8 @@ from shoal.engines import choice as engines
 from shoal.engines.bacalhau.client import AMBIGUOUS, DONE_BEFORE, BacalhauClient, EngineError
 from shoal.engines.bacalhau.models import EngineNode
 from shoal.errors import Fault, ShoalError, UsageError
+from shoal.telling import Say
 
-Say = Callable[[str], None]
 POLL_S = 1.0
 BACK_TIMEOUT_S = 120.0
 """What a node that was taken off the list for a moment gets to be on it again; it asks several times a minute."""

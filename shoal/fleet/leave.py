@@ -6,7 +6,7 @@ nothing and is told, with what could not be done there and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,8 +21,8 @@ from shoal.fleet.drain import StillAtWorkError
 from shoal.mesh import moving
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
+from shoal.telling import Say
 
-Say = Callable[[str], None]
 Step = Literal["drain", "engine", "tailnet"]
 STEPS: dict[Step, str] = {
     "drain": "not drained",

@@ -31,8 +31,8 @@ from shoal.paths import NODE_DRAINED
 from shoal.run import preflight
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
+from shoal.telling import Say
 
-Say = Callable[[str], None]
 POLL_S = 2.0
 READY_TIMEOUT_S = 120.0
 

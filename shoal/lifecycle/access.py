@@ -15,8 +15,8 @@ from shoal.files import write_atomic
 from shoal.lifecycle import kept_files as known
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshError
+from shoal.telling import Say
 
-Say = Callable[[str], None]
 READY_TIMEOUT_S = 600.0
 """A spot machine boots in about a minute; ten mean that something is wrong."""
 POLL_INTERVAL_S = 5.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,8 @@ from shoal.deploys import run as deploys
 from shoal.errors import ShoalError
 from shoal.lifecycle import kept_files as known
 from shoal.paths import cluster_document
+from shoal.telling import Say
 
-Say = Callable[[str], None]
 Half = Literal["machines", "insides"]
 DRIFTED = 2
 """Exit code of `shoal drift` where anything drifted; 0 is clean, 1 an error."""

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,8 +14,7 @@ from urllib.parse import unquote, urlsplit
 from shoal.cloud import pulumi
 from shoal.cloud.pulumi import Stack
 from shoal.errors import ShoalError
-
-Say = Callable[[str], None]
+from shoal.telling import Say
 
 # Where the cloud keeps what carries a name of ours: enough to find out whether a cut-off creation was done.
 _PLACES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,8 +29,8 @@ from shoal.lifecycle.recover import recover
 from shoal.mesh import moving
 from shoal.paths import cluster_document
 from shoal.site import document as site
+from shoal.telling import Say
 
-Say = Callable[[str], None]
 KEY_TTL_HOURS = 24 * 30
 """How long the account's OS Login profile keeps this machine's key."""
 
