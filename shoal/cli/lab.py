@@ -18,7 +18,7 @@ from shoal.lab import down as downs
 from shoal.lab import node as nodes
 from shoal.lab import ssh_files, state
 from shoal.lab import status as statuses
-from shoal.lab.engine import plain_errors
+from shoal.lab.client import plain_errors
 from shoal.lab.spec import DEFAULT_COMPUTE, LabSpec, check
 from shoal.lab.up import Options
 from shoal.lab.up import up as bring_up

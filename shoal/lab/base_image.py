@@ -17,7 +17,7 @@ from requests.exceptions import RequestException
 from shoal.errors import Exit, ShoalError
 from shoal.files import write_atomic
 from shoal.lab import apt, host, image_cache, mounts
-from shoal.lab.engine import PING_TIMEOUT_S, Engine, no_space, plain_errors
+from shoal.lab.client import PING_TIMEOUT_S, Engine, no_space, plain_errors
 from shoal.lab.names import IMAGE_LABEL, short_hash
 from shoal.telling import Say, stage
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from docker.errors import NotFound
 
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.lab import engine as engines
 from shoal.lab import (
+    client,
     firewall,
     inotify,
     mounts,
@@ -19,9 +19,10 @@ from shoal.lab import (
     ssh_files,
     state,
 )
+from shoal.lab import engine as engines
 from shoal.lab import network as networks
 from shoal.lab import node as nodes
-from shoal.lab.engine import Engine, plain_errors
+from shoal.lab.client import Engine, plain_errors
 from shoal.lab.purge import Proof
 from shoal.lab.spec import LabSpec, check
 from shoal.locks import held
@@ -91,7 +92,7 @@ def _down(name: str, purge_all: bool, keep_cache: bool, say: Say) -> Down:
 def _engine(recorded_url: str | None, say: Say) -> Engine | None:
     """The engine the lab may be on, without starting or installing one; None where none answers."""
     if recorded_url is not None:
-        answer = engines.connect(recorded_url)
+        answer = client.connect(recorded_url)
         if isinstance(answer, str):
             own = private_engine.load()
             # Only a running engine can unmount and forget its containers properly.

@@ -13,7 +13,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from shoal.errors import Fault, UsageError
 from shoal.lab import host, names
-from shoal.lab.engine import Engine, plain_errors
+from shoal.lab.client import Engine, plain_errors
 
 INTERFACES = Path("/sys/class/net")
 CANDIDATES = (

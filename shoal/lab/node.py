@@ -16,7 +16,7 @@ from docker.models.containers import Container
 
 from shoal.errors import ShoalError, UsageError
 from shoal.lab import inherit, names
-from shoal.lab.engine import Engine, plain_errors
+from shoal.lab.client import Engine, plain_errors
 from shoal.lab.ssh_files import NODE_USER
 
 NODE_UID = 1000

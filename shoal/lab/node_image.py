@@ -11,7 +11,7 @@ from docker.models.containers import Container
 
 from shoal.errors import ShoalError, UsageError
 from shoal.lab import base_image, image_cache, inherit
-from shoal.lab.engine import Engine, no_space, plain_errors
+from shoal.lab.client import Engine, no_space, plain_errors
 from shoal.lab.names import BUILD_LABEL, IMAGE_LABEL, home, short_hash
 from shoal.locks import held
 from shoal.telling import Say, stage

@@ -180,7 +180,7 @@ def start_locked(say: Say) -> None:
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, socket: Path) -> None:
-    from shoal.lab.engine import connect  # noqa: PLC0415 - the two modules need each other at run time only
+    from shoal.lab.client import connect  # noqa: PLC0415 - the two modules need each other at run time only
 
     deadline = time.monotonic() + START_TIMEOUT_S
     while isinstance(reason := connect(f"unix://{socket}"), str):

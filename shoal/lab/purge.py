@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from docker.errors import APIError, ImageNotFound
 
 from shoal.lab import base_image, engine_setup, image_cache, mounts, node_image, private_engine, state
-from shoal.lab.engine import Engine, plain_errors
+from shoal.lab.client import Engine, plain_errors
 from shoal.lab.names import IMAGE_LABEL
 from shoal.telling import Say, stage
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from docker.models.containers import Container
 
 from shoal.errors import Exit, ShoalError
+from shoal.lab import client, state
 from shoal.lab import engine as engines
 from shoal.lab import network as networks
 from shoal.lab import node as nodes
-from shoal.lab import state
-from shoal.lab.engine import Engine, plain_errors
+from shoal.lab.client import Engine, plain_errors
 from shoal.lab.spec import LabSpec, check, node_address, node_names
 from shoal.paths import cluster_document
 from shoal.telling import Say, to_stderr
@@ -62,7 +62,7 @@ def status(name: str, *, say: Say = to_stderr) -> LabStatus:
     facts = state.load_facts(name)
     if facts is None:
         return LabStatus(name, exists=False, engine="", engine_answers=False)
-    answer = engines.connect(facts.engine_url)
+    answer = client.connect(facts.engine_url)
     if isinstance(answer, str):
         say(f"lab: the engine at {facts.engine_url} does not answer: {answer}")
         there: dict[str, Container] = {}

@@ -12,6 +12,7 @@ from shoal.cluster.document import Arch, Cluster, Node, SshAccess
 from shoal.errors import ShoalError, UsageError
 from shoal.lab import (
     base_image,
+    client,
     firewall,
     host,
     inherit,
@@ -31,7 +32,7 @@ from shoal.lab import (
 from shoal.lab import (
     node as nodes,
 )
-from shoal.lab.engine import Engine
+from shoal.lab.client import Engine
 from shoal.lab.spec import DEFAULT_COMPUTE, LabSpec, check, node_address, node_names
 from shoal.lab.state import LabFacts
 from shoal.locks import held
@@ -158,7 +159,7 @@ def _image(call: _Call) -> str:
     engine, facts = call.engine, call.facts
     if facts.image is None:
         return node_image.ensure(engine, call.say, rebuild=call.options.rebuild)
-    with engines.plain_errors(f"looking for the image {facts.image}"):
+    with client.plain_errors(f"looking for the image {facts.image}"):
         there = engine.client.images.list(name=facts.image)
     if not there:
         raise UsageError(
@@ -218,7 +219,7 @@ def _reuse(call: _Call, spec: nodes.NodeSpec, there: Container | None) -> Contai
     if differs:
         call.say(f"lab: {spec.name} has other settings or another image; kept as it is (--recreate makes it anew)")
     if there.status == "paused":
-        with engines.plain_errors(f"resuming node {spec.name}"):
+        with client.plain_errors(f"resuming node {spec.name}"):
             there.unpause()
     elif there.status != "running":
         call.say(f"lab: {spec.name} is {there.status}, starting it again")
@@ -234,7 +235,7 @@ def _take_back(call: _Call) -> None:
         nodes.remove(call.engine, lab, name, container)
     if made.network and (network := networks.existing(call.engine, lab)):
         firewall.remove_rules(lab)
-        with engines.plain_errors("removing the lab's network"):
+        with client.plain_errors("removing the lab's network"):
             network.remove()
     if made.folder:
         saved = state.load_facts(lab)

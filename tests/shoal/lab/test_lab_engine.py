@@ -12,7 +12,7 @@ import pytest
 from docker.errors import APIError
 
 from shoal.errors import Exit, ShoalError
-from shoal.lab import base_image, engine, engine_setup, private_engine, ssh_files
+from shoal.lab import base_image, client, engine, engine_setup, private_engine, ssh_files
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 
@@ -49,7 +49,7 @@ def test_an_engine_that_hangs_costs_seconds_not_minutes(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(tmp_path / "mute.sock"))
         mute.listen()
-        assert engine.connect(f"unix://{tmp_path}/mute.sock", timeout_s=0.2) == "timed out"
+        assert client.connect(f"unix://{tmp_path}/mute.sock", timeout_s=0.2) == "timed out"
 
 
 @pytest.mark.parametrize("url", ["tcp://10.1.1.1:2375", "ssh://me@elsewhere"])
@@ -85,13 +85,13 @@ def test_without_root_nothing_can_be_installed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_full_disk_is_told_as_such() -> None:
-    with pytest.raises(ShoalError, match="making x failed: no space left") as told, engine.plain_errors("making x"):
+    with pytest.raises(ShoalError, match="making x failed: no space left") as told, client.plain_errors("making x"):
         raise APIError("500", explanation="write /var/lib/docker/tmp: no space left on device")
     assert "free some space" in str(told.value)
 
 
 def test_other_failures_of_the_engine_keep_its_words() -> None:
-    with pytest.raises(ShoalError, match="making x failed: Conflict"), engine.plain_errors("making x"):
+    with pytest.raises(ShoalError, match="making x failed: Conflict"), client.plain_errors("making x"):
         raise APIError("409", explanation="Conflict. The name is taken.\n")
 
 
@@ -158,7 +158,7 @@ def test_where_a_registry_answers_the_base_is_pulled_and_not_bootstrapped(
     asked: list[str] = []
     monkeypatch.setattr(base_image, "registry_answers", lambda url, image: bool(asked.append(image)) or True)
     client: Any = _Registry()
-    assert base_image.ensure(engine.Engine("unix:///x", client), silent, ("systemd",)) == "sha256:1"
+    assert base_image.ensure(client.Engine("unix:///x", client), silent, ("systemd",)) == "sha256:1"
     assert asked == ["debian:bookworm-slim"]
     tag = client.did[1].removeprefix("tag ")
     assert tag.startswith("shoal/base:bookworm-")
