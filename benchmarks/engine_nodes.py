@@ -26,7 +26,7 @@ from shoal.lab.spec import LabSpec
 from shoal.paths import cluster_document
 from shoal.results.record import Weights
 from shoal.run import start as running
-from shoal.run.follow import Event, Happening
+from shoal.run.work import Event, Happening
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
 from shoal.site import weights

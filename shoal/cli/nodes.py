@@ -13,8 +13,10 @@ from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, UsageError
+from shoal.fleet import add as fleet_add
 from shoal.fleet import engine_list as approval
 from shoal.fleet import nodes
+from shoal.fleet import remove as fleet_remove
 
 app = typer.Typer(
     add_completion=False, help="See a cluster's nodes, add, drain, remove and approve them.", no_args_is_help=True
@@ -65,7 +67,7 @@ def add(
         machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
     elif label:
         raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
-    nodes.add(cluster_path(cluster), node.partition("=")[0], machine, say)
+    fleet_add.add(cluster_path(cluster), node.partition("=")[0], machine, say)
 
 
 @app.command()
@@ -90,7 +92,7 @@ def remove(
 
     Example: shoal nodes remove compute-2
     """
-    nodes.remove(cluster_path(cluster), names, say, timeout_s=timeout, gone=gone)
+    fleet_remove.remove(cluster_path(cluster), names, say, timeout_s=timeout, gone=gone)
 
 
 @app.command()

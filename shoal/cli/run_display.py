@@ -15,7 +15,7 @@ from rich.text import Text
 from shoal.cli.console import err, say
 from shoal.results.record import HAS_MANIFEST
 from shoal.run.detector_lines import Progress
-from shoal.run.follow import Event, Happening, Tell
+from shoal.run.work import Event, Happening, Tell
 
 PLAIN_INTERVAL_S = 5.0
 """Passing figures of one node are printed at most this often where there is no terminal."""

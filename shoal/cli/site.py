@@ -15,7 +15,7 @@ from shoal.deploys import inventory
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.engines import choice as engines
 from shoal.errors import UsageError
-from shoal.fleet import nodes
+from shoal.fleet import ready
 from shoal.mesh import moving
 from shoal.site import document as site
 
@@ -78,14 +78,14 @@ def deploy(
     loaded = load.load_path(path)
     choice = engines.choose(engine, loaded, say=say)
     say(str(choice))
-    nodes.refuse_newer_engine(loaded, inventory.refuse_empty(loaded, loaded.substrate, limit or ()), choice)
+    ready.refuse_newer_engine(loaded, inventory.refuse_empty(loaded, loaded.substrate, limit or ()), choice)
     if not dry and not limit:
         moving.on_before_site(path, say)
     data = {**engines.deploy_data(choice), "bacalhau_force": force}
     result = run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say)
     if choice.engine == "bacalhau" and not dry:
         # The document anew: the nodes may have moved onto the mesh.
-        nodes.await_ready(load.load_path(path), result.hosts, say)
+        ready.await_ready(load.load_path(path), result.hosts, say)
     _told(result, dry=dry, as_json=as_json)
 
 

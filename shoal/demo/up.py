@@ -22,7 +22,7 @@ from shoal.lab.spec import LabSpec, check
 from shoal.paths import cluster_document
 from shoal.results.record import RunRecord, Weights
 from shoal.run import start as running
-from shoal.run.follow import Tell
+from shoal.run.work import Tell
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
 from shoal.site import videos, weights

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from shoal.cluster.document import Arch, Cluster, Engine, Node
-from shoal.engines.bacalhau import release, secrets
-from shoal.engines.bacalhau.client import BacalhauClient
+from shoal.engines.bacalhau import release
+from shoal.engines.bacalhau.connect import client_for
 from shoal.engines.bacalhau.release import Binary
 from shoal.engines.bacalhau.runner import BacalhauRunner
-from shoal.engines.bacalhau.tunnel import Tunnel
 from shoal.engines.protocol import Runner, Running
 from shoal.engines.ssh import SshRunner
 from shoal.errors import Exit, Fault, ShoalError, UsageError
@@ -135,18 +134,6 @@ def runner_for(engine: Engine, cluster: Cluster) -> Runner:
     if engine == "ssh":
         return SshRunner(cluster)
     return BacalhauRunner(cluster, client_for(cluster))
-
-
-def client_for(cluster: Cluster) -> BacalhauClient:
-    """A client of the cluster's orchestrator, through SSH. Raises ShoalError where no deploy made tokens for it."""
-    tokens = secrets.load(cluster.name)
-    if tokens is None:
-        raise ShoalError(
-            f"cluster {cluster.name!r} was not given the engine from this machine: there are no tokens for it",
-            hint="run the site deploy with the engine's program in the cache, or use --engine ssh",
-            exit_code=Exit.MISSING,
-        )
-    return BacalhauClient(Tunnel(cluster, tokens.control_key.get_secret_value()))
 
 
 def _wanted(asked: Engine, cluster: Cluster) -> tuple[Engine, str]:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shoal.cluster.document import Cluster, Node
-from shoal.engines import choice as engines
-from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau import connect, secrets
 from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobError
 from shoal.engines.bacalhau.executions import execution_of
 from shoal.errors import Fault, ShoalError
@@ -80,7 +79,7 @@ def stop_jobs(cluster: Cluster, names: Sequence[str]) -> None:
     """
     if secrets.load(cluster.name) is None:
         return
-    with engines.client_for(cluster) as client:
+    with connect.client_for(cluster) as client:
         for job in client.live_jobs():
             if any(it.node in names for it in map(execution_of, client.job(job.id).executions.items)):
                 client.stop(job.id, "stopped by shoal")
@@ -172,7 +171,7 @@ def _look_at_work(cluster: Cluster, nodes: Sequence[Node], ask_engine: bool) -> 
             why[name], possible = [f"{containers} container{'s' if containers > 1 else ''}"], True
     if ask_engine and secrets.load(cluster.name) is not None:
         try:
-            with engines.client_for(cluster) as client:
+            with connect.client_for(cluster) as client:
                 for name, jobs in _executions(client, [node.name for node in nodes]).items():
                     why[name], possible = jobs, True
         except EngineSilentError as error:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shoal.cluster.document import Cluster
-from shoal.engines import choice as engines
+from shoal.engines.bacalhau import connect
 from shoal.engines.bacalhau.client import AMBIGUOUS, DONE_BEFORE, BacalhauClient, EngineError
 from shoal.engines.bacalhau.models import EngineNode
 from shoal.errors import Fault, ShoalError, UsageError
@@ -39,7 +39,7 @@ def forget(cluster: Cluster, names: Sequence[str]) -> Forgotten:
     A name with which another one on its list begins is left: an old entry, disconnected, which gets no job.
     """
     done = Forgotten()
-    with engines.client_for(cluster) as client:
+    with connect.client_for(cluster) as client:
         known = {node.name for node in client.nodes()}
         # The longest first: what begins with a name is gone by then, if it is to go at all.
         for name in sorted(known.intersection(names), key=len, reverse=True):
@@ -68,7 +68,7 @@ def approve(cluster: Cluster, names: Sequence[str], say: Say) -> None:
     no work, and come back by themselves. Raises UsageError, with nothing done, for a name that is not on the list and
     where one that begins with it may have work.
     """
-    with engines.client_for(cluster) as client:
+    with connect.client_for(cluster) as client:
         _refuse(cluster, names, {node.name: node for node in client.nodes()})
         away: set[str] = set()
         # The shortest first: its longer ones are not approved yet.

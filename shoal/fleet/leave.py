@@ -12,13 +12,12 @@ from typing import Literal
 
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
-from shoal.engines import choice as engines
-from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau import connect, secrets
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.fleet import drain as draining
 from shoal.fleet import engine_list as approval
 from shoal.fleet.drain import StillAtWorkError
-from shoal.mesh import moving
+from shoal.mesh import membership as members
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 from shoal.telling import Say
@@ -94,10 +93,10 @@ def reached(cluster: Cluster) -> tuple[Cluster, dict[str, str]]:
     Raises UsageError where a file for ssh that the document names is not there.
     """
     now = overlay.applied(cluster)
-    why = moving.probe(now, now.nodes)
+    why = members.probe(now, now.nodes)
     back = [cluster.node(node.name) for node in now.nodes if why[node.name] is not None and node.first_address]
     if back:
-        why |= moving.probe(cluster, back)
+        why |= members.probe(cluster, back)
         first = {node.name: node for node in back}
         now = now.model_copy(update={"nodes": tuple(first.get(node.name, node) for node in now.nodes)})
     return now, {name: reason for name, reason in why.items() if reason is not None}
@@ -110,7 +109,7 @@ def _engine(now: Cluster, done: Parting, silent: Mapping[str, str]) -> bool:
     why = silent.get(now.requester.name)
     if why is None:
         try:
-            with engines.client_for(now) as client:
+            with connect.client_for(now) as client:
                 client.nodes()
         except ShoalError as error:
             why = error.message
@@ -175,11 +174,11 @@ def _off_the_tailnet(cluster: Cluster, now: Cluster, silent: Mapping[str, str], 
     moved = [cluster.node(node.name) for node in now.nodes if node.first_address]
     lost |= {
         name: f"is reached over the tailnet only ({why}); remove it on the control server"
-        for name, why in moving.probe(cluster, moved).items()
+        for name, why in members.probe(cluster, moved).items()
         if why is not None
     }
     there = [node for node in cluster.nodes if node.name not in lost]
-    members = moving.membership(cluster.model_copy(update={"nodes": tuple(there)})) if there else {}
+    members = members.membership(cluster.model_copy(update={"nodes": tuple(there)})) if there else {}
     joined = [node for node in there if not _stays_out(members[node.name])]
     answers = ssh.on_each(
         joined,
@@ -192,9 +191,9 @@ def _off_the_tailnet(cluster: Cluster, now: Cluster, silent: Mapping[str, str], 
     ssh.close(cluster)
 
 
-def _stays_out(member: moving.Membership | ShoalError) -> bool:
+def _stays_out(member: members.Membership | ShoalError) -> bool:
     """Whether the machine is on no tailnet; one whose daemon does not tell is logged out all the same."""
-    return isinstance(member, moving.Membership) and member.address is None and member.state != "Running"
+    return isinstance(member, members.Membership) and member.address is None and member.state != "Running"
 
 
 def _forget_addresses(cluster: str, names: Iterable[str]) -> None:

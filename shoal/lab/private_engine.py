@@ -18,6 +18,7 @@ from pathlib import Path
 from shoal.errors import Exit, ShoalError
 from shoal.files import write_atomic
 from shoal.lab import firewall, mounts
+from shoal.lab.client import connect
 from shoal.lab.names import short_hash
 from shoal.locks import held
 from shoal.paths import state_dir
@@ -180,7 +181,6 @@ def start_locked(say: Say) -> None:
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, socket: Path) -> None:
-    from shoal.lab.client import connect  # noqa: PLC0415 - the two modules need each other at run time only
 
     deadline = time.monotonic() + START_TIMEOUT_S
     while isinstance(reason := connect(f"unix://{socket}"), str):

@@ -18,31 +18,13 @@ from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import SSH_PORT, Moved, Overlay
 from shoal.deploys.run import run_deploy
 from shoal.errors import Fault, ShoalError, UsageError
+from shoal.mesh.membership import LOOK_TIMEOUT_S, Membership, membership, probe
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 from shoal.telling import Say, quiet
 
-LOOK_TIMEOUT_S = 30
-PROBE_TIMEOUT_S = 40
 PING_TIMEOUT_S = 15
 _KEY = re.compile(r"\b[th]skey-")
-_LOOK = "timeout 10 tailscale status --json --peers=false"
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """A node on the tailnet, as its own daemon tells it."""
-
-    state: str
-    online: bool = False
-    name: str | None = None
-    address: str | None = None
-    tun: bool = True
-
-    @property
-    def joined(self) -> bool:
-        """Whether it can be reached at all."""
-        return self.state == "Running" and self.address is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,34 +215,6 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(settings)
 
 
-def membership(cluster: Cluster) -> dict[str, Membership | ShoalError]:
-    """Every node's own view of its tailnet, asked all at once."""
-
-    def look(node: Node) -> Membership:
-        done = ssh.run(cluster, node, "sh", "-c", _LOOK, root=True, timeout_s=LOOK_TIMEOUT_S, check=False)
-        return _read(done.text)
-
-    return ssh.on_each(cluster.nodes, look)
-
-
-def probe(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str | None]:
-    """Per node why a login over a connection of its own fails; None where it works."""
-
-    def attempt(node: Node) -> str:
-        argv = ssh.ssh_command(cluster, node, "true")
-        argv[1:1] = ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
-        try:
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return "no answer"
-        return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it failed"])[-1]
-
-    answers = ssh.on_each(nodes, attempt)
-    return {name: (brief(each) if isinstance(each, ShoalError) else each) or None for name, each in answers.items()}
-
-
 def _document(path: Path) -> Cluster:
     raw = load.load_first(path)
     if raw.mesh != "tailscale":
@@ -268,22 +222,6 @@ def _document(path: Path) -> Cluster:
             f"{path} has no mesh", faults=(Fault("mesh", f"is {raw.mesh!r}"),), hint='set it to "tailscale" first'
         )
     return raw
-
-
-def _read(text: str) -> Membership:
-    try:
-        raw: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError:
-        return Membership("unknown (no daemon)")
-    own = raw.get("Self") or {}
-    addresses = [str(each) for each in own.get("TailscaleIPs") or ()]
-    return Membership(
-        state=str(raw.get("BackendState")),
-        online=bool(own.get("Online")),
-        name=str(own.get("DNSName") or "").rstrip(".") or None,
-        address=next((each for each in addresses if "." in each), next(iter(addresses), None)),
-        tun=bool(raw.get("TUN", True)),
-    )
 
 
 def _moved(raw: Cluster, node: Node, member: Membership) -> Moved:

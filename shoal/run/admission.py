@@ -11,8 +11,8 @@ from shoal.jobs.spec import Constraint, JobSpec, meets
 from shoal.paths import NODE_RUNS
 from shoal.results.record import Outcome
 from shoal.run import preflight
-from shoal.run.follow import Work
 from shoal.run.preflight import Survey
+from shoal.run.work import Work
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

@@ -10,147 +10,29 @@ from __future__ import annotations
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
-from typing import Protocol, TypeVar
 
-from shoal.cluster.document import Cluster
 from shoal.engines.killed import is_open
 from shoal.engines.protocol import Execution, Handle, Runner, State
 from shoal.errors import ShoalError
 from shoal.results import fetch as results
 from shoal.results import record as runs
 from shoal.results.documents import Manifest
-from shoal.results.record import HAS_MANIFEST, Attempt, Fetched, Outcome, RunRecord
+from shoal.results.record import HAS_MANIFEST, Fetched, Outcome
+from shoal.run.background import in_background
 from shoal.run.outcomes import outcome_of
+from shoal.run.work import Begun, Event, Happening, Heal, Work
 from shoal.ssh.client import SshError
 from shoal.ssh.failures import brief
-
-T = TypeVar("T")
 
 POLL_S = 0.25
 """How often the engine is asked how the executions stand."""
 LAST_LINES_S = 5.0
 """How long the lines of an ended container may take to arrive before it is removed."""
-
-
-class Happening(StrEnum):
-    """What an event is about."""
-
-    STARTED = "started"
-    LINE = "line"
-    ENDED = "ended"
-    FETCHED = "fetched"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened; `node` is empty where it is about the run."""
-
-    kind: Happening
-    text: str
-    node: str = ""
-    outcome: Outcome | None = None
-
-
-Tell = Callable[[Event], None]
-
-
-@dataclass(slots=True)
-class Work:
-    """A run in hand."""
-
-    cluster: Cluster
-    runner: Runner
-    record: RunRecord
-    tell: Tell
-    fetch: bool = True
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    """Set once nothing more is to be started."""
-    reserved: int = 0
-
-    def say(self, event: Event) -> None:
-        """Tell an event; one at a time."""
-        with self.lock:
-            self.tell(event)
-
-    def note(self, text: str, node: str = "") -> None:
-        """Tell something in passing."""
-        self.say(Event(Happening.NOTE, text, node))
-
-    def next_attempt(self) -> int:
-        """A number that no attempt of this run has, on any node: an attempt's job is named after it."""
-        with self.lock:
-            taken = (entry.number for node in self.record.nodes.values() for entry in node.attempts)
-            self.reserved = max(self.reserved, max(taken, default=0)) + 1
-            return self.reserved
-
-    def begin(self, nodes: Sequence[str], attempt: int, execution: str) -> None:
-        """Record that an attempt is about to be started, and save: who takes the run up then knows of it."""
-        with self.lock:
-            for node in nodes:
-                self._attempt(node, attempt).execution = execution
-                self.record.nodes[node].outcome = Outcome.PENDING
-            runs.save(self.record)
-
-    def end(self, node: str, attempt: int, outcome: Outcome, message: str, exit_code: int | None = None) -> None:
-        """Record what became of an attempt, save, and tell."""
-        with self.lock:
-            found = self._attempt(node, attempt)
-            found.ended_at, found.outcome = datetime.now(UTC), outcome
-            found.message, found.exit_code = message, exit_code
-            self.record.nodes[node].outcome = outcome
-            runs.save(self.record)
-            self.tell(Event(Happening.ENDED, message, node, outcome))
-
-    def home(self, node: str, fetched: Fetched) -> None:
-        """Record that a node's results are home, save, and tell."""
-        with self.lock:
-            self.record.nodes[node].fetched = fetched
-            runs.save(self.record)
-            text = f"{fetched.files} files, {fetched.size_bytes / 1e6:.1f} MB, checked"
-            self.tell(Event(Happening.FETCHED, text, node))
-
-    def _attempt(self, node: str, number: int) -> Attempt:
-        """The record of an attempt, made where it is not there."""
-        entry = self.record.nodes[node]
-        for found in entry.attempts:
-            if found.number == number:
-                return found
-        entry.attempts.append(Attempt(number=number, started_at=datetime.now(UTC)))
-        return entry.attempts[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What came of giving nodes the run: every one of them is in exactly one of these."""
-
-    handles: tuple[Handle, ...] = ()
-    finished: tuple[str, ...] = ()
-    """Nodes that turned out to be done; their results are still to be fetched."""
-    ended: tuple[str, ...] = ()
-    """Nodes that were not given it, the reason being on record."""
-    waiting: tuple[str, ...] = ()
-    """Nodes whose turn has not come: other work has their room. No attempt has begun."""
-
-
-class Heal(Protocol):
-    """Begins what a node is to be given later."""
-
-    def __call__(self, node: str) -> Future[Begun] | None:
-        """The node's next attempt, in the background; None where there is to be none."""
-        ...
-
-    def in_turn(self, node: str) -> Future[Begun]:
-        """The attempt that waits for room on the node, in the background."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,20 +123,6 @@ def _heal(work: Work, now: _Now, node: str) -> None:
 
 def _stop(work: Work, now: _Now, handles: Iterable[Handle]) -> None:
     now.stopping |= {in_background(partial(work.runner.stop, handle)): handle for handle in handles}
-
-
-def in_background(act: Callable[[], T]) -> Future[T]:
-    """`act` in a thread that does not keep the process alive; what it raises, `result()` raises."""
-    future: Future[T] = Future()
-
-    def body() -> None:
-        try:
-            future.set_result(act())
-        except BaseException as error:  # noqa: BLE001  # handed to whoever asks for the result
-            future.set_exception(error)
-
-    threading.Thread(target=body, daemon=True).start()
-    return future
 
 
 def _look(work: Work, now: _Now) -> None:

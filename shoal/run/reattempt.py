@@ -12,8 +12,9 @@ from functools import partial
 from shoal.cluster.document import Engine
 from shoal.jobs.spec import parse
 from shoal.run import preflight
-from shoal.run.follow import Begun, Work, in_background
+from shoal.run.background import in_background
 from shoal.run.outcomes import worth_another_try
+from shoal.run.work import Begun, Work
 
 ATTEMPT_PAUSE_S = 5.0
 """Pause before the second automatic attempt; twice that before the third, and so on ..."""

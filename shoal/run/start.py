@@ -25,9 +25,10 @@ from shoal.results import record as runs
 from shoal.results.lock import locked
 from shoal.results.record import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.run import admission, preflight
-from shoal.run.follow import Begun, Tell, Work, follow
+from shoal.run.follow import follow
 from shoal.run.outcomes import of_manifest
 from shoal.run.reattempt import healer
+from shoal.run.work import Begun, Tell, Work
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 

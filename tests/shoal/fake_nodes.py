@@ -19,8 +19,8 @@ import pytest
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.choice import Choice
 from shoal.results.record import Outcome, RunRecord, Weights
-from shoal.run.follow import Event
 from shoal.run.start import Order
+from shoal.run.work import Event
 
 IMAGE = "10.0.0.10:5000/shoal/detector@sha256:" + "d" * 64
 WEIGHTS_SHA256 = "b" * 64

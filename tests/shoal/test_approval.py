@@ -10,8 +10,7 @@ import pytest
 
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
-from shoal.engines import choice as engines
-from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau import connect, secrets
 from shoal.engines.bacalhau.client import AMBIGUOUS, EngineError, refusal
 from shoal.engines.bacalhau.models import EngineNode
 from shoal.errors import Exit, ShoalError, UsageError
@@ -19,6 +18,7 @@ from shoal.fleet import drain as draining
 from shoal.fleet import engine_list as approval
 from shoal.fleet import leave as leaving
 from shoal.fleet import nodes
+from shoal.fleet import remove as fleet_remove
 from shoal.fleet.leave import Parting
 
 
@@ -87,7 +87,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 def there(monkeypatch: pytest.MonkeyPatch, *names: str, **more: Any) -> Orchestrator:
     made = Orchestrator(*names, **more)
-    monkeypatch.setattr(engines, "client_for", lambda _: made)
+    monkeypatch.setattr(connect, "client_for", lambda _: made)
     return made
 
 
@@ -126,7 +126,7 @@ def test_a_removal_goes_to_its_end_where_an_old_entry_has_to_stay(
     monkeypatch.setattr(nodes.deploys, "run_deploy", lambda _, name, **__: done.append(name))
     there(monkeypatch, "compute-1", "compute-2", "compute-10", away=("compute-1",))
     with pytest.raises(ShoalError, match="removed, but for the orchestrator's list") as told:
-        nodes.remove(document, ["compute-1", "compute-2"], lambda _: None, timeout_s=1, gone=gone)
+        fleet_remove.remove(document, ["compute-1", "compute-2"], lambda _: None, timeout_s=1, gone=gone)
     assert told.value.exit_code is Exit.INCOMPLETE
     assert [fault.where for fault in told.value.faults] == ["compute-1"]
     assert "cannot tell it from compute-10" in told.value.faults[0].what

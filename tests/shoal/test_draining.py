@@ -106,7 +106,7 @@ def test_a_silent_orchestrator_is_asked_again(cluster: Cluster, monkeypatch: pyt
                 raise EngineSilentError("the orchestrator does not answer (test)")
             return []
 
-    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Client())
+    monkeypatch.setattr("shoal.engines.bacalhau.connect.client_for", lambda _: Client())
     said: list[str] = []
     nodes.drain(cluster, ["gate-1"], said.append, timeout_s=5)
     assert said[1:] == [

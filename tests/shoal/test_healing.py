@@ -22,7 +22,7 @@ from shoal.results.record import Outcome
 from shoal.run import preflight
 from shoal.run import reattempt as healing
 from shoal.run import start as running
-from shoal.run.follow import Event, Happening
+from shoal.run.work import Event, Happening
 from shoal.ssh.client import SshError
 from shoal.ssh.failures import SshFailure
 

@@ -14,13 +14,12 @@ from pydantic import SecretStr
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.cluster.overlay import Moved, Overlay
-from shoal.engines import choice as engines
-from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau import connect, secrets
 from shoal.errors import ShoalError
 from shoal.fleet import drain as draining
 from shoal.fleet import leave as leaving
 from shoal.fleet.drain import StillAtWorkError
-from shoal.mesh import moving
+from shoal.mesh import membership as members
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshError, SshFailure
 
@@ -106,8 +105,8 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> World:
     monkeypatch.setattr(leaving, "STOP_TIMEOUT_S", 0.1)
     monkeypatch.setattr(ssh, "run", made.run)
     monkeypatch.setattr(ssh, "close", lambda cluster: None)
-    monkeypatch.setattr(moving, "probe", made.probe)
-    monkeypatch.setattr(engines, "client_for", made.client)
+    monkeypatch.setattr(members, "probe", made.probe)
+    monkeypatch.setattr(connect, "client_for", made.client)
     monkeypatch.setattr(draining, "execution_of", lambda name: SimpleNamespace(node=name, over=False))
     return made
 

@@ -17,8 +17,9 @@ from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.cluster.overlay import Moved, Overlay
 from shoal.deploys import inventory
 from shoal.errors import ShoalError, UsageError
+from shoal.mesh import membership as members
 from shoal.mesh import moving, policy
-from shoal.mesh.moving import Membership
+from shoal.mesh.membership import Membership
 from shoal.ssh import client as ssh
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJU136SYwf17CU3UkTaTRtG6SuU++OVecVOm8mt3U3Tj"
@@ -176,8 +177,8 @@ def world(monkeypatch, cluster):
     class Done:
         exit_code = 0
 
-    monkeypatch.setattr(moving, "probe", probe)
-    monkeypatch.setattr(moving, "membership", membership)
+    monkeypatch.setattr(members, "probe", probe)
+    monkeypatch.setattr(members, "membership", membership)
     monkeypatch.setattr(moving, "_resolves", lambda name, address: False)
     monkeypatch.setattr(moving.ssh, "close", lambda cluster: None)
 
@@ -306,7 +307,7 @@ def test_nodes_that_are_no_more_are_forgotten(cluster):
 
 def test_a_move_that_would_lose_a_node_is_not_made(world, document, cluster, monkeypatch):
     world.joined = {"gate-1": MESH["gate-1"], "office": MESH["office"]}
-    real = moving.probe
+    real = members.probe
 
     def cut_off_by_the_move(cluster, nodes):
         # Once others are on the mesh, the one that is left does not answer any more.
@@ -316,7 +317,7 @@ def test_a_move_that_would_lose_a_node_is_not_made(world, document, cluster, mon
             for name, why in real(cluster, nodes).items()
         }
 
-    monkeypatch.setattr(moving, "probe", cut_off_by_the_move)
+    monkeypatch.setattr(members, "probe", cut_off_by_the_move)
     before = overlay.applied(cluster).nodes
     with pytest.raises(ShoalError) as caught:
         moving.on(document, deploy=False)
@@ -367,8 +368,8 @@ def test_settings_hold_no_key_and_nothing_of_other_roles():
 def test_a_membership_is_read_from_the_daemons_words():
     text = json.dumps({"BackendState": "Running", "TUN": True, "Self": {"Online": True, "DNSName": "a.mesh.test.",
                        "TailscaleIPs": ["100.64.0.9", "fd7a::9"]}})  # fmt: skip
-    assert moving._read(text) == Membership("Running", True, "a.mesh.test", "100.64.0.9", True)
-    assert not moving._read("").joined
+    assert members._read(text) == Membership("Running", True, "a.mesh.test", "100.64.0.9", True)
+    assert not members._read("").joined
 
 
 def test_large_uploads_pass_a_proxy_whole_and_its_end_is_seen():

@@ -24,8 +24,10 @@ from shoal.engines.bacalhau.models import EngineNode
 from shoal.engines.bacalhau.release import Binary
 from shoal.engines.choice import Choice
 from shoal.errors import Exit, ShoalError, UsageError
+from shoal.fleet import add as fleet_add
 from shoal.fleet import drain as draining
-from shoal.fleet import nodes
+from shoal.fleet import nodes, ready
+from shoal.fleet import remove as fleet_remove
 from shoal.mesh import moving
 from shoal.ssh import client as ssh
 
@@ -33,7 +35,7 @@ from shoal.ssh import client as ssh
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setenv("SHOAL_STATE", str(tmp_path))
-    monkeypatch.setattr(nodes, "POLL_S", 0.01)
+    monkeypatch.setattr(ready, "POLL_S", 0.01)
     monkeypatch.setattr(draining, "QUIET_S", 0.0)
     return depot()
 
@@ -49,7 +51,7 @@ def test_the_requester_does_not_come_and_go(
         if verb == "drain":
             nodes.drain(cluster, ["office"], lambda _: None, timeout_s=1)
         else:
-            nodes.remove(document, ["office"], lambda _: None, timeout_s=1, gone=False)
+            fleet_remove.remove(document, ["office"], lambda _: None, timeout_s=1, gone=False)
     assert commands.scripts == []
 
 
@@ -58,7 +60,7 @@ def test_the_last_compute_node_stays(cluster: Cluster, tmp_path: Path, monkeypat
     document = tmp_path / "depot.json"
     clusters.save(cluster, document)
     with pytest.raises(UsageError, match="not a valid cluster document"):
-        nodes.remove(document, ["gate-1", "gate-2"], lambda _: None, timeout_s=1, gone=False)
+        fleet_remove.remove(document, ["gate-1", "gate-2"], lambda _: None, timeout_s=1, gone=False)
     assert commands.scripts == []
     assert len(clusters.load(document).compute) == 2
 
@@ -69,7 +71,7 @@ def test_a_machine_that_is_no_more_is_only_forgotten(
     commands = Commands(monkeypatch)
     document = tmp_path / "depot.json"
     clusters.save(cluster, document)
-    rest = nodes.remove(document, ["gate-2"], lambda _: None, timeout_s=1, gone=True)
+    rest = fleet_remove.remove(document, ["gate-2"], lambda _: None, timeout_s=1, gone=True)
     assert [node.name for node in rest.compute] == ["gate-1"]
     assert clusters.load(document) == rest
     assert commands.scripts == []
@@ -120,7 +122,7 @@ def test_a_node_on_the_mesh_is_drained_over_it_and_removed_by_its_first_address(
     on_mesh: tuple[Path, list[str]],
 ) -> None:
     document, done = on_mesh
-    nodes.remove(document, ["gate-2"], lambda _: None, timeout_s=1, gone=False)
+    fleet_remove.remove(document, ["gate-2"], lambda _: None, timeout_s=1, gone=False)
     # Marked and stopped over the mesh; who logs it out of the mesh must not come over it.
     assert done == ["ssh 100.64.0.3", "ssh 100.64.0.3", "off gate-2", "teardown gate-2", "ssh 192.0.2.22"]
     note = overlay.load("depot")
@@ -131,13 +133,13 @@ def test_a_node_on_the_mesh_is_drained_over_it_and_removed_by_its_first_address(
 def test_a_node_that_comes_to_a_cluster_on_the_mesh_joins_first(on_mesh: tuple[Path, list[str]]) -> None:
     document, done = on_mesh
     machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23"}
-    nodes.add(document, "gate-3", machine, lambda _: None)
+    fleet_add.add(document, "gate-3", machine, lambda _: None)
     assert done == ["on gate-3", "ssh 192.0.2.23", "site gate-3"]
 
 
 def test_a_machine_of_the_mesh_that_is_no_more_is_forgotten_there_too(on_mesh: tuple[Path, list[str]]) -> None:
     document, done = on_mesh
-    nodes.remove(document, ["gate-1"], lambda _: None, timeout_s=1, gone=True)
+    fleet_remove.remove(document, ["gate-1"], lambda _: None, timeout_s=1, gone=True)
     assert done == []
     note = overlay.load("depot")
     assert note is not None
@@ -197,9 +199,9 @@ def seen(name: str, status: str, error: str = "") -> EngineNode:
 def test_readiness_is_the_orchestrators_word(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shoal.run.preflight.is_drained", lambda _, node: node.name == "gate-2")
     away, there = seen("gate-1", "DISCONNECTED"), seen("gate-1", "CONNECTED")
-    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Orchestrator([], [away], [there]))
+    monkeypatch.setattr("shoal.engines.bacalhau.connect.client_for", lambda _: Orchestrator([], [away], [there]))
     said: list[str] = []
-    nodes.await_ready(cluster, ["gate-1", "gate-2", "office"], said.append)
+    ready.await_ready(cluster, ["gate-1", "gate-2", "office"], said.append)
     assert said == ["gate-1: connected, approved, Docker and local paths there"]
 
 
@@ -213,22 +215,26 @@ def test_readiness_waits_for_an_orchestrator_that_is_silent(cluster: Cluster, mo
                 raise EngineSilentError("the orchestrator is not ready (test)")
             return found
 
-    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Client([], [seen("gate-1", "CONNECTED")]))
+    monkeypatch.setattr(
+        "shoal.engines.bacalhau.connect.client_for", lambda _: Client([], [seen("gate-1", "CONNECTED")])
+    )
     said: list[str] = []
-    nodes.await_ready(cluster, ["gate-1"], said.append)
+    ready.await_ready(cluster, ["gate-1"], said.append)
     assert said == ["gate-1: connected, approved, Docker and local paths there"]
-    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Client([]))
-    monkeypatch.setattr(nodes, "READY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("shoal.engines.bacalhau.connect.client_for", lambda _: Client([]))
+    monkeypatch.setattr(ready, "READY_TIMEOUT_S", 0.05)
     with pytest.raises(ShoalError, match=r"the orchestrator is not ready \(test\)"):
-        nodes.await_ready(cluster, ["gate-1"], lambda _: None)
+        ready.await_ready(cluster, ["gate-1"], lambda _: None)
 
 
 def test_a_node_that_is_not_heard_fails_by_name(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shoal.run.preflight.is_drained", lambda *_: False)
-    monkeypatch.setattr(nodes, "READY_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Orchestrator([seen("gate-1", "DISCONNECTED")]))
+    monkeypatch.setattr(ready, "READY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(
+        "shoal.engines.bacalhau.connect.client_for", lambda _: Orchestrator([seen("gate-1", "DISCONNECTED")])
+    )
     with pytest.raises(ShoalError, match="gate-1 is deployed, and the orchestrator would give it no job") as error:
-        nodes.await_ready(cluster, ["gate-1"], lambda _: None)
+        ready.await_ready(cluster, ["gate-1"], lambda _: None)
     assert "does not hear it" in error.value.message
 
 
@@ -274,10 +280,10 @@ def test_who_waits_for_approval_is_named(cluster: Cluster, monkeypatch: pytest.M
     monkeypatch.setattr("shoal.run.preflight.is_drained", lambda *_: False)
     waiting = seen("gate-2", "CONNECTED").model_copy(update={"membership": "PENDING"})
     monkeypatch.setattr(
-        "shoal.engines.choice.client_for", lambda _: Orchestrator([seen("gate-1", "CONNECTED"), waiting])
+        "shoal.engines.bacalhau.connect.client_for", lambda _: Orchestrator([seen("gate-1", "CONNECTED"), waiting])
     )
     said: list[str] = []
-    nodes.await_ready(cluster, ["gate-1", "gate-2", "office"], said.append)
+    ready.await_ready(cluster, ["gate-1", "gate-2", "office"], said.append)
     assert said[-1] == "gate-2: it is pending, not approved; `shoal nodes approve gate-2` lets it take jobs"
 
 
@@ -317,7 +323,7 @@ def test_a_node_is_not_made_newer_than_its_orchestrator(
     refused: bool,
 ) -> None:
     secrets.ensure("depot")
-    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Versioned(theirs))
+    monkeypatch.setattr("shoal.engines.bacalhau.connect.client_for", lambda _: Versioned(theirs))
     ended, done = deploying(cluster, tmp_path, monkeypatch, limit)
     assert isinstance(ended.exception, UsageError) == refused, ended.exception
     assert ("deploy" in done) != refused
@@ -343,7 +349,7 @@ def adding(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(ssh, "run", run)
     monkeypatch.setattr(nodes.deploys, "run_deploy", run_deploy)
-    monkeypatch.setattr(nodes, "await_ready", lambda _, names, __: done.append(f"ready {' '.join(names)}"))
+    monkeypatch.setattr(ready, "await_ready", lambda _, names, __: done.append(f"ready {' '.join(names)}"))
     return document, done
 
 
@@ -364,17 +370,17 @@ def test_a_node_does_not_come_in_without_the_clusters_engine(
 ) -> None:
     document, done = adding
     secrets.ensure("depot")
-    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Versioned("v1.9.3"))
+    monkeypatch.setattr("shoal.engines.bacalhau.connect.client_for", lambda _: Versioned("v1.9.3"))
     with_programs(monkeypatch, "amd64")
     before = document.read_bytes()
     machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23", "arch": "arm64"}
     with pytest.raises(ShoalError, match="gate-3 is arm64") as refused:
-        nodes.add(document, "gate-3", machine, lambda _: None)
+        fleet_add.add(document, "gate-3", machine, lambda _: None)
     assert refused.value.exit_code is Exit.MISSING
     assert "shoal artifacts add bacalhau PATH" in str(refused.value)
     assert (document.read_bytes(), done) == (before, [])
     with_programs(monkeypatch, "arm64")  # of the others' architecture nothing is placed
-    nodes.add(document, "gate-3", machine, lambda _: None)
+    fleet_add.add(document, "gate-3", machine, lambda _: None)
     assert done == [f"gate-3: {UNMARKED}", "site gate-3 arm64", "ready gate-3"]
 
 
@@ -383,7 +389,7 @@ def test_a_node_of_a_cluster_without_the_engine_needs_none(
 ) -> None:
     document, done = adding
     with_programs(monkeypatch)
-    nodes.add(document, "gate-1", None, lambda _: None)
+    fleet_add.add(document, "gate-1", None, lambda _: None)
     assert done == [f"gate-1: {UNMARKED}", "site gate-1"]
 
 
@@ -392,12 +398,12 @@ def test_a_node_that_would_be_newer_than_the_orchestrator_does_not_come_in(
 ) -> None:
     document, done = adding
     secrets.ensure("depot")
-    monkeypatch.setattr("shoal.engines.choice.client_for", lambda _: Versioned("v1.9.2"))
+    monkeypatch.setattr("shoal.engines.bacalhau.connect.client_for", lambda _: Versioned("v1.9.2"))
     with_programs(monkeypatch, "amd64")
     before = document.read_bytes()
     with pytest.raises(UsageError, match=r"1\.9\.3, the orchestrator on office is 1\.9\.2"):
         machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23"}
-        nodes.add(document, "gate-3", machine, lambda _: None)
+        fleet_add.add(document, "gate-3", machine, lambda _: None)
     assert (document.read_bytes(), done) == (before, [])
 
 

@@ -31,7 +31,7 @@ from shoal.results import record as runs
 from shoal.results.record import Outcome
 from shoal.run import reattempt as healing
 from shoal.run import start as running
-from shoal.run.follow import Happening
+from shoal.run.work import Happening
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from engine_site import MID_RUN, Reference, Run, Site, detections
 
-from shoal.engines import choice as engines
-from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau import connect, secrets
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -88,7 +87,7 @@ def test_two_runs_at_once(whole_site: Site, reference: Reference, seen: list[str
 
 def room(site: Site) -> dict[str, float]:
     """CPUs that the orchestrator takes for free, by node."""
-    with engines.client_for(site.lab.cluster) as client:
+    with connect.client_for(site.lab.cluster) as client:
         return {one.name: one.info.compute_node_info.available_capacity.cpu for one in client.nodes() if one.computes}
 
 

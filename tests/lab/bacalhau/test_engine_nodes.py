@@ -11,7 +11,7 @@ import pytest
 from engine_site import MID_RUN, Site
 
 from shoal.cluster import document as clusters
-from shoal.fleet import nodes
+from shoal.fleet import ready
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -136,7 +136,7 @@ def test_approval(whole_site: Site, document: Path) -> None:
         # The deploy is done with it as it is, and its last words name who waits and for what.
         whole_site.deploy(bacalhau_manual_approval=True)
         said: list[str] = []
-        nodes.await_ready(whole_site.lab.cluster, [ONE, TWO], said.append)
+        ready.await_ready(whole_site.lab.cluster, [ONE, TWO], said.append)
         assert [line for line in said if line.startswith(f"{TWO}: ") and f"`shoal nodes approve {TWO}`" in line], said
         for _ in range(2):  # the second time is no error
             approved = whole_site.shoal("nodes", "approve", TWO, "--cluster", str(document))
@@ -155,7 +155,7 @@ def test_a_second_deploy_changes_nothing(whole_site: Site) -> None:
 def test_the_makers_own_job_is_taken_by_the_engine(whole_site: Site) -> None:
     """Rendered, handed in and accepted; the image itself is not on the nodes here."""
     from shoal import jobs
-    from shoal.engines import choice as engines
+    from shoal.engines.bacalhau import connect
 
     values = jobs.Values(
         run="upstream", attempt=1, image=jobs.DEFAULT_IMAGES["yolov5-upstream"], weights_name="yolov5x",
@@ -164,7 +164,7 @@ def test_the_makers_own_job_is_taken_by_the_engine(whole_site: Site) -> None:
     )  # fmt: skip
     document = jobs.render("yolov5-upstream", values).to_document()
     document["Name"] = f"shoal-upstream-{whole_site.runs.parent.name}".lower().replace("_", "-")[:60]
-    with engines.client_for(whole_site.lab.cluster) as client:
+    with connect.client_for(whole_site.lab.cluster) as client:
         accepted = client.submit(document)
         assert accepted.warnings == []
         view = client.job(accepted.job_id)

@@ -9,7 +9,7 @@ from conftest import Mesh
 from tailnet import wait_for
 
 from shoal.fleet import leave as leaving
-from shoal.mesh import moving
+from shoal.mesh import membership as members
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -42,4 +42,4 @@ def test_machines_leave_the_tailnet_and_a_lost_one_is_told(mesh: Mesh) -> None:
     assert sorted(done.off_tailnet) == ["compute-1", "requester"]
     assert {(it.step, it.node) for it in done.undone} == {("drain", "compute-2"), ("tailnet", "compute-2")}
     assert any(line.strip().startswith("compute-2 is not logged out of the tailnet: ") for line in said), said
-    wait_for("it answers again", lambda: moving.probe(mesh.first, mesh.first.nodes) == dict.fromkeys(names))
+    wait_for("it answers again", lambda: members.probe(mesh.first, mesh.first.nodes) == dict.fromkeys(names))

@@ -17,6 +17,7 @@ from watching import Here
 
 from shoal.cluster import overlay
 from shoal.errors import ShoalError
+from shoal.mesh import membership as members
 from shoal.mesh import moving
 from shoal.paths import repository
 from shoal.ssh import client as ssh
@@ -178,7 +179,7 @@ def test_an_oauth_secret_that_is_of_no_use(mesh: Mesh, kind: str, word: str) -> 
 def test_a_key_that_is_over_on_the_control_side_is_renewed(mesh: Mesh) -> None:
     mesh.give()
     assert mesh.on().whole
-    member = moving.membership(mesh.cluster)["compute-1"]
+    member = members.membership(mesh.cluster)["compute-1"]
     device = next(name for name, each in mesh.control.devices().items() if each["address"] == member.address)
     mesh.control.act("expire", device)
     wait_for("the expiry", lambda: "NeedsLogin" in mesh.sh("compute-1", "tailscale status --json", first=True))
@@ -187,7 +188,7 @@ def test_a_key_that_is_over_on_the_control_side_is_renewed(mesh: Mesh) -> None:
 
 def test_a_deleted_device_joins_anew_after_its_daemon_was_restarted(mesh: Mesh) -> None:
     mesh.give()
-    member = moving.membership(mesh.cluster)["compute-1"]
+    member = members.membership(mesh.cluster)["compute-1"]
     device = next(name for name, each in mesh.control.devices().items() if each["address"] == member.address)
     mesh.control.act("delete", device)
     mesh.sh("compute-1", "systemctl restart tailscaled", first=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from shoal import locks
 from shoal.errors import ShoalError
-from shoal.lab import inherit, locks, mounts, names, network, node_image, private_engine, ssh_files, state
+from shoal.lab import inherit, mounts, names, network, node_image, private_engine, ssh_files, state
 from shoal.telling import stage
 
 MACHINES = [

@@ -1,0 +1,108 @@
+"""A machine is added to a cluster that runs, and nothing is done on any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from shoal.cluster import document as clusters
+from shoal.cluster import load, onprem_edit, overlay
+from shoal.cluster.document import Cluster, Node
+from shoal.deploys import run as deploys
+from shoal.engines import choice as engines
+from shoal.engines.bacalhau import secrets
+from shoal.engines.choice import Choice
+from shoal.errors import Fault, ShoalError, UsageError
+from shoal.fleet.nodes import compute_node
+from shoal.fleet.ready import await_ready, refuse_newer_engine
+from shoal.mesh import moving
+from shoal.paths import NODE_DRAINED
+from shoal.ssh import client as ssh
+from shoal.telling import Say
+
+
+def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> Cluster:
+    """Bring a node in: into the document where it is not yet, its mark away, deployed, and there for the engine.
+
+    `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError, and
+    ShoalError with exit code 4 where the engine's program cannot be had for it; then nothing was done.
+    """
+    cluster, write = load.load_first(document), None
+    known = next((node for node in cluster.nodes if node.name == name), None)
+    if machine is not None and known is not None:
+        _refuse_another(known, machine, document)
+    elif machine is not None:
+        cluster, write = _with(document, machine)
+    node = compute_node(cluster, name)
+    choice = _engine_of(cluster, node, say)
+    refuse_newer_engine(overlay.applied(cluster), [name], choice)
+    if write is not None:
+        write()
+        say(f"{name} is in {document}")
+    if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.wanted and note.nodes:
+        move = moving.on(document, only=[node.name], say=say)
+        moving.say_left((one for one in move.nodes if one.node == node.name), say)
+    reached = overlay.applied(cluster)
+    ssh.run(reached, reached.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
+    result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
+    say(f"{node.name}: {result.changed} operations changed something")
+    if choice.engine == "bacalhau":
+        await_ready(reached, [node.name], say)
+    return cluster
+
+
+def _with(document: Path, machine: dict[str, Any]) -> tuple[Cluster, Callable[[], None]]:
+    """The cluster with one more machine, and what writes that. Raises UsageError where it would not be valid."""
+    if document.suffix == ".toml":
+        text, more = onprem_edit.with_machine(document, machine)
+        return more, lambda: onprem_edit.write(document, text)
+    raw = clusters.load(document).model_dump(mode="json")
+    raw["nodes"].append(machine)
+    more = clusters.parse(raw, source=f"{document} with {machine['name']}")
+    return more, lambda: clusters.save(more, document)
+
+
+def _refuse_another(known: Node, machine: dict[str, Any], document: Path) -> None:
+    """Raise UsageError where the machine that is to be added is not the one that the document has by its name."""
+    try:
+        given = Node.model_validate(machine)
+    except ValidationError as error:
+        raise UsageError(f"{known.name} cannot be that machine", faults=tuple(clusters.field_faults(error))) from None
+    faults = tuple(
+        Fault(field, f"{_shown(old)} in the document, {_shown(new)} given")
+        for field in ("address", "port", "user", "arch", "labels")
+        if (old := getattr(known, field)) != (new := getattr(given, field))
+    )
+    if faults:
+        raise UsageError(
+            f"{known.name} is in {document} already, and is not what was given; nothing was done",
+            faults=faults,
+            hint=f"`shoal nodes add {known.name}` takes it as the document has it; to change it edit the document; "
+            "another machine needs another name",
+        )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={value[key]}" for key in sorted(value)) or "none"
+    return str(value)
+
+
+def _engine_of(cluster: Cluster, node: Node, say: Say) -> Choice:
+    """The engine for a node that comes in: the one that the cluster has, which the node is no use without."""
+    if secrets.load(cluster.name) is None or cluster.engine == "ssh":
+        return engines.choose("auto", cluster, say=say)
+    try:
+        return engines.choose("bacalhau", cluster.model_copy(update={"nodes": (node,)}), say=say)
+    except ShoalError as error:
+        raise ShoalError(
+            f"{node.name} is {node.arch}, and the cluster runs with Bacalhau, of which no program for it can be had; "
+            "nothing was done",
+            faults=error.faults or (Fault(node.arch, error.message),),
+            hint=f"`shoal artifacts add bacalhau PATH` takes a program or a release archive for {node.arch} (with "
+            "--version, where this machine cannot run it); then type this again",
+            exit_code=error.exit_code,
+        ) from None
