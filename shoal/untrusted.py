@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import reprlib
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ LEAST_FIGURE = 1e-12
 FLOAT_CHARS = 64
 FAULTS_SHOWN = 20
 INPUT_CHARS = 80
+_WHOLE = re.compile(r"[0-9]+")
+_FIGURE = re.compile(r"[0-9]+(\.[0-9]+)?")
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ def document(raw: bytes | str, kind: type[ModelT], *, source: str, bounds: Bound
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise DamagedDocumentError(f"{source} is not a valid {kind.__name__}", faults=tuple(faults_of(error))) from None
+        what = _WORDS.sub(" ", kind.__name__).lower()
+        raise DamagedDocumentError(f"{source} is not a valid {what}", faults=tuple(faults_of(error))) from None
 
 
 def read_bytes(path: Path, *, bounds: Bounds = ANSWER) -> bytes:
@@ -92,6 +97,20 @@ def read_stream(stream: IO[bytes], *, source: str, bounds: Bounds = ANSWER) -> b
 def read_file(path: Path, kind: type[ModelT], *, bounds: Bounds = ANSWER) -> ModelT:
     """The JSON document in a file. Raises OSError (also where there is no such file) and DamagedDocumentError."""
     return document(read_bytes(path, bounds=bounds), kind, source=str(path), bounds=bounds)
+
+
+def whole(text: str, *, source: str, bounds: Bounds = ANSWER) -> int:
+    """The whole number that a machine answered with. Raises DamagedDocumentError."""
+    if not _WHOLE.fullmatch(text) or len(text) > bounds.digits:
+        raise DamagedDocumentError(f"{source} is no whole number: {_cut(repr(text[:INPUT_CHARS]))}")
+    return int(text)
+
+
+def figure(text: str, *, source: str, bounds: Bounds = ANSWER) -> float:
+    """The figure, not below zero, that a machine answered with. Raises DamagedDocumentError."""
+    if not _FIGURE.fullmatch(text) or len(text) > bounds.digits:
+        raise DamagedDocumentError(f"{source} is no figure: {_cut(repr(text[:INPUT_CHARS]))}")
+    return float(text)
 
 
 def faults_of(error: ValidationError) -> list[Fault]:

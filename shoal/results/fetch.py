@@ -308,12 +308,16 @@ def _bring(cluster: Cluster, node: Node, run: str, destination: Path, missing: l
                         raise DamagedResultsError(f"node {node.name} sent more than its manifest of run {run} names")
         except ssh.RemoteError as error:
             if error.remote_exit_code in _XARGS_CODES:
+                said = [line for line in error.stderr.splitlines() if line.strip() and not line.startswith("xargs:")]
+                why = said[0] if said else error.brief
                 raise DamagedResultsError(
-                    f"node {node.name} sent only a part of run {run}: {error.brief}", hint=_CHANGED
+                    f"node {node.name} sent only a part of run {run}: {why}", hint=_CHANGED
                 ) from None
             raise
     if short:
-        raise DamagedResultsError(f"node {node.name} sent only a part of run {run}: {short.path!r} is cut off")
+        raise DamagedResultsError(
+            f"node {node.name} sent only a part of run {run}: {short.path!r} is shorter than its manifest says"
+        )
 
 
 def _place(source: _Source, entry: ManifestEntry, destination: Path, node: Node) -> bool:

@@ -156,7 +156,7 @@ def _exchange(
                     left = _hand_over(key.fd, left)
                     if not left:
                         selector.unregister(key.fileobj)
-                        process.stdin.close()  # type: ignore[union-attr]
+                        process.stdin.close()
                 elif not (chunk := os.read(key.fd, LINE_BYTES)):
                     selector.unregister(key.fileobj)
                 elif key.fileobj is process.stdout:
@@ -204,7 +204,8 @@ def piped(
         raise _no_client() from None
     # Read beside the output: a full pipe would stop the command, and a file would grow as long as the node likes.
     said = bytearray()
-    listener = threading.Thread(target=_keep_words, args=(process.stderr, said), daemon=True)
+    stderr, process.stderr = process.stderr, None  # the listener's alone, also where this block is left in a hurry
+    listener = threading.Thread(target=_keep_words, args=(stderr, said), daemon=True)
     listener.start()
     with process:
         try:
@@ -223,10 +224,11 @@ def piped(
 
 
 def _keep_words(stream: IO[bytes], said: bytearray) -> None:
-    """Read a stream to its end; `said` holds the last of it."""
-    while chunk := stream.read1(LINE_BYTES):  # type: ignore[attr-defined]  # buffered: a pipe without bufsize=0
-        said += chunk
-        del said[:-WORDS_BYTES]
+    """Read a stream to its end and close it; `said` holds the last of it."""
+    with stream:
+        while chunk := stream.read1(LINE_BYTES):  # type: ignore[attr-defined]  # buffered: a pipe without bufsize=0
+            said += chunk
+            del said[:-WORDS_BYTES]
 
 
 def stream(cluster: Cluster, node: Node, *command: str, root: bool = False) -> Iterator[str]:
