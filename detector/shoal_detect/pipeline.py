@@ -11,7 +11,7 @@ import av.error
 
 from shoal_detect.model.classes import NAMES
 from shoal_detect.model.infer import Model
-from shoal_detect.model.letterbox import Fit, FloatArray, blob, fit, to_frame
+from shoal_detect.model.letterbox import Fit, Fitter, FloatArray, fit, to_frame
 from shoal_detect.model.nms import select
 from shoal_detect.pictures.key_frames import Found, KeyFrame, KeyFrames, key_frames
 from shoal_detect.progress import VideoProgress
@@ -89,13 +89,14 @@ def _prepare(video: Video, work: Work, reading: Reading, start_frame: int) -> Ge
 
     Raises Interrupted, which the prefetching thread hands over to the main one.
     """
+    fitter = Fitter()
     for frame in read_frames(video, reading):
         work.stop.check()
         if frame.index % work.settings.stride or frame.index < start_frame:
             continue
-        place = fit(frame.image.width, frame.image.height, work.settings.img)
+        place = fit(frame.image.width, frame.image.height, work.settings.img, square=work.model.square)
         try:
-            data = blob(frame.image, place)
+            data = fitter.blob(frame.image, place)
         except (av.error.FFmpegError, ValueError) as error:
             reading.fault = Fault("unreadable", f"frame {frame.index} cannot be converted to RGB: {error}")
             return

@@ -29,8 +29,10 @@ class Model:
     """A checked model, ready to run."""
 
     infer: Callable[[FloatArray], FloatArray]
-    """From [1, 3, size, size] to rows [n, 85]."""
+    """From [1, 3, height, width] to rows [n, 85]."""
     threads: int
+    square: bool = False
+    """The weights were exported for one size: they take a square only."""
 
 
 def read_weights(path: Path, expected_sha256: str | None) -> tuple[bytes, str]:
@@ -66,8 +68,12 @@ def load_model(data: bytes, *, size: int, threads: int) -> Model:
         rows: FloatArray = session.run([output], {name: blob})[0][0]
         return rows
 
-    _try_out(infer, size)
-    return Model(infer, threads)
+    square = isinstance(height, int) or isinstance(width, int)
+    _try_out(infer, size, size)
+    if not square:
+        # What most footage comes to; weights whose open size is a square's only fail here and not in mid-run.
+        _try_out(infer, size, max(GRID, size // 2 // GRID * GRID))
+    return Model(infer, threads, square)
 
 
 def _options(threads: int) -> ort.SessionOptions:
@@ -104,14 +110,14 @@ def _output_name(session: ort.InferenceSession) -> str:
     raise _unusable(f"no output is [1, n, {COLUMNS}] (YOLOv5 with 80 classes); there are {list(shapes.values())}")
 
 
-def _try_out(infer: Callable[[FloatArray], FloatArray], size: int) -> None:
-    expected = (ROWS_PER_CELL * (size // GRID) ** 2, COLUMNS)
+def _try_out(infer: Callable[[FloatArray], FloatArray], width: int, height: int) -> None:
+    expected = (ROWS_PER_CELL * (width // GRID) * (height // GRID), COLUMNS)
     try:
-        found = infer(np.zeros((1, 3, size, size), dtype=np.float32)).shape
+        found = infer(np.zeros((1, 3, height, width), dtype=np.float32)).shape
     except Exception as error:  # noqa: BLE001 - as above
-        raise _unusable(f"they fail at --img {size}: {_first_line(error)}") from None
+        raise _unusable(f"they fail at pictures of {width}x{height}: {_first_line(error)}") from None
     if found != expected:
-        raise _unusable(f"the output at --img {size} must be {list(expected)} a picture, it is {list(found)}")
+        raise _unusable(f"the output for {width}x{height} must be {list(expected)} a picture, it is {list(found)}")
 
 
 def _unusable(reason: str) -> DetectorError:

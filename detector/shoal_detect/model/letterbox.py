@@ -1,22 +1,33 @@
-"""Fits a frame into the model's input without changing its proportions, and takes boxes back to the frame."""
+"""Fits a frame into the model's input as YOLOv5's `detect.py` does, and takes boxes back to the frame.
+
+The reference is `letterbox` and `scale_boxes` of YOLOv5 v7.0 (`utils/augmentations.py`, `utils/general.py`): the same
+pixels reach the model, so that it finds the same things.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
+
+from shoal_detect.model.stride import GRID
 
 FloatArray = npt.NDArray[np.float32]
 
 PADDING = np.float32(114 / 255)
 """The grey YOLOv5 was trained to see around a picture."""
 
+# One thread per process: the frames of one video are scaled while the model works on another.
+cv2.setNumThreads(1)
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Where a frame of one size lies in the model's square input; all in pixels."""
+    """Where a frame of one size lies in the model's input; all in pixels."""
 
     frame_width: int
     frame_height: int
@@ -25,43 +36,56 @@ class Fit:
     height: int
     left: int
     top: int
-    size: int
-    """Of the input."""
+    input_width: int
+    input_height: int
 
 
-def fit(frame_width: int, frame_height: int, size: int) -> Fit:
-    """Scale the longer side to `size`, and centre the frame.
+def fit(frame_width: int, frame_height: int, size: int, *, square: bool = False) -> Fit:
+    """Scale the longer side to `size`, and centre the frame in the least rectangle of whole strides.
 
-    Always a square, although a model of open size would take less: the results then do not depend on how the weights
-    were exported, and on the two photos of known content the tightest rectangle found less and saw a cup.
+    With `square` in a square of `size`, as `detect.py` does for a model that was exported for one size.
     """
-    scale = size / max(frame_width, frame_height)
+    scale = min(size / frame_width, size / frame_height)
     width, height = (max(1, round(side * scale)) for side in (frame_width, frame_height))
-    return Fit(frame_width, frame_height, width, height, (size - width) // 2, (size - height) // 2, size)
+    across, down = size - width, size - height
+    if not square:
+        across, down = across % GRID, down % GRID
+    # An odd pixel goes to the right and to the bottom.
+    return Fit(frame_width, frame_height, width, height, across // 2, down // 2, width + across, height + down)
+
+
+class Fitter:
+    """Makes the model's input from the frames of one stream; one scaler for all of them, which keeps memory flat."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def blob(self, frame: av.VideoFrame, place: Fit) -> FloatArray:
+        """The model's input [1, 3, input height, input width], RGB from 0 to 1.
+
+        Raises av.error.FFmpegError or ValueError where the frame cannot be converted.
+        """
+        # All pixels to RGB first, then bilinear: what OpenCV's reader and `cv2.resize` do for detect.py.
+        full = self._reformatter.reformat(frame, format="rgb24", interpolation="BICUBIC", threads=1).to_ndarray()
+        picture = cv2.resize(full, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
+        data = np.full((1, 3, place.input_height, place.input_width), PADDING, dtype=np.float32)
+        inside = data[0, :, place.top : place.top + place.height, place.left : place.left + place.width]
+        np.divide(picture.transpose(2, 0, 1), np.float32(255), out=inside)
+        return data
 
 
 def rgb(frame: av.VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """The frame as RGB [height, width, 3], scaled by FFmpeg; one thread, so the same bytes every time.
-
-    Scaled by area: it loses least of small things, and takes less time than FFmpeg's bilinear filter.
-    """
+    """The frame as RGB [height, width, 3] for people to look at, scaled by area, which loses least of small things."""
     scaled = frame.reformat(width, height, "rgb24", interpolation="AREA", threads=1)
     return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
 
 
-def blob(frame: av.VideoFrame, place: Fit) -> FloatArray:
-    """The model's input [1, 3, size, size], RGB from 0 to 1."""
-    picture = rgb(frame, place.width, place.height)
-    data = np.full((1, 3, place.size, place.size), PADDING, dtype=np.float32)
-    inside = data[0, :, place.top : place.top + place.height, place.left : place.left + place.width]
-    np.multiply(picture.transpose(2, 0, 1), np.float32(1 / 255), out=inside)
-    return data
-
-
 def to_frame(xyxy: FloatArray, place: Fit) -> FloatArray:
     """Boxes [n, 4] in pixels of the model's input as boxes in pixels of the frame, cut off at its borders."""
-    offset = np.array([place.left, place.top] * 2, dtype=np.float32)
-    scale = np.array([place.frame_width / place.width, place.frame_height / place.height] * 2, dtype=np.float32)
+    gain = min(place.input_width / place.frame_width, place.input_height / place.frame_height)
+    left = (place.input_width - place.frame_width * gain) / 2
+    top = (place.input_height - place.frame_height * gain) / 2
+    offset = np.array([left, top] * 2, dtype=np.float32)
     border = np.array([place.frame_width, place.frame_height] * 2, dtype=np.float32)
-    inside: FloatArray = np.clip((xyxy - offset) * scale, np.float32(0), border)
+    inside: FloatArray = np.clip((xyxy - offset) / np.float32(gain), np.float32(0), border)
     return inside
