@@ -38,7 +38,7 @@ def list_(
 
     Example: shoal nodes list --json
     """
-    found = nodes.look(read(cluster_path(cluster)))
+    found = nodes.look(read(cluster_path(cluster, claim=False)))
     if as_json:
         print_json({"nodes": [dataclasses.asdict(node) for node in found]})
     else:

@@ -16,7 +16,6 @@ from shoal.cluster.document import Cluster, Engine
 from shoal.engines.bacalhau import release
 from shoal.engines.choice import choose, refuse_unused, unused
 from shoal.errors import Exit, UsageError
-from shoal.paths import cluster_document
 from shoal.results import record as runs
 from shoal.results.record import RunRecord, Weights
 from shoal.run import start as running
@@ -160,7 +159,7 @@ def show_end(record: RunRecord, *, fetch: bool = True) -> None:
 
 def _cluster_of(record: RunRecord, path: Path | None) -> Cluster:
     """The document a run belongs to: the one named, else the one that is kept under the cluster's name."""
-    return read(cluster_path(path) if path else cluster_document(record.cluster))
+    return read(cluster_path(path, run_of=record.cluster))
 
 
 def _weights(given: str | None) -> tuple[Weights, Path | None]:
