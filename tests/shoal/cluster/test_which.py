@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,12 +100,8 @@ def test_what_is_typed_goes_before_variables(monkeypatch: pytest.MonkeyPatch, tm
     [
         ("drift", "lab"),
         ("nodes", "list"),
-        ("site", "deploy", "--dry"),
-        ("site", "teardown"),
         ("run", "--engine", "ssh", "--weights", "0" * 64),
-        ("mesh", "status"),
         ("cluster", "where"),
-        ("cluster", "where", "lab"),
         ("lab", "status"),
     ],
 )
@@ -154,7 +149,14 @@ def test_verify_checks_the_lab_that_is_named_and_says_so_first() -> None:
     assert "of-lab" not in done.stdout
 
 
-@pytest.mark.skipif(shutil.which("just") is None and not (repository() / ".venv-dev/bin/just").exists(), reason="just")
+def test_every_verb_takes_its_document_from_the_one_door() -> None:
+    for path in (repository() / "shoal/cli").glob("*.py"):
+        if path.name != "options.py":
+            text = path.read_text(encoding="utf-8")
+            assert text.count("cluster: ClusterPath") <= text.count("cluster_path(") + text.count("_cluster_of("), path
+            assert "SHOAL_LAB\"" not in text, path
+
+
 def test_no_recipe_names_a_document_by_itself() -> None:
     recipes = (repository() / "Justfile").read_text(encoding="utf-8")
     assert "clusters/" not in recipes
