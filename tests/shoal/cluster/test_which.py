@@ -154,7 +154,7 @@ def test_every_verb_takes_its_document_from_the_one_door() -> None:
         if path.name != "options.py":
             text = path.read_text(encoding="utf-8")
             assert text.count("cluster: ClusterPath") <= text.count("cluster_path(") + text.count("_cluster_of("), path
-            assert "SHOAL_LAB\"" not in text, path
+            assert 'SHOAL_LAB"' not in text, path
 
 
 def test_no_recipe_names_a_document_by_itself() -> None:
