@@ -37,8 +37,10 @@ class Yolov5:
     """The finished image as `docker save` writes it, on the control machine."""
     yolov5_context: Path = repository() / "detector"
     """Build context on the control machine; its content decides whether a new image is needed."""
-    yolov5_base_image: str = "python:3.11-slim-bookworm"
-    """What the image is built from where a registry answers."""
+    yolov5_base_image: str = (
+        "python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84"
+    )
+    """What the image is built from where a registry answers; by digest, so that the same is built next month."""
     yolov5_base_source: Literal["auto", "tarball", "pull", "debootstrap"] = "auto"
     """Where the base comes from. `auto`: the archive if one is given, else the registry if it answers, else made on
     the requester from its own apt sources."""
