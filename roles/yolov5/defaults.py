@@ -60,6 +60,11 @@ class Yolov5:
     """Address of the sources, for the built image's label. Empty: none is named."""
     yolov5_build_timeout_s: int = 1800
     """How long building or pulling the image may take before the deploy gives up."""
+    yolov5_keep_days: int = 30
+    """How long an image is kept for a run that is not finished, on its nodes and in the registry, counted from when the
+    run was last given to a node."""
+    yolov5_keep_bytes: int = 4_000_000_000
+    """Most space for images of unfinished runs, on a node and in the registry; the latest needs come first."""
     yolov5_weights: tuple[WeightsFile, ...] = ()
     """Models to place on compute nodes, set from the site document."""
 
@@ -84,4 +89,7 @@ class Yolov5:
                 found.append(Fault(where, "its sha256 is not 64 hex digits"))
             if not weights.path.is_file():
                 found.append(Fault(where, f"there is no file {weights.path}; run `shoal site prepare` again"))
+        for field in ("yolov5_keep_days", "yolov5_keep_bytes"):
+            if getattr(self, field) < 0:
+                found.append(Fault(field, "must not be negative"))
         return found

@@ -46,7 +46,12 @@ def run_(
         str | None, typer.Option(metavar="FILE|SHA256", help="A YOLOv5 model as ONNX; else YOLOv5s.")
     ] = None,
     image: Annotated[
-        str | None, typer.Option(metavar="REFERENCE", help="Inference image; else the nodes' own.")
+        str | None,
+        typer.Option(
+            metavar="REFERENCE",
+            help="Inference image; else the nodes' own. With --resume, where the run's own is gone: `current` finishes "
+            "with the one that the nodes have now.",
+        ),
     ] = None,
     template: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Job template; else yolov5.")] = None,
     conf: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = None,
@@ -82,7 +87,7 @@ def run_(
         shoal run --resume 20261125-093012-3fa9
     """
     if resume:
-        fixed: dict[str, object] = {"--run": run, "--node": node, "--target": target, "--image": image}
+        fixed: dict[str, object] = {"--run": run, "--node": node, "--target": target}
         fixed |= {"--conf": conf, "--iou": iou}
         fixed |= {"--classes": classes, "--img": img, "--stride": stride, "--template": template}
         fixed |= {"--engine": engine, "--bacalhau-binary": bacalhau_binary}
@@ -98,6 +103,7 @@ def run_(
                 cpu=cpu,
                 memory=memory,
                 timeout_s=timeout,
+                image=image,
                 attempts=attempts,
                 fetch=fetch,
             )
