@@ -38,7 +38,7 @@ containers() {
     done
 }"""
 _KEPT = """
-for need in "$3"/*; do
+for need in "${3:-/dev/null}"/*; do
     [ ! -f "$need" ] || [ -e "$4/${need##*/}/manifest.json" ] || echo "needs ${need##*/} $(
         docker image inspect --format '{{.Size}}' "$(head -n 1 "$need")" 2>/dev/null || echo 0)"
 done
