@@ -18,14 +18,16 @@ from shoal.engines.choice import choose, refuse_unused, unused
 from shoal.errors import Exit, UsageError
 from shoal.results import record as runs
 from shoal.results.record import RunRecord, Weights
+from shoal.run import adopt as adoption
 from shoal.run import start as running
 
 app = typer.Typer(add_completion=False, help="Run the detector on the nodes.")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 
-@app.command("run")
+@app.callback(invoke_without_command=True)
 def run_(
+    context: typer.Context,
     *,
     cluster: ClusterPath = None,
     resume: Annotated[
@@ -67,7 +69,7 @@ def run_(
         typer.Option(min=1, help="How often a node gets the run by itself; else bacalhau 5, ssh 1."),
     ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Id of the new run.")] = None,
-    fetch: Annotated[bool, typer.Option(" /--no-fetch", help="Leave the results on the nodes.")] = True,
+    fetch: Annotated[bool, typer.Option("--fetch/--no-fetch", help="Bring the results home.")] = True,
     json: Annotated[bool, typer.Option("--json", help="The run's record as JSON on stdout at the end.")] = False,
 ) -> None:
     """Run the detector over /videos of every matching node, and bring the results home to runs/<run>/<node>/.
@@ -86,6 +88,8 @@ def run_(
 
         shoal run --resume 20261125-093012-3fa9
     """
+    if context.invoked_subcommand:
+        return
     if resume:
         fixed: dict[str, object] = {"--run": run, "--node": node, "--target": target}
         fixed |= {"--conf": conf, "--iou": iou}
@@ -116,7 +120,7 @@ def run_(
         if program and choice.engine == "ssh":
             raise unused(choice.reason)
         say(str(choice))
-        model, path = _weights(weights)
+        model, path = model_for(weights)
         knobs: dict[str, str | int | float | None] = {
             "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride
         }  # fmt: skip
@@ -133,15 +137,40 @@ def run_(
             memory=memory,
             timeout_s=timeout or running.DEFAULT_TIMEOUT_S,
             nodes=tuple(node or ()),
-            targets=_targets(target or []),
+            targets=targets_of(target or []),
             run=run,
             attempts=attempts,
             fetch=fetch,
         )
         with shown() as tell:
             record = running.start(order, tell)
+    _end(record, fetch=fetch, as_json=json)
+
+
+@app.command("adopt")
+def adopt_(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, as in the job's label shoal-run.")],
+    *,
+    cluster: ClusterPath = None,
+    fetch: Annotated[bool, typer.Option("--fetch/--no-fetch", help="Bring the results home.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="The run's record as JSON on stdout at the end.")] = False,
+) -> None:
+    """Take up a run that the engine was given elsewhere: by its own command line, or from another control machine.
+
+    A record is made of what the engine knows; then the run is followed, finished and brought home as by --resume.
+
+    Example: shoal run adopt harbour-1
+    """
+    document = read(cluster_path(cluster))
+    record = adoption.adopt(run, document)
+    with shown() as tell:
+        record = running.resume(run, document, tell, weights_path=_resumed_weights(record, None), fetch=fetch)
+    _end(record, fetch=fetch, as_json=json)
+
+
+def _end(record: RunRecord, *, fetch: bool, as_json: bool) -> None:
     show_end(record, fetch=fetch)
-    if json:
+    if as_json:
         print_json(record.model_dump(mode="json"))
     code = running.exit_code(record, fetch=fetch)
     if code is not Exit.OK:
@@ -168,7 +197,7 @@ def _cluster_of(record: RunRecord, path: Path | None) -> Cluster:
     return read(cluster_path(path, run_of=record.cluster))
 
 
-def _weights(given: str | None) -> tuple[Weights, Path | None]:
+def model_for(given: str | None) -> tuple[Weights, Path | None]:
     """The model of a new run and its file here, if any."""
     if given and _SHA256.fullmatch(given):
         return Weights(name=given[:12], sha256=given), None
@@ -191,7 +220,8 @@ def _resumed_weights(record: RunRecord, given: str | None) -> Path | None:
     return found.path
 
 
-def _targets(texts: list[str]) -> dict[str, str]:
+def targets_of(texts: list[str]) -> dict[str, str]:
+    """`KEY=VALUE` of `--target` as labels. Raises UsageError."""
     targets = {}
     for text in texts:
         key, equals, value = text.partition("=")

@@ -37,4 +37,8 @@ def locked(run: str, *, new: bool = False) -> Iterator[None]:
         stream.flush()
         if new:
             refuse_known(run)  # once more: another process may have had it from its start to its end meanwhile
-        yield
+        try:
+            yield
+        finally:
+            # Closing alone does not do it: a program that a thread is just starting has the descriptor until its exec.
+            fcntl.flock(stream, fcntl.LOCK_UN)
