@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -51,10 +49,12 @@ def tunnel_(
     document = load.load_path(cluster_path(cluster, claim=False))
     tokens = connect.tokens_of(document)
     key = tokens.reader_key if read_only else tokens.client_key
-    with tunnel.on_loopback(document) as port, _with_engines_program() as path:
+    with tunnel.on_loopback(document) as port, tempfile.TemporaryDirectory(prefix="shoal-engine-") as folder:
         environment = {
+            # Its own notes (a client's id, defaults of other clusters) are neither read nor left in the home folder.
+            "BACALHAU_DIR": f"{folder}/home",
             **os.environ,
-            "PATH": path,
+            "PATH": _with_engines_program(Path(folder)),
             "BACALHAU_API_HOST": "127.0.0.1",
             "BACALHAU_API_PORT": str(port),
             "BACALHAU_API_KEY": key.get_secret_value(),
@@ -86,14 +86,10 @@ def _run(words: list[str], environment: dict[str, str]) -> int:
     return 128 - code if code < 0 else code
 
 
-@contextmanager
-def _with_engines_program() -> Iterator[str]:
-    """PATH, at its end a folder with the cache's `bacalhau` for this machine where there is one."""
-    cached = release.cached(release.this_machine())
+def _with_engines_program(folder: Path) -> str:
+    """PATH, at its end `folder`, with the cache's `bacalhau` for this machine in it where there is one."""
     path = os.environ.get("PATH", os.defpath)
-    if cached is None:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="shoal-engine-") as folder:
-        (Path(folder) / "bacalhau").symlink_to(cached.path)
-        yield f"{path}{os.pathsep}{folder}"
+    if cached := release.cached(release.this_machine()):
+        (folder / "bacalhau").symlink_to(cached.path)
+        path = f"{path}{os.pathsep}{folder}"
+    return path

@@ -212,6 +212,7 @@ def resume(
             if missing := [name for name in record.missing if name in there]:
                 record.engine_programs = with_programs(record.engine_programs, driver.programs(missing))
             with _going_on_told(work):
+                image_needs.note(work, missing, parse(record.job, source="the run's job").task.engine.params.image)
                 begun = _give(work, weights_path, record.missing)
                 ended = [name for name, node in record.nodes.items() if node.outcome in HAS_MANIFEST]
                 waiting = [name for name in ended if not record.nodes[name].fetched]
