@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,9 +25,15 @@ app = typer.Typer(add_completion=False, help="Run the detector on the nodes.")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 
-@app.callback(invoke_without_command=True)
+@app.command("run")
 def run_(
-    context: typer.Context,
+    what: Annotated[
+        Literal["adopt"] | None,
+        typer.Argument(help="Take up a run that the engine was given elsewhere.", show_default=False),
+    ] = None,
+    adopted: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Its id, as in its job's label shoal-run.", show_default=False)
+    ] = None,
     *,
     cluster: ClusterPath = None,
     resume: Annotated[
@@ -74,6 +80,9 @@ def run_(
 ) -> None:
     """Run the detector over /videos of every matching node, and bring the results home to runs/<run>/<node>/.
 
+    `adopt RUN` makes a record of what the engine knows of a run that was handed in by the engine's own command line, or
+    from another control machine, then follows and finishes it as --resume does.
+
     Ctrl-C stops the containers. A run that is not whole, for whatever reason, is finished by --resume.
 
     Exit codes: 0 every expected node finished and its results are home; 3 some did not, were drained, or have faulty
@@ -87,16 +96,23 @@ def run_(
         shoal run --target site=harbour --stride 5 --timeout 3600
 
         shoal run --resume 20261125-093012-3fa9
+
+        shoal run adopt harbour-1
     """
-    if context.invoked_subcommand:
-        return
-    if resume:
+    if (what is None) != (adopted is None):
+        raise UsageError("`shoal run adopt RUN` names the run that is adopted")
+    if resume or adopted:
         fixed: dict[str, object] = {"--run": run, "--node": node, "--target": target}
         fixed |= {"--conf": conf, "--iou": iou}
         fixed |= {"--classes": classes, "--img": img, "--stride": stride, "--template": template}
         fixed |= {"--engine": engine, "--bacalhau-binary": bacalhau_binary}
+        fixed |= {"--resume": resume} if adopted else {}
         if given := [name for name, value in fixed.items() if value is not None]:
-            raise UsageError(f"a run is resumed with its own settings: leave out {', '.join(given)}")
+            raise UsageError(f"a run is taken up with its own settings: leave out {', '.join(given)}")
+    if adopted:
+        adoption.adopt(adopted, read(cluster_path(cluster)))
+        resume = adopted
+    if resume:
         record = runs.load(resume)
         with shown() as tell:
             record = running.resume(
@@ -144,27 +160,6 @@ def run_(
         )
         with shown() as tell:
             record = running.start(order, tell)
-    _end(record, fetch=fetch, as_json=json)
-
-
-@app.command("adopt")
-def adopt_(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, as in the job's label shoal-run.")],
-    *,
-    cluster: ClusterPath = None,
-    fetch: Annotated[bool, typer.Option("--fetch/--no-fetch", help="Bring the results home.")] = True,
-    json: Annotated[bool, typer.Option("--json", help="The run's record as JSON on stdout at the end.")] = False,
-) -> None:
-    """Take up a run that the engine was given elsewhere: by its own command line, or from another control machine.
-
-    A record is made of what the engine knows; then the run is followed, finished and brought home as by --resume.
-
-    Example: shoal run adopt harbour-1
-    """
-    document = read(cluster_path(cluster))
-    record = adoption.adopt(run, document)
-    with shown() as tell:
-        record = running.resume(run, document, tell, weights_path=_resumed_weights(record, None), fetch=fetch)
     _end(record, fetch=fetch, as_json=json)
 
 

@@ -39,36 +39,36 @@ def typed(site: Site, folder: Path, script: str) -> subprocess.CompletedProcess[
     )  # fmt: skip
 
 
-def test_the_steps_of_the_docs(site: Site, tmp_path: Path) -> None:
+def test_the_steps_of_the_docs(engine_site: Site, tmp_path: Path) -> None:
     assert "bacalhau job run" in steps()
-    done = typed(site, tmp_path, steps())
+    done = typed(engine_site, tmp_path, steps())
     assert done.returncode == 0, done.stderr
     (record,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
     assert record["template"] == "adopted"
     assert {node["outcome"] for node in record["nodes"].values()} == {"finished"}
     assert all(node["fetched"] for node in record["nodes"].values())
-    assert set(record["nodes"]) == {node.name for node in site.lab.cluster.compute}
+    assert set(record["nodes"]) == {node.name for node in engine_site.lab.cluster.compute}
 
     # The same file again is another run's by now, whichever way it is handed in.
-    again = typed(site, tmp_path, "shoal job submit job.yaml")
+    again = typed(engine_site, tmp_path, "shoal job submit job.yaml")
     assert (again.returncode, "there is a run" in again.stderr) == (2, True)
-    other = typed(site, tmp_path, "shoal run --run other-1 --template job.yaml")
+    other = typed(engine_site, tmp_path, "shoal run --run other-1 --template job.yaml")
     assert (other.returncode, "nothing was started" in other.stderr) == (2, True)
 
 
-def test_a_file_that_is_handed_in_is_followed_by_resume(site: Site, tmp_path: Path) -> None:
+def test_a_file_that_is_handed_in_is_followed_by_resume(engine_site: Site, tmp_path: Path) -> None:
     done = typed(
-        site, tmp_path,
+        engine_site, tmp_path,
         "shoal job show --stride 25 --img 320 > job.yaml; run=$(shoal job submit job.yaml); shoal run --resume $run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
-def test_the_clients_key_can_hand_in_and_not_manage_nodes(site: Site, tmp_path: Path) -> None:
-    assert typed(site, tmp_path, "shoal engine tunnel -- bacalhau node list").returncode == 0
-    refused = typed(site, tmp_path, "shoal engine tunnel -- bacalhau node reject compute-1")
+def test_the_clients_key_can_hand_in_and_not_manage_nodes(engine_site: Site, tmp_path: Path) -> None:
+    assert typed(engine_site, tmp_path, "shoal engine tunnel -- bacalhau node list").returncode == 0
+    refused = typed(engine_site, tmp_path, "shoal engine tunnel -- bacalhau node reject compute-1")
     assert (refused.returncode, "Forbidden" in refused.stderr + refused.stdout) == (1, True)
-    typed(site, tmp_path, "shoal job show --stride 25 --img 320 > job.yaml")
-    refused = typed(site, tmp_path, "shoal engine tunnel --read-only -- bacalhau job run job.yaml")
+    typed(engine_site, tmp_path, "shoal job show --stride 25 --img 320 > job.yaml")
+    refused = typed(engine_site, tmp_path, "shoal engine tunnel --read-only -- bacalhau job run job.yaml")
     assert "Forbidden" in refused.stderr + refused.stdout
-    assert typed(site, tmp_path, "shoal engine tunnel -- sh -c 'exit 7'").returncode == 7
+    assert typed(engine_site, tmp_path, "shoal engine tunnel -- sh -c 'exit 7'").returncode == 7
