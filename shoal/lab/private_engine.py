@@ -20,7 +20,7 @@ from shoal.files import write_atomic
 from shoal.lab import firewall, mounts
 from shoal.lab.client import connect
 from shoal.lab.names import short_hash
-from shoal.locks import held
+from shoal.locks import locked
 from shoal.paths import state_dir
 from shoal.telling import Say, stage
 
@@ -105,7 +105,7 @@ def _process_of(pid_file: Path, *, marker: str) -> int | None:
 
 def start(say: Say) -> None:
     """Start the recorded daemon again. Raises ShoalError with the end of its log where it does not come up."""
-    with held(lock_path(), say, "the lab's engine"):
+    with locked(lock_path(), what="the lab's engine", say=say):
         start_locked(say)
 
 
