@@ -328,7 +328,7 @@ import sys
 sys.path[:0] = [{tests!r}, {top!r}]
 from pathlib import Path
 from fake_nodes import FakeNodes
-from shoal import healing, running
+from shoal.run import reattempt as healing, start as running
 import pytest
 with pytest.MonkeyPatch.context() as patch:
     nodes = FakeNodes(Path({root!r}), FakeNodes.make(Path({root!r}) / "unused", patch).cluster)

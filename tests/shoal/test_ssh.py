@@ -217,8 +217,8 @@ def test_every_node_is_asked_and_one_that_fails_hinders_no_other(nodes: FakeNode
 
 LEAVE = """
 import threading, time
-from shoal import ssh
-from shoal.cluster import Node
+from shoal.ssh import client as ssh
+from shoal.cluster.document import Node
 hung = threading.Event()
 nodes = [Node(name="a", address="192.0.2.1", roles=("requester",))]
 begun = threading.Event()
