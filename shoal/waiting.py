@@ -47,13 +47,13 @@ def looks(every_s: float, *, timeout_s: float = math.inf, cancelled: threading.E
     look.renew()
     pausing = cancelled if cancelled is not None else threading.Event()
     while not pausing.is_set():
-        left_s = look._deadline - time.monotonic()  # noqa: SLF001  # of this module's own class
+        left_s = look._deadline - time.monotonic()  # of this module's own class
         look.number += 1
         look.last = left_s <= 0
         yield look
         if look.last:
             return
-        left_s = look._deadline - time.monotonic()  # noqa: SLF001
+        left_s = look._deadline - time.monotonic()
         pausing.wait(max(min(every_s, left_s), 0.0))
 
 

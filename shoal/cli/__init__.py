@@ -17,7 +17,7 @@ from shoal.interrupts import ending_at_once
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
     *("demo", "demo-down", "lab", "up", "bootstrap", "drift", "destroy", "demo-cloud"),
-    *("cluster", "site", "mesh", "nodes", "run", "results", "report", "artifacts"),
+    *("cluster", "site", "mesh", "nodes", "run", "resume", "results", "report", "artifacts"),
 )
 
 

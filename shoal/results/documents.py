@@ -11,12 +11,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shoal.results.exit_codes import DoneCode
 from shoal.results.record import RunId
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
-DoneCode = Literal[0, 3]
-"""Exit codes of a detector that ended: all well, or at least one video faulty."""
 Figure = Annotated[float, Field(ge=0)]
 
 NOT_LISTED = frozenset({"lock", "manifest.json"})

@@ -11,7 +11,6 @@ import json
 import shutil
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from shoal.results.documents import Manifest, ManifestEntry
 from shoal.results.record import Fetched, check_run_id
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
+from shoal.waiting import looks
 
 MANIFEST = "manifest.json"
 ARRIVING = ".arriving"
@@ -70,14 +70,13 @@ def node_manifest_in_time(
     cluster: Cluster, node: Node, run: str, *, patience_s: float = PATIENCE_S
 ) -> NodeManifest | None:
     """As `node_manifest`, but a node that is away is waited for, at most `patience_s`."""
-    deadline = time.monotonic() + patience_s
-    while True:
+    for look in looks(RETRY_S, timeout_s=patience_s):
         try:
             return node_manifest(cluster, node, run)
         except ssh.SshError as error:
-            if not error.transient or time.monotonic() >= deadline:
+            if not error.transient or look.last:
                 raise
-            time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
+    raise AssertionError("the last look returns or raises")
 
 
 def parse_manifest(raw: bytes, *, source: str) -> Manifest:
@@ -105,21 +104,20 @@ def fetch_node(
     A connection that breaks is taken up again, for at most `patience_s` without a new file. Raises ShoalError where the
     node has no finished run, a file is not what the manifest says, or there is no space here.
     """
-    deadline = time.monotonic() + patience_s
     before: int | None = None
-    while True:
+    for look in looks(RETRY_S, timeout_s=patience_s):
         try:
             found = node_manifest(cluster, node, run)
             if found is None:
                 raise ShoalError(
                     f"node {node.name} has not finished run {run}: there is no manifest yet",
-                    hint=f"finish it with `shoal run --resume {run}`",
+                    hint=f"finish it with `shoal resume {run}`",
                 )
             with _local_disk(destination):
                 _prepare(destination, found)
                 missing = absent(destination, found.manifest)
             if before is not None and len(missing) < before:
-                deadline = time.monotonic() + patience_s
+                look.renew()
             before = len(missing)
             if missing:
                 _bring(cluster, node, run, destination, missing)
@@ -128,11 +126,11 @@ def fetch_node(
                 shutil.rmtree(destination / ARRIVING, ignore_errors=True)
             return _fetched(found.manifest)
         except ssh.SshError as error:
-            if not error.transient or time.monotonic() > deadline:
+            if not error.transient or look.last:
                 raise
             if tell:
                 tell(f"{brief(error)}; trying again")
-            time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
+    raise AssertionError("the last look returns or raises")
 
 
 def absent(destination: Path, manifest: Manifest) -> list[ManifestEntry]:

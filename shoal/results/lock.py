@@ -9,6 +9,9 @@ from shoal import locks
 from shoal.errors import ShoalError
 from shoal.results.record import load, refuse_known, run_dir
 
+FORKED_S = 1.0
+"""A process that a holder was just starting when it ended has the holder's descriptor for a moment."""
+
 
 @contextmanager
 def locked(run: str, *, new: bool = False) -> Iterator[None]:
@@ -21,7 +24,7 @@ def locked(run: str, *, new: bool = False) -> Iterator[None]:
         load(run)  # a lock makes the run's folder, which a mistyped id must not leave behind
     with ExitStack() as held:
         try:
-            held.enter_context(locks.locked(run_dir(run) / ".lock", what=f"run {run}", timeout_s=0))
+            held.enter_context(locks.locked(run_dir(run) / ".lock", what=f"run {run}", timeout_s=FORKED_S))
         except locks.HeldError as error:
             raise ShoalError(
                 f"another shoal process works on run {run} ({error.holder})", hint="wait for its end, or end it first"
