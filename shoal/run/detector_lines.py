@@ -121,9 +121,9 @@ class DoneEvent(_Event):
 
 
 class WordsEvent(_Event):
-    """A sentence: in passing, why it waits for the lock, or why it ends."""
+    """A sentence in passing, or why it waits for the lock."""
 
-    event: Literal["note", "waiting", "error"]
+    event: Literal["note", "waiting"]
     words: Annotated[str, Field(alias="text")]
 
     @property
@@ -132,7 +132,20 @@ class WordsEvent(_Event):
         return shown(self.words)
 
 
-Event = RunEvent | FramesEvent | VideoDoneEvent | VideoFaultEvent | DoneEvent | WordsEvent
+class ErrorEvent(_Event):
+    """Why the program ends."""
+
+    event: Literal["error"]
+    words: Annotated[str, Field(alias="text")]
+    exit_code: int
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"error: {shown(self.words)}"
+
+
+Event = RunEvent | FramesEvent | VideoDoneEvent | VideoFaultEvent | DoneEvent | WordsEvent | ErrorEvent
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shoal.engines import killed
 from shoal.engines.protocol import Execution, State
 from shoal.results.documents import Manifest
-from shoal.results.exit_codes import AGAIN, DetectorExit
+from shoal.results.exit_codes import AGAIN, WITH_MANIFEST, DetectorExit
 from shoal.results.record import Outcome
 from shoal.run.detector_lines import plain
 
@@ -14,7 +14,8 @@ _WORDS: dict[int, str] = {
     DetectorExit.WEIGHTS: "the detector cannot use the weights",
     DetectorExit.STATE: "no space left on the node, or its run folder cannot be written",
 }
-_FINAL = frozenset(DetectorExit) - AGAIN
+_FINAL = frozenset(DetectorExit) - AGAIN - WITH_MANIFEST
+"""After these the same job would end the same way. (One that ends well without a manifest is no such end.)"""
 
 _BY_STATE = {
     State.OUT_OF_MEMORY: Outcome.OUT_OF_MEMORY,
