@@ -13,7 +13,6 @@ from shoal.cli.run_display import conclude, shown
 from shoal.cli.run_options import Attempts, Cpu, Fetch, Memory, RecordAsJson, RunArgument, Timeout
 from shoal.cluster.document import Cluster
 from shoal.errors import UsageError
-from shoal.paths import cluster_document
 from shoal.results import record as runs
 from shoal.results.record import RunRecord
 from shoal.run.resume import resume as take_up
@@ -30,6 +29,10 @@ def resume(
         str | None, typer.Option(metavar="FILE", help="The run's own model, for nodes that lost it.")
     ] = None,
     timeout: Timeout = None,
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="REFERENCE|current", help="Another image for the nodes that are not done."),
+    ] = None,
     cpu: Cpu = None,
     memory: Memory = None,
     attempts: Attempts = None,
@@ -61,6 +64,7 @@ def resume(
             cpu=cpu,
             memory=memory,
             timeout_s=timeout,
+            image=image,
             attempts=attempts,
             fetch=fetch,
         )
@@ -69,7 +73,7 @@ def resume(
 
 def _cluster_of(record: RunRecord, path: Path | None) -> Cluster:
     """The document a run belongs to: the one named, else the one that is kept under the cluster's name."""
-    return read(cluster_path(path) if path else cluster_document(record.cluster))
+    return read(cluster_path(path, run_of=record.cluster))
 
 
 def _resumed_weights(record: RunRecord, given: str | None) -> Path | None:

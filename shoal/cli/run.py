@@ -83,7 +83,7 @@ def run_(
         _refuse_other_options(ctx)
         say(f"`shoal run --resume` goes away with the next release; type `shoal resume {resume}`")
         resume_run(
-            resume, cluster=cluster, weights=weights, timeout=timeout, cpu=cpu, memory=memory, attempts=attempts,
+            resume, cluster=cluster, weights=weights, image=image, timeout=timeout, cpu=cpu, memory=memory, attempts=attempts,
             fetch=fetch, json=json,
         )  # fmt: skip
         return

@@ -14,6 +14,7 @@ from shoal.engines.protocol import Runner
 from shoal.errors import Exit, ShoalError, of_this_machine
 from shoal.results import record as runs
 from shoal.results.record import Outcome, RunRecord
+from shoal.run import image_needs
 from shoal.run.follow import follow
 from shoal.run.give import give
 from shoal.run.work import Begun, Work
@@ -28,6 +29,8 @@ def carry_out(work: Work, begin: Callable[[], Begun], *, weights_path: Path | No
         follow(work, begin(), partial(give, work, weights_path), attempts)
         work.record.finished_at = datetime.now(UTC)
         runs.save(work.record)
+        if not work.record.missing:
+            image_needs.forget(work.cluster, work.record.run)
         return work.record
 
 

@@ -23,6 +23,7 @@ from shoal.errors import ShoalError
 from shoal.jobs.spec import parse
 from shoal.results import fetch as results
 from shoal.results import record as runs
+from shoal.results.damaged import DamagedResultsError
 from shoal.results.documents import Manifest
 from shoal.results.record import HAS_MANIFEST, Outcome
 from shoal.run import detector_lines
@@ -250,6 +251,8 @@ class _Part:
             manifest = found.manifest if found else None
         except (SshError, OSError) as error:
             return _End(Outcome.UNREACHABLE, _unasked(execution, error), execution.exit_code, _may_go_on(execution))
+        except DamagedResultsError as error:
+            return _End(Outcome.DAMAGED_RESULTS, error.in_one_line, execution.exit_code)
         except ShoalError as error:
             note = f"; {error.message}"
         if manifest is None and execution.state is State.TIMED_OUT and waited:
@@ -285,6 +288,8 @@ class _Part:
         run = self.work.record.run
         try:
             fetched = self.work.runner.fetch(run, self.node, runs.run_dir(run) / self.node)
+        except DamagedResultsError as error:
+            self.work.damaged(self.node, error.in_one_line)
         except (ShoalError, OSError) as error:
             what = error.message if isinstance(error, ShoalError) else brief(error)
             self.work.note(f"results not brought home: {what}", self.node)

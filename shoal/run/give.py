@@ -9,7 +9,7 @@ from shoal import jobs
 from shoal.jobs.spec import JobSpec, parse
 from shoal.results import fetch as results
 from shoal.results.record import Outcome
-from shoal.run import admission, preflight, weights
+from shoal.run import admission, image_needs, preflight, weights
 from shoal.run.outcomes import of_manifest
 from shoal.run.preflight import Survey
 from shoal.run.work import Begun, Work
@@ -51,7 +51,8 @@ def give(work: Work, weights_path: Path | None, names: Sequence[str]) -> Begun:
 
 
 def unfit_nodes(work: Work, job: JobSpec, survey: Survey, weights_path: Path | None) -> dict[str, tuple[Outcome, str]]:
-    """Why nodes cannot take the job, once the model was placed on those that lack only that."""
+    """Why nodes cannot take the job, once image and model were brought to those that lack only them."""
+    image_needs.bring(work, [name for name, fact in survey.facts.items() if fact.fit], job.task.engine.params.image)
     unfit = admission.unfit(work.cluster, job, survey)
     lacking = [name for name in admission.without_weights(survey, work.record.weights.sha256) if name not in unfit]
     return unfit | weights.place(work, lacking, weights_path)
@@ -72,7 +73,9 @@ def submit(
     if not able or work.cancelled.is_set():
         return Begun(ended=ended, waiting=tuple(full))
     # Before the start: whoever takes the run up after a crash knows that this attempt may be there.
-    work.begin(able, attempt, job.name)
+    image = job.task.engine.params.image
+    work.begin(able, attempt, job.name, image=image)
+    image_needs.note(work, able, image)
     handle = work.runner.submit(job, run=work.record.run, attempt=attempt, nodes=able)
     return Begun(handles=(handle,), ended=ended, waiting=tuple(full))
 

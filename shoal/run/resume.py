@@ -13,6 +13,7 @@ from shoal.jobs.spec import JobSpec, parse
 from shoal.results import record as runs
 from shoal.results.lock import locked
 from shoal.results.record import HAS_MANIFEST, RunRecord
+from shoal.run import image_needs
 from shoal.run.carry_out import carry_out, driving
 from shoal.run.give import give
 from shoal.run.work import Begun, Tell, Work
@@ -27,13 +28,15 @@ def resume(
     cpu: str | None = None,
     memory: str | None = None,
     timeout_s: int | None = None,
+    image: str | None = None,
     attempts: int | None = None,
     fetch: bool = True,
     runner: Runner | None = None,
 ) -> RunRecord:
     """Finish a run: adopt what still runs, give the rest to the nodes again, bring home what is missing.
 
-    The settings are the run's own; only the container's limits may be others. Returns the record.
+    The settings are the run's own; only the container's limits may be others, and the image where the run's own is
+    gone: a reference, or `image_needs.CURRENT` for the one that the nodes have now. Returns the record.
     """
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
@@ -49,6 +52,8 @@ def resume(
             if not record.missing and (not fetch or all(node.fetched for node in record.nodes.values())):
                 work.note("nothing is left to do")
                 return record
+            if image:
+                record.job = image_needs.changed(work, job, image).to_document()
             record.finished_at = None
             there = {node.name for node in cluster.nodes}
             if missing := [name for name in record.missing if name in there]:
