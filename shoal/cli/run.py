@@ -83,8 +83,8 @@ def run_(
         _refuse_other_options(ctx)
         say(f"`shoal run --resume` goes away with the next release; type `shoal resume {resume}`")
         resume_run(
-            resume, cluster=cluster, weights=weights, image=image, timeout=timeout, cpu=cpu, memory=memory, attempts=attempts,
-            fetch=fetch, json=json,
+            resume, cluster=cluster, weights=weights, image=image, timeout=timeout, cpu=cpu, memory=memory,
+            attempts=attempts, fetch=fetch, json=json,
         )  # fmt: skip
         return
     document = read(cluster_path(cluster))
