@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from shoal import untrusted
 from shoal.errors import ShoalError
+from shoal.untrusted import Bounds
 
 LIMIT_BYTES = 2 << 20
 """An answer is some 50 kB, with hundreds of containers and rules of a firewall at most 1 MB."""
+TEXT_CHARS = 300_000
 NOISE_CHARS = 300
+BOUNDS = Bounds(size_bytes=LIMIT_BYTES, depth=3, text_chars=TEXT_CHARS)
 
 _Key = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
-_Text = Annotated[str, StringConstraints(max_length=300_000)]
+_Text = Annotated[str, StringConstraints(max_length=TEXT_CHARS)]
 _Texts = Annotated[dict[_Key, _Text], Field(max_length=80)]
 
 
@@ -24,7 +27,9 @@ class UnreadableError(ShoalError):
     """A machine's answer is not one; the message says why, without the machine's name."""
 
 
-class _Wire(BaseModel):
+class Look(BaseModel):
+    """One half of an answer, as it is sent."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
     texts: _Texts
@@ -69,12 +74,9 @@ def read(raw: bytes, mark: str) -> Part:
         said = line(before, 160)
         raise UnreadableError(f"its shell did not run the look{f', it said: {said}' if said else ''}")
     try:
-        wire = _Wire.model_validate({"texts": json.loads("{" + body + "}")})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part)[:40] for part in first["loc"][1:])
-        raise UnreadableError(f"its answer is not of the expected form ({line(where)}: {first['msg']})") from None
-    except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"its answer cannot be read ({line(str(error))})") from None
+        wire = untrusted.document('{"texts":{' + body + "}}", Look, source="its answer", bounds=BOUNDS)
+    except untrusted.DamagedDocumentError as error:
+        faults = "; ".join(map(str, error.faults[:3]))
+        raise UnreadableError(line(f"{error.message}{f' ({faults})' if faults else ''}", 300)) from None
     texts = {key: printable(text) for key, text in wire.texts.items()}
     return Part(texts, line(before, NOISE_CHARS))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shoal import untrusted
 from shoal.check.answer import Answer, line
 
 
@@ -434,16 +434,16 @@ def _containers(text: str) -> Iterator[Container]:
 
 def _json_object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = untrusted.json_value(text, source="")
+    except untrusted.DamagedDocumentError:
         return None
     return value if isinstance(value, dict) else None
 
 
 def _json_text(text: str) -> str:
     try:
-        return str(json.loads(text))
-    except (ValueError, RecursionError):
+        return str(untrusted.json_value(text, source=""))
+    except untrusted.DamagedDocumentError:
         return text
 
 

@@ -77,7 +77,7 @@ def check(
 
     Examples: `shoal site check --cluster onprem.toml`; `shoal site check --limit gate-1 --json`
     """
-    loaded = load.load_path(cluster_path(cluster))
+    loaded = load.load_path(cluster_path(cluster, claim=False))
     agreed = findings.agreed_names(yes_to)
     names = inventory.refuse_empty(loaded, loaded.substrate, limit or ())
     choice = _engine_in_cache(engine, loaded)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from shoal import untrusted
 from shoal.check.answer import line
 from shoal.check.facts import Facts
 from shoal.check.finding import Finding, consent, note, refusal, warning
@@ -202,7 +202,7 @@ def _swarm(info: Mapping[str, Any] | None) -> str:
 
 def _json(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = untrusted.json_value(text, source="")
+    except untrusted.DamagedDocumentError:
         return None
     return value if isinstance(value, dict) else None
