@@ -11,7 +11,7 @@ from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, Fault, ShoalError, UsageError
-from shoal.paths import cluster_document, runs_dir
+from shoal.paths import runs_dir
 from shoal.results import documents
 from shoal.results import fetch as results
 from shoal.results import record as runs
@@ -79,7 +79,7 @@ def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
     """
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
-        document = read(cluster_path(cluster) if cluster else cluster_document(record.cluster))
+        document = read(cluster_path(cluster, run_of=record.cluster))
         faults = running.fetch_home(record, document, say)
     if faults:
         raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
