@@ -102,7 +102,7 @@ def submit(
     """Begin a run from a job file, with every check of `shoal run`, and end when it is handed in.
 
     The file's run must be new: a run's id in the label, in `--run` and in the results' folder, the same in all three.
-    `shoal run --resume RUN` follows it, brings the results home and gives lost work again.
+    `shoal resume RUN` follows it, brings the results home and gives lost work again.
 
     Example: shoal job submit job.yaml
     """
@@ -114,7 +114,7 @@ def submit(
     say(str(choice))
     with shown() as tell:
         record = running.start(_order(document, choice, job, said, weights), tell, wait=False)
-    say(f"run {record.run} is handed in; `shoal run --resume {record.run}` follows it and brings its results home")
+    say(f"run {record.run} is handed in; `shoal resume {record.run}` follows it and brings its results home")
     typer.echo(record.run)
 
 

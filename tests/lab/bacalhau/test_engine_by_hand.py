@@ -59,7 +59,7 @@ def test_the_steps_of_the_docs(engine_site: Site, tmp_path: Path) -> None:
 def test_a_file_that_is_handed_in_is_followed_by_resume(engine_site: Site, tmp_path: Path) -> None:
     done = typed(
         engine_site, tmp_path,
-        "shoal job show --stride 25 --img 320 > job.yaml; run=$(shoal job submit job.yaml); shoal run --resume $run",
+        "shoal job show --stride 25 --img 320 > job.yaml; run=$(shoal job submit job.yaml); shoal resume $run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

@@ -16,6 +16,7 @@ from shoal.jobs.spec import parse
 from shoal.results import record as runs
 from shoal.results.record import Outcome, Weights
 from shoal.run import start as running
+from shoal.run.resume import resume
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_show_changes_nothing_and_submit_runs_what_the_file_says(nodes: FakeNode
     assert record.options["conf"] == "0.4"
     assert record.weights.sha256 == hashlib.sha256(b"model").hexdigest()
     assert outcomes(runs.load("harbour-1")) == {"c1": Outcome.PENDING, "c2": Outcome.PENDING}
-    record = running.resume("harbour-1", nodes.cluster, nodes.tell)
+    record = resume("harbour-1", nodes.cluster, nodes.tell)
     assert record.complete
     assert [len(node.attempts) for node in record.nodes.values()] == [1, 1]
 
