@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
@@ -33,8 +34,9 @@ from roles.bacalhau.operations import (
     system_user_absent,
 )
 from roles.common import knobs
-from roles.common.facts import Existing
+from roles.common.facts import Existing, Lines
 from roles.common.operations import absent, barrier, folders, service, service_absent, text_file
+from shoal import node_limits
 from shoal.engines.bacalhau import secrets
 from shoal.errors import Fault
 from shoal.paths import NODE_DRAINED
@@ -63,6 +65,12 @@ def install() -> None:
         raise knobs.RefusedError("nothing was changed", [Fault(node.name, fault)])
     tokens = secrets.ensure(cluster.name)
     ours = services(node)
+    limits = node_limits.read(host.get_fact(Lines, script=node_limits.SCRIPT))
+    settings = replace(
+        settings,
+        bacalhau_capacity_cpu=node_limits.cpus_within(settings.bacalhau_capacity_cpu, limits),
+        bacalhau_capacity_memory=node_limits.memory_within(settings.bacalhau_capacity_memory, limits),
+    )
     # Facts of the moment before the deploy; nothing in it changes them.
     drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
     contents = {each: rendered(config(each, settings, node, cluster, tokens)) for each in ours}
