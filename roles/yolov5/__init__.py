@@ -25,7 +25,12 @@ def install() -> None:
     if node.has_role("requester"):
         base(name="Get the base of the image", yolov5=yolov5, target=target, _timeout=yolov5.yolov5_build_timeout_s)
         image(name="Get the inference image", yolov5=yolov5, target=target, _timeout=yolov5.yolov5_build_timeout_s)
-        published(name="Push it to the site's registry", target=target, _timeout=yolov5.yolov5_build_timeout_s)
+        published(
+            name="Push it to the site's registry",
+            target=target,
+            overwrite=yolov5.yolov5_overwrite,
+            _timeout=yolov5.yolov5_build_timeout_s,
+        )
     if node.has_role("compute"):
         weights(name="Place the model", files=yolov5.yolov5_weights, _timeout=900)
     barrier(name="Wait until the registry has the image")
