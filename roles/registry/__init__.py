@@ -73,9 +73,7 @@ def install() -> None:
         path=READ_UNIT_FILE,
         content=(FILES / "registry-read.service").read_text(encoding="utf-8").replace("@CONFIG@", READ_CONFIG),
     )
-    service(
-        name="Run what nodes pull from", unit=READ_UNIT, config_files=[READ_CONFIG, READ_UNIT_FILE], _timeout=60
-    )
+    service(name="Run what nodes pull from", unit=READ_UNIT, config_files=[READ_CONFIG, READ_UNIT_FILE], _timeout=60)
     _both_answer(registry, peer, "answers")
 
 

@@ -33,8 +33,8 @@ class Yolov5:
     """Where the inference image comes from. `auto`: the archive if one is given, else the published image if one is
     named and a registry has it, else a build on the requester."""
     yolov5_image: str = ""
-    """Published image, as `registry/name@sha256:...`: a tag can mean another image tomorrow, and is refused. Empty: there
-    is none, nothing is pulled."""
+    """Published image, as `registry/name@sha256:...`: a tag can mean another image tomorrow, and is refused. Empty:
+    there is none, nothing is pulled."""
     yolov5_image_tarball: Path | None = None
     """The finished image as `docker save` writes it, on the control machine."""
     yolov5_context: Path = repository() / "detector"

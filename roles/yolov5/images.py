@@ -29,8 +29,8 @@ from shoal.paths import NODE_STATE
 RECORD = str(NODE_STATE / "image.json")
 """On every node: {"context", "digest", "reference", "tag"}; `reference` is pinned by the digest."""
 BUILDS = str(NODE_STATE / "builds")
-"""On the requester: a line `CONTEXT DIGEST` for each image that it made. What it does not name is not ours, whoever says
-so: the tag is the hash of a public build context, so anybody can foresee it."""
+"""On the requester: a line `CONTEXT DIGEST` for each image that it made. What it does not name is not ours, whoever
+says so: the tag is the hash of a public build context, so anybody can foresee it."""
 SCRIPTS = Path(__file__).parent / "files"
 BASE = "shoal/detector-base"
 STAGES = "shoal/detector-stage"
@@ -113,7 +113,7 @@ class RequesterImage:
         return (
             f"the site's registry has {self.published_digest} as {target.repository}:{target.version}, and {own}: "
             "somebody else wrote to it, or the requester's record was lost. Nothing was pulled or pushed. Find out who "
-            "can log in to the requester; then --data yolov5_overwrite=true puts this requester's own image in its place"
+            "can log in to the requester; then --data yolov5_overwrite=true puts the requester's own image in its place"
         )
 
 

@@ -26,8 +26,14 @@ def test_it_takes_images_on_loopback_only(requester):
     assert not requester.socket(f"tcp://{requester.node.peer_address}:5001").is_listening
 
 
-@pytest.mark.parametrize("call", ["-X POST {}/shoal/detector/blobs/uploads/", "-X DELETE {}/shoal/detector/manifests/{}",
-                                  "-X PUT -d '{{}}' {}/shoal/detector/manifests/0123456789abcdef"])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        "-X POST {}/shoal/detector/blobs/uploads/",
+        "-X DELETE {}/shoal/detector/manifests/{}",
+        "-X PUT -d '{{}}' {}/shoal/detector/manifests/0123456789abcdef",
+    ],
+)
 def test_nodes_can_only_read(worker, live_cluster, call):
     url = f"http://{live_cluster.requester.peer_address}:5000/v2"
     words = call.format(url, "sha256:" + "0" * 64)
