@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
@@ -45,9 +46,19 @@ from roles.common import knobs
 from roles.common.facts import Existing
 from roles.common.operations import absent, barrier, folders, service, service_absent, text_file
 from shoal.engines.bacalhau import secrets
-from shoal.engines.bacalhau.tls import Tls
 from shoal.errors import Fault
 from shoal.paths import NODE_DRAINED
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a service is made of."""
+
+    program: Program
+    config: bytes
+    unit: str
+    certificates: dict[str, tuple[bytes, str, str]]
+
 
 ASK_ORCHESTRATOR = "See that the orchestrator can be changed now"
 ASK_COMPUTE = "See that the compute can be changed now"
@@ -75,20 +86,27 @@ def install() -> None:
     ours = services(node)
     # Facts of the moment before the deploy; nothing in it changes them.
     drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
-    contents = {each: rendered(config(each, settings, node, cluster, tokens)) for each in ours}
-    units = {each: _unit(each, settings) for each in ours}
-    files = {each: _files(each, wanted, contents[each], units[each], tls) for each in ours}
+    made = {
+        each: Made(
+            program=wanted,
+            config=rendered(config(each, settings, node, cluster, tokens)),
+            unit=_unit(each, settings),
+            certificates=certificates(each, tls),
+        )
+        for each in ours
+    }
+    files = {each: _files(each, made[each]) for each in ours}
     for each in [one for one in ours if one.part == "orchestrator"]:
         not_in_mid_run(name=ASK_ORCHESTRATOR, service=each, wanted=files[each], force=settings.bacalhau_force)
     for each in [one for one in ours if one.part == "compute"]:
         not_in_mid_run(name=ASK_COMPUTE, service=each, wanted=files[each], force=settings.bacalhau_force)
     barrier(name="Wait until every machine can be changed", unanimous=(ASK_ORCHESTRATOR, ASK_COMPUTE))
     for each in [one for one in ours if one.part == "orchestrator"]:
-        _install(each, settings, wanted, contents[each], units[each], tls, run=True)
+        _install(each, settings, made[each], run=True)
     barrier(name="Wait until the orchestrator runs", behind=cluster.requester.name)
     for each in [one for one in ours if one.part == "compute"]:
         _guard(settings)
-        _install(each, settings, wanted, contents[each], units[each], tls, run=not drained)
+        _install(each, settings, made[each], run=not drained)
     barrier(name="Wait until the compute services run")
     if node.has_role("requester"):
         active = {one.name: one for one in host.inventory.get_active_hosts()}
@@ -138,14 +156,14 @@ def _unit(each: Service, settings: Bacalhau) -> str:
     return unit_text(each, template, mesh=mesh, allowed_paths=settings.bacalhau_allowed_paths)
 
 
-def _files(each: Service, wanted: Program, content: bytes, unit: str, tls: Tls) -> dict[str, str]:
+def _files(each: Service, made: Made) -> dict[str, str]:
     """The files that the service reads at its start, by path, and their hashes as they are to be."""
     found = {
-        PROGRAM: wanted.sha256,
-        each.config_path: hashlib.sha256(content).hexdigest(),
-        each.unit_path: hashlib.sha256(unit.encode()).hexdigest(),
+        PROGRAM: made.program.sha256,
+        each.config_path: hashlib.sha256(made.config).hexdigest(),
+        each.unit_path: hashlib.sha256(made.unit.encode()).hexdigest(),
     }
-    found |= {path: hashlib.sha256(text).hexdigest() for path, (text, _, _) in certificates(each, tls).items()}
+    found |= {path: hashlib.sha256(text).hexdigest() for path, (text, _, _) in made.certificates.items()}
     if each.part == "compute":
         found |= {path: hashlib.sha256(text.encode()).hexdigest() for path, text in _guard_files().items()}
     return found
@@ -171,12 +189,10 @@ def _guard(settings: Bacalhau) -> None:
     service(name="Run the guard before Docker", unit=GUARD_UNIT, config_files=list(contents), _timeout=60)
 
 
-def _install(
-    each: Service, settings: Bacalhau, wanted: Program, content: bytes, unit: str, tls: Tls, *, run: bool
-) -> None:
+def _install(each: Service, settings: Bacalhau, made: Made, *, run: bool) -> None:
     if each.owner != "root":
         system_user(name="Make the orchestrator's user")
-    program(name="Place the engine's program", wanted=wanted, _timeout=900)
+    program(name="Place the engine's program", wanted=made.program, _timeout=900)
     folders(
         name=f"Make the folders of the {each.part}",
         paths={
@@ -185,7 +201,7 @@ def _install(
             each.data_path: ("700", f"{each.owner}:{each.owner}"),
         },
     )
-    for path, (text, mode, owner) in certificates(each, tls).items():
+    for path, (text, mode, owner) in made.certificates.items():
         what = path.rpartition("/")[2]
         secret_file(name=f"Place {what} of the {each.part}", path=path, content=text, owner=owner, mode=mode)
     joining = run and each.part == "compute"
@@ -193,17 +209,17 @@ def _install(
     secret_file(
         name=f"Configure the {each.part}",
         path=each.config_path,
-        content=content,
+        content=made.config,
         owner=each.owner,
         joins_within_s=timeout_s if joining else None,
         _timeout=timeout_s + 30,
     )
     config_is_read(name=f"Read the {each.part}'s configuration back", service=each)
-    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=unit)
+    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=made.unit)
     if joining:
         joins(
             name="See that the orchestrator takes the node", service=each, timeout_s=timeout_s, _timeout=timeout_s + 30
         )
     if run:
-        files = list(_files(each, wanted, content, unit, tls))
+        files = list(_files(each, made))
         service(name=f"Run the {each.part}", unit=each.unit, config_files=files, _timeout=120)

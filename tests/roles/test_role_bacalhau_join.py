@@ -126,7 +126,7 @@ def test_a_token_that_is_not_taken_any_more_is_found_although_nothing_changes(da
     assert "bacalhau | Configure the compute" not in changed(outcome)
     assert "bacalhau | See that the orchestrator takes the node" in changed(outcome)
     text = outcome.text()
-    assert text.index("python3 - wait /etc/bacalhau/compute.yaml") < text.index("systemctl start")
+    assert text.index("python3 - wait /etc/bacalhau/compute.yaml") < text.index("systemctl start bacalhau")
 
 
 def test_a_drained_node_joins_nothing(data: dict[str, object]) -> None:

@@ -40,7 +40,7 @@ def target(knobs):
 OTHER = "sha256:" + "b" * 64
 
 
-def requester(record="", local="", base="", digest="", built="", pushed=""):
+def requester(record="", *, local="", base="", digest="", built="", pushed=""):
     return {
         "docker-content-digest": [
             f"record {record}", f"built {built}", f"pushed {pushed}", f"local {local}", f"base {base}",
