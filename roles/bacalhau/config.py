@@ -181,7 +181,7 @@ def allowed_paths(knobs: Bacalhau) -> list[str]:
 
 
 def policy(knobs: Bacalhau) -> str:
-    """What may run on a compute node, as `files/admission.py` reads it; the site's own image is in that one's record."""
+    """What may run on a compute node, as `files/admission.py` reads it; the site's own image is in its record."""
     document = {
         "image_record": IMAGE_RECORD,
         "jobs": [{"image": job.image, "entrypoint": list(job.entrypoint)} for job in knobs.bacalhau_jobs],

@@ -1,6 +1,6 @@
 """Decides, on a compute node, what may run there. The engine only asks; what it was told by others counts for nothing.
 
-    admission.py POLICY     the engine's probe: a job on standard input; exit code 0 takes it, 1 refuses it, why on stderr
+    admission.py POLICY   the engine's probe: a job on standard input; exit code 0 takes it, 1 refuses, why on stderr
 
 The policy is written by the site's deploy: which images by digest with which entry points, which paths, which limits.
 `docker_guard.py` asks the same rules once more for the container itself: a message with a job that says it was accepted

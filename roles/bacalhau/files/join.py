@@ -30,8 +30,8 @@ REFUSED = (
 STRANGER = (
     "what answers at {place} does not show a certificate of this cluster's authority ({said}): the machine you deploy "
     "from has other secrets for this cluster than the one that deployed the orchestrator, or something stands in "
-    "between. The node's service was left as it was. Bring that machine's secrets here (the cluster's file in `secrets` "
-    "of its state folder), or deploy the whole site from here, without --limit"
+    "between. The node's service was left as it was. Bring that machine's secrets here (the cluster's file in "
+    "`secrets` of its state folder), or deploy the whole site from here, without --limit"
 )
 PLAIN = (
     "the orchestrator at {place} does not encrypt yet: an earlier version deployed it. The node's service was left as "
