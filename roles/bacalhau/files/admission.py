@@ -59,7 +59,8 @@ def _of_job(job: Any, policy: Dict[str, Any]) -> Any:  # noqa: UP006
     words = list(params.get("Parameters") or [])
     yield from _of_image(params["Image"], list(params.get("Entrypoint") or []), words, policy)
     network = (task.get("Network") or {}).get("Type")
-    if not policy["networked"] and str(network).lower() != "none":
+    # Left out, it is the engine's default, which is a network.
+    if not policy["networked"] and not (isinstance(network, str) and network.lower() == "none"):
         yield f"it asks for a network ({network}), and jobs have none here"
     if (task.get("Publisher") or {}).get("Type") or task.get("ResultPaths"):
         yield "it wants results published by the engine; they stay in the run's folder"
@@ -211,7 +212,7 @@ def main(arguments: List[str], stream: Any) -> int:  # noqa: UP006
     try:
         policy = load(arguments[0])
         found = refusals(json.load(stream)["Job"], policy)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         # Closed: what cannot be decided does not run.
         found = [f"its admission cannot be decided ({type(error).__name__}: {error})"]
     if found:

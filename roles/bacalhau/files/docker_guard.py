@@ -122,7 +122,7 @@ class Handler(socketserver.StreamRequestHandler):
             sys.stderr.write(f"refused: {error}\n")
             self.wfile.write(answer(403, "Forbidden", f"this node does not run it: {error}"))
             return
-        except (BadRequestError, ValueError, OSError, KeyError, TypeError) as error:
+        except (BadRequestError, ValueError, OSError, KeyError, TypeError, RecursionError) as error:
             # Closed: what cannot be decided does not run.
             sys.stderr.write(f"not decided: {type(error).__name__}: {error}\n")
             with contextlib.suppress(OSError):
