@@ -16,6 +16,7 @@ from shoal.deploys.run import DeployResult, run_deploy
 from shoal.engines import choice as engines
 from shoal.errors import UsageError
 from shoal.fleet import ready
+from shoal.fleet import rotate as rotation
 from shoal.mesh import moving
 from shoal.site import allowed
 from shoal.site import document as site
@@ -88,6 +89,22 @@ def deploy(
         # The document anew: the nodes may have moved onto the mesh.
         ready.await_ready(load.load_path(path), result.hosts, say)
     _told(result, dry=dry, as_json=as_json)
+
+
+@app.command()
+def rotate(
+    cluster: ClusterPath = None,
+    force: Annotated[bool, typer.Option("--force", help="Although jobs run or a machine does not answer.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the engine's token, API keys and certificates anew and hand them to every machine.
+
+    After a node was lost or somebody left. Example: `shoal site rotate --cluster onprem.toml`
+    """
+    path = cluster_path(cluster)
+    choice = engines.choose("bacalhau", load.load_path(path), say=say)
+    result = rotation.rotate(path, engines.deploy_data(choice), say, force=force)
+    _told(result, dry=False, as_json=as_json)
 
 
 @app.command("allow")
