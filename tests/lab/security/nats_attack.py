@@ -1,7 +1,8 @@
 """Runs on a node of a lab: a client of the engine's message port with what that node has, and nothing else.
 
     nats_attack.py listen SECONDS MODE          prints each message that comes to `SUB >`, its subject first
-    nats_attack.py forge NODE MODE <EXECUTION   has NODE asked to run an execution, as the orchestrator asks
+    nats_attack.py forge NODE MODE <EXECUTION   has NODE asked to run an execution, as the orchestrator asks, and prints
+                                                what NODE answers within ANSWER_S
 
 MODE is `plain` (no encryption), `trusting` (encrypted, takes any certificate) or `foreign` (encrypted, trusts the CA in
 the file /tmp/foreign-ca.pem alone). Ends with 3 where the port refuses.
@@ -20,6 +21,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 CONFIG = Path("/etc/bacalhau/compute.yaml")
+ANSWER_S = 12.0
 JSON_V1 = b"\x01"
 """The envelope: version, CRC-32 of what follows, JSON (pkg/lib/envelope/serializer.go at v1.9.3)."""
 
@@ -55,6 +57,10 @@ def connected(mode: str) -> tuple[socket.socket, IO[bytes]]:
 
 def listen(way: socket.socket, stream: IO[bytes], seconds: float) -> None:
     way.sendall(b"SUB > 1\r\nPING\r\n")
+    heard(way, stream, seconds)
+
+
+def heard(way: socket.socket, stream: IO[bytes], seconds: float) -> None:
     way.settimeout(seconds)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -63,7 +69,7 @@ def listen(way: socket.socket, stream: IO[bytes], seconds: float) -> None:
         except TimeoutError:
             return
         if line.startswith(b"PONG"):
-            sys.stdout.write("listening\n")
+            sys.stdout.write("taken\n")
         elif line.startswith(b"PING"):
             way.sendall(b"PONG\r\n")
         elif line.startswith((b"MSG ", b"HMSG ")):
@@ -87,13 +93,9 @@ def forge(way: socket.socket, stream: IO[bytes], node: str, execution: Any) -> N
     framed = JSON_V1 + zlib.crc32(content).to_bytes(4, "big") + content
     lines = "".join(f"{key}: {value}\r\n" for key, value in metadata.items())
     head = f"NATS/1.0\r\n{lines}\r\n".encode()
+    way.sendall(f"SUB bacalhau.global.compute.{node}.out.msgs 2\r\n".encode())
     way.sendall(f"HPUB {subject} {len(head)} {len(head) + len(framed)}\r\n".encode() + head + framed + b"\r\nPING\r\n")
-    while True:
-        line = stream.readline()
-        if line.startswith(b"PONG"):
-            return
-        if line.startswith(b"-ERR") or not line:
-            raise OSError(f"refused: {line.decode().strip()}")
+    heard(way, stream, ANSWER_S)
 
 
 def main(words: list[str]) -> int:

@@ -53,12 +53,6 @@ def forged(ground: Ground, run: str, state: int, **params: Any) -> str:
     return json.dumps(execution)
 
 
-def journal(ground: Ground, node: str, since: str) -> str:
-    return ground.on(
-        node, f"journalctl -u bacalhau-compute -u shoal-docker-guard --since '{since}' --no-pager -o cat; true"
-    )
-
-
 def until(condition: Callable[[], object], what: str, limit_s: float = 60.0) -> None:
     end = time.monotonic() + limit_s
     while not condition():
@@ -70,32 +64,28 @@ def until(condition: Callable[[], object], what: str, limit_s: float = 60.0) -> 
 def test_a_forged_job_from_another_node_is_refused(engine: Ground, state: int) -> None:
     """With compute-1's own token and no check of certificates, as an attacker who is root there."""
     run = f"forged-{uuid.uuid4().hex[:8]}"
-    since = engine.on("compute-2", "date '+%F %T'").strip()
-    execution = forged(engine, run, state)
-    sent = engine.attack("compute-1", "forge", "compute-2", "trusting", given=execution)
-    if sent.returncode == 3:
-        assert "refused" in sent.stdout  # it did not even come through
-        return
-    assert sent.returncode == 0, sent.stdout + sent.stderr
-    known = json.loads(execution)["ID"]
-    refused = "is not one that the site allows" if state == BID_ACCEPTED else known
-    until(lambda: refused in journal(engine, "compute-2", since), f"compute-2 says nothing of {known}")
+    answered = answer(engine, forged(engine, run, state))
+    assert 'its entry point ["sh", "-c"] is not one that the site allows' in answered
     assert engine.on("compute-2", f"ls /var/lib/shoal/runs/{run} 2>/dev/null || true") == ""
-    assert engine.on("compute-2", f"docker ps -aq --filter label=bacalhau-executionID=bacalhau-compute-2{known}") == ""
+    assert engine.on("compute-2", "docker ps -aq --filter label=bacalhau-executor") == ""
 
 
-def test_another_image_is_refused_as_well(engine: Ground) -> None:
+@pytest.mark.parametrize("state", [NEW, BID_ACCEPTED])
+def test_another_image_is_refused_as_well(engine: Ground, state: int) -> None:
     run = f"forged-{uuid.uuid4().hex[:8]}"
-    since = engine.on("compute-2", "date '+%F %T'").strip()
-    other = image(engine).partition("@")[0] + "@sha256:" + "0" * 64
-    sent = engine.attack(
-        "compute-1", "forge", "compute-2", "trusting", given=forged(engine, run, BID_ACCEPTED, Image=other)
-    )
-    if sent.returncode == 3:
-        return
-    until(lambda: "refused" in journal(engine, "compute-2", since) or "not run" in journal(engine, "compute-2", since),
-          "compute-2 says nothing")  # fmt: skip
+    here = image(engine)
+    other = here.partition("@")[0] + "@sha256:" + "0" * 64
+    answered = answer(engine, forged(engine, run, state, Image=other, Entrypoint=[]))
+    assert "this node" in answered
+    assert here in answered or "jobs have no use" in answered
     assert engine.on("compute-2", f"ls /var/lib/shoal/runs/{run} 2>/dev/null || true") == ""
+
+
+def answer(engine: Ground, execution: str) -> str:
+    """What compute-2 says to the forged request, quotes as they were."""
+    sent = engine.attack("compute-1", "forge", "compute-2", "trusting", given=execution)
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    return sent.stdout.replace("\\", "")
 
 
 @pytest.mark.parametrize("mode", ["plain", "foreign"])
@@ -103,7 +93,7 @@ def test_the_message_port_is_encrypted_by_this_clusters_authority(engine: Ground
     engine.on("compute-1", "cp /etc/ssl/certs/ca-certificates.crt /tmp/foreign-ca.pem")
     heard = engine.attack("compute-1", "listen", "5", mode)
     assert heard.returncode == 3, heard.stdout
-    assert "listening" not in heard.stdout
+    assert "taken" not in heard.stdout
 
 
 def test_a_user_is_told_why_a_node_refuses_his_job(engine: Ground, tmp_path: Path) -> None:
