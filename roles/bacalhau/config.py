@@ -20,7 +20,7 @@ from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau import API_PORT
 from shoal.engines.bacalhau.secrets import Tokens
 from shoal.engines.bacalhau.tls import Tls
-from shoal.paths import NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.paths import NODE_IMAGE_NEEDS, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
 
 Part = Literal["orchestrator", "compute"]
 
@@ -183,6 +183,7 @@ def allowed_paths(knobs: Bacalhau) -> list[str]:
 def policy(knobs: Bacalhau) -> str:
     """What may run on a compute node, as `files/admission.py` reads it; the site's own image is in its record."""
     document = {
+        "image_needs": str(NODE_IMAGE_NEEDS / "node"),
         "image_record": IMAGE_RECORD,
         "jobs": [{"image": job.image, "entrypoint": list(job.entrypoint)} for job in knobs.bacalhau_jobs],
         "networked": knobs.bacalhau_networked_jobs,

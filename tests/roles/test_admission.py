@@ -57,7 +57,9 @@ def written(folder: Path, knobs: Bacalhau, image: str | None = IMAGE) -> Path:
     if image:
         record.write_text(json.dumps({"reference": image}))
     path = folder / "admission.json"
-    path.write_text(json.dumps({**json.loads(policy(knobs)), "image_record": str(record)}))
+    path.write_text(
+        json.dumps({**json.loads(policy(knobs)), "image_record": str(record), "image_needs": str(folder / "needs")})
+    )
     return path
 
 
@@ -162,6 +164,18 @@ def test_paths_are_matched_as_the_engine_does(admission, tmp_path):
         "/plain/x": False, "/videos/cameras/1": True, "/videos2": False,
     }.items():  # fmt: skip
         assert (refusals(admission, rules, changed(job(), place, path)) == []) is fits, path
+
+
+def test_earlier_images_of_the_site_run_while_a_run_needs_them(admission, rules):
+    earlier = job(image=OTHER)
+    assert refusals(admission, rules, earlier)
+    needs = rules.parent / "needs"
+    needs.mkdir()
+    (needs / "r1").write_text(OTHER + "\n")
+    (needs / "r2").write_text(MAKERS + "\n")  # not of the site's own repository: `shoal site allow` is for that
+    assert refusals(admission, rules, earlier) == []
+    assert refusals(admission, rules, changed(earlier, PARAMS + "Entrypoint", ["sh", "-c"]))
+    assert refusals(admission, rules, job(image=MAKERS))
 
 
 def test_without_an_image_on_record_nothing_runs(admission, tmp_path):
@@ -350,7 +364,7 @@ def test_a_container_passes_the_guard_confined(socket_of_guard, docker):
 
 def test_a_container_that_is_refused_never_reaches_docker(socket_of_guard, docker):
     answer = asked(socket_of_guard, posted({**body(), "Image": OTHER}))
-    assert answer.startswith(b"HTTP/1.1 403")
+    assert answer.startswith(b"HTTP/1.1 409")
     assert "this node does not run it: its image is" in json.loads(answer.partition(b"\r\n\r\n")[2])["message"]
     assert docker.heard == b""
 

@@ -64,7 +64,7 @@ def test_fresh_requester_builds_and_pushes(knobs, target):
     ]
     assert (
         text.index("debootstrap --variant=minbase")
-        < text.index('build -t "$TAG"')
+        < text.index('build -t "$STAGES:unsettled"')
         < text.index('docker push -q "$TAG"')
     )
     assert f"TAG=127.0.0.1:5001/shoal/detector:{target.context[:16]}" in text

@@ -28,15 +28,28 @@ class RefusedError(Exception):
 
 
 def load(path: str) -> Dict[str, Any]:  # noqa: UP006
-    """The policy, and the image that the site's deploy pinned on this node as its first job."""
+    """The policy, with the site's own images as its first jobs.
+
+    Those are the one that the deploy pinned on this node, and earlier ones that runs need which are not finished, as
+    the control machine noted here over SSH.
+    """
     policy: Dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))  # noqa: UP006
     try:
         pinned = json.loads(Path(policy["image_record"]).read_text(encoding="utf-8"))["reference"]
     except (OSError, ValueError, KeyError, TypeError):
         pinned = None
-    own = [{"image": None, "entrypoint": []}, *policy["jobs"]]
-    jobs = [{**job, "image": job["image"] or pinned} for job in own]
-    return {**policy, "jobs": [job for job in jobs if job["image"]]}
+    own = [{"image": image, "entrypoint": []} for image in (pinned, *_needed(policy["image_needs"], pinned)) if image]
+    others = [{**job, "image": job["image"] or pinned} for job in policy["jobs"]]
+    return {**policy, "jobs": own + [job for job in others if job["image"]]}
+
+
+def _needed(folder: str, pinned: Optional[str]) -> List[str]:  # noqa: UP006, UP045
+    """Images of the site's own repository that are noted in `folder`, a file a run."""
+    if pinned is None or not Path(folder).is_dir():
+        return []
+    place = re.compile(re.escape(pinned.partition("@")[0]) + "@sha256:[0-9a-f]{64}")
+    lines = [path.read_text(encoding="utf-8").strip() for path in sorted(Path(folder).iterdir()) if path.is_file()]
+    return [line for line in lines if place.fullmatch(line)]
 
 
 def refusals(job: Any, policy: Dict[str, Any]) -> List[str]:  # noqa: UP006
@@ -143,18 +156,21 @@ def _of_container(body: Any, policy: Dict[str, Any]) -> Tuple[List[str], Dict[st
     return faults, made
 
 
-def image_allowed(image: str, policy: Dict[str, Any]) -> bool:  # noqa: UP006
-    """Whether some job may use `image`."""
-    return any(image == job["image"] for job in policy["jobs"])
+def image_refusal(image: Any, policy: Dict[str, Any]) -> Optional[str]:  # noqa: UP006, UP045
+    """Why no job may use `image`; None where one may."""
+    if not policy["jobs"]:
+        return "this node has no image of the site yet; deploy the site"
+    if not any(job["image"] == image for job in policy["jobs"]):
+        known = ", ".join(sorted({str(job["image"]) for job in policy["jobs"]}))
+        return f"its image is {image}; this node runs {known} (`shoal site allow` names others)"
+    return None
 
 
 def _of_image(image: Any, entrypoint: Any, words: Any, policy: Dict[str, Any]) -> Any:  # noqa: UP006
     ours = [job for job in policy["jobs"] if job["image"] == image]
-    if not policy["jobs"]:
-        yield "this node has no image of the site yet; deploy the site"
-    elif not ours:
-        known = ", ".join(sorted({str(job["image"]) for job in policy["jobs"]}))
-        yield f"its image is {image}; this node runs {known} (`shoal site allow` names others)"
+    why = image_refusal(image, policy)
+    if why is not None:
+        yield why
     elif not any(job["entrypoint"] == entrypoint for job in ours):
         yield f"its entry point {_short(entrypoint)} is not one that the site allows that image (`shoal site allow`)"
     if len(words) > WORDS_MAX or any(not isinstance(word, str) or len(word) > WORD_CHARACTERS_MAX for word in words):

@@ -38,14 +38,13 @@ PASSED = re.compile(
             rf"GET /containers/{_ID}/(?:json|logs)",
             rf"POST /containers/{_ID}/(?:start|stop|kill|wait)",
             rf"DELETE /(?:containers|networks)/{_ID}",
-            rf"GET /images/{_NAME}/json",
             rf"GET /networks/{_ID}",
         )
     )
 )
 """What the engine asks of Docker beside making containers (pkg/docker/tracing at v1.9.3)."""
 CREATE = "POST /containers/create"
-DISTRIBUTION = re.compile(rf"GET /distribution/({_NAME})/json")
+IMAGE = re.compile(rf"GET /(?:images|distribution)/({_NAME})/json")
 
 
 class BadRequestError(Exception):
@@ -90,10 +89,11 @@ def decided(method: str, target: str, body: bytes, policy: Dict[str, Any]) -> by
     call = f"{method} {re.sub('^/v[0-9.]+(?=/)', '', path)}"
     if call == CREATE:
         return json.dumps(admission.container(json.loads(body), policy)).encode()
-    image = DISTRIBUTION.fullmatch(call)
-    if image and admission.image_allowed(image[1], policy):
-        return b""
-    if image or not PASSED.fullmatch(call):
+    image = IMAGE.fullmatch(call)
+    why = admission.image_refusal(image[1], policy) if image else None
+    if why is not None:
+        raise admission.RefusedError(why)
+    if not image and not PASSED.fullmatch(call):
         raise admission.RefusedError(f"jobs have no use for {call}")
     if body:
         raise admission.RefusedError(f"{call} takes no body")
@@ -120,7 +120,8 @@ class Handler(socketserver.StreamRequestHandler):
             sent = decided(method, target, body, admission.load(self.server.policy))
         except admission.RefusedError as error:
             sys.stderr.write(f"refused: {error}\n")
-            self.wfile.write(answer(403, "Forbidden", f"this node does not run it: {error}"))
+            # Not 403: of an image that is asked after, the engine would make "not available" of that, without the reason.
+            self.wfile.write(answer(409, "Conflict", f"this node does not run it: {error}"))
             return
         except (BadRequestError, ValueError, OSError, KeyError, TypeError, RecursionError) as error:
             # Closed: what cannot be decided does not run.
