@@ -120,7 +120,7 @@ class Handler(socketserver.StreamRequestHandler):
             sent = decided(method, target, body, admission.load(self.server.policy))
         except admission.RefusedError as error:
             sys.stderr.write(f"refused: {error}\n")
-            # Not 403: of an image that is asked after, the engine would make "not available" of that, without the reason.
+            # Not 403: the engine would make "image not available" of that, without the reason.
             self.wfile.write(answer(409, "Conflict", f"this node does not run it: {error}"))
             return
         except (BadRequestError, ValueError, OSError, KeyError, TypeError, RecursionError) as error:
