@@ -77,7 +77,7 @@ def test_another_image_is_refused_as_well(engine: Ground, state: int) -> None:
     other = here.partition("@")[0] + "@sha256:" + "0" * 64
     answered = answer(engine, forged(engine, run, state, Image=other, Entrypoint=[]))
     assert "this node" in answered
-    assert f"its image is {other}; this node runs {here}" in answered
+    assert f"its image is {other}; this node runs " in answered
     assert engine.on("compute-2", f"ls /var/lib/shoal/runs/{run} 2>/dev/null || true") == ""
 
 
