@@ -3,6 +3,8 @@ a log."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import secrets
 import stat
@@ -34,6 +36,15 @@ class Tokens(BaseModel):
     """An API key that only reads, for people and monitoring."""
     tls: Tls | None = None
     """What the orchestrator's port for nodes is encrypted with. None: the file is of a version that had none."""
+
+    @property
+    def client_key(self) -> SecretStr:
+        """An API key for a person with the engine's own command line: hands in and stops jobs, reads; no more.
+
+        Made of the control key one way (RFC 2104), so that it stays the same and needs no place of its own.
+        """
+        control_key = self.control_key.get_secret_value().encode()
+        return SecretStr(hmac.new(control_key, b"client", hashlib.sha256).hexdigest())
 
     @field_serializer("node_token", "control_key", "reader_key", when_used="json")
     def _open(self, value: SecretStr) -> str:
