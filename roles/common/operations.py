@@ -296,11 +296,13 @@ def upload(
     mode: str = "644",
     owner: str = "root:root",
     proof: Callable[[str], str] | None = None,
+    replaces: str | None = None,
 ) -> Commands:
     """Commands that bring a file over, check its hash on the node, and only then move it to its place.
 
     `source` is a local path or a file-like object. It is written once, by the SSH user, into `INCOMING`. `proof` makes
-    a shell line of the arrived file's path; where that fails, the old file stays.
+    a shell line of the arrived file's path; where that fails, the old file stays. With `replaces` the place is looked
+    at once more: only a file with that SHA-256 is replaced, and with an empty one nothing may be there.
     """
     landed = str(INCOMING / f"{sha256}.part")
     place = PurePosixPath(final)
@@ -321,6 +323,20 @@ def upload(
             f"chown {shlex.quote(owner)} {quoted_part} && chmod {mode} {quoted_part}",
             # The proof may have taken a while: a service that was started meanwhile has read the old file.
             *([proof(part), f"touch {quoted_part}"] if proof else []),
-            f"mv -f {quoted_part} {shlex.quote(final)}",
+            *(_into_place(quoted_part, shlex.quote(final), replaces)),
         ]
     )
+
+
+def _into_place(part: str, final: str, replaces: str | None) -> list[str]:
+    """Shell lines that give an arrived file its name. Both paths are quoted."""
+    if replaces is None:
+        return [f"mv -f {part} {final}"]
+    if not replaces:
+        told = "another file has come to lie there meanwhile: "
+        return [f"mv -n {part} {final}", f"[ ! -e {part} ] || {{ echo {shlex.quote(told)}{final} >&2; exit 1; }}"]
+    told = "another file lies there now than the one that was to be replaced: "
+    return [
+        f'[ "$(sha256sum < {final} | cut -c1-64)" = {replaces} ] || {{ echo {shlex.quote(told)}{final} >&2; exit 1; }}',
+        f"mv -f {part} {final}",
+    ]

@@ -227,12 +227,13 @@ def image_absent(target: Target, record: str) -> Commands:
             script=(
                 f"[ ! -e {record} ] && [ ! -e {NODE_STATE / 'build'} ] || echo record yes; "
                 "if command -v docker >/dev/null && docker info >/dev/null 2>&1; then "
-                f"echo images $(docker images -q --no-trunc --filter label={LABEL} --filter reference='*/{target.repository}' "
+                "echo engine yes; "
+                f"echo images $(docker images -q --filter label={LABEL} --filter reference='*/{target.repository}' "
                 f"--filter reference={BASE} --filter reference={STAGES} | sort -u); fi"
             ),
         )
     )
-    if there.get("images"):
+    if there.get("engine") and (there.get("images") or there.get("record")):
         yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL, RECORD=record)
     if there.get("record"):
         yield f"rm -rf {record} {NODE_STATE / 'build'}"
