@@ -45,7 +45,7 @@ def test_fresh_machine_starts_with_our_configuration():
     )
     text = outcome.text()
     assert not outcome.failed
-    assert text.index(CONFIG) < text.index("install --no-install-recommends docker-registry")
+    assert text.index(CONFIG) < text.index("WANTED=docker-registry")
     assert text.index("systemctl daemon-reload") < text.index("systemctl start docker-registry.service")
     assert text.index("systemctl start") < text.index("until curl")
 

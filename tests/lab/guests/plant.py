@@ -1,4 +1,4 @@
-"""A site of gateways that have an owner, made of lab nodes: what lives on them, what they look like, how they are used."""
+"""A site of gateways that have an owner, made of lab nodes: what lives on them and what they look like."""
 
 from __future__ import annotations
 

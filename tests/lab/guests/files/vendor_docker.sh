@@ -16,7 +16,7 @@ make() {
         printf "$fields"
         echo 'Description: stand-in'
     } >"/root/b/$name/DEBIAN/control"
-    dpkg-deb -b "/root/b/$name" "/root/b/$name.deb" >/dev/null
+    dpkg-deb -Znone -b "/root/b/$name" "/root/b/$name.deb" >/dev/null
 }
 units=/usr/lib/systemd/system
 [ -e $units/docker.service ] || units=/lib/systemd/system
