@@ -72,7 +72,7 @@ def read_marker(text: str | None) -> Marker:
         files = {name: Known(**entry) for name, entry in raw["files"].items()}
         made = raw.get("made_folders")
         return Marker(files, bool(raw["made_folder"]), made, str(raw.get("folder_before", "")))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Marker()
 
 

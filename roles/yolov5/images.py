@@ -22,9 +22,11 @@ from roles.common.facts import Lines, labelled
 from roles.common.operations import INCOMING, Commands, failure, packages_program, upload
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
+from shoal import untrusted
 from shoal.cluster.document import Cluster
 from shoal.files import sha256_file
 from shoal.paths import NODE_STATE
+from shoal.untrusted import DamagedDocumentError
 
 RECORD = str(NODE_STATE / "image.json")
 """On every node: {"context", "digest", "reference", "tag"}; `reference` is pinned by the digest."""
@@ -279,8 +281,8 @@ def _requester_image(target: Target) -> RequesterImage:
 def _json(lines: list[str]) -> dict[str, Any]:
     """A JSON object, or an empty one: a damaged record is as good as none and is written anew."""
     try:
-        value = json.loads("\n".join(lines))
-    except json.JSONDecodeError:
+        value = untrusted.json_value("\n".join(lines), source="the build record")
+    except DamagedDocumentError:
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -22,6 +22,7 @@ from shoal.errors import Exit, Fault, ShoalError, UsageError, of_this_machine
 from shoal.jobs.spec import JobSpec, parse
 from shoal.results import fetch as results
 from shoal.results import record as runs
+from shoal.results.damaged import DamagedResultsError
 from shoal.results.lock import locked
 from shoal.results.record import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
 from shoal.run import admission, preflight
@@ -201,15 +202,22 @@ def fetch_home(record: RunRecord, cluster: Cluster, say: Callable[[str], None]) 
 
     for name, answer in ssh.on_each(wanted, bring, at_once=FETCHES_AT_ONCE).items():
         if isinstance(answer, ShoalError):
-            faults.append(Fault(name, brief(answer)))
+            faults.append(Fault(name, _why_not_home(answer)))
+            at_home = (runs.run_dir(record.run) / name / results.MANIFEST).is_file()
+            if isinstance(answer, DamagedResultsError) and not at_home:
+                record.nodes[name].outcome, record.nodes[name].fetched = Outcome.DAMAGED_RESULTS, None
+                runs.save(record)
             continue
-        place = runs.run_dir(record.run) / name / results.MANIFEST
-        manifest = results.parse_manifest(place.read_bytes(), source=str(place))
+        manifest = results.read_manifest(runs.run_dir(record.run) / name)
         record.nodes[name].outcome = of_manifest(manifest)[0]
         record.nodes[name].fetched = answer
         runs.save(record)
         say(f"{name}: {answer.files} files, {answer.size_bytes / 1e6:.1f} MB, checked")
     return faults
+
+
+def _why_not_home(error: ShoalError) -> str:
+    return error.in_one_line if isinstance(error, DamagedResultsError) else brief(error)
 
 
 def exit_code(record: RunRecord, *, fetch: bool = True) -> Exit:

@@ -87,6 +87,12 @@ class Work:
             runs.save(self.record)
             self.tell(Event(Happening.ENDED, message, node, outcome))
 
+    def damaged(self, node: str, message: str) -> None:
+        """Record that what a node sent cannot be taken for its results, save, and tell; its last attempt ended so."""
+        attempts = self.record.nodes[node].attempts
+        last = attempts[-1] if attempts else None
+        self.end(node, last.number if last else 1, Outcome.DAMAGED_RESULTS, message, last.exit_code if last else None)
+
     def home(self, node: str, fetched: Fetched) -> None:
         """Record that a node's results are home, save, and tell."""
         with self.lock:

@@ -232,7 +232,7 @@ begun.wait(10)
 
 def test_a_node_that_does_not_answer_keeps_no_process_alive() -> None:
     """As after a second Ctrl-C, which leaves the containers running: nobody waits for `docker stop` any more."""
-    top = Path(__file__).parents[2]
+    top = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", LEAVE], cwd=top, check=True, timeout=20)
 
 

@@ -10,7 +10,7 @@ from shoal.engines.bacalhau.models import ComputeState, EngineExecution, Job, Jo
 from shoal.engines.protocol import State
 from shoal.results.record import Outcome
 from shoal.run.outcomes import outcome_of, worth_another_try
-from tests.shoal.bacalhau.standin import serving
+from tests.shoal.engines.bacalhau.standin import serving
 
 
 def client_of(address: str) -> BacalhauClient:
@@ -62,7 +62,7 @@ def test_an_answer_that_is_no_api_is_told_with_the_field() -> None:
         stand_in.scenario["exchanges"] = [
             {"method": "GET", "path": "/orchestrator/nodes", "query": {}, "status": 200, "body": {"Nodes": [{}]}}
         ]
-        with pytest.raises(EngineError, match=r"Nodes\.0\.Info"):
+        with pytest.raises(EngineError, match=r"Nodes\[0\]\.Info"):
             client.nodes()
 
 

@@ -342,7 +342,7 @@ with pytest.MonkeyPatch.context() as patch:
 
 
 def in_another_process(nodes: FakeNodes) -> subprocess.Popen[str]:
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     script = START.format(tests=str(here), top=str(here.parent.parent), root=str(nodes.root))
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
 
