@@ -79,7 +79,7 @@ def clips(folder: str, files: tuple[VideoFile, ...], marker: str) -> Commands:
     if todo.place:
         names = ", ".join(file.name for file in todo.place[:NAMED])
         more = f" and {len(todo.place) - NAMED} more" if len(todo.place) > NAMED else ""
-        will(f"place {len(todo.place)} clips in {folder}: {names}{more}")
+        will(f"place {len(todo.place)} clip{'s' if len(todo.place) > 1 else ''} in {folder}: {names}{more}")
     for name in todo.left:
         left(f"{folder}/{name}: it was ours, and another file lies there now")
     if todo.remove:

@@ -75,7 +75,7 @@ class Log:
             self.say(f"  {host}: {self.operation}: changed ({time.monotonic() - self.started_s:.1f} s)")
         elif _ERROR.match(text):
             words = "\n      ".join(self._words[host])
-            self.errors[host] = f"{self.operation or 'connecting'}\n      {words}" if words else self.operation
+            self.errors[host] = f"{self.operation or 'connecting'}\n      {words}" if words else self.operation or text
             self.say(f"  {host}: {self.operation}: FAILED")
         elif not self.operation and text not in _DONE and not text.startswith(_DONE):
             # Before the first operation a host's only other words are about why it cannot be reached.

@@ -22,17 +22,18 @@ fi
 root=/var/lib/docker
 if [ "${program##*/}" = docker ] && [ -S /run/docker.sock ] && version=$(timeout 20 docker version --format '{{.Server.Version}}' 2>/dev/null); then
     echo "version $version"
-    root=$(docker info --format '{{.DockerRootDir}}')
-    echo "live-restore $(docker info --format '{{.LiveRestoreEnabled}}')"
-    echo "security $(docker info --format '{{json .SecurityOptions}}')"
-    echo "swarm $(docker info --format '{{.Swarm.LocalNodeState}}')"
-    echo "trusts $(docker info --format '{{range $name, $entry := .RegistryConfig.IndexConfigs}}{{if not $entry.Secure}}{{$name}} {{end}}{{end}}')"
-    for id in $(docker ps -q --no-trunc); do
-        docker inspect --format 'running {{.HostConfig.RestartPolicy.Name}} {{slice .Id 0 12}} {{.Name}}' "$id" 2>/dev/null
-    done
-    for id in $(docker ps -aq --no-trunc); do
-        docker inspect --format 'container {{.Id}} {{.Name}}' "$id" 2>/dev/null
-    done
+    # One question each: a docker command takes its time on a small machine.
+    info=$(docker info --format 'root {{.DockerRootDir}}
+live-restore {{.LiveRestoreEnabled}}
+security {{json .SecurityOptions}}
+swarm {{.Swarm.LocalNodeState}}
+trusts {{range $name, $entry := .RegistryConfig.IndexConfigs}}{{if not $entry.Secure}}{{$name}} {{end}}{{end}}')
+    printf '%s\n' "$info" | grep -v '^root '
+    root=$(printf '%s\n' "$info" | sed -n 's/^root //p')
+    all=$(docker ps -aq --no-trunc)
+    # shellcheck disable=SC2086 # ids, one a word
+    [ -z "$all" ] || docker inspect --format 'container {{.Id}} {{.Name}}{{if .State.Running}}
+running {{.HostConfig.RestartPolicy.Name}} {{slice .Id 0 12}} {{.Name}}{{end}}' $all 2>/dev/null
     docker volume ls -q | sed 's/^/volume /'
     docker images -q --no-trunc --filter label=shoal.build=detector | sed 's/^/built /'
     docker images --no-trunc --format 'image {{.ID}} {{.Repository}}:{{.Tag}}'

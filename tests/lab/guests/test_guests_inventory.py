@@ -158,7 +158,7 @@ def test_dry_says_what_it_means_for_each_machine(story: Story):
     assert any("insecure-registries" in text for text in said["compute-2"])
     assert any("without a restart" in text for text in said["compute-2"])
     assert any(text.startswith("start docker.service") for text in said["compute-3"])
-    assert any("place 1 clips in /videos" in text for text in said["compute-3"])
+    assert any("place 1 clip in /videos" in text for text in said["compute-3"])
 
 
 def test_teardown_names_what_it_left_and_why(story: Story):
