@@ -71,6 +71,8 @@ class Attempt(_Record):
     exit_code: int | None = None
     message: str = ""
     """For the reader: why it ended so."""
+    image: str | None = None
+    """The image that the node was given in this attempt, where it is not the run's (`--resume RUN --image ...`)."""
     execution: str | None = None
     """The engine's id of the execution, or the container's name."""
 

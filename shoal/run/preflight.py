@@ -74,6 +74,11 @@ class NodeFacts:
     drained: bool = False
     """Taken out of service with `shoal nodes drain`."""
 
+    @property
+    def fit(self) -> bool:
+        """Whether the node could take a job if it had the image and the model."""
+        return self.docker_fault is None and not self.drained and bool(self.videos)
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -162,7 +167,10 @@ def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> 
         if isinstance(arch, ShoalError):
             reasons[name] = brief(arch)
         elif arch is None:
-            reasons[name] = f"the image {image} is not on the node; run the site deploy, which places it"
+            reasons[name] = (
+                f"the image {image} is not on the node, and the site's registry does not give it; the site deploy "
+                "places its own, with which `shoal run --resume RUN --image current` finishes a run"
+            )
         elif arch != facts[name].arch:
             reasons[name] = f"the image is for {arch}, the node is {facts[name].arch}"
     faults = {name: (Outcome.NOT_RUN, reason) for name, reason in reasons.items()}

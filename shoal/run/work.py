@@ -69,11 +69,15 @@ class Work:
             self.reserved = max(self.reserved, max(taken, default=0)) + 1
             return self.reserved
 
-    def begin(self, nodes: Sequence[str], attempt: int, execution: str) -> None:
-        """Record that an attempt is about to be started, and save: who takes the run up then knows of it."""
+    def begin(self, nodes: Sequence[str], attempt: int, execution: str, *, image: str) -> None:
+        """Record that an attempt is about to be started, and save: who takes the run up then knows of it.
+
+        `image` goes on record where it is not the run's.
+        """
         with self.lock:
             for node in nodes:
-                self._attempt(node, attempt).execution = execution
+                found = self._attempt(node, attempt)
+                found.execution, found.image = execution, image if image != self.record.image.reference else None
                 self.record.nodes[node].outcome = Outcome.PENDING
             runs.save(self.record)
 
