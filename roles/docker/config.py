@@ -34,6 +34,9 @@ class Ours:
     unit_state: str = ""
     """systemd's word for docker.service before us: enabled, disabled; empty where there was none."""
     unit_active: bool = False
+    socket_active: bool = False
+    entries: tuple[str, ...] = ()
+    """Names in the engine's data folder."""
     volumes: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
@@ -79,7 +82,7 @@ def read_record(text: str | None) -> Ours:
         return Ours(keys=value)
     known = {item.name for item in fields(Ours)}
     read = {key: entry for key, entry in value.items() if key in known}
-    for name in ("volumes", "containers", "images", "data"):
+    for name in ("volumes", "containers", "images", "data", "entries"):
         read[name] = tuple(read.get(name, ()))
     return Ours(**read)
 

@@ -238,16 +238,17 @@ def engine_absent() -> Commands:
         left(f"the engine ({facts.engine}), because not all in it is ours: {', '.join(others)}")
         host.noop("the engine holds what is not ours")
         return
-    kept = sorted(folder for folder in facts.data if folder in before.data)
-    for folder in kept:
-        left(f"{folder}: it held data before the deploy")
+    folders = [facts.root, *(["/var/lib/containerd"] if {"containerd", "containerd.io"} & facts.ours else [])]
+    kept = facts.root in before.data and facts.root in facts.data
+    if kept:
+        left(f"{facts.root}: it held data before the deploy")
     if facts.unit_there:
-        folders = [facts.root, *(["/var/lib/containerd"] if {"containerd", "containerd.io"} & facts.ours else [])]
         yield script(
             FILES / "stop.sh",
             UNITS="docker.socket docker.service" + (" containerd.service" if len(folders) > 1 else ""),
             DATA=" ".join(folder for folder in folders if folder not in before.data),
-            KEPT=" ".join(kept),
+            KEPT=facts.root if kept else "",
+            ENTRIES=" ".join(before.entries),
             FORWARD=before.forward,
             SYSCTL="\n".join(f"{name} {value}" for name, value in sorted(before.sysctl.items())),
         )
@@ -264,7 +265,7 @@ def _state_before(facts: EngineFacts, before: Ours) -> Commands:
             names = ", ".join(container.name for container in facts.running)
             left(f"{UNIT} runs, although it did not before: containers run on it ({names})")
         else:
-            yield f"systemctl stop {UNIT}"
+            yield f"systemctl stop {'' if before.socket_active else 'docker.socket '}{UNIT}"
 
 
 @operation()

@@ -62,6 +62,7 @@ class EngineFacts:
     rootless: tuple[str, ...] = ()
     unit_there: bool = False
     unit_active: bool = False
+    socket_active: bool = False
     unit_state: str = ""
     """systemd's word: enabled, disabled, masked ..."""
     file: str | None = None
@@ -85,6 +86,8 @@ class EngineFacts:
     root: str = "/var/lib/docker"
     data: frozenset[str] = frozenset()
     """Those of the data folders that hold anything."""
+    entries: tuple[str, ...] = ()
+    """Names in the engine's data folder."""
     disk_volumes: tuple[str, ...] = ()
     disk_containers: tuple[str, ...] = ()
     disk_images: tuple[str, ...] = ()
@@ -132,6 +135,7 @@ def facts_of(lines: Sequence[str]) -> EngineFacts:
         unit_there=one("unit-LoadState") == "loaded" or one("unit-UnitFileState") == "masked",
         unit_active=one("unit-ActiveState") in {"active", "activating", "reloading"},
         unit_state=one("unit-UnitFileState"),
+        socket_active=one("socket") == "active",
         file=_decoded(many.get("file")),
         record=_decoded(many.get("record")),
         flags=tuple(many.get("flag", ())),
@@ -151,6 +155,7 @@ def facts_of(lines: Sequence[str]) -> EngineFacts:
         images=tuple((value.split(" ")[0], value.partition(" ")[2]) for value in many.get("image", [])),
         root=one("root") or "/var/lib/docker",
         data=frozenset(many.get("data", ())),
+        entries=tuple(many.get("entry", ())),
         disk_volumes=tuple(many.get("disk-volume", ())),
         disk_containers=tuple(many.get("disk-container", ())),
         disk_images=tuple(many.get("disk-image", ())),
@@ -221,6 +226,8 @@ def first_record(facts: EngineFacts) -> Ours:
         text=facts.file,
         unit_state=facts.unit_state if facts.there else "",
         unit_active=facts.unit_active,
+        socket_active=facts.socket_active,
+        entries=tuple(sorted(facts.entries)) if facts.root in facts.data else (),
         volumes=tuple(sorted({*facts.volumes, *facts.disk_volumes})),
         containers=tuple(sorted({key for key, _ in facts.containers} | {*facts.disk_containers})),
         images=tuple(sorted({key for key, _ in facts.images} | {*facts.disk_images})),

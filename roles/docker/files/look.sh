@@ -10,6 +10,7 @@ program=$(command -v docker 2>/dev/null)
 [ ! -e /snap/bin/docker ] || echo "snap yes"
 for socket in /run/user/*/docker.sock; do [ ! -S "$socket" ] || echo "rootless $socket"; done
 systemctl show docker.service -p LoadState -p ActiveState -p UnitFileState 2>/dev/null | sed 's/^\([A-Za-z]*\)=/unit-\1 /'
+echo "socket $(systemctl show docker.socket -p ActiveState --value 2>/dev/null)"
 for label in file record; do
     path=$DAEMON_JSON
     [ "$label" = file ] || path=$RECORD
@@ -46,6 +47,7 @@ echo "root $root"
 for folder in "$root" /var/lib/containerd; do
     [ -z "$(ls -A "$folder" 2>/dev/null)" ] || echo "data $folder"
 done
+[ ! -d "$root" ] || find "$root" -mindepth 1 -maxdepth 1 -printf 'entry %f\n'
 if [ -d "$root/volumes" ]; then
     find "$root/volumes" -mindepth 1 -maxdepth 1 -type d -printf 'disk-volume %f\n'
 fi

@@ -1,6 +1,6 @@
 # Stop an engine of ours and take away what it has made: data, mounts, its bridge, its rules, its kernel settings.
-# Variables: UNITS, DATA (folders to empty), KEPT (folders with data of before), FORWARD (policy of before), SYSCTL
-# (lines `PATH VALUE` of before).
+# Variables: UNITS, DATA (folders to empty), KEPT (the engine's folder where it held data before, else empty), ENTRIES
+# (the names in it before), FORWARD (policy of before), SYSCTL (lines `PATH VALUE` of before).
 set -eu
 # shellcheck disable=SC2086 # names, one a word
 for unit in $UNITS; do
@@ -16,6 +16,12 @@ for folder in $DATA; do
     # It may be a mount of its own, and then cannot go itself.
     [ ! -d "$folder" ] || find "$folder" -xdev -mindepth 1 -delete
 done
+if [ -n "$KEPT" ] && [ -n "$ENTRIES" ]; then
+    find "$KEPT" -mindepth 1 -maxdepth 1 -printf '%f\n' | while read -r name; do
+        # What the engine of ours has made beside what was there.
+        case " $ENTRIES " in *" $name "*) ;; *) rm -rf --one-file-system -- "${KEPT:?}/$name" ;; esac
+    done
+fi
 # Made by the engine for itself at its first start.
 rm -f /etc/docker/key.json
 [ ! -d /sys/class/net/docker0 ] || ip link delete docker0
@@ -55,6 +61,5 @@ done
 if [ -n "$KEPT" ]; then
     export DEBIAN_FRONTEND=noninteractive
     ! dpkg -s docker.io >/dev/null 2>&1 || dpkg --remove --force-depends docker.io
-    # shellcheck disable=SC2086
-    for folder in $KEPT; do rm -f "$folder/nuke-graph-directory.sh"; done
+    rm -f "$KEPT/nuke-graph-directory.sh"
 fi

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +77,36 @@ def site_document(plant: Plant, folder: Path) -> Path:
         "videos": videos,
         "weights": [{"path": str(model), "sha256": sha256(model), "name": "stand-in"}],
     }
-    cache = Path(os.environ.get("SHOAL_CACHE", "~/.cache/shoal")).expanduser()
-    if archives := sorted((cache / "images").glob("base-*.tar")):
-        document["image"] = {"base_tarball": str(archives[-1])}
+    document["image"] = {"image_tarball": str(finished_image(folder))}
     path = folder / "site.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     return path
+
+
+def finished_image(folder: Path) -> Path:
+    """A finished image as `docker save` writes it: one file in one layer. Building a real one is others' test."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        add(tar, "stand-in", b"stand-in for the detector")
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Entrypoint": ["/stand-in"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": ["stand-in/detector:1"], "Layers": ["layer.tar"]}]
+    path = folder / "image.tar"
+    with tarfile.open(path, "w") as tar:
+        add(tar, "config.json", json.dumps(config).encode())
+        add(tar, "layer.tar", layer.getvalue())
+        add(tar, "manifest.json", json.dumps(manifest).encode())
+    return path
+
+
+def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
 
 
 def sha256(path: Path) -> str:
