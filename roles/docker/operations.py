@@ -27,7 +27,7 @@ from roles.common.operations import (
     write_text,
 )
 from roles.common.script import script
-from roles.docker.config import Ours, merged, parse, read_record, rendered
+from roles.docker.config import LISTS, JsonObject, Ours, merged, parse, read_record, rendered
 from roles.docker.defaults import Docker
 from roles.docker.openpgp import dearmoured
 from roles.docker.plan import (
@@ -197,24 +197,33 @@ def daemon_config_absent() -> Commands:
             text = rendered(back) if back else None
             for key in sorted(key for key in ours.keys if key in back and key not in ours.before):
                 left(f"{DAEMON_JSON}: {key}: it was changed after shoal set it")
+        yield from _taken_over(facts, ours, back)
         if text is None:
             yield f"rm -f {shlex.quote(DAEMON_JSON)}"
         else:
             yield script(FILES / "write_config.sh", TARGET=DAEMON_JSON, CONTENT=_base64(text))
-        yield from _taken_over(facts, ours)
+        yield from _restarted(facts, ours)
     yield write_text(RECORD, replace(ours, keys={}, before={}, written="").rendered(), "600")
 
 
-def _taken_over(facts: EngineFacts, ours: Ours) -> Commands:
-    """A running engine without our settings; where the restart for that would end containers, it keeps them."""
-    if not facts.version:
+def _taken_over(facts: EngineFacts, ours: Ours, back: JsonObject) -> Commands:
+    """A running engine of an owner's without our settings, by a reload. One that reads its settings anew keeps a list
+    that is not in them any more (Docker: `reloadInsecureRegistries`), so it is first given without our entries."""
+    if not facts.version or not all(key in RELOADED for key in ours.keys):
         return
-    if all(key in RELOADED for key in ours.keys):
-        yield script(FILES / "reload.sh", UNIT=UNIT, REGISTRIES="", WAIT_S="0")
-    elif not facts.is_ours and not ends(facts):
-        yield f"systemctl restart {UNIT}"
-    elif not facts.is_ours:
+    interim = {**back, **{key: back.get(key, []) for key in LISTS & set(ours.keys)}}
+    yield script(FILES / "write_config.sh", TARGET=DAEMON_JSON, CONTENT=_base64(rendered(interim)))
+    yield script(FILES / "reload.sh", UNIT=UNIT, REGISTRIES="", WAIT_S="0")
+
+
+def _restarted(facts: EngineFacts, ours: Ours) -> Commands:
+    """A running engine of an owner's without settings that take a restart; it keeps them where that ends containers."""
+    if not facts.version or facts.is_ours or all(key in RELOADED for key in ours.keys):
+        return
+    if ends(facts):
         left(f"{UNIT} runs with {', '.join(sorted(ours.keys))} until its next start: a restart would end containers")
+    else:
+        yield f"systemctl restart {UNIT}"
 
 
 @operation()
