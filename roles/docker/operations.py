@@ -54,6 +54,8 @@ MEMBERS = str(RECORDS / "docker.members")
 BRINGS = (
     "group docker",
     "path /etc/docker",
+    "path /etc/cni",
+    "path /etc/cni/net.d",
     "path /var/lib/docker",
     "path /var/lib/containerd",
     "path /opt/containerd",
