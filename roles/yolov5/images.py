@@ -22,6 +22,7 @@ from roles.common.facts import Lines, labelled
 from roles.common.operations import INCOMING, Commands, failure, upload
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
+from roles.yolov5.follow import followed
 from shoal import untrusted
 from shoal.cluster.document import Cluster
 from shoal.files import sha256_file
@@ -125,15 +126,17 @@ def base(yolov5: Yolov5, target: Target) -> Commands:
         yield from upload(str(archive), sha256_file(archive), landed)
         yield _script("base_from_archive.sh", ARCHIVE=landed, TAG=target.base_tag, LABEL=LABEL)
         return
-    yield _script(
-        "base.sh",
-        TAG=target.base_tag,
-        LABEL=LABEL,
-        SOURCE=yolov5.yolov5_base_source,
-        IMAGE=yolov5.yolov5_base_image,
-        PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
-        PACKAGES=",".join(yolov5.yolov5_base_packages),
-        FOLDER=str(NODE_STATE / "build"),
+    yield followed(
+        _script(
+            "base.sh",
+            TAG=target.base_tag,
+            LABEL=LABEL,
+            SOURCE=yolov5.yolov5_base_source,
+            IMAGE=yolov5.yolov5_base_image,
+            PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
+            PACKAGES=",".join(yolov5.yolov5_base_packages),
+            FOLDER=str(NODE_STATE / "build"),
+        )
     )
 
 
@@ -153,19 +156,21 @@ def image(yolov5: Yolov5, target: Target) -> Commands:
     packed = context.archive(yolov5.yolov5_context, dict([context.pip_wheel()]))
     landed = str(INCOMING / "context.tar.gz")
     yield from upload(io.BytesIO(packed), hashlib.sha256(packed).hexdigest(), landed)
-    yield _script(
-        "image.sh",
-        ARCHIVE=landed,
-        TAG=target.tag,
-        BASE=target.base_tag,
-        STAGES=STAGES,
-        SOURCE=source,
-        IMAGE=yolov5.yolov5_image,
-        PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
-        ORIGIN=yolov5.yolov5_origin,
-        NETWORK=yolov5.yolov5_build_network,
-        SETTINGS=context.SETTINGS_FOLDER,
-        FOLDER=str(NODE_STATE / "build"),
+    yield followed(
+        _script(
+            "image.sh",
+            ARCHIVE=landed,
+            TAG=target.tag,
+            BASE=target.base_tag,
+            STAGES=STAGES,
+            SOURCE=source,
+            IMAGE=yolov5.yolov5_image,
+            PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
+            ORIGIN=yolov5.yolov5_origin,
+            NETWORK=yolov5.yolov5_build_network,
+            SETTINGS=context.SETTINGS_FOLDER,
+            FOLDER=str(NODE_STATE / "build"),
+        )
     )
 
 

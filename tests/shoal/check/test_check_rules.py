@@ -395,6 +395,14 @@ def test_a_way_that_is_closed_without_a_firewall_on_the_requester() -> None:
     )
 
 
+def test_a_requester_that_is_not_looked_at_may_not_listen_yet() -> None:
+    alone = {"gate-1": plan()}
+    refused = network.reachable({"gate-1": GOOD}, alone, {("gate-1", 5000): Reach.REFUSED}, "office")
+    assert "nothing listens there / deploy office first" in one(refused, Level.WARNING)
+    silent = network.reachable({"gate-1": GOOD}, alone, {("gate-1", 5000): Reach.SILENT}, "office")
+    assert "the site's registry" in one(silent, Level.REFUSAL)
+
+
 def test_a_firewall_that_lets_all_in_is_none() -> None:
     open_ = "-P INPUT ACCEPT\n-P FORWARD DROP\n-A FORWARD -j DOCKER-USER"
     assert network.active_firewalls(machine(firewalls={"iptables": open_, "ufw": "Status: inactive"})) == []
