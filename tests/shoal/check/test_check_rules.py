@@ -158,6 +158,15 @@ def test_half_installed_packages() -> None:
     assert "dpkg --configure -a" in one(system.packages(broken, plan()), Level.REFUSAL)
 
 
+def test_packages_of_the_owners_that_apt_would_touch() -> None:
+    swap = machine(removals=("chrony", "docker-ce"), upgrades=("libc6",))
+    assert "apt would remove chrony, docker-ce" in one(system.apt(swap, plan()), Level.REFUSAL)
+    newer = list(system.apt(machine(upgrades=("libc6",)), plan()))
+    assert "apt would upgrade libc6" in one(newer, Level.CONSENT)
+    assert newer[0].consent == "apt-upgrade"
+    assert list(system.apt(GOOD, plan())) == []
+
+
 def test_a_journal_of_the_owners_that_would_be_cut() -> None:
     full = machine(journal_bytes=3_000_000_000)
     assert "3.0 GB and would be cut to 200M" in one(system.journal(full, plan()), Level.CONSENT)
