@@ -78,7 +78,7 @@ LOGINS = {
         "echo 'ops ALL=(ALL) ALL' >/etc/sudoers.d/ops",
         "",
         Level.REFUSAL,
-        "--ask-sudo-password",
+        "asks ops for a password",
     ),
     "sudo for some": (
         "echo 'ops ALL=(ALL) NOPASSWD: /usr/bin/apt-get' >/etc/sudoers.d/ops",

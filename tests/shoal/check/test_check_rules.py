@@ -179,8 +179,8 @@ def test_a_journal_of_the_owners_that_would_be_cut() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sudo": "sudo: a password is required"}, "--ask-sudo-password"),
-        ({"sudo": "sudo: a terminal is required to read the password; either use -S"}, "--ask-sudo-password"),
+        ({"sudo": "sudo: a password is required"}, "asks ops for a password"),
+        ({"sudo": "sudo: a terminal is required to read the password; either use -S"}, "asks ops for a password"),
         ({"sudo": "sudo: sorry, you must have a tty to run sudo"}, "Defaults:ops !requiretty"),
         (
             {"sudo": "sudo: a password is required", "sudo_allows": "(root) NOPASSWD: /usr/bin/apt-get"},
