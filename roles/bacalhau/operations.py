@@ -97,16 +97,18 @@ def program(wanted: Program) -> Commands:
 
 
 @operation()
-def secret_file(path: str, content: bytes, owner: str, joins_within_s: int | None = None) -> Commands:
+def secret_file(
+    path: str, content: bytes, owner: str, joins_within_s: int | None = None, mode: str = "600"
+) -> Commands:
     """A file that others may not read. It travels as an upload: neither a command nor a log shows what is in it.
 
     With `joins_within_s` the orchestrator is shown the token in it first, and the old file stays where it refuses.
     """
     sha256 = hashlib.sha256(content).hexdigest()
     state = host.get_fact(FileState, path=path)
-    if state is None or (state.sha256, state.mode, state.user) != (sha256, "600", owner):
+    if state is None or (state.sha256, state.mode, state.user) != (sha256, mode, owner):
         proof = None if joins_within_s is None else lambda part: on_node("join.py", "wait", part, str(joins_within_s))
-        yield from upload(io.BytesIO(content), sha256, path, mode="600", owner=f"{owner}:{owner}", proof=proof)
+        yield from upload(io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", proof=proof)
 
 
 @operation()
