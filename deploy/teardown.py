@@ -17,7 +17,7 @@ _mesh = cluster_of(host).mesh == "tailscale"
 settled(
     name="End what an earlier deploy left at work", build_folder=str(NODE_STATE / "build"), wait_s=600, _timeout=900
 )
-if _mesh:
+if _mesh or firewall.is_there():
     # First: what it installed needs libraries that came with the engine.
     firewall.remove()
 bacalhau.remove()
