@@ -62,14 +62,14 @@ def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> 
         if unknown := [line.removeprefix(UNKNOWN) for line in running if line.startswith(UNKNOWN)]:
             yield failure(
                 f"{service.unit} has to be restarted ({why}), and whether jobs run cannot be told: {unknown[0]}. "
-                "Nothing was touched. Where no run is under way, restart it with --force (pyinfra: --data "
-                "bacalhau_force=true)"
+                "Nothing was touched. Where no run is under way, restart it with `shoal site deploy --force` (pyinfra: "
+                "--data bacalhau_force=true)"
             )
             return
         yield failure(
             f"{service.unit} has to be restarted ({why}), and jobs run: {'; '.join(running[:3])}. Nothing was touched. "
-            "Type this again when they are over, or restart all the same with --force (pyinfra: --data "
-            "bacalhau_force=true): the runner then gives the lost work to the node again"
+            "Type this again when they are over, or restart all the same with `shoal site deploy --force` (pyinfra: "
+            "--data bacalhau_force=true): the runner then gives the lost work to the node again"
         )
 
 
