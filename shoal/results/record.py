@@ -71,6 +71,8 @@ class Attempt(_Record):
     exit_code: int | None = None
     message: str = ""
     """For the reader: why it ended so."""
+    image: str | None = None
+    """The image that the node was given in this attempt, where it is not the run's (`--resume RUN --image ...`)."""
     execution: str | None = None
     """The engine's id of the execution, or the container's name."""
 
@@ -185,7 +187,7 @@ def refuse_known(run: str) -> None:
     """Raise UsageError where there is a run of this id already."""
     if record_path(run).exists():
         raise UsageError(
-            f"there is a run {run!r} already", hint=f"take it up again with --resume {run}, or name another"
+            f"there is a run {run!r} already", hint=f"take it up again with `shoal resume {run}`, or name another"
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TypeVar
 
-from shoal import untrusted
+from shoal import node_limits, untrusted
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
@@ -23,16 +23,20 @@ SHARE = 0.8
 """How much of the smallest node a job gets unless told: the rest is for the machine itself. The engine's own rule."""
 DEFAULT_MEMORY_BYTES = 2_000_000_000
 """Enough for YOLOv5s at 640 pixels and one decoded video at a time; less where a node has less."""
-UPLOAD_TIMEOUT_S = 1800
 IMAGE_NOTE = NODE_STATE / "image.json"
 """Written by the role that places the inference image: {reference, digest}."""
+N = TypeVar("N", int, float)
 _ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 # Words a node answers in: one `key value` a line. Nothing is changed.
-_LOOK = r"""
+_LOOK = (
+    r"""
 if facts=$(docker info --format '{{.NCPU}} {{.MemTotal}}' 2>/dev/null); then echo "docker $facts"
 else echo "docker-fault $(docker info 2>&1 >/dev/null | tail -n 1)"; fi
 echo "machine $(uname -m)"
+"""
+    + node_limits.SCRIPT
+    + r"""
 if [ -f "$1" ]; then echo "image $(tr -d '\n' <"$1")"; fi
 if [ -d "$2" ]; then echo "videos $(find -L "$2" -type f -printf x | wc -c)"; fi
 if [ -f "$3" ]; then echo "weights $(sha256sum <"$3" | cut -d ' ' -f 1)"; fi
@@ -42,17 +46,7 @@ place=$4
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 echo "free $(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
 """
-_PLACE_WEIGHTS = r"""
-set -eu
-mkdir -p -m 0755 "$1"
-arriving=$(mktemp "$1/.$2.XXXXXX.part")
-trap 'rm -f "$arriving"' EXIT
-trap 'exit 1' HUP INT TERM
-cat >"$arriving"
-echo "$2  $arriving" | sha256sum -c --status || { echo "the file arrived damaged" >&2; exit 1; }
-chmod 0644 "$arriving"
-mv "$arriving" "$1/$2.onnx"
-"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +54,7 @@ class NodeFacts:
     """What a node answered."""
 
     cpus: float = 0.0
+    """What the machine's control groups give to containers, at most what it has; so is the memory."""
     memory_bytes: int = 0
     docker_fault: str | None = None
     arch: str | None = None
@@ -73,6 +68,11 @@ class NodeFacts:
     """Whether the run has a folder here already."""
     drained: bool = False
     """Taken out of service with `shoal nodes drain`."""
+
+    @property
+    def fit(self) -> bool:
+        """Whether the node could take a job if it had the image and the model."""
+        return self.docker_fault is None and not self.drained and bool(self.videos)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,10 @@ def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> 
         if isinstance(arch, ShoalError):
             reasons[name] = brief(arch)
         elif arch is None:
-            reasons[name] = f"the image {image} is not on the node; run the site deploy, which places it"
+            reasons[name] = (
+                f"the image {image} is not on the node, and the site's registry does not give it; the site deploy "
+                "places its own, with which `shoal resume RUN --image current` finishes a run"
+            )
         elif arch != facts[name].arch:
             reasons[name] = f"the image is for {arch}, the node is {facts[name].arch}"
     faults = {name: (Outcome.NOT_RUN, reason) for name, reason in reasons.items()}
@@ -176,15 +179,6 @@ def is_drained(cluster: Cluster, node: Node) -> bool:
         return ssh.run(cluster, node, "test", "-e", str(NODE_DRAINED), root=True, check=False).exit_code == 0
     except ssh.SshError:
         return False
-
-
-def place_weights(cluster: Cluster, node: Node, path: Path, sha256: str) -> None:
-    """Put a weights file on a node, checked there before it gets its name. Raises SshError or RemoteError."""
-    with path.open("rb") as stream:
-        ssh.run(
-            cluster, node, "sh", "-c", _PLACE_WEIGHTS, "weights", str(NODE_WEIGHTS), sha256,
-            root=True, stdin=stream, timeout_s=UPLOAD_TIMEOUT_S,
-        )  # fmt: skip
 
 
 def _unfit(fact: NodeFacts, node: Node) -> str | None:
@@ -203,10 +197,11 @@ def _read(text: str) -> NodeFacts:
     """The node's answer. Raises DamagedDocumentError where it is none: a node may say anything."""
     words = dict(line.partition(" ")[::2] for line in text.splitlines() if line)
     cpus, _, memory_bytes = words.get("docker", "0 0").partition(" ")
+    limits = node_limits.read(text.splitlines())
     machine = words.get("machine", "")
     return NodeFacts(
-        cpus=figure(cpus, source="the node's number of CPUs"),
-        memory_bytes=whole(memory_bytes or "0", source="the node's memory"),
+        cpus=_least(figure(cpus, source="the node's number of CPUs"), limits.cpus),
+        memory_bytes=_least(whole(memory_bytes or "0", source="the node's memory"), limits.memory_bytes),
         docker_fault=words.get("docker-fault"),
         arch=_ARCHES.get(machine, machine),
         image=_noted_image(words.get("image")),
@@ -230,3 +225,7 @@ def _noted_image(text: str | None) -> str | None:
     name = reference.partition("@")[0]
     head, slash, last = name.rpartition("/")
     return f"{head}{slash}{last.partition(':')[0]}@{digest}"
+
+
+def _least(has: N, given: N | None) -> N:
+    return has if given is None else min(has, given)
