@@ -2,7 +2,8 @@
 
     python detector_reference.py LAYERS.npz WEIGHTS.pt
 
-`LAYERS.npz` has kernel_0, bias_0 ... in network order, batch normalisation fused, as `shoal.site.yolov5_onnx` reads them.
+`LAYERS.npz` has kernel_0, bias_0 ... in network order with batch normalisation fused, as `shoal.site.yolov5_onnx` reads
+them.
 """
 
 from __future__ import annotations

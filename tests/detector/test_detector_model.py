@@ -43,7 +43,7 @@ def test_a_model_of_another_size_is_bad_usage_and_its_size_is_named() -> None:
         (b"", "onnxruntime cannot load them"),
         (b"this is no model", "onnxruntime cannot load them"),
         (making.model(columns=10), "no output is [1, n, 85]"),
-        (making.model(rows_per_cell=21), "at --img 64 must be [252, 85] a picture, it is [84, 85]"),
+        (making.model(rows_per_cell=21), "for 64x64 must be [252, 85] a picture, it is [84, 85]"),
         (making.model(batch=4, height=64, width=64), "the input must be [1, 3, height, width], it is [4, 3, 64, 64]"),
         (making.model(input_type=TensorProto.FLOAT16), "the input must be float32, it is tensor(float16)"),
     ],

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shoal_detect import cpus, progress
 from shoal_detect.model import nms
 from shoal_detect.model.classes import NAMES, parse
-from shoal_detect.model.letterbox import blob, fit, to_frame
+from shoal_detect.model.letterbox import Fitter, fit, to_frame
 from shoal_detect.pictures import annotate, font
 from shoal_detect.pictures.annotate import Label
 from shoal_detect.pictures.key_frames import Found, KeyFrames, key_frames
@@ -155,8 +155,37 @@ def test_a_frame_fits_into_the_input_and_keeps_its_proportions(width: int, heigh
     place = fit(width, height, size)
     assert max(place.width, place.height) == size
     assert abs(place.width / size * max(width, height) - width) <= max(1.0, max(width, height) / size)
-    assert 0 <= size - place.width - 2 * place.left <= 1
-    assert 0 <= size - place.height - 2 * place.top <= 1
+    assert place.input_width % 32 == place.input_height % 32 == 0
+    assert max(place.input_width, place.input_height) == size
+    for whole, part, edge in (
+        (place.input_width, place.width, place.left),
+        (place.input_height, place.height, place.top),
+    ):
+        assert 0 <= whole - part < 32
+        assert 0 <= whole - part - 2 * edge <= 1
+
+
+@pytest.mark.parametrize(
+    ("frame", "scaled", "whole"),
+    [
+        ((1280, 720), (640, 360), (640, 384)),  # what YOLOv5's own letterbox gives
+        ((640, 480), (640, 480), (640, 480)),
+        ((1080, 1920), (360, 640), (384, 640)),
+        ((1000, 1000), (640, 640), (640, 640)),
+        ((100, 3), (640, 19), (640, 32)),
+    ],
+)
+def test_the_least_rectangle_is_the_references(
+    frame: tuple[int, int], scaled: tuple[int, int], whole: tuple[int, int]
+) -> None:
+    place = fit(*frame, 640)
+    assert (place.width, place.height) == scaled
+    assert (place.input_width, place.input_height) == whole
+
+
+def test_weights_of_one_size_get_their_square() -> None:
+    place = fit(1280, 720, 640, square=True)
+    assert (place.input_width, place.input_height, place.top) == (640, 640, 140)
 
 
 @given(
@@ -169,7 +198,8 @@ def test_boxes_come_back_to_where_they_were(width: int, height: int, size: int, 
     scale = np.array([place.width / width, place.height / height] * 2)
     offset = np.array([place.left, place.top] * 2)
     back = to_frame((box * scale + offset).astype(np.float32), place)
-    assert np.allclose(back, box, atol=max(width, height) * 1e-3)
+    # As in the reference, the way back has no rounding to whole pixels of the input, which is one of them at most.
+    assert np.allclose(back, box, atol=1.01 * max(width, height) / size + 0.01)
 
 
 def test_boxes_are_cut_off_at_the_border_of_the_frame() -> None:
@@ -180,8 +210,8 @@ def test_boxes_are_cut_off_at_the_border_of_the_frame() -> None:
 def test_the_model_sees_rgb_between_grey_borders() -> None:
     pixels = np.zeros((32, 64, 3), np.uint8)
     pixels[:] = (255, 0, 128)
-    place = fit(64, 32, 64)
-    data = blob(av.VideoFrame.from_ndarray(pixels, format="rgb24"), place)
+    place = fit(64, 32, 64, square=True)
+    data = Fitter().blob(av.VideoFrame.from_ndarray(pixels, format="rgb24"), place)
     assert data.shape == (1, 3, 64, 64)
     assert data.dtype == np.float32
     assert np.allclose(data[0, :, 32, 10], [1, 0, 128 / 255], atol=0.01)
