@@ -93,7 +93,7 @@ def _prepare(video: Video, work: Work, reading: Reading, start_frame: int) -> Ge
         work.stop.check()
         if frame.index % work.settings.stride or frame.index < start_frame:
             continue
-        place = fit(frame.image.width, frame.image.height, work.settings.img)
+        place = fit(frame.width, frame.height, work.settings.img)
         try:
             data = blob(frame.image, place)
         except (av.error.FFmpegError, ValueError) as error:
