@@ -16,8 +16,8 @@ from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
 from shoal.engines.choice import Choice
 from shoal.errors import Fault, ShoalError, UsageError
+from shoal.fleet import ready
 from shoal.fleet.nodes import compute_node
-from shoal.fleet.ready import await_ready, refuse_newer_engine
 from shoal.mesh import moving
 from shoal.paths import NODE_DRAINED
 from shoal.ssh import client as ssh
@@ -38,7 +38,7 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
         cluster, write = _with(document, machine)
     node = compute_node(cluster, name)
     choice = _engine_of(cluster, node, say)
-    refuse_newer_engine(overlay.applied(cluster), [name], choice)
+    ready.refuse_newer_engine(overlay.applied(cluster), [name], choice)
     if write is not None:
         write()
         say(f"{name} is in {document}")
@@ -50,7 +50,7 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
     result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
-        await_ready(reached, [node.name], say)
+        ready.await_ready(reached, [node.name], say)
     return cluster
 
 

@@ -178,8 +178,8 @@ def _off_the_tailnet(cluster: Cluster, now: Cluster, silent: Mapping[str, str], 
         if why is not None
     }
     there = [node for node in cluster.nodes if node.name not in lost]
-    members = members.membership(cluster.model_copy(update={"nodes": tuple(there)})) if there else {}
-    joined = [node for node in there if not _stays_out(members[node.name])]
+    found = members.membership(cluster.model_copy(update={"nodes": tuple(there)})) if there else {}
+    joined = [node for node in there if not _stays_out(found[node.name])]
     answers = ssh.on_each(
         joined,
         lambda node: ssh.run(cluster, node, "sh", "-c", _LOGOUT, root=True, timeout_s=LOGOUT_TIMEOUT_S + 30),

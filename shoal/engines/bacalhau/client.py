@@ -158,7 +158,8 @@ class BacalhauClient:
         """`approve` or `delete` a node. (`reject` kills what runs there, and is never used.)
 
         The engine takes `node` for the beginning of a name, and an exact one is not preferred: with several hits it
-        refuses (code AMBIGUOUS), with one hit it takes that, whatever its name. `shoal.fleet.engine_list` makes it exact.
+        refuses (code AMBIGUOUS), with one hit it takes that, whatever its name.
+        `shoal.fleet.engine_list` makes it exact.
         """
         body = {"Action": action, "Message": message, "NodeID": node}
         answer = self._ask(Acted, "PUT", f"/orchestrator/nodes/{node}", json=body)

@@ -1,7 +1,7 @@
 """The bacalhau runner: one job of the engine for all nodes of an attempt, followed by asking and by live logs.
 
-The engine dispatches; it does not keep. What it says about an execution is read by `shoal.engines.bacalhau.executions`; whether
-a node is done is decided by the manifest on the node, and what the engine loses is submitted again (`shoal.run.start`).
+The engine dispatches; it does not keep. `shoal.engines.bacalhau.executions` reads what it says about an execution.
+Whether a node is done is decided by the manifest on the node, and `shoal.run.start` submits again what was lost.
 """
 
 from __future__ import annotations

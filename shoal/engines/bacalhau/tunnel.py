@@ -1,7 +1,8 @@
 """The way to the orchestrator's API: an SSH forward from a private Unix socket to the requester's loopback.
 
 The API listens on the requester's loopback alone, so nobody on any network can even try a key, and the key never
-crosses a network in the clear. The forward is the strict OpenSSH client of `shoal.ssh.client`, started again when it ends.
+crosses a network in the clear. The forward is the strict OpenSSH client of `shoal.ssh.client`; it is started again when
+it ends.
 """
 
 from __future__ import annotations

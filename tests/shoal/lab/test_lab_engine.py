@@ -13,6 +13,7 @@ from docker.errors import APIError
 
 from shoal.errors import Exit, ShoalError
 from shoal.lab import base_image, client, engine, engine_setup, private_engine, ssh_files
+from shoal.lab.client import Engine
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 
@@ -158,7 +159,7 @@ def test_where_a_registry_answers_the_base_is_pulled_and_not_bootstrapped(
     asked: list[str] = []
     monkeypatch.setattr(base_image, "registry_answers", lambda url, image: bool(asked.append(image)) or True)
     client: Any = _Registry()
-    assert base_image.ensure(client.Engine("unix:///x", client), silent, ("systemd",)) == "sha256:1"
+    assert base_image.ensure(Engine("unix:///x", client), silent, ("systemd",)) == "sha256:1"
     assert asked == ["debian:bookworm-slim"]
     tag = client.did[1].removeprefix("tag ")
     assert tag.startswith("shoal/base:bookworm-")

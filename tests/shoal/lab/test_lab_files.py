@@ -161,7 +161,7 @@ def test_a_second_command_waits_and_says_so(tmp_path: Path) -> None:
 
 def test_a_killed_command_holds_no_lock(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from shoal.lab import locks\n"
+        "import os, sys; from pathlib import Path; from shoal import locks\n"
         "with locks.held(Path(sys.argv[1]), print, 'x'): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False)

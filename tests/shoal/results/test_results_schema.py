@@ -16,7 +16,7 @@ from shoal.results.documents import Detection, Manifest, RunSummary, VideoSummar
 
 SCHEMAS = {
     path.name: json.loads(path.read_text())
-    for path in (Path(__file__).parents[2] / "detector" / "schemas").glob("*.schema.json")
+    for path in (Path(__file__).parents[3] / "detector" / "schemas").glob("*.schema.json")
 }
 REGISTRY: Registry = Registry().with_resources(
     [(name, Resource.from_contents(schema)) for name, schema in SCHEMAS.items()]

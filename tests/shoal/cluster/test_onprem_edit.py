@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from shoal.cli.nodes import app
 from shoal.cluster import onprem, onprem_edit
+from shoal.deploys import run as deploys
 from shoal.errors import UsageError
-from shoal.fleet import nodes
 from shoal.paths import repository
 from shoal.ssh import client as ssh
 
@@ -151,7 +151,7 @@ def test_the_verbs_write_the_persons_document(path: Path, monkeypatch: pytest.Mo
         deployed.append((deploy, *limit))
         return Deployed()
 
-    monkeypatch.setattr(nodes.deploys, "run_deploy", run_deploy)
+    monkeypatch.setattr(deploys, "run_deploy", run_deploy)
     monkeypatch.setenv("SHOAL_CACHE", str(path.parent / "cache"))
     path.write_text(EXAMPLE.replace('engine = "auto"', 'engine = "ssh"'), encoding="utf-8")
     words = ["add", "gate-3=ops@192.0.2.23", "--label", "site=north", "--arch", "arm64", "--cluster", str(path)]

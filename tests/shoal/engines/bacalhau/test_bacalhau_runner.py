@@ -19,7 +19,7 @@ from shoal.engines.protocol import Running, State
 from shoal.errors import UsageError
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshFailure
-from tests.shoal.bacalhau.conftest import NODES, Serve, make_job, until_over
+from tests.shoal.engines.bacalhau.conftest import NODES, Serve, make_job, until_over
 
 
 def test_a_good_run_ends_on_both_nodes_with_all_lines(serve: Serve) -> None:

@@ -15,7 +15,7 @@ import pytest
 from shoal.errors import Exit, of_this_machine
 
 SHOAL = [sys.executable, "-m", "shoal"]
-EXAMPLE = Path(__file__).resolve().parents[2] / "inventories" / "onprem.example.toml"
+EXAMPLE = Path(__file__).resolve().parents[3] / "inventories" / "onprem.example.toml"
 SHOW = f"cluster show {EXAMPLE}"
 
 

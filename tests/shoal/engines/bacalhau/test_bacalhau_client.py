@@ -10,7 +10,7 @@ from shoal.engines.bacalhau.models import ComputeState, EngineExecution, Job, Jo
 from shoal.engines.protocol import State
 from shoal.results.record import Outcome
 from shoal.run.outcomes import outcome_of, worth_another_try
-from tests.shoal.bacalhau.standin import serving
+from tests.shoal.engines.bacalhau.standin import serving
 
 
 def client_of(address: str) -> BacalhauClient:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shoal.cluster import document as cluster
 from shoal.errors import Exit, UsageError
 
-SCHEMA = Path(cluster.__file__).parent / "schemas" / "cluster.schema.json"
+SCHEMA = Path(cluster.__file__).parents[1] / "schemas" / "cluster.schema.json"
 
 
 def document(**changes: Any) -> dict[str, Any]:

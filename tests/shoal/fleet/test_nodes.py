@@ -17,6 +17,7 @@ from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Arch, Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
+from shoal.deploys import run as deploys
 from shoal.deploys.run import DeployResult
 from shoal.engines.bacalhau import secrets
 from shoal.engines.bacalhau.client import EngineSilentError
@@ -114,7 +115,7 @@ def on_mesh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         done.append(f"{name} {' '.join(limit)}")
         return Result
 
-    monkeypatch.setattr(nodes.deploys, "run_deploy", run_deploy)
+    monkeypatch.setattr(deploys, "run_deploy", run_deploy)
     return document, done
 
 
@@ -253,7 +254,7 @@ def deploying(
 
     monkeypatch.setattr("shoal.cli.site.run_deploy", run_deploy)
     monkeypatch.setattr("shoal.cli.site.engines.choose", lambda *_, **__: Choice("bacalhau", "test", (program(),)))
-    monkeypatch.setattr("shoal.cli.site.nodes.await_ready", lambda _, names, __: done.append(names))
+    monkeypatch.setattr("shoal.cli.site.ready.await_ready", lambda _, names, __: done.append(names))
     words = ["deploy", "--cluster", str(document), *(word for name in limit for word in ("--limit", name)), *more]
     return CliRunner().invoke(site_app, words), done
 
@@ -348,7 +349,7 @@ def adding(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return DeployResult(name, tuple(limit), 0, 0, (), 0.0)
 
     monkeypatch.setattr(ssh, "run", run)
-    monkeypatch.setattr(nodes.deploys, "run_deploy", run_deploy)
+    monkeypatch.setattr(deploys, "run_deploy", run_deploy)
     monkeypatch.setattr(ready, "await_ready", lambda _, names, __: done.append(f"ready {' '.join(names)}"))
     return document, done
 

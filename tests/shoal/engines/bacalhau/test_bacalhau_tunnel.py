@@ -17,7 +17,7 @@ from shoal.cluster.document import Cluster
 from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError
 from shoal.engines.bacalhau.tunnel import Tunnel
 from shoal.ssh import client as ssh
-from tests.shoal.bacalhau.standin import serving
+from tests.shoal.engines.bacalhau.standin import serving
 
 # Forwards the socket of -L as ssh does, and ends when its standard input does, as `cat` on the other side.
 SSH = """#!{python}

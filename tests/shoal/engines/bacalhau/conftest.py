@@ -17,7 +17,7 @@ from shoal.engines.bacalhau.runner import BacalhauRunner
 from shoal.engines.protocol import Execution, Handle
 from shoal.jobs import Values, render
 from shoal.jobs.spec import JobSpec
-from tests.shoal.bacalhau.standin import StandIn, serving
+from tests.shoal.engines.bacalhau.standin import StandIn, serving
 
 NODES = ("compute-1", "compute-2")
 

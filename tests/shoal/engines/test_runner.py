@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_jobs import IMAGE, changed, values
+from job_example import IMAGE, changed, values
 
 from shoal import jobs
 from shoal.cluster.document import Cluster, Node

@@ -217,8 +217,8 @@ def test_every_node_is_asked_and_one_that_fails_hinders_no_other(nodes: FakeNode
 
 LEAVE = """
 import threading, time
-from shoal import ssh
-from shoal.cluster import Node
+from shoal.ssh import client as ssh
+from shoal.cluster.document import Node
 hung = threading.Event()
 nodes = [Node(name="a", address="192.0.2.1", roles=("requester",))]
 begun = threading.Event()
@@ -232,7 +232,7 @@ begun.wait(10)
 
 def test_a_node_that_does_not_answer_keeps_no_process_alive() -> None:
     """As after a second Ctrl-C, which leaves the containers running: nobody waits for `docker stop` any more."""
-    top = Path(__file__).parents[2]
+    top = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", LEAVE], cwd=top, check=True, timeout=20)
 
 

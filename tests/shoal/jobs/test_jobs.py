@@ -10,27 +10,12 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from job_example import IMAGE, changed, values
 
 from shoal import jobs
 from shoal.cluster.document import Node
 from shoal.errors import UsageError
 from shoal.jobs.spec import Constraint, parse, parse_bytes, parse_cpu
-
-IMAGE = "10.0.0.10:5000/shoal/detector@sha256:" + "d" * 64
-
-
-def values(**changes: Any) -> jobs.Values:
-    given: dict[str, Any] = {
-        "run": "r1",
-        "attempt": 1,
-        "image": IMAGE,
-        "weights_name": "yolov5s",
-        "weights_sha256": "b" * 64,
-        "cpu": "1.6",
-        "memory": "2GB",
-        "timeout_s": 60,
-    }
-    return jobs.Values(**{**given, **changes})
 
 
 def test_the_job_is_in_the_engines_own_format() -> None:
@@ -78,16 +63,6 @@ def test_another_attempt_is_the_same_work_for_fewer_nodes() -> None:
     assert [constraint.key for constraint in again.constraints] == ["site", "name"]
     assert again.constraints[-1].values == ("b",)
     assert again.labels == {"shoal-run": "r1", "shoal-attempt": "2"}
-
-
-def changed(path: str, value: Any) -> dict[str, Any]:
-    document = jobs.render("yolov5", values()).to_document()
-    *parents, last = path.split("/")
-    place: Any = document
-    for part in parents:
-        place = place[int(part) if part.isdigit() else part]
-    place[last] = value
-    return document
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,8 @@ def resolve_in_another_process(web: Site) -> subprocess.Popen[str]:
         "known = catalogue(thing=entry({'kind': 'url', 'url': sys.argv[1]}, data, file='thing.bin'))\n"
         "print(resolve('thing', catalogue=known, say=lambda line: print(line, flush=True)))\n"
     )
-    here = str(Path(__file__).parent)
-    repository = str(Path(__file__).parents[2])
+    here = str(Path(__file__).parents[1])
+    repository = str(Path(__file__).parents[3])
     return subprocess.Popen(
         [sys.executable, "-c", program, f"{web.url}/thing.bin"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join((repository, here))},
@@ -225,7 +225,7 @@ def test_no_space_keeps_nothing(web: Site, cache: Path, tmp_path: Path) -> None:
         f'resolve("thing", catalogue=known)\' {web.url}/thing.bin\n'
         "find small -type f -size +0\n"
     )
-    paths = os.pathsep.join((str(Path(__file__).parents[2]), str(Path(__file__).parent)))
+    paths = os.pathsep.join((str(Path(__file__).parents[3]), str(Path(__file__).parents[1])))
     options = ["--mount"] if os.geteuid() == 0 else ["--mount", "--user", "--map-root-user"]
     ended = subprocess.run(
         ["unshare", *options, "sh", "-c", program],

@@ -328,7 +328,7 @@ import sys
 sys.path[:0] = [{tests!r}, {top!r}]
 from pathlib import Path
 from fake_nodes import FakeNodes
-from shoal import healing, running
+from shoal.run import reattempt as healing, start as running
 import pytest
 with pytest.MonkeyPatch.context() as patch:
     nodes = FakeNodes(Path({root!r}), FakeNodes.make(Path({root!r}) / "unused", patch).cluster)
@@ -342,7 +342,7 @@ with pytest.MonkeyPatch.context() as patch:
 
 
 def in_another_process(nodes: FakeNodes) -> subprocess.Popen[str]:
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     script = START.format(tests=str(here), top=str(here.parent.parent), root=str(nodes.root))
     return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
 

@@ -10,6 +10,7 @@ import pytest
 
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
+from shoal.deploys import run as deploys
 from shoal.engines.bacalhau import connect, secrets
 from shoal.engines.bacalhau.client import AMBIGUOUS, EngineError, refusal
 from shoal.engines.bacalhau.models import EngineNode
@@ -17,7 +18,6 @@ from shoal.errors import Exit, ShoalError, UsageError
 from shoal.fleet import drain as draining
 from shoal.fleet import engine_list as approval
 from shoal.fleet import leave as leaving
-from shoal.fleet import nodes
 from shoal.fleet import remove as fleet_remove
 from shoal.fleet.leave import Parting
 
@@ -121,9 +121,9 @@ def test_a_removal_goes_to_its_end_where_an_old_entry_has_to_stay(
 ) -> None:
     document, done = tmp_path / "lab.json", []
     clusters.save(cluster, document)
-    monkeypatch.setattr(nodes, "drain", lambda *_, **__: done.append("drain"))
+    monkeypatch.setattr(fleet_remove, "drain", lambda *_, **__: done.append("drain"))
     monkeypatch.setattr(draining, "unmark", lambda *_: done.append("unmark"))
-    monkeypatch.setattr(nodes.deploys, "run_deploy", lambda _, name, **__: done.append(name))
+    monkeypatch.setattr(deploys, "run_deploy", lambda _, name, **__: done.append(name))
     there(monkeypatch, "compute-1", "compute-2", "compute-10", away=("compute-1",))
     with pytest.raises(ShoalError, match="removed, but for the orchestrator's list") as told:
         fleet_remove.remove(document, ["compute-1", "compute-2"], lambda _: None, timeout_s=1, gone=gone)

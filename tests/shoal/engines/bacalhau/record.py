@@ -1,6 +1,6 @@
 """Record what a real engine answers, for the stand-in that replays it (see standin.py): one file a scenario.
 
-    python tests/shoal/bacalhau/record.py --binary PATH --image REFERENCE@DIGEST [--only NAME ...]
+    python tests/shoal/engines/bacalhau/record.py --binary PATH --image REFERENCE@DIGEST [--only NAME ...]
 
 Starts an orchestrator and three compute services on loopback in a temporary folder, against the Docker engine that
 DOCKER_HOST names. The image needs /bin/busybox and has to be on that engine already, pulled by digest. Needs root

@@ -177,8 +177,8 @@ def world(monkeypatch, cluster):
     class Done:
         exit_code = 0
 
-    monkeypatch.setattr(members, "probe", probe)
-    monkeypatch.setattr(members, "membership", membership)
+    monkeypatch.setattr(moving, "probe", probe)
+    monkeypatch.setattr(moving, "membership", membership)
     monkeypatch.setattr(moving, "_resolves", lambda name, address: False)
     monkeypatch.setattr(moving.ssh, "close", lambda cluster: None)
 
@@ -307,7 +307,7 @@ def test_nodes_that_are_no_more_are_forgotten(cluster):
 
 def test_a_move_that_would_lose_a_node_is_not_made(world, document, cluster, monkeypatch):
     world.joined = {"gate-1": MESH["gate-1"], "office": MESH["office"]}
-    real = members.probe
+    real = moving.probe
 
     def cut_off_by_the_move(cluster, nodes):
         # Once others are on the mesh, the one that is left does not answer any more.
@@ -317,7 +317,7 @@ def test_a_move_that_would_lose_a_node_is_not_made(world, document, cluster, mon
             for name, why in real(cluster, nodes).items()
         }
 
-    monkeypatch.setattr(members, "probe", cut_off_by_the_move)
+    monkeypatch.setattr(moving, "probe", cut_off_by_the_move)
     before = overlay.applied(cluster).nodes
     with pytest.raises(ShoalError) as caught:
         moving.on(document, deploy=False)
@@ -376,7 +376,7 @@ def test_large_uploads_pass_a_proxy_whole_and_its_end_is_seen():
     """In a process of its own: the module makes it cooperative, which others must not become."""
     script = """
 import hashlib, sys
-from shoal import deploy_process as d
+from shoal.deploys import process as d
 from paramiko.proxy import ProxyCommand
 data = bytes(range(256)) * 40000
 proxy = ProxyCommand("sh -c 'sleep 0.3; sha256sum'")
