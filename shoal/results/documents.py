@@ -43,7 +43,8 @@ class Detection(_Document):
 class VideoFault(_Document):
     """Why a video could not be processed, or not to its end."""
 
-    kind: Literal["unreadable", "truncated", "empty", "no_frames", "no_video_stream"]
+    kind: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,39}$")]
+    """One of those that detector/schemas/video_summary.schema.json lists, or one that a newer detector knows."""
     message: str
 
 
@@ -63,6 +64,55 @@ class KeyFrame(_Document):
     detections: Count
     width: Count
     height: Count
+
+
+class Gap(_Document):
+    """Frames missing in one place of a video."""
+
+    frame: Count
+    """The first frame after it."""
+    time_s: Figure
+    frames: Count
+
+
+class Jump(_Document):
+    """A place where a recording's own clock does not go on."""
+
+    frame: Count
+    time_s: Figure
+    """Video time, which goes on."""
+    from_s: float
+    to_s: float
+
+
+class FrameSize(_Document):
+    """Size of the frames from one on, as shown, in pixels."""
+
+    frame: Count
+    time_s: Figure
+    width: Count
+    height: Count
+
+
+class StreamNotRead(_Document):
+    """A video stream of the file beside the one that was read."""
+
+    stream: Count
+    codec: str | None
+    width: Count | None
+    height: Count | None
+    why: str
+
+
+class NotRead(_Document):
+    """Files under the input folder that are no footage."""
+
+    pictures: Count = 0
+    sound: Count = 0
+    other: Count = 0
+    hidden: Count = 0
+    names: tuple[str, ...] = ()
+    """The first ones, without the hidden."""
 
 
 class VideoSummary(_Document):
@@ -85,6 +135,20 @@ class VideoSummary(_Document):
     frames_with: dict[str, Count]
     fault: VideoFault | None
     decode_errors: Count
+    missing_frames: Count = 0
+    """Frames that the recording lost. This and what follows up to the timeline: 0 or empty of older detectors."""
+    gaps: tuple[Gap, ...] = ()
+    clock_jumps: Count = 0
+    jumps: tuple[Jump, ...] = ()
+    recorded_at: str | None = None
+    parts: Count = 1
+    sizes: tuple[FrameSize, ...] = ()
+    rotation_deg: Literal[0, 90, 180, 270] = 0
+    mirrored: bool = False
+    pixel_aspect: Annotated[float, Field(gt=0)] = 1.0
+    """Width of a pixel by its height."""
+    interlaced: bool = False
+    streams_not_read: tuple[StreamNotRead, ...] = ()
     timeline: tuple[Moment, ...]
     key_frames: tuple[KeyFrame, ...]
 
@@ -119,6 +183,7 @@ class RunSummary(_Document):
     settings: dict[str, object]
     runtime: dict[str, object]
     videos: Annotated[tuple[VideoSummary, ...], Field(min_length=1)]
+    not_read: NotRead = NotRead()
     totals: Totals
     exit_code: DoneCode
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 RESET_S = 0.5
-"""Stamps that go back by more began anew; by less they are out of order (B-frames in a container without their times)."""
+"""Stamps that go back by more began anew; by less they are out of order."""
 JUMP_S = 10.0
-"""In formats whose clock may jump, a step forward that is no longer spacing: FFmpeg's own limit (dts_delta_threshold)."""
+"""In formats whose clock may jump, a longer step forward is no spacing: FFmpeg's own limit (dts_delta_threshold)."""
 SPACING_S = 30 * 3600.0
 """In all others, where frames may lie far apart on purpose: FFmpeg's limit too (dts_error_threshold)."""
 JUMPING_FORMATS = frozenset({"mpegts", "mpeg"})

@@ -6,7 +6,7 @@ same frames every time. A file is read as one or more parts, each as if it were 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -22,7 +22,7 @@ from shoal_detect.read.faults import Fault, Kind
 from shoal_detect.read.losses import Gap, Losses
 from shoal_detect.read.orientation import UPRIGHT, Orientation, Turner
 from shoal_detect.read.orientation import of as orientation_of
-from shoal_detect.read.source import Source, State, Unopened, Window, opened, still_written
+from shoal_detect.read.source import Source, State, Unopened, Window, opened, quietly, still_written
 from shoal_detect.read.streams import Choice, Unread, candidates, choose, count_packets
 from shoal_detect.read.videos import Video
 
@@ -73,10 +73,10 @@ class Frame:
     """Since the first frame; later than the frame before, whatever the recording's clock did."""
     stored: av.VideoFrame
     """As it is in the file."""
-    orientation: Orientation
-    pixel_aspect: float
+    orientation: Orientation = UPRIGHT
+    pixel_aspect: float = 1.0
     """Width of a pixel by its height, as shown."""
-    turner: Turner
+    turner: Turner = field(default_factory=Turner, compare=False, repr=False)
 
     @property
     def image(self) -> av.VideoFrame:
@@ -143,16 +143,19 @@ class Reading:
         return self.clock.jumps
 
 
-def read_frames(video: Video, reading: Reading, limit: int | None = None) -> Iterator[Frame]:
+def read_frames(
+    video: Video, reading: Reading, limit: int | None = None, alive: Callable[[], None] = quietly
+) -> Iterator[Frame]:
     """Yield every frame that can be had, and fill `reading`; `reading.fault` holds after the last frame.
 
-    With a limit only so many, and without judging what follows.
+    With a limit only so many, and without judging what follows. `alive` is called before every read of the file, so
+    also where no frame comes for long; what it raises is raised here.
     """
     if video.problem is not None:
         reading.fault = Fault(Kind.UNREADABLE, video.problem)
         return
     try:
-        with opened(video.path) as source:
+        with opened(video.path, alive) as source:
             reading.size_bytes = source.opened.size_bytes
             for frame in _read_source(source, reading):
                 if limit is not None and frame.index >= limit:
@@ -188,7 +191,8 @@ def _changed(before: State, now: State) -> Fault | None:
         return None
     if now.size_bytes > before.size_bytes:
         return Fault(
-            Kind.GROWING, f"it grew from {before.size_bytes} to {now.size_bytes} bytes while it was read; a new run reads it"
+            Kind.GROWING,
+            f"it grew from {before.size_bytes} to {now.size_bytes} bytes while it was read; a new run reads it",
         )
     what = f"cut to {now.size_bytes} bytes" if now.size_bytes < before.size_bytes else "written over"
     return Fault(Kind.CHANGED, f"it was {what} while it was read")
@@ -237,10 +241,10 @@ def _read_parts(source: Source, reading: Reading, faults: list[Fault]) -> Iterat
     starts, scrambled = [0], False
     packets = transport_stream.distance(head)
     if packets is not None:
-        layout = transport_stream.survey(Window(source, 0, size_bytes), *packets)  # type: ignore[arg-type]
+        layout = transport_stream.survey(Window(source, 0, size_bytes), *packets)
         starts, scrambled = layout.starts, layout.scrambled_packets * 2 > layout.picture_packets
     elif head[4:8] in structure.MP4_BOXES:
-        starts = structure.mp4_starts(Window(source, 0, size_bytes))  # type: ignore[arg-type]
+        starts = structure.mp4_starts(Window(source, 0, size_bytes))
     waiting = list(zip(starts, [*starts[1:], size_bytes], strict=True))
     while waiting:
         start, end = waiting.pop(0)
@@ -250,7 +254,7 @@ def _read_parts(source: Source, reading: Reading, faults: list[Fault]) -> Iterat
             faults.append(fault if part.number == 0 else _later(fault, part, reading))
         reading.parts += 1
         if "flv" in part.format.split(","):
-            following = structure.flv_start(part.window(), part.last_packet_byte)  # type: ignore[arg-type]
+            following = structure.flv_start(part.window(), part.last_packet_byte)
             if following:
                 waiting.append((start + following, end))
 
@@ -263,7 +267,7 @@ def _later(fault: Fault, part: _Part, reading: Reading) -> Fault:
 
 
 def _read_part(part: _Part, reading: Reading) -> Generator[Frame, None, Fault | None]:
-    part.cut = structure.missing_end(part.window(), part.end - part.start)  # type: ignore[arg-type]
+    part.cut = structure.missing_end(part.window(), part.end - part.start)
     try:
         container = _open(part)
         if not candidates(container) and LATE_STREAMS & set(container.format.name.split(",")):
@@ -276,7 +280,7 @@ def _read_part(part: _Part, reading: Reading) -> Generator[Frame, None, Fault | 
 
 
 def _open(part: _Part, more: dict[str, str] | None = None) -> av.container.InputContainer:
-    return av.open(part.window(), options={**OPTIONS, **(more or {})}, metadata_errors="replace")
+    return av.open(part.window(), "r", options={**OPTIONS, **(more or {})}, metadata_errors="replace")
 
 
 def _unopened(error: av.error.FFmpegError, part: _Part) -> Fault:
@@ -314,7 +318,8 @@ def _read_container(
         return Fault(Kind.UNSUPPORTED_CODEC, "there is no decoder for its video codec")
     if context.width * context.height > MAX_PIXELS:
         return Fault(
-            Kind.UNREADABLE, f"pictures of {context.width} x {context.height} pixels are larger than those that are read"
+            Kind.UNREADABLE,
+            f"pictures of {context.width} x {context.height} pixels are larger than those that are read",
         )
     stream.thread_type = "NONE"
     context.thread_count = 1
@@ -393,8 +398,9 @@ class _Shown:
         self.stored, self.orientation = stored, orientation_of(image)
         # A recorder may write no ratio, or one that cannot be meant.
         ratio = stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio
-        meant = ratio and Fraction(1, 4) <= ratio <= 4
-        self.pixel_aspect = float(1 / ratio if self.orientation.sideways else ratio) if meant else 1.0
+        if not ratio or not Fraction(1, 4) <= ratio <= 4:
+            ratio = Fraction(1)
+        self.pixel_aspect = float(1 / ratio if self.orientation.sideways else ratio)
 
 
 def _decode(
@@ -492,27 +498,24 @@ def _note_packet(packet: av.Packet[Any], unit_s: float, part: _Part, *, is_video
 def _judge(stream: av.VideoStream, part: _Part, reading: Reading, refused: int) -> Fault | None:
     """What is wrong with a part that was read to its end."""
     errors = f" ({refused} decode errors)" if refused else ""
+    step_s = reading.clock.usual_s
+    undecoded_s = part.video_s - part.decoded_s
+    short = undecoded_s > max(0.5, 2 * step_s)
     if part.cut:
         return Fault(Kind.TRUNCATED, f"{part.cut}; {part.frames} frames could be decoded{errors}")
-    undecoded_s = part.video_s - part.decoded_s
-    step_s = reading.clock.usual_s
-    if (part.frames == 0 or undecoded_s > max(0.5, 2 * step_s)) and (
-        part.scrambled or structure.encrypted(part.window())  # type: ignore[arg-type]
-    ):
+    if (part.frames == 0 or short) and (part.scrambled or structure.encrypted(part.window())):
         return Fault(Kind.ENCRYPTED, f"its pictures are encrypted; {part.frames} frames could be decoded")
     if part.frames == 0:
         return Fault(Kind.NO_FRAMES, f"its video stream holds no frame that can be decoded{errors}")
     if part.stopped_by:
         return Fault(Kind.TRUNCATED, f"reading stopped after {reading.duration_s:.1f} s: {part.stopped_by}")
-    short = _short_of_promise(stream, part, step_s)
-    if short:
-        return short
-    if undecoded_s > max(0.5, 2 * step_s):
+    broken = _broken_promise(stream, part, step_s)
+    if broken is None and short:
         return Fault(Kind.TRUNCATED, f"the last {undecoded_s:.1f} s cannot be decoded{errors}")
-    return None
+    return broken
 
 
-def _short_of_promise(stream: av.VideoStream, part: _Part, step_s: float) -> Fault | None:
+def _broken_promise(stream: av.VideoStream, part: _Part, step_s: float) -> Fault | None:
     """Some recorders count a duration from time 0, others from the first frame: the data may keep either promise."""
     promised_s = part.promised_s
     if not promised_s:
@@ -526,7 +529,7 @@ def _short_of_promise(stream: av.VideoStream, part: _Part, step_s: float) -> Fau
         return None
     if part.format == "avi":
         # An empty chunk says that the picture stays as it was; there is nothing to decode in it.
-        empty = structure.avi_empty_chunks(part.window(), part.end - part.start)  # type: ignore[arg-type]
+        empty = structure.avi_empty_chunks(part.window(), part.end - part.start)
         if promised_s - reached_s - empty * step_s <= tolerance_s:
             return None
     text = f"the header promises {promised_s:.1f} s, the data ends after {reached_s:.1f} s"

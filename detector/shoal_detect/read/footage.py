@@ -10,17 +10,31 @@ HEAD_BYTES = 4096
 """So much of a file's beginning is looked at."""
 
 VIDEO_NAMES = frozenset(
-    "mp4 m4v mov qt 3gp 3g2 avi divx mkv webm ts tp trp mts m2ts m2t mpg mpeg mpe m2v m1v m2p vob vro flv f4v wmv asf "
-    "ogv ogg ogm h264 264 avc h265 265 hevc mjpeg mjpg dv dif mxf dav insv lrv ivf obu y4m rm rmvb nut wtv dvr-ms gxf "
-    "amv nsv m4s cmfv ismv braw".split()
+    [
+        *("mp4", "m4v", "m4s", "cmfv", "ismv", "mov", "qt", "3gp", "3g2", "f4v", "insv", "lrv"),
+        *("avi", "divx", "mkv", "webm", "flv", "wmv", "asf", "ogv", "ogg", "ogm", "rm", "rmvb", "nut", "wtv", "nsv"),
+        *("ts", "tp", "trp", "mts", "m2ts", "m2t", "mpg", "mpeg", "mpe", "m1v", "m2v", "m2p", "vob", "vro"),
+        *("h264", "264", "avc", "h265", "265", "hevc", "mjpeg", "mjpg", "ivf", "obu", "y4m"),
+        *("dav", "dv", "dif", "mxf", "gxf"),
+    ]
 )
 PICTURE_NAMES = frozenset(
-    "jpg jpeg jpe jp2 png gif bmp tif tiff webp heic heif avif jxl dng cr2 nef arw raw ico svg psd thm".split()
+    [
+        *("jpg", "jpeg", "jpe", "jp2", "jxl", "png", "gif", "bmp", "tif", "tiff", "webp", "heic", "heif", "avif"),
+        *("dng", "cr2", "nef", "arw", "raw", "ico", "svg", "psd", "thm"),
+    ]
 )
-SOUND_NAMES = frozenset("mp3 m4a m4b aac ac3 wav flac oga opus wma mka aif aiff amr ape caf mid midi".split())
+SOUND_NAMES = frozenset(
+    [
+        *("mp3", "m4a", "m4b", "aac", "ac3", "wav", "flac", "oga", "opus", "wma", "mka", "aif", "aiff"),
+        *("amr", "ape", "caf", "mid", "midi"),
+    ]
+)
 
 _BOXES = frozenset(b"ftyp styp moov moof mdat free skip wide sidx pnot".split())
-_NO_FILMS = frozenset([b"M4A ", b"M4B ", b"M4P ", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"crx "])
+_NO_FILMS = frozenset(
+    [b"M4A ", b"M4B ", b"M4P ", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"crx "]
+)
 """Brands (the word after `ftyp`) of sound and of pictures."""
 _BEGINNINGS = (
     b"\x1a\x45\xdf\xa3",  # Matroska, WebM

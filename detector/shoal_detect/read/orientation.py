@@ -6,12 +6,15 @@ first, second, fourth and fifth say where a point (x, y) of the stored picture g
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
 
 import av
 import av.filter
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer
 
 NEAR = 0.05
 """Numbers of a turn by quarters are 0, 1 and -1; what is further off than this is another turn, and not applied."""
@@ -55,9 +58,16 @@ _FILTERS = {
 
 def of(frame: av.VideoFrame) -> Orientation:
     """What the frame's display matrix asks for; a turn that is not by quarters is not applied, as OpenCV does."""
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
-    if data is None:
+    try:
+        kept = cast("SideDataContainer", frame.side_data)
+        if len(kept) == 0:
+            return UPRIGHT
+        data = kept["DISPLAYMATRIX"]
+    except KeyError:
         return UPRIGHT
+    except ValueError:
+        # PyAV does not know some kinds of what a frame carries beside its picture, and then gives none of them.
+        return Orientation(-frame.rotation % 360) if frame.rotation % 90 == 0 else UPRIGHT
     numbers = struct.unpack("<9i", bytes(data)[:36])
     a, b, c, d = (numbers[index] / (1 << 16) for index in (0, 1, 3, 4))
     across, down = max(abs(a), abs(b)), max(abs(c), abs(d))
@@ -67,7 +77,7 @@ def of(frame: av.VideoFrame) -> Orientation:
     rounded = tuple(round(number) for number in scaled)
     if any(abs(number - whole) > NEAR for number, whole in zip(scaled, rounded, strict=True)):
         return UPRIGHT
-    return _BY_MATRIX.get(rounded, UPRIGHT)  # type: ignore[arg-type]
+    return _BY_MATRIX.get(rounded, UPRIGHT)
 
 
 class Turner:
@@ -87,7 +97,8 @@ class Turner:
             self._made_for = wanted
         self._graph.push(frame)
         turned = self._graph.pull()
-        assert isinstance(turned, av.VideoFrame)
+        if not isinstance(turned, av.VideoFrame):
+            raise TypeError("a filter of pictures gave something else")
         return turned
 
 
@@ -96,12 +107,12 @@ def _graph(frame: av.VideoFrame, orientation: Orientation) -> av.filter.Graph:
     graph.threads = 1
     nodes = [
         graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or 1
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1)
         )
     ]
     nodes += [graph.add(name, argument) for name, argument in _FILTERS[orientation]]
     nodes.append(graph.add("buffersink"))
-    for one, following in zip(nodes, nodes[1:], strict=False):
+    for one, following in itertools.pairwise(nodes):
         one.link_to(following)
     graph.configure()
     return graph

@@ -8,9 +8,10 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 SETTLED_S = 3.0
 """Where the kernel cannot be asked who writes, a file is taken as finished when nobody wrote to it for this long."""
@@ -35,6 +36,8 @@ class Source:
     handle: int
     path: str
     opened: State
+    alive: Callable[[], None]
+    """Called before every read; what it raises ends the reading."""
 
     def now(self) -> State:
         """The file as it is at this moment, under whatever name or none. Raises OSError."""
@@ -45,8 +48,12 @@ class Source:
         return os.pread(self.handle, size_bytes, start)
 
 
+def quietly() -> None:
+    """Nobody wants to know of every read."""
+
+
 @contextmanager
-def opened(path: str) -> Iterator[Source]:
+def opened(path: str, alive: Callable[[], None] = quietly) -> Iterator[Source]:
     """Open a regular file; a pipe or a device that took its place is refused at once. Raises Unopened."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -58,7 +65,7 @@ def opened(path: str) -> Iterator[Source]:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise Unopened("is not a regular file")
-        yield Source(handle, path, _state(status))
+        yield Source(handle, path, _state(status), alive)
     finally:
         os.close(handle)
 
@@ -94,6 +101,22 @@ def _open_for_writing(handle: int) -> bool | None:
     return False
 
 
+class Bytes(Protocol):
+    """What looks into files need of them."""
+
+    def read(self, size_bytes: int, /) -> bytes:
+        """At most so many bytes from the current position."""
+        ...
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move, and return the new position."""
+        ...
+
+    def tell(self) -> int:
+        """The current position."""
+        ...
+
+
 class Window:
     """A range of a source as a file object: FFmpeg reads the parts of a recording through it.
 
@@ -102,14 +125,15 @@ class Window:
 
     def __init__(self, source: Source, start: int, end: int) -> None:
         self.name = os.path.basename(source.path)  # noqa: PTH119 - the name may hold bytes that are not UTF-8
-        self._handle = source.handle
+        self._source = source
         self._start, self._end = start, end
         self._position = 0
 
     def read(self, size_bytes: int) -> bytes:
         """At most so many bytes from the current position. Raises OSError."""
+        self._source.alive()
         at = self._start + self._position
-        data = os.pread(self._handle, max(0, min(size_bytes, self._end - at)), at)
+        data = os.pread(self._source.handle, max(0, min(size_bytes, self._end - at)), at)
         self._position += len(data)
         return data
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+
+from shoal_detect.read.source import Bytes
 
 MP4_BOXES = frozenset(
     b"ftyp moov mdat free skip wide moof mfra sidx ssix styp uuid pnot udta meta prft emsg pdin".split()
@@ -26,7 +27,7 @@ SEARCHED_BYTES = 1 << 16
 MOVIE_BYTES = 1 << 26
 
 
-def missing_end(stream: BinaryIO, size_bytes: int) -> str | None:
+def missing_end(stream: Bytes, size_bytes: int) -> str | None:
     """What is missing, as a sentence, or None where nothing is or nothing can be said. Raises OSError."""
     stream.seek(0)
     head = stream.read(12)
@@ -41,7 +42,7 @@ def missing_end(stream: BinaryIO, size_bytes: int) -> str | None:
     return None
 
 
-def encrypted(stream: BinaryIO) -> bool:
+def encrypted(stream: Bytes) -> bool:
     """Whether the header says that pictures are encrypted: Common Encryption (ISO/IEC 23001-7) or Matroska's.
 
     Raises OSError.
@@ -69,7 +70,7 @@ class Box:
     length: int
 
 
-def _boxes(stream: BinaryIO) -> Iterator[Box]:
+def _boxes(stream: Bytes) -> Iterator[Box]:
     """ISO/IEC 14496-12 section 4.2: 32-bit size and type; size 1 = 64-bit size follows, 0 = up to the end.
 
     Ends before what is no box. The last box may be longer than the file; one of open length has length 0.
@@ -91,7 +92,7 @@ def _boxes(stream: BinaryIO) -> Iterator[Box]:
         position += length
 
 
-def mp4_starts(stream: BinaryIO) -> list[int]:
+def mp4_starts(stream: Bytes) -> list[int]:
     """Where recordings begin in an MP4 file: several where files were appended to each other. Raises OSError."""
     starts, movie = [0], False
     for box in _boxes(stream):
@@ -102,7 +103,7 @@ def mp4_starts(stream: BinaryIO) -> list[int]:
     return starts
 
 
-def flv_start(stream: BinaryIO, position: int) -> int | None:
+def flv_start(stream: Bytes, position: int) -> int | None:
     """Where another FLV file begins after the tag at `position`, if one does. Raises OSError."""
     while True:
         stream.seek(position)
@@ -114,7 +115,7 @@ def flv_start(stream: BinaryIO, position: int) -> int | None:
         position += FLV_TAG_BYTES + int.from_bytes(tag[1:4], "big") + 4
 
 
-def avi_empty_chunks(stream: BinaryIO, size_bytes: int) -> int:
+def avi_empty_chunks(stream: Bytes, size_bytes: int) -> int:
     """How many pictures of an AVI file are empty chunks, by which a recorder says: as before. Raises OSError.
 
     Counted in the index (idx1: 16 bytes a chunk, of them the last four its length) at the end of the first RIFF chunk.
@@ -138,7 +139,7 @@ def _beyond(what: str, end: int, size_bytes: int) -> str:
     return f"the file ends {end - size_bytes} bytes before its {what} does"
 
 
-def _mp4(stream: BinaryIO, size_bytes: int) -> str | None:
+def _mp4(stream: Bytes, size_bytes: int) -> str | None:
     kinds = set()
     for box in _boxes(stream):
         kinds.add(box.kind)
@@ -149,7 +150,7 @@ def _mp4(stream: BinaryIO, size_bytes: int) -> str | None:
     return None
 
 
-def _avi(stream: BinaryIO, size_bytes: int) -> str | None:
+def _avi(stream: Bytes, size_bytes: int) -> str | None:
     """RIFF, and in big files (OpenDML) further RIFF chunks after it: type, 32-bit size, content, padding to even."""
     position = 0
     while position + 12 <= size_bytes:
@@ -166,7 +167,7 @@ def _avi(stream: BinaryIO, size_bytes: int) -> str | None:
     return None
 
 
-def _matroska(stream: BinaryIO, size_bytes: int) -> str | None:
+def _matroska(stream: Bytes, size_bytes: int) -> str | None:
     """EBML (RFC 8794): header element, then one segment; a size of all ones means unknown."""
     stream.seek(len(EBML))
     header_bytes = _vint(stream)
@@ -180,7 +181,7 @@ def _matroska(stream: BinaryIO, size_bytes: int) -> str | None:
     return _beyond("segment", end, size_bytes) if end is not None and end > size_bytes else None
 
 
-def _vint(stream: BinaryIO) -> int | None:
+def _vint(stream: Bytes) -> int | None:
     """A variable-size integer; None where it is cut off or stands for unknown."""
     first = stream.read(1)
     if not first or first[0] == 0:
@@ -194,7 +195,7 @@ def _vint(stream: BinaryIO) -> int | None:
     return None if value == (1 << bits) - 1 else value
 
 
-def _transport_stream(stream: BinaryIO, size_bytes: int) -> str | None:
+def _transport_stream(stream: Bytes, size_bytes: int) -> str | None:
     """ISO/IEC 13818-1: packets of 188 bytes, each beginning with the sync byte."""
     stream.seek(TS_PACKET_BYTES)
     rest_bytes = size_bytes % TS_PACKET_BYTES

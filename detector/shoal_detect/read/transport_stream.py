@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from shoal_detect.read.source import Bytes
 
 PACKET_BYTES = 188
 SYNC = 0x47
@@ -67,7 +68,7 @@ def distance(head: bytes) -> tuple[int, int] | None:
     return None
 
 
-def survey(stream: BinaryIO, step: int, offset: int) -> Layout:
+def survey(stream: Bytes, step: int, offset: int) -> Layout:
     """Read the whole file once (numpy; some hundred megabytes a second). Raises OSError."""
     layout, tables = Layout(), _Tables()
     for position, packets in _blocks(stream, step, offset):
@@ -86,7 +87,7 @@ def survey(stream: BinaryIO, step: int, offset: int) -> Layout:
     return layout
 
 
-def _blocks(stream: BinaryIO, step: int, offset: int) -> Iterator[tuple[int, Packets]]:
+def _blocks(stream: Bytes, step: int, offset: int) -> Iterator[tuple[int, Packets]]:
     """Byte position of the first packet, and rows of packets; in step again after lost bytes."""
     position = offset
     while True:

@@ -114,7 +114,7 @@ def _walk(root: bytes) -> Iterator[tuple[bytes, str | None]]:
 
 def _kind(root: bytes, relative: bytes) -> str:
     """video, picture, sound or other: by the name where that says it, else by how the file begins."""
-    by_name = footage.kind_by_name(os.path.basename(relative).decode("utf-8", "replace"))
+    by_name = footage.kind_by_name(relative.rpartition(b"/")[2].decode("utf-8", "replace"))
     if by_name is not None:
         return by_name
     try:
