@@ -48,6 +48,8 @@ FALLBACK_FPS = Fraction(25)
 FALLBACK_TIME_BASE = Fraction(1, 1_000_000)
 MOST_FPS = 240
 """A higher rate in a header is a unit of time, not a rate."""
+NEAR_END = 0.9
+"""A last packet beyond this share of a file says that it was read to its end; what follows is an index."""
 EPOCH_S = (1_000_000_000.0, 4_000_000_000.0)
 """Stamps in this range (2001 to 2096) are seconds since 1970."""
 MOST_SIZES = 100
@@ -244,7 +246,7 @@ def _read_parts(source: Source, reading: Reading, faults: list[Fault]) -> Iterat
         layout = transport_stream.survey(Window(source, 0, size_bytes), *packets)
         starts, scrambled = layout.starts, layout.scrambled_packets * 2 > layout.picture_packets
     elif head[4:8] in structure.MP4_BOXES:
-        starts = structure.mp4_starts(Window(source, 0, size_bytes))
+        starts = structure.mp4_starts(Window(source, 0, size_bytes), size_bytes)
     waiting = list(zip(starts, [*starts[1:], size_bytes], strict=True))
     while waiting:
         start, end = waiting.pop(0)
@@ -503,21 +505,21 @@ def _judge(stream: av.VideoStream, part: _Part, reading: Reading, refused: int) 
     short = undecoded_s > max(0.5, 2 * step_s)
     if part.cut:
         return Fault(Kind.TRUNCATED, f"{part.cut}; {part.frames} frames could be decoded{errors}")
-    if (part.frames == 0 or short) and (part.scrambled or structure.encrypted(part.window())):
-        return Fault(Kind.ENCRYPTED, f"its pictures are encrypted; {part.frames} frames could be decoded")
+    if (refused or part.frames == 0 or short) and (part.scrambled or structure.encrypted(part.window())):
+        return Fault(Kind.ENCRYPTED, f"its pictures are encrypted; {part.frames} frames came out, most of them noise")
     if part.frames == 0:
         return Fault(Kind.NO_FRAMES, f"its video stream holds no frame that can be decoded{errors}")
     if part.stopped_by:
         return Fault(Kind.TRUNCATED, f"reading stopped after {reading.duration_s:.1f} s: {part.stopped_by}")
-    broken = _broken_promise(stream, part, step_s)
+    broken = _broken_promise(stream, part, reading)
     if broken is None and short:
         return Fault(Kind.TRUNCATED, f"the last {undecoded_s:.1f} s cannot be decoded{errors}")
     return broken
 
 
-def _broken_promise(stream: av.VideoStream, part: _Part, step_s: float) -> Fault | None:
+def _broken_promise(stream: av.VideoStream, part: _Part, reading: Reading) -> Fault | None:
     """Some recorders count a duration from time 0, others from the first frame: the data may keep either promise."""
-    promised_s = part.promised_s
+    promised_s, step_s = part.promised_s, reading.clock.usual_s
     if not promised_s:
         return None
     reached_s = max(part.demuxed_s, part.decoded_s)
@@ -528,11 +530,15 @@ def _broken_promise(stream: av.VideoStream, part: _Part, step_s: float) -> Fault
     if promised_s - reached_s <= tolerance_s:
         return None
     if part.format == "avi":
-        # An empty chunk says that the picture stays as it was; there is nothing to decode in it.
-        empty = structure.avi_empty_chunks(part.window(), part.end - part.start)
-        if promised_s - reached_s - empty * step_s <= tolerance_s:
+        listed, empty = structure.avi_index(part.window(), part.end - part.start)
+        lost = listed - empty - part.packets
+        if lost > 0:
+            reading.losses.unplaced(lost, reading.frames, reading.duration_s)
+        if promised_s - listed * step_s <= tolerance_s:
             return None
     text = f"the header promises {promised_s:.1f} s, the data ends after {reached_s:.1f} s"
-    if "mp4" in part.format and 0 < stream.frames <= part.packets:
-        return Fault(Kind.WRONG_HEADER, f"{text}, and every frame that the index lists was there")
+    all_listed = "mp4" in part.format and 0 < stream.frames <= part.packets
+    at_end = part.last_packet_byte > NEAR_END * (part.end - part.start)
+    if (all_listed or at_end) and structure.is_whole(part.window(), part.end - part.start):
+        return Fault(Kind.WRONG_HEADER, f"{text}; the file is whole, and all of it was read")
     return Fault(Kind.TRUNCATED, text)

@@ -164,6 +164,10 @@ class Losses:
             # Without times it is not known where; the decoder was given more than it showed.
             self._note(frames, time_s, max(0, self._packets - self._frames))
 
+    def unplaced(self, frames: int, index: int, time_s: float) -> None:
+        """So many frames that an index lists were not found; it is not known where."""
+        self._note(index, time_s, frames)
+
     def _note(self, index: int, time_s: float, frames: int) -> None:
         if frames <= 0:
             return

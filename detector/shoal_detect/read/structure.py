@@ -5,6 +5,7 @@ Decoders work around a missing end so well that a file cut in half can play with
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ FLV_TAGS = frozenset({8, 9, 18})
 AVI_PICTURES = frozenset({b"dc", b"db"})
 MATROSKA_ENCRYPTION = b"\x50\x33\x81\x01"
 """ContentEncodingType of one byte, 1: encryption (RFC 9559 section 5.1.4.1.31.3)."""
-SEARCHED_BYTES = 1 << 16
+SEARCHED_BYTES = 1 << 20
 MOVIE_BYTES = 1 << 26
 
 
@@ -40,6 +41,21 @@ def missing_end(stream: Bytes, size_bytes: int) -> str | None:
     if head[:1] == bytes([TS_SYNC]):
         return _transport_stream(stream, size_bytes)
     return None
+
+
+def is_whole(stream: Bytes, size_bytes: int) -> bool:
+    """Whether the bookkeeping says where the file ends, and it ends there. Raises OSError."""
+    stream.seek(0)
+    head = stream.read(12)
+    if head[:4] == b"RIFF":
+        length = int.from_bytes(head[4:8], "little")
+        return 0 <= size_bytes - 8 - length <= 1
+    if head[:4] == EBML:
+        return _segment_end(stream) == size_bytes
+    end = 0
+    for box in _boxes(stream):
+        end = box.start + box.length
+    return end == size_bytes
 
 
 def encrypted(stream: Bytes) -> bool:
@@ -70,12 +86,11 @@ class Box:
     length: int
 
 
-def _boxes(stream: Bytes) -> Iterator[Box]:
+def _boxes(stream: Bytes, position: int = 0) -> Iterator[Box]:
     """ISO/IEC 14496-12 section 4.2: 32-bit size and type; size 1 = 64-bit size follows, 0 = up to the end.
 
     Ends before what is no box. The last box may be longer than the file; one of open length has length 0.
     """
-    position = 0
     while True:
         stream.seek(position)
         header = stream.read(16)
@@ -92,15 +107,43 @@ def _boxes(stream: Bytes) -> Iterator[Box]:
         position += length
 
 
-def mp4_starts(stream: Bytes) -> list[int]:
-    """Where recordings begin in an MP4 file: several where files were appended to each other. Raises OSError."""
-    starts, movie = [0], False
-    for box in _boxes(stream):
-        if box.kind == b"ftyp" and movie:
-            starts.append(box.start)
-            movie = False
-        movie = movie or box.kind == b"moov"
-    return starts
+def mp4_starts(stream: Bytes, size_bytes: int) -> list[int]:
+    """Where recordings begin in an MP4 file: several where files were appended to each other. Raises OSError.
+
+    A recording that was cut before the next one was appended promises bytes that are the next one's: where the boxes
+    do not end with the file, the beginning of another one is searched for.
+    """
+    starts = [0]
+    while True:
+        movie, last = False, Box(b"", starts[-1], 0)
+        for last in _boxes(stream, starts[-1]):
+            if last.kind == b"ftyp" and movie:
+                starts.append(last.start)
+                movie = False
+            movie = movie or last.kind == b"moov"
+        if last.start + last.length == size_bytes:
+            return starts
+        following = _next_file(stream, last.start + 8)
+        if following is None:
+            return starts
+        starts.append(following)
+
+
+def _next_file(stream: Bytes, position: int) -> int | None:
+    """Where the next file type box is that another box follows."""
+    tail = b""
+    while True:
+        stream.seek(position)
+        block = stream.read(SEARCHED_BYTES)
+        if not block:
+            return None
+        at = (tail + block).find(b"ftyp")
+        if at >= 0:
+            start = position - len(tail) + at - 4
+            if len(list(itertools.islice(_boxes(stream, start), 2))) == 2:
+                return start
+        tail = block[-3:]
+        position += len(block)
 
 
 def flv_start(stream: Bytes, position: int) -> int | None:
@@ -115,10 +158,11 @@ def flv_start(stream: Bytes, position: int) -> int | None:
         position += FLV_TAG_BYTES + int.from_bytes(tag[1:4], "big") + 4
 
 
-def avi_empty_chunks(stream: Bytes, size_bytes: int) -> int:
-    """How many pictures of an AVI file are empty chunks, by which a recorder says: as before. Raises OSError.
+def avi_index(stream: Bytes, size_bytes: int) -> tuple[int, int]:
+    """How many pictures the index of an AVI file lists, and how many of these are empty chunks. Raises OSError.
 
-    Counted in the index (idx1: 16 bytes a chunk, of them the last four its length) at the end of the first RIFF chunk.
+    By an empty chunk a recorder says that the picture stays as it was. The index (idx1: 16 bytes a chunk, the last four
+    its length) follows the pictures of the first RIFF chunk; 0 where there is none.
     """
     position = 12
     while position + 8 <= size_bytes:
@@ -127,12 +171,10 @@ def avi_empty_chunks(stream: Bytes, size_bytes: int) -> int:
         length = int.from_bytes(header[4:8], "little")
         if header[:4] == b"idx1":
             index = stream.read(length)
-            return sum(
-                index[at + 2 : at + 4] in AVI_PICTURES and index[at + 12 : at + 16] == bytes(4)
-                for at in range(0, len(index) - 15, 16)
-            )
+            places = [at for at in range(0, len(index) - 15, 16) if index[at + 2 : at + 4] in AVI_PICTURES]
+            return len(places), sum(index[at + 12 : at + 16] == bytes(4) for at in places)
         position += 8 + length + length % 2
-    return 0
+    return 0, 0
 
 
 def _beyond(what: str, end: int, size_bytes: int) -> str:
@@ -168,6 +210,11 @@ def _avi(stream: Bytes, size_bytes: int) -> str | None:
 
 
 def _matroska(stream: Bytes, size_bytes: int) -> str | None:
+    end = _segment_end(stream)
+    return _beyond("segment", end, size_bytes) if end is not None and end > size_bytes else None
+
+
+def _segment_end(stream: Bytes) -> int | None:
     """EBML (RFC 8794): header element, then one segment; a size of all ones means unknown."""
     stream.seek(len(EBML))
     header_bytes = _vint(stream)
@@ -177,8 +224,7 @@ def _matroska(stream: Bytes, size_bytes: int) -> str | None:
     if stream.read(len(SEGMENT)) != SEGMENT:
         return None
     length = _vint(stream)
-    end = None if length is None else stream.tell() + length
-    return _beyond("segment", end, size_bytes) if end is not None and end > size_bytes else None
+    return None if length is None else stream.tell() + length
 
 
 def _vint(stream: Bytes) -> int | None:

@@ -66,12 +66,13 @@ def write(
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         context = stream.codec_context
         context.time_base, context.thread_count = MILLI, 1
-        if codec in {"mpeg4", "mpeg2video", "mpeg1video"}:
+        if codec in {"mpeg4", "mpeg2video", "mpeg1video", "mjpeg"} or path.suffix == ".avi":
             context.time_base, context.gop_size = 1 / Fraction(rate), 25
         if aspect is not None:
             context.sample_aspect_ratio = aspect
         plain = {"preset": "ultrafast", "crf": "16", "g": "25", "keyint_min": "25", "sc_threshold": "0", "bf": "0"}
         by_codec = {"libx264": plain, "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:keyint=25"}}
+        by_codec["libvpx"] = {"deadline": "realtime", "cpu-used": "8", "b": "2M"}
         stream.options = {**by_codec.get(codec, {"qmin": "2", "qmax": "4"}), **(options or {})}
         for place, which in enumerate(numbers):
             frame = av.VideoFrame.from_ndarray(picture(which, *size), format="rgb24")

@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 from pydantic import BaseModel, ValidationError
 from referencing import Registry, Resource
-
 from shoal_detect.read.faults import Kind
 
 from shoal.results.documents import Detection, Manifest, RunSummary, VideoSummary

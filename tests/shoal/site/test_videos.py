@@ -147,7 +147,11 @@ def test_footage_is_found_by_its_content_and_the_rest_is_named(tmp_path: Path) -
     (tmp_path / "noextension").write_bytes(BEGINNINGS[1] + bytes(100))
     (tmp_path / "cam.mp4.tmp").write_bytes(BEGINNINGS[14])
     told: list[str] = []
-    assert [clip.name for clip in from_directory(tmp_path, say=told.append)] == ["cam.mp4", "cam.mp4.tmp", "noextension"]
+    assert [clip.name for clip in from_directory(tmp_path, say=told.append)] == [
+        "cam.mp4",
+        "cam.mp4.tmp",
+        "noextension",
+    ]
     assert told[0].startswith("3 files in ")
     assert "notes.txt" in told[0]
     assert "talk.m4a" in told[0]
