@@ -23,6 +23,7 @@ from shoal_detect.errors import DetectorError, Exit, Interrupted
 from shoal_detect.progress import VideoProgress, quoted, say
 from shoal_detect.read.faults import Fault, Kind
 from shoal_detect.read.videos import Video
+from shoal_detect.state import store
 from shoal_detect.state.settings import Settings
 from shoal_detect.state.store import Document
 from shoal_detect.stop import Stop
@@ -124,6 +125,7 @@ class Worker:
                 kind = Kind.DECODER_STUCK if isinstance(died.__cause__, TimeoutError) else Kind.DECODER_CRASHED
                 task = _Task(video, progress, frames, Fault(kind, f"{died}; {frames} frames were read before"))
             say(f"{quoted(video.name)}: {task.fault.message if task.fault else ''}; going on with a new process")
+            store.remove_leftovers(self._settings.state)
             self.start()
 
     def _answer(self) -> Document:

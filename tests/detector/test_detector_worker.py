@@ -55,7 +55,6 @@ def test_a_video_that_crashes_the_decoder_is_named_and_the_others_are_done(
     state: Path,
     settings: MakeSettings,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     number: signal.Signals,
 ) -> None:
     _misbehaving(monkeypatch, BAD_AT, lambda: os.kill(os.getpid(), number))
@@ -63,7 +62,6 @@ def test_a_video_that_crashes_the_decoder_is_named_and_the_others_are_done(
     videos = _summaries(state)
     assert videos["bad.avi"]["fault"]["kind"] == "decoder_crashed"
     assert number.name in videos["bad.avi"]["fault"]["message"]
-    assert number.name in capsys.readouterr().out
     # What came before it was read once more and is kept.
     assert 0 < videos["bad.avi"]["frames"] <= BAD_AT
     assert videos["bad.avi"]["frames_inferred"] == videos["bad.avi"]["frames"]

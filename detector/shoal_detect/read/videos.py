@@ -92,6 +92,7 @@ def find_videos(folder: str) -> Found:
             videos.append(_examine(root, relative, problem))
         else:
             passed.append(Passed(display_name(relative), kind))
+    passed.sort(key=lambda one: one.name.encode())
     return Found(sorted(videos, key=lambda video: os.fsencode(video.path)), hidden, passed)
 
 
