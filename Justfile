@@ -15,61 +15,73 @@ list:
 
 # Three machines on this one, bootstrapped, YOLOv5 over 12 camera clips, a table and a report
 [group("demo")]
+[no-exit-message]
 demo *args:
     @{{ bin }}/shoal demo "$@"
 
 # Remove every trace of the demo and prove it (results under runs/ stay)
 [group("demo")]
+[no-exit-message]
 demo-down *args:
     @{{ bin }}/shoal demo-down "$@"
 
 # Make a cloud lab, or register boxes that exist: `./just up gcp --project my-project`, `./just up edge`
 [group("stacks")]
+[no-exit-message]
 up substrate *args: _stacks
     @{{ stacks }}/shoal up "$@"
 
 # The stack's machines become a cluster: `./just bootstrap gcp`
 [group("stacks")]
+[no-exit-message]
 bootstrap substrate *args: _stacks
     @{{ stacks }}/shoal bootstrap "$@"
 
 # The job on every compute node, and its results home: `./just run gcp`
 [group("stacks")]
+[no-exit-message]
 run substrate *args: _stacks
     @shift; {{ stacks }}/shoal run --cluster "$({{ stacks }}/shoal cluster where "{{ substrate }}")" "$@"
 
 # Where a cluster is no longer what was asked for: `./just drift gcp` (lab and edge too)
 [group("stacks")]
+[no-exit-message]
 drift substrate *args: _stacks
     @{{ stacks }}/shoal drift "$@"
 
 # Drain, unregister, destroy, and prove that nothing is left: `./just destroy gcp`
 [group("stacks")]
+[no-exit-message]
 destroy substrate *args: _stacks
     @{{ stacks }}/shoal destroy "$@"
 
 # Up, bootstrap, run and report on a cloud lab; `--destroy` takes it down again
 [group("stacks")]
+[no-exit-message]
 demo-cloud *args: _stacks
     @{{ stacks }}/shoal demo-cloud "$@"
 
 # shoal itself: `./just shoal --help`
 [group("use")]
+[no-exit-message]
 shoal *args:
     @{{ bin }}/shoal "$@"
 
 # Write onprem.toml for gateways that exist, from questions or flags
 [group("use")]
+[no-exit-message]
 register *args:
     @{{ bin }}/shoal cluster init "$@"
 
 # pyinfra of the locked environment: `./just pyinfra inventories/onprem.py deploy/site.py`
 [group("use")]
+[no-exit-message]
 pyinfra *args:
     @{{ bin }}/pyinfra "$@"
 
 # Check over SSH that machines are what the roles promise: `./just verify lab`
 [group("use")]
+[no-exit-message]
 verify substrate="lab" *args: _dev
     @shift || true; SHOAL_SUBSTRATE="{{ substrate }}" {{ dev }}/python -m pytest tests/live -m live "$@"
 
@@ -83,11 +95,15 @@ check: _dev
     sh -n just requirements/update
     {{ dev }}/python -m shoal.schemas --check
 
-# The quick tests: no engine, no network, under three minutes
+# The quick tests, no engine, no network: all of them, or only what is given (`./just test tests/roles/test_role_docker.py`)
 [group("develop")]
 test *args: _dev
-    {{ dev }}/python -m pytest -m "not lab and not live" --ignore tests/stacks -n 2 --timeout 120 "$@"
-    {{ dev }}/python -m pytest -m "not stacks_engine" tests/stacks -n 2 --timeout 300
+    if [ -n "$(for word in "$@"; do ls -d -- "${word%%::*}" 2>/dev/null || true; done)" ]; then \
+        {{ dev }}/python -m pytest -m "not lab and not live and not stacks_engine" --timeout 300 "$@"; \
+    else \
+        {{ dev }}/python -m pytest -m "not lab and not live" --ignore tests/stacks -n 2 --timeout 120 "$@"; \
+        {{ dev }}/python -m pytest -m "not stacks_engine" tests/stacks -n 2 --timeout 300 "$@"; \
+    fi
 
 # The stacks on the real Pulumi engine, which is built from the Go module proxy at first (minutes)
 [group("develop")]
@@ -109,6 +125,11 @@ test-lab *args: _dev
 [group("develop")]
 schemas: _dev
     {{ dev }}/python -m shoal.schemas
+
+# Write the table of rooms in docs/architecture.md anew from docs/rooms.toml
+[group("develop")]
+rooms: _dev
+    {{ dev }}/python tests/house
 
 # Format everything
 [group("develop")]

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from shoal_detect import __version__
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.model.weights import read_weights
-from shoal_detect.progress import VideoProgress, quoted, say
+from shoal_detect.progress import VideoProgress, quoted, report, say
 from shoal_detect.read.faults import Kind
 from shoal_detect.read.source import SETTLED_S, Unopened, opened, still_written
 from shoal_detect.read.videos import Found, Video, find_videos
@@ -123,7 +123,14 @@ def _mention_newcomers(settings: Settings) -> None:
 def _process(settings: Settings, found: Found, worker: Worker, stop: Stop) -> list[Document]:
     """Summaries of all videos of the run, done now or before."""
     done = _done_before(settings, found.videos)
-    say(f"run {settings.run}: {len(found.videos)} videos, {len(done)} done already")
+    report(
+        "run",
+        run=settings.run,
+        videos=len(found.videos),
+        videos_done=len(done),
+        size_bytes=sum(video.size_bytes for video in found.videos),
+        done_size_bytes=sum(video.size_bytes for video in found.videos if video.video_id in done),
+    )
     if found.hidden:
         say(f"run {settings.run}: {found.hidden} hidden files left out (names that begin with a dot)")
     if found.passed:
@@ -134,13 +141,14 @@ def _process(settings: Settings, found: Found, worker: Worker, stop: Stop) -> li
         stop.check()
         summary = done.get(video.video_id)
         if summary is None:
-            progress = VideoProgress(f"{number}/{len(found.videos)}", video.name)
+            progress = VideoProgress(number, len(found.videos), video.name, video.size_bytes)
             _await_settled(video, stop)
             summary = worker.detect(video, progress)
             if summary["fault"] is None:
                 progress.done(summary["frames"], summary["detections"], summary["decode_errors"])
             else:
-                progress.fault(summary["fault"]["kind"], summary["fault"]["message"])
+                fault = summary["fault"]
+                progress.fault(fault["kind"], fault["message"], summary["frames"], summary["detections"])
             for note in notes(summary):
                 say(f"{quoted(video.name)}: {note}")
         summaries.append(summary)
@@ -259,10 +267,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
             f"nothing found: 0 detections in {total['frames_inferred']} inferred frames of {total['videos']} videos "
             f"at confidence {settings.conf}"
         )
-    say(
-        f"done: {total['videos']} videos, {total['faulty']} faulty, {total['frames']} frames, "
-        f"{total['detections']} detections"
-    )
+    report("done", **{name: total[name] for name in ("videos", "faulty", "frames", "detections")})
     return exit_code
 
 

@@ -9,8 +9,10 @@ import typer
 from rich import box
 from rich.table import Table
 
+from shoal.cli import findings
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
+from shoal.cli.findings import YesTo
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, UsageError
 from shoal.fleet import add as fleet_add
@@ -38,7 +40,7 @@ def list_(
 
     Example: shoal nodes list --json
     """
-    found = nodes.look(read(cluster_path(cluster)))
+    found = nodes.look(read(cluster_path(cluster, claim=False)))
     if as_json:
         print_json({"nodes": [dataclasses.asdict(node) for node in found]})
     else:
@@ -53,21 +55,24 @@ def add(
     node: Annotated[str, typer.Argument(metavar="NAME | NAME=[USER@]ADDRESS[:PORT]", help="The node.")],
     label: Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Repeatable.")] = None,
     arch: Annotated[str, typer.Option(help="amd64 or arm64, of a new node.")] = "amd64",
+    yes_to: YesTo = None,
     cluster: ClusterPath = None,
 ) -> None:
     """Bring a node in: a new machine, or one of the document that was drained. Touches no other node.
+
+    Begins with the look of `shoal site check`: where anything is in the way, nothing is changed, the document neither.
 
     A new machine is written into the document; an onprem.toml keeps its other lines and comments as they are.
 
     Examples: shoal nodes add compute-3=ops@10.0.0.7 --label site=harbour; shoal nodes add compute-2
     """
-    machine = None
+    machine, agreed = None, findings.agreed_names(yes_to)
     if "=" in node:
         labels = dict(text.partition("=")[::2] for text in label or [])
         machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
     elif label:
         raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
-    fleet_add.add(cluster_path(cluster), node.partition("=")[0], machine, say)
+    fleet_add.add(cluster_path(cluster), node.partition("=")[0], machine, say, yes_to=agreed)
 
 
 @app.command()
@@ -121,6 +126,14 @@ def _table(found: list[nodes.NodeState]) -> Table:
     for node in found:
         share = f"{node.cpu:g} CPUs, {node.memory_bytes / 1e9:.1f} GB" if node.cpu else ""
         docker = f"Docker: {node.docker_fault}" if node.docker_fault else ""
-        note = ", ".join(filter(None, ["drained" if node.drained else "", docker]))
+        notes = ["drained" if node.drained else "", docker, *map(_kept, node.kept_images.items())]
+        note = ", ".join(filter(None, notes))
         table.add_row(node.name, node.ssh, node.engine, node.version, share, str(node.containers or ""), note)
     return table
+
+
+def _kept(image: tuple[str, int]) -> str:
+    run, size_bytes = image
+    if not size_bytes:
+        return f"the image of unfinished run {run} is gone"
+    return f"keeps the image of unfinished run {run} ({size_bytes / 1e9:.1f} GB)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,14 +9,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from shoal.cluster import document as clusters
-from shoal.cluster import overlay
+from shoal.cluster import overlay, owners, which
 from shoal.cluster.document import Cluster, Node, Substrate
-from shoal.cluster.load import load_path
 from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
-from shoal.paths import cluster_document, expanded, ssh_config_path
+from shoal.paths import expanded, ssh_config_path
 from shoal.site import document as sites
+from shoal.telling import to_stderr
 
 HostEntry = tuple[str, dict[str, Any]]
 Groups = tuple[list[HostEntry], list[HostEntry]]
@@ -42,23 +40,23 @@ def hosts(substrate: Substrate) -> Groups:
 
 
 def load(substrate: Substrate) -> Cluster:
-    """The document from `SHOAL_CLUSTER`, else the substrate's default one; on-prem also from onprem.toml.
+    """The substrate's cluster, as `shoal.cluster.which` decides it; one line on stderr tells which that is.
 
     Nodes that have moved onto the mesh have their addresses there. Where a stack's document is not kept here (another
-    machine made it), the stack itself is asked for it.
+    machine made it), the stack itself is asked for it. Raises UsageError as `which.opened` does.
     """
-    if override := os.environ.get("SHOAL_CLUSTER"):
-        return load_path(expanded(Path(override)))
-    if substrate == "onprem":
-        from shoal.cluster import onprem  # noqa: PLC0415 - only this substrate reads TOML
-
-        return overlay.applied(onprem.load(onprem.default_path()))
-    path = cluster_document(substrate)
-    if substrate in {"gcp", "edge"} and not path.exists() and shutil.which("pulumi"):
+    choice = which.choose(substrate=substrate)
+    if substrate in {"gcp", "edge"} and not choice.path.exists() and shutil.which("pulumi"):
         from shoal.cloud import pulumi  # noqa: PLC0415 - only stacks need it
 
-        return overlay.applied(pulumi.document(pulumi.find("gcp" if substrate == "gcp" else "edge")))
-    return overlay.applied(clusters.load(path))
+        stack = pulumi.find("gcp" if substrate == "gcp" else "edge")
+        cluster = pulumi.document(stack)
+        owners.refuse_taken(cluster, choice.path)
+        to_stderr(f"cluster {cluster.name!r} ({substrate}): the output of stack {stack.name!r}")
+        return overlay.applied(cluster)
+    cluster = which.opened(choice, claim=True)
+    to_stderr(which.told(choice, cluster))
+    return overlay.applied(cluster)
 
 
 def groups(cluster: Cluster) -> Groups:

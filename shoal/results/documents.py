@@ -1,22 +1,38 @@
 """The documents in a run's folder, as the detector writes them: the contract between it and the control side.
 
 The detector has these as JSON Schemas of its own (detector/schemas/); a test holds the two together. Fields that a
-newer detector adds are left aside, not refused: old control machines meet new images.
+newer detector adds are left aside, not refused: old control machines meet new images. Every reader of these documents
+goes through `read`, which holds them to bounds: a node is a stranger.
 """
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shoal import untrusted
+from shoal.results.exit_codes import DoneCode
 from shoal.results.record import RunId
+from shoal.untrusted import Bounds
 
+BOUNDS = Bounds(size_bytes=32 << 20, marks=1_200_000)
+"""Of every document of a run's folder: 200,000 files in a manifest, or as many seconds with detections in a summary."""
+PATH_BYTES = 1024
+"""Of a path in the run's folder; the local path in front of it has to fit beside it into Linux's 4096 (PATH_MAX)."""
+PART_BYTES = 255
+"""Of one name in a path (NAME_MAX)."""
+PLACES = 100
+"""The most that the detector lists of a recording's gaps, jumps, sizes and other streams, and of files it did not read."""
+KEY_FRAMES = 1000
+"""The most that the detector takes for `--key-frames`."""
+
+Text = Annotated[str, StringConstraints(max_length=16 << 10)]
+"""A video's path of 4096 bytes, each of them spelled out, and room for a message around it."""
+Word = Annotated[str, StringConstraints(max_length=256)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
-DoneCode = Literal[0, 3]
-"""Exit codes of a detector that ended: all well, or at least one video faulty."""
 Figure = Annotated[float, Field(ge=0)]
 
 NOT_LISTED = frozenset({"lock", "manifest.json"})
@@ -27,13 +43,28 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+DocumentT = TypeVar("DocumentT", bound=_Document)
+Counts = Annotated[dict[Word, Count], Field(max_length=10_000)]
+"""By class."""
+
+
+def read(path: Path, kind: type[DocumentT]) -> DocumentT:
+    """The document in a file of a run's folder. Raises OSError and DamagedDocumentError."""
+    return untrusted.read_file(path, kind, bounds=BOUNDS)
+
+
+def parse(raw: bytes, kind: type[DocumentT], *, source: str) -> DocumentT:
+    """The document in `raw`. Raises DamagedDocumentError; `source` names the file in its text."""
+    return untrusted.document(raw, kind, source=source, bounds=BOUNDS)
+
+
 class Detection(_Document):
     """One line of detections.jsonl."""
 
-    video: str
+    video: Text
     frame: Count
     time_s: Figure
-    class_name: str = Field(alias="class")
+    class_name: Word = Field(alias="class")
     class_id: Count
     confidence: Annotated[float, Field(ge=0, le=1)]
     box: tuple[float, float, float, float]
@@ -45,20 +76,20 @@ class VideoFault(_Document):
 
     kind: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,39}$")]
     """One of those that detector/schemas/video_summary.schema.json lists, or one that a newer detector knows."""
-    message: str
+    message: Text
 
 
 class Moment(_Document):
     """Detections within one second of a video."""
 
     time_s: Figure
-    counts: dict[str, Count]
+    counts: Counts
 
 
 class KeyFrame(_Document):
     """An annotated frame kept as JPEG."""
 
-    file: str
+    file: Text
     frame: Count
     time_s: Figure
     detections: Count
@@ -98,10 +129,10 @@ class StreamNotRead(_Document):
     """A video stream of the file beside the one that was read."""
 
     stream: Count
-    codec: str | None
+    codec: Word | None
     width: Count | None
     height: Count | None
-    why: str
+    why: Word
 
 
 class NotRead(_Document):
@@ -111,7 +142,7 @@ class NotRead(_Document):
     sound: Count = 0
     other: Count = 0
     hidden: Count = 0
-    names: tuple[str, ...] = ()
+    names: Annotated[tuple[Text, ...], Field(max_length=PLACES)] = ()
     """The first ones, without the hidden."""
 
 
@@ -119,8 +150,8 @@ class VideoSummary(_Document):
     """summary.json of one video."""
 
     schema_version: Literal[1]
-    video: str
-    video_id: str
+    video: Text
+    video_id: Word
     size_bytes: Count
     width: Count | None
     height: Count | None
@@ -131,32 +162,32 @@ class VideoSummary(_Document):
     decode_and_infer_s: Figure
     frames_per_s: Figure
     detections: Count
-    counts: dict[str, Count]
-    frames_with: dict[str, Count]
+    counts: Counts
+    frames_with: Counts
     fault: VideoFault | None
     decode_errors: Count
     missing_frames: Count = 0
     """Frames that the recording lost. This and what follows up to the timeline: 0 or empty of older detectors."""
-    gaps: tuple[Gap, ...] = ()
+    gaps: Annotated[tuple[Gap, ...], Field(max_length=PLACES)] = ()
     clock_jumps: Count = 0
-    jumps: tuple[Jump, ...] = ()
-    recorded_at: str | None = None
+    jumps: Annotated[tuple[Jump, ...], Field(max_length=PLACES)] = ()
+    recorded_at: Word | None = None
     parts: Count = 1
-    sizes: tuple[FrameSize, ...] = ()
+    sizes: Annotated[tuple[FrameSize, ...], Field(max_length=PLACES)] = ()
     rotation_deg: Literal[0, 90, 180, 270] = 0
     mirrored: bool = False
     pixel_aspect: Annotated[float, Field(gt=0)] = 1.0
     """Width of a pixel by its height."""
     interlaced: bool = False
-    streams_not_read: tuple[StreamNotRead, ...] = ()
+    streams_not_read: Annotated[tuple[StreamNotRead, ...], Field(max_length=PLACES)] = ()
     timeline: tuple[Moment, ...]
-    key_frames: tuple[KeyFrame, ...]
+    key_frames: Annotated[tuple[KeyFrame, ...], Field(max_length=KEY_FRAMES)]
 
 
 class RunWeights(_Document):
     """The model, as the detector was told and as it hashed it."""
 
-    name: str
+    name: Text
     sha256: Sha256
 
 
@@ -168,7 +199,7 @@ class Totals(_Document):
     frames: Count
     frames_inferred: Count
     detections: Count
-    counts: dict[str, Count]
+    counts: Counts
 
 
 class RunSummary(_Document):
@@ -176,9 +207,9 @@ class RunSummary(_Document):
 
     schema_version: Literal[1]
     run: RunId
-    started_at: str
-    finished_at: str
-    detector_version: str
+    started_at: Word
+    finished_at: Word
+    detector_version: Word
     weights: RunWeights
     settings: dict[str, object]
     runtime: dict[str, object]
@@ -203,6 +234,8 @@ class ManifestEntry(_Document):
             raise ValueError(f"{self.path!r} is not the path of a file inside the run's folder")
         if parts[0].startswith("."):
             raise ValueError(f"{self.path!r}: a name that begins with a dot is not a result")
+        if len(self.path.encode()) > PATH_BYTES or any(len(part.encode()) > PART_BYTES for part in parts):
+            raise ValueError(f"{self.path[:80]!r}...: a path has at most {PATH_BYTES} bytes, each name {PART_BYTES}")
         return self
 
 
@@ -211,7 +244,7 @@ class Manifest(_Document):
 
     schema_version: Literal[1]
     run: RunId
-    finished_at: str
+    finished_at: Word
     exit_code: DoneCode
     files: Annotated[tuple[ManifestEntry, ...], Field(min_length=1)]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
+import selectors
 import shlex
 import stat
 import subprocess
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from typing import IO, Any, TypeVar
 
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, Fault, ShoalError, UsageError
-from shoal.ssh.failures import RemoteError, SshError, SshFailure, told
+from shoal.ssh.failures import RemoteError, SshError, SshFailure, TooLongError, told
 
 __all__ = [
     "Completed",
     "RemoteError",
     "SshError",
     "SshFailure",
+    "TooLongError",
     "check_access",
     "close",
     "on_each",
@@ -42,6 +44,12 @@ ALIVE_COUNT = 3
 """A silent connection counts as lost after interval times count; ours reconnect, so this may be short."""
 PERSIST_S = 30
 """How long an idle shared connection stays open for the next command."""
+ANSWER_BYTES = 16 << 20
+"""The most of a command's output that is kept in memory; a node may send without end."""
+LINE_BYTES = 64 << 10
+"""A longer line of a stream comes in pieces."""
+WORDS_BYTES = 64 << 10
+"""Of what ssh and the command say on standard error, the last so many bytes are kept."""
 SOCKET_PATH_LIMIT = 80
 """A Unix socket's path holds 108 bytes, of which ssh wants 17 for a temporary suffix."""
 
@@ -81,35 +89,95 @@ def run(
     stdin: bytes | IO[bytes] | None = None,
     timeout_s: float = 60,
     check: bool = True,
+    most_bytes: int = ANSWER_BYTES,
 ) -> Completed:
     """Run `command` on `node` and wait for its end.
 
-    Raises SshError where ssh fails or the time is over, RemoteError where the command fails and `check` is set.
+    Raises SshError where ssh fails or the time is over, TooLongError where the answer is longer than `most_bytes`,
+    RemoteError where the command fails and `check` is set.
     """
     argv = ssh_command(cluster, node, *command, root=root)
-    source: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}
+    given = stdin if isinstance(stdin, bytes) else None
+    source: Any = subprocess.PIPE if given is not None else stdin or subprocess.DEVNULL
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             argv,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
             env=_environment(),
             start_new_session=True,
-            **source,
         )
     except FileNotFoundError:
         raise _no_client() from None
-    except subprocess.TimeoutExpired:
-        raise SshError(
-            node, SshFailure.TIMED_OUT, f"`{command[0]}` was still running after {timeout_s:.0f} s"
-        ) from None
-    stderr = done.stderr.decode(errors="replace")
-    if done.returncode == 255 or done.returncode < 0:
+    with process:
+        try:
+            stdout, said = _exchange(process, given, time.monotonic() + timeout_s, most_bytes)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            what = f"`{command[0]}` was still running after {timeout_s:.0f} s"
+            raise SshError(node, SshFailure.TIMED_OUT, what) from None
+        except BaseException:
+            with suppress(ProcessLookupError):
+                process.kill()
+            raise
+    if stdout is None:
+        raise TooLongError(node, command, most_bytes)
+    stderr = said.decode(errors="replace")
+    if process.returncode == 255 or process.returncode < 0:
         raise told(node, stderr)
-    if check and done.returncode != 0:
-        raise RemoteError(node, command, done.returncode, stderr)
-    return Completed(done.returncode, done.stdout, stderr)
+    if check and process.returncode != 0:
+        raise RemoteError(node, command, process.returncode, stderr)
+    return Completed(process.returncode, stdout, stderr)
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], given: bytes | None, deadline: float, most_bytes: int
+) -> tuple[bytes | None, bytes]:
+    """Hand over `given` and take in what comes: standard output, None where it is too long, and standard error's end.
+
+    As `subprocess.communicate` does it, which knows no bound. Raises TimeoutExpired at the deadline.
+    """
+    output, said = bytearray(), bytearray()
+    left = memoryview(given or b"")
+    with selectors.DefaultSelector() as selector:
+        for stream in (process.stdout, process.stderr):
+            selector.register(stream, selectors.EVENT_READ)  # type: ignore[arg-type]  # pipes were asked for
+        if process.stdin:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE)
+        while selector.get_map():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise subprocess.TimeoutExpired(process.args, 0)
+            for key, _ in selector.select(left_s):
+                if key.fileobj is process.stdin:
+                    left = _hand_over(key.fd, left)
+                    if not left:
+                        selector.unregister(key.fileobj)
+                        process.stdin.close()
+                elif not (chunk := os.read(key.fd, LINE_BYTES)):
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stdout:
+                    output += chunk
+                    if len(output) > most_bytes:
+                        process.kill()
+                        return None, bytes(said)
+                else:
+                    said = (said + chunk)[-WORDS_BYTES:]
+    process.wait(max(deadline - time.monotonic(), 0.1))
+    return bytes(output), bytes(said)
+
+
+def _hand_over(handle: int, left: memoryview) -> memoryview:
+    """Write what the pipe takes now; what is left. A command that reads no more gets no more."""
+    try:
+        return left[os.write(handle, left[:LINE_BYTES]) :] if left else left
+    except BlockingIOError:
+        return left
+    except BrokenPipeError:
+        return left[len(left) :]
 
 
 @contextmanager
@@ -123,39 +191,50 @@ def piped(
     the connection that it needs to tidy up.
     """
     argv = ssh_command(cluster, node, *command, root=root)
-    # A file, not a pipe: nobody reads it while the output is read, and a full pipe would stop the command.
-    with tempfile.TemporaryFile() as stderr:
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise _no_client() from None
+    # Read beside the output: a full pipe would stop the command, and a file would grow as long as the node likes.
+    said = bytearray()
+    stderr, process.stderr = process.stderr, None  # the listener's alone, also where this block is left in a hurry
+    listener = threading.Thread(target=_keep_words, args=(stderr, said), daemon=True)
+    listener.start()
+    with process:
         try:
-            process = subprocess.Popen(
-                argv,
-                stdin=stdin or subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=_environment(),
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise _no_client() from None
-        with process:
-            try:
-                yield process.stdout  # type: ignore[misc]  # a pipe was asked for
-                code = process.wait()
-            except BaseException:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                raise
-        stderr.seek(0)
-        said = stderr.read().decode(errors="replace")
+            yield process.stdout  # type: ignore[misc]  # a pipe was asked for
+            code = process.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                process.kill()
+            raise
+        listener.join()
+    words = said.decode(errors="replace")
     if code == 255 or code < 0:
-        raise told(node, said)
+        raise told(node, words)
     if code != 0:
-        raise RemoteError(node, command, code, said)
+        raise RemoteError(node, command, code, words)
+
+
+def _keep_words(stream: IO[bytes], said: bytearray) -> None:
+    """Read a stream to its end and close it; `said` holds the last of it."""
+    with stream:
+        while chunk := stream.read1(LINE_BYTES):  # type: ignore[attr-defined]  # buffered: a pipe without bufsize=0
+            said += chunk
+            del said[:-WORDS_BYTES]
 
 
 def stream(cluster: Cluster, node: Node, *command: str, root: bool = False) -> Iterator[str]:
     """Lines of `command`'s output as they come. Raises SshError or RemoteError at the end, as `run` does."""
     with piped(cluster, node, *command, root=root) as output:
-        for line in output:
+        while line := output.readline(LINE_BYTES):
             yield line.decode(errors="replace").rstrip("\r\n")
 
 

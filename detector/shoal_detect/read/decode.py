@@ -160,9 +160,9 @@ def read_frames(
         with opened(video.path, alive) as source:
             reading.size_bytes = source.opened.size_bytes
             for frame in _read_source(source, reading):
-                if limit is not None and frame.index >= limit:
-                    return
                 yield frame
+                if frame.index + 1 == limit:
+                    return
     except Unopened as error:
         reading.fault = Fault(Kind.UNREADABLE, str(error))
 
@@ -315,7 +315,7 @@ def _read_container(
     if chosen is None:
         return Fault(Kind.NO_VIDEO_STREAM, f"there is no video stream in it (format {part.format})")
     stream, context = chosen.stream, chosen.stream.codec_context
-    reading.unread += chosen.unread
+    reading.unread += chosen.unread[: MOST_SIZES - len(reading.unread)]
     if context is None:
         return Fault(Kind.UNSUPPORTED_CODEC, "there is no decoder for its video codec")
     if context.width * context.height > MAX_PIXELS:

@@ -18,7 +18,7 @@ from shoal.lab import state as lab_state
 @pytest.fixture(autouse=True)
 def own_state(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
-    for name in ("SHOAL_CLUSTER", "SHOAL_SITE", "SHOAL_ONPREM"):
+    for name in ("SHOAL_CLUSTER", "SHOAL_LAB", "SHOAL_SITE", "SHOAL_ONPREM"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -143,7 +143,9 @@ def test_the_document_comes_from_the_environment_or_the_substrate(tmp_path, monk
     path = tmp_path / "c.json"
     clusters.save(cluster(), path)
     monkeypatch.setenv("SHOAL_CLUSTER", str(path))
-    assert inventory.load("lab") == cluster()
+    assert inventory.load("onprem") == cluster()
+    with pytest.raises(UsageError, match=r"about lab, and SHOAL_CLUSTER names a cluster of onprem: 'depot'"):
+        inventory.load("lab")
     monkeypatch.delenv("SHOAL_CLUSTER")
     monkeypatch.setenv("SHOAL_ONPREM", str(tmp_path / "none.toml"))
     with pytest.raises(UsageError, match=r"none\.toml"):

@@ -62,7 +62,7 @@ def test_an_answer_that_is_no_api_is_told_with_the_field() -> None:
         stand_in.scenario["exchanges"] = [
             {"method": "GET", "path": "/orchestrator/nodes", "query": {}, "status": 200, "body": {"Nodes": [{}]}}
         ]
-        with pytest.raises(EngineError, match=r"Nodes\.0\.Info"):
+        with pytest.raises(EngineError, match=r"Nodes\[0\]\.Info"):
             client.nodes()
 
 

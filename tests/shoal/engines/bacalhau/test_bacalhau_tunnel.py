@@ -14,19 +14,20 @@ from pathlib import Path
 import pytest
 
 from shoal.cluster.document import Cluster
-from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError
-from shoal.engines.bacalhau.tunnel import Tunnel
+from shoal.engines.bacalhau.client import BacalhauClient, Endpoint, EngineSilentError
+from shoal.engines.bacalhau.tunnel import Tunnel, on_loopback
 from shoal.ssh import client as ssh
 from tests.shoal.engines.bacalhau.standin import serving
 
 # Forwards the socket of -L as ssh does, and ends when its standard input does, as `cat` on the other side.
 SSH = """#!{python}
-import os, socket, sys, threading
+import os, socket, sys, threading, time
 if os.environ.get("FAKE_SSH") == "refuse":
     sys.exit("ops@192.0.2.10: Permission denied (publickey).")
-place, host, port = sys.argv[sys.argv.index("-L") + 1].split(":")
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(place)
+*place, host, port = sys.argv[sys.argv.index("-L") + 1].split(":")
+listener = socket.socket(socket.AF_UNIX if len(place) == 1 else socket.AF_INET)
+listener.bind(place[0] if len(place) == 1 else (place[0], int(place[1])))
+time.sleep(float(os.environ.get("FAKE_SSH_BETWEEN_BIND_AND_LISTEN_S", "0")))
 listener.listen()
 def copy(a, b):
     while data := a.recv(65536):
@@ -129,3 +130,19 @@ def test_sockets_of_killed_processes_are_swept(cluster: Cluster, started: Callab
     assert not left.exists()
     assert ours.exists()
     assert started() == []
+
+
+def test_a_busy_ssh_that_has_bound_and_does_not_listen_yet_is_waited_for(
+    cluster: Cluster, started: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_SSH_BETWEEN_BIND_AND_LISTEN_S", "0.7")
+    with serving("finished") as stand_in:
+        tunnel = Tunnel(cluster, "KEY", port=port_of(stand_in.address))
+        with BacalhauClient(tunnel, timeout_s=5) as client:
+            assert client.nodes()
+        with on_loopback(cluster, port=port_of(stand_in.address)) as port:
+            endpoint = Endpoint("KEY", address=f"127.0.0.1:{port}")
+            with BacalhauClient(endpoint, timeout_s=5) as client:
+                assert client.nodes()
+    assert len(started()) == 2
+    assert all(gone(process) for process in started())
