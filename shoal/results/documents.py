@@ -24,7 +24,7 @@ PATH_BYTES = 1024
 PART_BYTES = 255
 """Of one name in a path (NAME_MAX)."""
 PLACES = 100
-"""The most that the detector lists of a recording's gaps, jumps, sizes and other streams, and of files it did not read."""
+"""The most that the detector lists of a recording's gaps, jumps, sizes, other streams, and of files it did not read."""
 KEY_FRAMES = 1000
 """The most that the detector takes for `--key-frames`."""
 

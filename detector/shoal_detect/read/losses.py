@@ -65,7 +65,6 @@ class Losses:
     _packets: int = 0
     _frames: int = 0
     """Both of the current part."""
-    _lost_silently: int = 0
     _damaged_at: int = -DAMAGE_PACKETS - 1
     _stray_at: int = -DAMAGE_PACKETS - 1
     """Counts of packets at the last sign of damage."""
@@ -78,7 +77,7 @@ class Losses:
         self._stamped, self._step = stamped, usual_step
         self._usual.clear()
         self._pending.clear()
-        self._packets = self._frames = self._lost_silently = 0
+        self._packets = self._frames = 0
         self._damaged_at = self._stray_at = -DAMAGE_PACKETS - 1
         self._end_byte, self._last, self._decoding_stamp = 0, None, None
 
