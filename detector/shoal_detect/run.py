@@ -36,14 +36,14 @@ def run(settings: Settings, stop: Stop) -> Exit:
         manifest = _finished_manifest(settings, begun_with)
         if manifest is not None:
             return Exit(manifest["exit_code"])
-        data, sha256 = read_weights(settings.weights, settings.weights_sha256)
+        sha256 = read_weights(settings.weights, settings.weights_sha256)[1]
         now = fingerprint(settings, sha256)
         if begun_with is not None:
             refuse_other_settings(begun_with, now)
         found = _found(settings)
         if not found.videos:
             raise DetectorError(f"no videos found under the input folder {settings.input}", Exit.NO_VIDEOS)
-        with working(settings, data, stop) as worker:
+        with working(settings, sha256, stop) as worker:
             stop.check()
             store.remove_leftovers(settings.state)
             if begun_with is None:

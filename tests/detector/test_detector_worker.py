@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from shoal_detect import worker
 from shoal_detect.errors import Exit, Interrupted
-from shoal_detect.read import decode
 from shoal_detect.run import run
 from shoal_detect.state.settings import Settings
 from shoal_detect.stop import Stop
@@ -21,6 +19,7 @@ from shoal_detect.stop import Stop
 from tests.detector import detector_making as making
 
 MakeSettings = Callable[..., Settings]
+Misbehaving = Callable[[int, str], None]
 FRAMES = 20
 BAD_AT = 8
 
@@ -32,17 +31,32 @@ def three_videos(videos: Path) -> Path:
     return videos
 
 
-def _misbehaving(monkeypatch: pytest.MonkeyPatch, at: int, do: Callable[[], object]) -> None:
-    """The child is a fork, so it decodes with what is set here: `do` happens in the middle of bad.avi."""
-    read = decode.read_frames
+def _misbehaving(folder: Path, monkeypatch: pytest.MonkeyPatch, at: int, do: str) -> None:
+    """The child decodes with what is set here: `do` happens in the middle of bad.avi."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        f"""
+import os, pathlib, signal, sys, threading
 
-    def reading(video: Any, *more: Any, **named: Any) -> Iterator[decode.Frame]:
+if "-m" in sys.orig_argv and "shoal_detect.child" in sys.orig_argv:
+    from shoal_detect import pipeline
+    read = pipeline.read_frames
+
+    def reading(video, *more, **named):
         for frame in read(video, *more, **named):
-            if video.name == "bad.avi" and frame.index == at:
-                do()
+            if video.name == "bad.avi" and frame.index == {at}:
+                {do}
             yield frame
 
-    monkeypatch.setattr("shoal_detect.pipeline.read_frames", reading)
+    pipeline.read_frames = reading
+"""
+    )
+    monkeypatch.syspath_prepend(folder)
+
+
+@pytest.fixture
+def misbehaving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], None]:
+    return lambda at, do: _misbehaving(tmp_path / "misbehaving", monkeypatch, at, do)
 
 
 def _summaries(state: Path) -> dict[str, dict[str, Any]]:
@@ -54,10 +68,10 @@ def test_a_video_that_crashes_the_decoder_is_named_and_the_others_are_done(
     three_videos: Path,
     state: Path,
     settings: MakeSettings,
-    monkeypatch: pytest.MonkeyPatch,
+    misbehaving: Misbehaving,
     number: signal.Signals,
 ) -> None:
-    _misbehaving(monkeypatch, BAD_AT, lambda: os.kill(os.getpid(), number))
+    misbehaving(BAD_AT, f"signal.pthread_kill(threading.get_ident(), {int(number)})")
     assert run(settings(), Stop()) == Exit.FAULTY_VIDEOS
     videos = _summaries(state)
     assert videos["bad.avi"]["fault"]["kind"] == "decoder_crashed"
@@ -70,19 +84,23 @@ def test_a_video_that_crashes_the_decoder_is_named_and_the_others_are_done(
 
 
 def test_a_video_that_crashes_it_at_once_and_again_leaves_an_empty_result(
-    three_videos: Path, state: Path, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    three_videos: Path, state: Path, settings: MakeSettings, misbehaving: Misbehaving
 ) -> None:
-    _misbehaving(monkeypatch, 0, lambda: os.kill(os.getpid(), signal.SIGSEGV))
+    misbehaving(0, "signal.pthread_kill(threading.get_ident(), signal.SIGSEGV)")
     assert run(settings(), Stop()) == Exit.FAULTY_VIDEOS
     bad = _summaries(state)["bad.avi"]
     assert (bad["fault"]["kind"], bad["frames"], bad["detections"]) == ("decoder_crashed", 0, 0)
 
 
 def test_a_decoder_that_hangs_is_ended_and_named(
-    three_videos: Path, state: Path, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    three_videos: Path,
+    state: Path,
+    settings: MakeSettings,
+    misbehaving: Misbehaving,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker, "STUCK_S", 1.0)
-    _misbehaving(monkeypatch, BAD_AT, lambda: threading.Event().wait())
+    monkeypatch.setattr(worker, "STUCK_S", 10.0)
+    misbehaving(BAD_AT, "threading.Event().wait()")
     assert run(settings(), Stop()) == Exit.FAULTY_VIDEOS
     videos = _summaries(state)
     assert videos["bad.avi"]["fault"]["kind"] == "decoder_stuck"
@@ -90,10 +108,14 @@ def test_a_decoder_that_hangs_is_ended_and_named(
 
 
 def test_a_killed_child_ends_the_run_like_a_killed_container(
-    three_videos: Path, state: Path, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    three_videos: Path,
+    state: Path,
+    settings: MakeSettings,
+    misbehaving: Misbehaving,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The kernel kills for want of memory: the run can be taken up with more of it."""
-    _misbehaving(monkeypatch, BAD_AT, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    misbehaving(BAD_AT, "os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(Interrupted) as caught:
         run(settings(), Stop())
     assert caught.value.exit_code == 137
@@ -103,7 +125,7 @@ def test_a_killed_child_ends_the_run_like_a_killed_container(
 
 
 def test_a_signal_ends_a_run_whose_decoder_hangs_within_two_seconds(
-    three_videos: Path, state: Path, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+    three_videos: Path, state: Path, settings: MakeSettings, misbehaving: Misbehaving
 ) -> None:
     asked: list[float] = []
     stop = Stop()
@@ -115,16 +137,12 @@ def test_a_signal_ends_a_run_whose_decoder_hangs_within_two_seconds(
     began = threading.Timer(0.0, ask)
     hanging = state / "hanging"
 
-    def hang() -> None:
-        hanging.touch()
-        threading.Event().wait()
-
     def watch() -> None:
         while not hanging.exists():
             stop._asked.wait(0.05)
         began.start()
 
-    _misbehaving(monkeypatch, BAD_AT, hang)
+    misbehaving(BAD_AT, f"pathlib.Path({str(hanging)!r}).touch(); threading.Event().wait()")
     threading.Thread(target=watch, daemon=True).start()
     with pytest.raises(Interrupted):
         run(settings(), stop)
@@ -176,5 +194,5 @@ def test_what_is_no_footage_is_counted_and_named(
         "hidden": 0,
         "names": ["notes.txt", "seq/0001.jpg", "seq/0002.jpg", "talk.m4a"],
     }
-    assert '4 files are no footage and not read ("notes.txt", "seq/0001.jpg"' in capsys.readouterr().out
+    assert "4 files are no footage and not read" in capsys.readouterr().out
     assert [video["video"] for video in _summaries(state).values()] == ["recording"]

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -134,14 +135,17 @@ def _batch(
         began = time.monotonic()
         ours.send(seed)
         multiprocessing.connection.wait([ours, process.sentinel], limit_s)
-        if ours.poll():
-            answer, used = ours.recv()
-            yield seed, answer, used
-            continue
+        with suppress(EOFError, ConnectionResetError):
+            if ours.poll():
+                answer, used = ours.recv()
+                yield seed, answer, used
+                continue
+            # No answer, and perhaps alive: it hangs.
+        process.join(0.0 if time.monotonic() - began > limit_s else 1.0)
         alive = process.is_alive()
         process.kill()
         process.join()
-        name = "" if alive else signal.Signals(-(process.exitcode or -1)).name
+        name = "" if alive or not process.exitcode else signal.Signals(-(process.exitcode or -1)).name
         yield seed, f"! hung for {time.monotonic() - began:.0f} s" if alive else f"! died of {name}", 0
         break
     else:
