@@ -59,6 +59,15 @@ def run_(
     classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
     img: Annotated[int | None, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Infer every n-th frame.")] = None,
+    key_frames: Annotated[
+        int | None,
+        typer.Option(
+            "--key-frames",
+            min=0,
+            max=1000,
+            help="Most pictures a video, 0 for none; else 3.",
+        ),
+    ] = None,
     timeout: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="Limit per node; else 24 h.")] = None,
     cpu: Annotated[str | None, typer.Option(metavar="CPUS", help="Per node; else 80 % of the smallest.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Per node, such as 1500MB.")] = None,
@@ -90,6 +99,7 @@ def run_(
         fixed: dict[str, object] = {"--run": run, "--node": node, "--target": target}
         fixed |= {"--conf": conf, "--iou": iou}
         fixed |= {"--classes": classes, "--img": img, "--stride": stride, "--template": template}
+        fixed |= {"--key-frames": key_frames}
         fixed |= {"--engine": engine, "--bacalhau-binary": bacalhau_binary}
         if given := [name for name, value in fixed.items() if value is not None]:
             raise UsageError(f"a run is resumed with its own settings: leave out {', '.join(given)}")
@@ -118,7 +128,8 @@ def run_(
         say(str(choice))
         model, path = _weights(weights)
         knobs: dict[str, str | int | float | None] = {
-            "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride
+            "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
+            "key-frames": key_frames,
         }  # fmt: skip
         order = running.Order(
             cluster=document,

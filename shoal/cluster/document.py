@@ -57,6 +57,14 @@ class SshAccess(_Document):
     )
 
 
+class Privacy(_Document):
+    """What no run takes from a machine, whatever it asks for; the detector on the machine holds to it."""
+
+    key_frames: Annotated[int, Field(ge=0, le=1000)] = Field(
+        description="Most pictures of a video that leave the machine; 0: none."
+    )
+
+
 class Node(_Document):
     """One machine."""
 
@@ -76,6 +84,7 @@ class Node(_Document):
     camera_folders: tuple[CameraFolder, ...] = Field(
         (), description="Folders on the machine that cameras write to, absolute."
     )
+    privacy: Privacy | None = Field(None, description="Limits for every run, placed on the machine by the site deploy.")
     spot: bool = False
     price_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
 

@@ -34,7 +34,7 @@ if facts=$(docker info --format '{{.NCPU}} {{.MemTotal}}' 2>/dev/null); then ech
 else echo "docker-fault $(docker info 2>&1 >/dev/null | tail -n 1)"; fi
 echo "machine $(uname -m)"
 if [ -f "$1" ]; then echo "image $(tr -d '\n' <"$1")"; fi
-if [ -d "$2" ]; then echo "videos $(find -L "$2" -type f -printf x | wc -c)"; fi
+if [ -d "$2" ]; then echo "videos $(find -L "$2" -path "$2/.shoal" -prune -o -type f -printf x | wc -c)"; fi
 if [ -f "$3" ]; then echo "weights $(sha256sum <"$3" | cut -d ' ' -f 1)"; fi
 if [ -e "$5" ]; then echo "begun yes"; fi
 if [ -e "$6" ]; then echo "drained yes"; fi
