@@ -19,7 +19,7 @@ from shoal.results.damaged import DamagedResultsError
 from shoal.results.documents import RunSummary
 from shoal.results.lock import locked
 from shoal.results.record import RunRecord
-from shoal.run import start as running
+from shoal.run.home import fetch_home
 from shoal.untrusted import DamagedDocumentError
 
 app = typer.Typer(add_completion=False, help="List, fetch, check and show results.", no_args_is_help=True)
@@ -80,7 +80,7 @@ def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
         document = read(cluster_path(cluster, run_of=record.cluster))
-        faults = running.fetch_home(record, document, say)
+        faults = fetch_home(record, document, say)
     if faults:
         raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
     say(f"results of run {run}: {runs.run_dir(run)}")

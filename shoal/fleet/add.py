@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from shoal.check import examine
 from shoal.cluster import document as clusters
 from shoal.cluster import load, onprem_edit, overlay
 from shoal.cluster.document import Cluster, Node
@@ -24,8 +25,10 @@ from shoal.ssh import client as ssh
 from shoal.telling import Say
 
 
-def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> Cluster:
+def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say, *, yes_to: Sequence[str] = ()) -> Cluster:
     """Bring a node in: into the document where it is not yet, its mark away, deployed, and there for the engine.
+
+    Looked at before anything is changed, the document included; `yes_to` are agreements of its owner's.
 
     `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError, and
     ShoalError with exit code 4 where the engine's program cannot be had for it; then nothing was done.
@@ -39,6 +42,8 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
     node = compute_node(cluster, name)
     choice = _engine_of(cluster, node, say)
     ready.refuse_newer_engine(overlay.applied(cluster), [name], choice)
+    looked = overlay.applied(cluster)
+    examine.before(looked, [name], bacalhau=choice.engine == "bacalhau", yes_to=yes_to, say=say)
     if write is not None:
         write()
         say(f"{name} is in {document}")
@@ -47,7 +52,9 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say) -> 
         moving.say_left((one for one in move.nodes if one.node == node.name), say)
     reached = overlay.applied(cluster)
     ssh.run(reached, reached.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
-    result = deploys.run_deploy(document, "site", limit=[node.name], data=engines.deploy_data(choice), say=say)
+    result = deploys.run_deploy(
+        document, "site", limit=[node.name], data={**engines.deploy_data(choice), **examine.agreement(yes_to)}, say=say
+    )
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
         ready.await_ready(reached, [node.name], say)

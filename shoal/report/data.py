@@ -112,7 +112,7 @@ def _problems(record: RunRecord, nodes: list[Node], sums: Totals) -> Iterator[st
                 message = f": {printable(video.fault.message)}" if video.fault.message else ""
                 yield (f"{node.name}: faulty video “{printable(video.video)}” ({printable(video.fault.kind)}{message})")
     if again := [node.name for node in nodes if node.outcome not in HAS_MANIFEST]:
-        yield f"To run it again on {words.listing(again, 8)}: shoal run --resume {record.run}"
+        yield f"To run it again on {words.listing(again, 8)}: shoal resume {record.run}"
     unfetched = [
         node.name for node in nodes if node.outcome in HAS_MANIFEST and node.verification is not Verification.VERIFIED
     ]
