@@ -19,7 +19,7 @@ import yaml
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.files import write_atomic
+from shoal.files import private_folder, write_atomic
 from shoal.paths import repository, state_dir
 
 Kind = Literal["gcp", "edge"]
@@ -72,7 +72,7 @@ def environment() -> dict[str, str]:
     values = {"PULUMI_SKIP_UPDATE_CHECK": "1", **os.environ}
     if "PULUMI_BACKEND_URL" not in values:
         backend = state_dir() / "pulumi"
-        backend.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(backend)
         values["PULUMI_BACKEND_URL"] = backend.as_uri()
     if "PULUMI_CONFIG_PASSPHRASE" not in values and "PULUMI_CONFIG_PASSPHRASE_FILE" not in values:
         values["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase_file())

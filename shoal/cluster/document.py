@@ -113,6 +113,9 @@ class Cluster(_Document):
     substrate: Substrate
     engine: Engine = "auto"
     mesh: Mesh = "none"
+    results_keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        None, description="How long results are kept, on the nodes and at home (`shoal results prune`)."
+    )
     ssh: SshAccess = Field(default_factory=SshAccess)
     nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
 

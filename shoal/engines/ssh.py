@@ -28,6 +28,7 @@ from shoal.engines.container import (
 from shoal.engines.protocol import Execution, Handle, Running, State
 from shoal.errors import ShoalError
 from shoal.jobs import job_name
+from shoal.jobs.mounts import refuse_others
 from shoal.jobs.spec import JobSpec
 from shoal.results import fetch as results
 from shoal.results.record import Fetched
@@ -108,7 +109,9 @@ class SshRunner:
         self._followed: dict[tuple[int, str], _Followed] = {}
 
     def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
-        """Nothing but the machines' own size holds here, and that was checked with the machines."""
+        """Only what the job mounts is held to: the machines' own size was checked with the machines."""
+        del nodes
+        refuse_others(job)
 
     def programs(self, nodes: Sequence[str]) -> list[Running]:
         """None: there is only the nodes' own Docker."""

@@ -39,6 +39,11 @@ def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def zeroed(path: Path) -> None:
+    """As a power cut may leave it: the length is right."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
 def all_words(run: Run) -> str:
     return "\n".join([run.state_text, *run.problems, *run.notices])
 
@@ -186,6 +191,10 @@ def test_fetch_not_recorded_is_not_verified() -> None:
         (
             lambda node: next(node.rglob("detections.jsonl")).write_text("{}\n"),
             "1 of 5 files with another size than in the manifest: videos/cam00-mp4-",
+        ),
+        (
+            lambda node: zeroed(next(node.rglob("detections.jsonl"))),
+            "1 of 5 files with another content than in the manifest: videos/cam00-mp4-",
         ),
         (
             lambda node: edit(node / "manifest.json", files=[{"path": "../run.json", "size_bytes": 1}]),
