@@ -16,6 +16,7 @@ from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau.release import Binary
 from shoal.engines.choice import Choice, programs, refuse_others
 from shoal.engines.protocol import Runner
+from shoal.paths import runs_dir
 from shoal.results import record as runs
 from shoal.results.lock import locked
 from shoal.results.record import Image, NodeRecord, RunRecord, Weights
@@ -87,6 +88,8 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
     )
     job = jobs.render(order.template, values)
     admission.refuse_too_much(job, survey)
+    if order.fetch:
+        admission.refuse_no_room_here(job, survey, runs_dir())
     record = RunRecord(
         run=run,
         created_at=datetime.now(UTC),
