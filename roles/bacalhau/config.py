@@ -28,6 +28,7 @@ CONFIG_DIR = PurePosixPath("/etc/bacalhau")
 DATA_DIR = PurePosixPath("/var/lib/bacalhau")
 USER = "bacalhau"
 CLIENT_ACTIONS = ["read:*", "write:job", "write:node"]
+PERSON_ACTIONS = ["read:*", "write:job"]
 READER_ACTIONS = ["read:*"]
 HEADER = "# Written by shoal's role `bacalhau`; changes are overwritten. Holds the cluster's token.\n"
 
@@ -159,6 +160,11 @@ def _users(tokens: Tokens) -> list[dict[str, Any]]:
             "Alias": "shoal",
             "APIKey": tokens.control_key.get_secret_value(),
             "Capabilities": [{"Actions": CLIENT_ACTIONS}],
+        },
+        {
+            "Alias": "client",
+            "APIKey": tokens.client_key.get_secret_value(),
+            "Capabilities": [{"Actions": PERSON_ACTIONS}],
         },
         {
             "Alias": "reader",

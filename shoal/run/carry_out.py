@@ -34,6 +34,13 @@ def carry_out(work: Work, begin: Callable[[], Begun], *, weights_path: Path | No
         return work.record
 
 
+def hand_in(work: Work, begin: Callable[[], Begun]) -> RunRecord:
+    """Begin and leave it at that: the nodes go on by themselves, and `shoal.run.resume` follows them."""
+    with _reporting_how_it_goes_on(work):
+        begin()
+        return work.record
+
+
 @contextmanager
 def driving(given: Runner | None, engine: Engine, cluster: Cluster) -> Iterator[Runner]:
     """The runner of a run; one that is made here is closed at the end."""

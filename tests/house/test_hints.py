@@ -90,6 +90,7 @@ def test_a_command_in_a_message_exists_with_its_flags(place: str, line: str) -> 
     if words[0] == PLACE:
         return  # the verb itself is put in
     command, rest = walk([word for word in words if word != "..."])
+    rest = rest[: rest.index("--")] if "--" in rest else rest  # what follows is for another program
     named = {word.partition("=")[0] for word in rest if word.startswith("--")}
     assert named <= flags(command), f"{place}: `shoal {line}` has no {', '.join(sorted(named - flags(command)))}"
 

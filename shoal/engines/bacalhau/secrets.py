@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import secrets
 import stat
@@ -30,6 +32,15 @@ class Tokens(BaseModel):
     """The API key of this control machine: reads all, hands in and stops jobs, approves and deletes nodes."""
     reader_key: SecretStr
     """An API key that only reads, for people and monitoring."""
+
+    @property
+    def client_key(self) -> SecretStr:
+        """An API key for a person with the engine's own command line: hands in and stops jobs, reads; no more.
+
+        Made of the control key one way (RFC 2104), so that it stays the same and needs no place of its own.
+        """
+        control_key = self.control_key.get_secret_value().encode()
+        return SecretStr(hmac.new(control_key, b"client", hashlib.sha256).hexdigest())
 
     @field_serializer("node_token", "control_key", "reader_key", when_used="json")
     def _open(self, value: SecretStr) -> str:
