@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from shoal.errors import Fault, UsageError
 from shoal.files import write_atomic
+from shoal.untrusted import DamagedDocumentError, json_value, read_bytes
 
 Substrate = Literal["gcp", "edge", "lab", "onprem"]
 Engine = Literal["auto", "bacalhau", "ssh"]
@@ -232,21 +233,18 @@ def field_path(location: tuple[int | str, ...]) -> str:
 
 def load(path: Path) -> Cluster:
     """Read and validate the document at `path`. Raises UsageError with all its faults."""
+    source = f"the cluster document at {path}"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json_value(read_bytes(path), source=source)
     except FileNotFoundError:
         raise UsageError(
             f"there is no cluster document at {path}",
             hint="make one with `shoal lab up`, `shoal cluster init` or a stack",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the cluster document at {path} cannot be read: {error}") from None
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"the cluster document at {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
-        ) from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets without end
-        raise UsageError(f"the cluster document at {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{source} cannot be read: {error}") from None
+    except DamagedDocumentError as error:
+        raise UsageError(error.message) from None
     return parse(raw, source=str(path))
 
 

@@ -87,7 +87,7 @@ import json, pathlib
 out = pathlib.Path.cwd().parent / "state" / "detect"
 (out / "labels").mkdir(parents=True, exist_ok=True)
 for path in sorted((pathlib.Path.cwd().parent / "videos").iterdir()):
-    facts = path.read_text()
+    facts = "" if path.is_dir() else path.read_text()
     if not facts.startswith("{"):
         continue
     facts = json.loads(facts)

@@ -249,14 +249,15 @@ def test_video_that_the_manifest_does_not_name() -> None:
 def test_a_document_that_cannot_be_read_is_never_a_whole_node() -> None:
     node = one_node()
     for summary in node.rglob("summary.json"):
-        # The same size as the manifest says, so that only reading finds it.
+        # The same size as the manifest says.
         summary.write_text(summary.read_text().replace('"schema_version": 1', '"schema_version": 9'))
 
     run = read_run(RUN)
 
     assert run.state is State.INCOMPLETE
     assert run.nodes[0].videos == []
-    assert "compute-1: not verified: summary.json is damaged: schema_version" in all_words(run)
+    assert "compute-1: not verified: 2 of 5 files with another content than in the manifest" in all_words(run)
+    assert "summary.json is damaged: schema_version" in all_words(run)
 
 
 def test_says_what_to_do() -> None:
