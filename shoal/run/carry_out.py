@@ -12,6 +12,7 @@ from shoal.cluster.document import Cluster, Engine
 from shoal.engines.choice import runner_for
 from shoal.engines.protocol import Runner
 from shoal.errors import Exit, ShoalError, of_this_machine
+from shoal.interrupts import ReportedInterrupt
 from shoal.results import record as runs
 from shoal.results.record import Outcome, RunRecord
 from shoal.run import image_needs
@@ -78,4 +79,6 @@ def _reporting_how_it_goes_on(work: Work) -> Iterator[None]:
     except BaseException as error:
         how = "interrupted" if isinstance(error, KeyboardInterrupt) else "ended before it was whole"
         work.note(f"{how}; {what_to_do}")
+        if isinstance(error, KeyboardInterrupt):
+            raise ReportedInterrupt from None
         raise
