@@ -34,3 +34,7 @@ elif _mesh:
         # `shoal site deploy` refuses this unless it was agreed to; plain pyinfra goes on.
         logger.warning("mesh: registry and engine are not on the mesh, and open at the first addresses: shoal mesh on")
     firewall.remove()
+elif cluster_of(host).firewall == "on":
+    firewall.install()
+elif firewall.is_there():
+    firewall.remove()

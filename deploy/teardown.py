@@ -10,7 +10,7 @@ _node = node_of(host)
 
 _mesh = cluster_of(host).mesh == "tailscale"
 
-if _mesh:
+if _mesh or firewall.is_there():
     # First: what it installed needs libraries that came with the engine.
     firewall.remove()
 bacalhau.remove()

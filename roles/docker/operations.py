@@ -107,7 +107,7 @@ def data_absent(role: str) -> Commands:
     if foreign:
         yield failure(
             f"{len(foreign)} containers are still on the engine; remove them first, or leave it with "
-            "--data teardown_docker=false"
+            "`shoal site teardown --keep-docker` (pyinfra: --data teardown_docker=false)"
         )
         return
     yield "\n".join(

@@ -23,6 +23,7 @@ from shoal.untrusted import DamagedDocumentError, json_value, read_bytes
 Substrate = Literal["gcp", "edge", "lab", "onprem"]
 Engine = Literal["auto", "bacalhau", "ssh"]
 Mesh = Literal["none", "tailscale"]
+Firewall = Literal["off", "on"]
 Role = Literal["requester", "compute"]
 Arch = Literal["amd64", "arm64"]
 
@@ -116,6 +117,11 @@ class Cluster(_Document):
     mesh: Mesh = "none"
     results_keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
         None, description="How long results are kept, on the nodes and at home (`shoal results prune`)."
+    )
+    firewall: Firewall = Field(
+        "off",
+        description="Whether machines of a site without a mesh get a packet filter: nothing from outside but SSH, and "
+        "the site's own nodes to the requester. With a mesh they have one in any case.",
     )
     ssh: SshAccess = Field(default_factory=SshAccess)
     nodes: Annotated[tuple[Node, ...], Field(min_length=1)]

@@ -128,6 +128,7 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "ssh_user": node.user,
         "_sudo": node.user != "root",
         "videos_camera_folders": list(node.camera_folders),
+        "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
@@ -190,7 +191,10 @@ def _mesh_data(cluster: Cluster) -> dict[str, Any]:
 def _image_data(site: sites.SiteDocument | None) -> dict[str, Any]:
     if site is None:
         return {}
-    data: dict[str, Any] = {"yolov5_weights": [entry.model_dump(mode="json") for entry in site.weights]}
+    data: dict[str, Any] = {
+        "yolov5_weights": [entry.model_dump(mode="json") for entry in site.weights],
+        "bacalhau_jobs": [job.model_dump(mode="json") for job in site.jobs],
+    }
     if site.image.base_tarball:
         data["yolov5_base_tarball"] = str(site.image.base_tarball)
     if site.image.image_tarball:

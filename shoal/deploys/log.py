@@ -16,6 +16,8 @@ _FATAL = re.compile(r"^--> (?P<what>pyinfra error|An exception occurred|An inter
 _ERROR = re.compile(r"^Error: (executed \d+ commands|could not (load|process) fact)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _DONE = ("Success", "No changes", "Skipped", "Connected", "Ready:")
+PROGRESS = "progress: "
+"""Begins a line in which a role's long script says what it is at."""
 KEPT_LINES = 12
 """So many last lines of a failed command are told."""
 
@@ -70,6 +72,8 @@ class Log:
             # Before the first operation a host's only other words are about why it cannot be reached.
             self.errors[host] = text
             self.say(f"  {host}: {text}")
+        elif text.startswith(PROGRESS):
+            self.say(f"  {host}: {text.removeprefix(PROGRESS)} ({time.monotonic() - self.started_s:.0f} s)")
         elif text and not text.startswith(_DONE):
             self._words[host].append(text)
 

@@ -110,8 +110,7 @@ class SshRunner:
 
     def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
         """Only what the job mounts is held to: the machines' own size was checked with the machines."""
-        del nodes
-        refuse_others(job)
+        refuse_others(job, whole_videos=any(self._cluster.node(name).privacy for name in nodes))
 
     def programs(self, nodes: Sequence[str]) -> list[Running]:
         """None: there is only the nodes' own Docker."""

@@ -13,12 +13,16 @@ from shoal.jobs.spec import JobSpec
 from shoal.paths import NODE_RUNS, NODE_VIDEOS, NODE_WEIGHTS
 
 
-def refuse_others(job: JobSpec) -> None:
-    """Raise UsageError that names every mount of `job` that is not allowed."""
+def refuse_others(job: JobSpec, *, whole_videos: bool = False) -> None:
+    """Raise UsageError that names every mount of `job` that is not allowed.
+
+    With `whole_videos` the videos folder is mounted as a whole or not at all: a node's privacy policy lies in it, and a
+    job that sees the footage has to see the policy.
+    """
     faults = [
         Fault(f"Tasks[0].InputSources[{index}].Source.Params.SourcePath", why)
         for index, entry in enumerate(job.task.input_sources)
-        if (why := _fault(entry.source.params.source_path, read_write=entry.source.params.read_write))
+        if (why := _fault(entry.source.params.source_path, entry.source.params.read_write, whole_videos))
     ]
     if faults:
         raise UsageError(
@@ -28,12 +32,14 @@ def refuse_others(job: JobSpec) -> None:
         )
 
 
-def _fault(source: str, *, read_write: bool) -> str | None:
+def _fault(source: str, read_write: bool, whole_videos: bool) -> str | None:
     path = PurePosixPath(source)
     if str(path) != source or ".." in path.parts:
         return f"{source!r} is not a plain absolute path"
     if path.parent == NODE_RUNS:
         return None
+    if whole_videos and NODE_VIDEOS in path.parents:
+        return f"{source!r} is a part of {NODE_VIDEOS}; a machine with a privacy policy shows all of it or nothing"
     if path in (NODE_VIDEOS, NODE_WEIGHTS) or NODE_VIDEOS in path.parents:
         return f"{source!r} may only be read" if read_write else None
     return f"{source!r} is not allowed"

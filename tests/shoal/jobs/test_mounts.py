@@ -8,6 +8,7 @@ import pytest
 from fake_nodes import FakeNodes
 
 from shoal import jobs
+from shoal.cluster.document import Privacy
 from shoal.errors import Exit, UsageError
 from shoal.run import start as running
 
@@ -55,6 +56,21 @@ def test_other_paths_of_the_host_are_refused_under_ssh(
     assert [fault.where for fault in raised.value.faults] == ["Tasks[0].InputSources[0].Source.Params.SourcePath"]
     assert not nodes.containers("c1")
     assert not (tmp_path / "home" / "r1").exists()
+
+
+def test_a_part_of_the_footage_is_refused_where_a_machine_has_a_privacy_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = FakeNodes.make(tmp_path, monkeypatch)
+    nodes.video("c1", "a.mp4")
+    machines = [
+        node.model_copy(update={"privacy": Privacy(key_frames=0)}) if node.name == "c1" else node
+        for node in nodes.cluster.nodes
+    ]
+    nodes.cluster = nodes.cluster.model_copy(update={"nodes": tuple(machines)})
+    with pytest.raises(UsageError, match="mounts what no job may see") as raised:
+        running.start(nodes.order(template=template(tmp_path, "/videos/cameras", False)), nodes.tell)
+    assert "shows all of it or nothing" in str(raised.value)
 
 
 @pytest.mark.parametrize(("source", "read_write"), ALLOWED)
