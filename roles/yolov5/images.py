@@ -19,7 +19,7 @@ from pyinfra.context import host, state
 
 from roles.common.addresses import authority
 from roles.common.facts import Lines, labelled
-from roles.common.operations import INCOMING, Commands, failure, upload
+from roles.common.operations import INCOMING, Commands, failure, packages_program, upload
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
 from roles.yolov5.follow import followed
@@ -158,6 +158,7 @@ def base(yolov5: Yolov5, target: Target) -> Commands:
             IMAGE=yolov5.yolov5_base_image,
             PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
             PACKAGES=",".join(yolov5.yolov5_base_packages),
+            INSTALL=packages_program(("debootstrap",), "yolov5"),
             FOLDER=str(NODE_STATE / "build"),
         )
     )
@@ -270,15 +271,16 @@ def image_absent(target: Target, record: str) -> Commands:
         host.get_fact(
             Lines,
             script=(
-                f"{{ [ ! -e {record} ] && [ ! -e {BUILDS} ]; }} || echo record yes; "
+                f"{{ [ ! -e {record} ] && [ ! -e {BUILDS} ] && [ ! -e {NODE_STATE / 'build'} ]; }} || echo record yes; "
                 "if command -v docker >/dev/null && docker info >/dev/null 2>&1; then "
-                f"echo images $(docker images -q --no-trunc --filter reference='*/{target.repository}' "
+                "echo engine yes; "
+                f"echo images $(docker images -q --filter label={LABEL} --filter reference='*/{target.repository}' "
                 f"--filter reference={BASE} --filter reference={STAGES} | sort -u); fi"
             ),
         )
     )
-    if there.get("images"):
-        yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL)
+    if there.get("engine") and (there.get("images") or there.get("record")):
+        yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL, RECORD=record)
     if there.get("record"):
         yield f"rm -rf {record} {BUILDS} {NODE_STATE / 'build'} {NODE_IMAGE_NEEDS}"
 

@@ -201,11 +201,14 @@ def test_faulty_knobs_are_all_told(tmp_path):
 
 
 def test_remove(knobs):
-    answers = {"docker images": ["record yes", "images sha256:1 sha256:2"], "-name '*.onnx' -type f | head": ["w.onnx"]}
+    answers = {
+        "docker images": ["record yes", "engine yes", "images sha256:1 sha256:2"],
+        "onnx' -type f -print -quit": ["w.onnx"],
+    }
     text = run(yolov5.remove, answers, data=knobs).text()
     assert "docker image rm -f $ids" in text
     assert "rm -rf /var/lib/shoal/image.json" in text
-    assert "-name '*.onnx' -type f -delete" in text
+    assert "[.]onnx' -type f -delete" in text
 
 
 def test_remove_on_a_bare_machine_does_nothing(knobs):
