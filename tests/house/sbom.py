@@ -1,8 +1,8 @@
 """The bill of materials: CycloneDX 1.5 of the image, the environments and the artefacts, and the list of licences.
 
 `python tests/house/sbom.py` writes `sbom/*.cdx.json` and docs/third-party.md from the locks, the catalogue of artefacts
-and the base image's knob; `tests/house/test_sbom.py` holds what is committed against them. Nothing is asked of a network:
-names, versions and hashes are the locks', licences are what the installed packages declare.
+and the base image's knob; `tests/house/test_sbom.py` holds what is committed against them. Nothing is asked of a
+network: names, versions and hashes are the locks', licences are what the installed packages declare.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ def licences() -> str:
         "# What comes from others",
         "",
         "Written by `./just sbom` from the locks and the catalogue of artefacts; the same as CycloneDX is in `sbom/`.",
-        "Licences are what the packages declare of themselves. Nothing of this is part of the repository: it is fetched",
-        "when it is needed, and checked by its hash.",
+        "Licences are what the packages declare of themselves. Nothing of this is part of the repository: it is",
+        "fetched when it is needed, and checked by its hash.",
         "",
         *(f"- `{name}`: {purpose}" for name, purpose in PURPOSES.items()),
         "",
