@@ -112,7 +112,7 @@ def test_the_orchestrators_settings():
     assert settings["Orchestrator"]["Host"] == "192.0.2.10"
     assert settings["Orchestrator"]["Auth"]["Token"] == tokens.node_token.get_secret_value()
     assert [user["Capabilities"][0]["Actions"] for user in settings["API"]["Auth"]["Users"]] == [
-        ["read:*", "write:job", "write:node"], ["read:*"],
+        ["read:*", "write:job", "write:node"], ["read:*", "write:job"], ["read:*"],
     ]  # fmt: skip
     assert settings["Orchestrator"]["TLS"] == {"ServerCert": CERTIFICATE, "ServerKey": KEY, "CACert": AUTHORITY}
     assert settings["WebUI"] == {"Enabled": False, "Listen": "127.0.0.1:8438"}
