@@ -5,9 +5,10 @@ from pyinfra import host, logger
 from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
 from roles.common import preflight
 from roles.common.knobs import cluster_of, node_of
-from roles.site import MODELS
+from roles.site import LOOKS, MODELS
 
 preflight.site(host, MODELS)
+preflight.machines(host, LOOKS)
 _node = node_of(host)
 _mesh = cluster_of(host).mesh == "tailscale"
 

@@ -19,9 +19,10 @@ from pyinfra.context import host, state
 
 from roles.common.addresses import authority
 from roles.common.facts import Lines, labelled
-from roles.common.operations import INCOMING, Commands, failure, upload
+from roles.common.operations import INCOMING, Commands, failure, packages_program, upload
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
+from roles.yolov5.follow import followed
 from shoal import untrusted
 from shoal.cluster.document import Cluster
 from shoal.files import sha256_file
@@ -148,15 +149,18 @@ def base(yolov5: Yolov5, target: Target) -> Commands:
         yield from upload(str(archive), sha256_file(archive), landed)
         yield _script("base_from_archive.sh", ARCHIVE=landed, TAG=target.base_tag, LABEL=LABEL)
         return
-    yield _script(
-        "base.sh",
-        TAG=target.base_tag,
-        LABEL=LABEL,
-        SOURCE=yolov5.yolov5_base_source,
-        IMAGE=yolov5.yolov5_base_image,
-        PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
-        PACKAGES=",".join(yolov5.yolov5_base_packages),
-        FOLDER=str(NODE_STATE / "build"),
+    yield followed(
+        _script(
+            "base.sh",
+            TAG=target.base_tag,
+            LABEL=LABEL,
+            SOURCE=yolov5.yolov5_base_source,
+            IMAGE=yolov5.yolov5_base_image,
+            PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
+            PACKAGES=",".join(yolov5.yolov5_base_packages),
+            INSTALL=packages_program(("debootstrap",), "yolov5"),
+            FOLDER=str(NODE_STATE / "build"),
+        )
     )
 
 
@@ -179,19 +183,21 @@ def image(yolov5: Yolov5, target: Target) -> Commands:
     packed = context.archive(yolov5.yolov5_context, dict([context.pip_wheel()]))
     landed = str(INCOMING / "context.tar.gz")
     yield from upload(io.BytesIO(packed), hashlib.sha256(packed).hexdigest(), landed)
-    yield _script(
-        "image.sh",
-        ARCHIVE=landed,
-        TAG=target.tag,
-        BASE=target.base_tag,
-        STAGES=STAGES,
-        SOURCE=source,
-        IMAGE=yolov5.yolov5_image,
-        PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
-        ORIGIN=yolov5.yolov5_origin,
-        NETWORK=yolov5.yolov5_build_network,
-        SETTINGS=context.SETTINGS_FOLDER,
-        FOLDER=str(NODE_STATE / "build"),
+    yield followed(
+        _script(
+            "image.sh",
+            ARCHIVE=landed,
+            TAG=target.tag,
+            BASE=target.base_tag,
+            STAGES=STAGES,
+            SOURCE=source,
+            IMAGE=yolov5.yolov5_image,
+            PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
+            ORIGIN=yolov5.yolov5_origin,
+            NETWORK=yolov5.yolov5_build_network,
+            SETTINGS=context.SETTINGS_FOLDER,
+            FOLDER=str(NODE_STATE / "build"),
+        )
     )
 
 
@@ -265,15 +271,16 @@ def image_absent(target: Target, record: str) -> Commands:
         host.get_fact(
             Lines,
             script=(
-                f"{{ [ ! -e {record} ] && [ ! -e {BUILDS} ]; }} || echo record yes; "
+                f"{{ [ ! -e {record} ] && [ ! -e {BUILDS} ] && [ ! -e {NODE_STATE / 'build'} ]; }} || echo record yes; "
                 "if command -v docker >/dev/null && docker info >/dev/null 2>&1; then "
-                f"echo images $(docker images -q --no-trunc --filter reference='*/{target.repository}' "
+                "echo engine yes; "
+                f"echo images $(docker images -q --filter label={LABEL} --filter reference='*/{target.repository}' "
                 f"--filter reference={BASE} --filter reference={STAGES} | sort -u); fi"
             ),
         )
     )
-    if there.get("images"):
-        yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL)
+    if there.get("engine") and (there.get("images") or there.get("record")):
+        yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL, RECORD=record)
     if there.get("record"):
         yield f"rm -rf {record} {BUILDS} {NODE_STATE / 'build'} {NODE_IMAGE_NEEDS}"
 

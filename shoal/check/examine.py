@@ -77,6 +77,12 @@ def examine(
     for name, fact in facts.items():
         findings += of_machine(fact, wanted[name], day)
     findings += together(facts, wanted)
+    if site is None:
+        findings.append(
+            refusal(
+                "", "site document", "which videos and which model go where is not known yet", "`shoal site prepare`"
+            )
+        )
     found = reach.probe(cluster, facts, wanted)
     findings += network.reachable(facts, wanted, found, cluster.requester.name)
     kept = groups.get("all", {}).get(YES_TO, ()), groups.get(cluster.substrate, {}).get(YES_TO, ())
@@ -143,11 +149,11 @@ def _ask(cluster: Cluster, wanted: Mapping[str, NodePlan], node: Node) -> Facts:
     mark = program.new_mark()
     plan = wanted[node.name]
     text = program.text(plan, mark, "login").encode()
-    said = session.run(cluster, node, program.COMMAND, text, timeout_s=LOOK_LIMIT_S)
+    said = session.as_user(cluster, node, program.COMMAND, text, timeout_s=LOOK_LIMIT_S)
     login, root, sudo = answers.read(said.output, mark), None, ""
     text = program.text(plan, mark, "root").encode()
     try:
-        there = session.run(cluster, node, program.COMMAND, text, timeout_s=LOOK_LIMIT_S, root=True)
+        there = session.as_root(cluster, node, program.COMMAND, text, timeout_s=LOOK_LIMIT_S)
         root = answers.read(there.output, mark)
     except RemoteError as error:
         sudo = answers.printable(error.stderr)

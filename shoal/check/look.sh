@@ -1,6 +1,7 @@
 # Runs on a machine before the first change, as the login user (PART=login) and as root (PART=root). It changes nothing.
 # Prints one JSON object of texts, each bounded, between two marks; what they mean is judged on the control machine.
-# Set in front: MARK, PART, LIMIT_S, FOLDERS, NAMES, CLIPS (one a line), VIDEOS, PACKAGES, UNITS.
+# Set in front: MARK, PART, LIMIT_S, FOLDERS, NAMES, CLIPS (one a line), VIDEOS, PACKAGES, UNITS, WANTED
+# (packages that a deploy installs) and ENGINE (those of an engine, where there is none).
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -97,7 +98,7 @@ docker_facts() {
         [ -z "$client" ] || echo "version $(within "$client" --version | head -n 1)"
         for path in /run/user/*/docker.sock; do [ ! -S "$path" ] || echo "rootless $path"; done
         for path in /var/lib/docker /var/lib/containerd; do
-            [ ! -d "$path" ] || echo "data $path $(ls -A "$path" 2>/dev/null | wc -l)"
+            [ ! -d "$path" ] || echo "data $path $(find "$path" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)"
         done
         [ ! -d /var/lib/docker/volumes ] ||
             echo "volumes $(find /var/lib/docker/volumes -mindepth 1 -maxdepth 1 -type d 2>/dev/null | wc -l)"
@@ -152,6 +153,13 @@ videos() {
     done
 }
 
+simulation() { # what apt would do, by the package lists that are there
+    all=$WANTED
+    have docker || [ -e /snap/bin/docker ] || all="$all $ENGINE"
+    # shellcheck disable=SC2086  # one word for each package
+    within apt-get -s -q install --no-install-recommends $all | grep -E '^(Inst|Remv|E:) '
+}
+
 ours() { # what an earlier deploy of shoal left
     for path in /var/lib/shoal/roles/*.packages; do [ ! -e "$path" ] || sed "s#^#${path##*/} #" "$path"; done
     for path in /etc/shoal/registry.yml /etc/systemd/system/docker-registry.service.d/shoal.conf \
@@ -185,7 +193,7 @@ root_facts() {
     listeners | text listeners 65536
     firewall
     for bridge in /sys/class/net/*/brif; do
-        [ ! -d "$bridge" ] || echo "$(basename "$(dirname "$bridge")") $(ls "$bridge" 2>/dev/null | tr '\n' ' ')"
+        [ ! -d "$bridge" ] || echo "$(basename "$(dirname "$bridge")") $(find "$bridge" -mindepth 1 -printf '%f ' 2>/dev/null)"
     done | text bridges
     # shellcheck disable=SC2086  # one word for each unit
     systemctl show $UNITS -p Id -p ActiveState -p LoadState 2>/dev/null </dev/null | text time_units
@@ -194,6 +202,7 @@ root_facts() {
     dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $PACKAGES 2>/dev/null | text packages 65536
     apt-mark showhold 2>/dev/null | text held
     dpkg --audit 2>/dev/null | head -n 40 | text audit
+    simulation | text simulation 65536
     within journalctl --disk-usage | text journal
     docker_facts
     videos | text videos 131072

@@ -59,7 +59,7 @@ def test_fresh_machine_starts_with_our_configuration():
     )
     text = outcome.text()
     assert not outcome.failed
-    assert text.index(CONFIG) < text.index("install --no-install-recommends docker-registry")
+    assert text.index(CONFIG) < text.index("WANTED=docker-registry")
     assert text.index("systemctl daemon-reload") < text.index("systemctl start docker-registry.service")
     # The one on loopback first: an earlier version's listens on the nodes' address.
     assert text.index("systemctl start docker-registry") < text.index("systemctl start shoal-registry-read.service")

@@ -142,10 +142,10 @@ def test_archives_of_the_control_machine_come_first(knobs, tmp_path):
     archive.write_bytes(b"tar")
     outcome = run(yolov5.install, requester(), node="office", data=knobs | {"yolov5_image_tarball": str(archive)})
     assert "docker load" in outcome.text()
-    assert "debootstrap" not in outcome.text()
+    assert "debootstrap --variant" not in outcome.text()
     based = run(yolov5.install, requester(), node="office", data=knobs | {"yolov5_base_tarball": str(archive)})
     assert "docker import" in based.text()
-    assert "debootstrap" not in based.text()
+    assert "debootstrap --variant" not in based.text()
 
 
 def test_fresh_compute_node_pulls_what_the_requester_has(knobs, target):
@@ -201,11 +201,14 @@ def test_faulty_knobs_are_all_told(tmp_path):
 
 
 def test_remove(knobs):
-    answers = {"docker images": ["record yes", "images sha256:1 sha256:2"], "-name '*.onnx' -type f | head": ["w.onnx"]}
+    answers = {
+        "docker images": ["record yes", "engine yes", "images sha256:1 sha256:2"],
+        "onnx' -type f -print -quit": ["w.onnx"],
+    }
     text = run(yolov5.remove, answers, data=knobs).text()
     assert "docker image rm -f $ids" in text
     assert "rm -rf /var/lib/shoal/image.json" in text
-    assert "-name '*.onnx' -type f -delete" in text
+    assert "[.]onnx' -type f -delete" in text
 
 
 def test_remove_on_a_bare_machine_does_nothing(knobs):
