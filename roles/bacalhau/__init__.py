@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
@@ -34,6 +34,7 @@ from roles.bacalhau.operations import (
     config_is_read,
     containers_absent,
     data_version_fault,
+    heard,
     joins,
     not_in_mid_run,
     program,
@@ -43,8 +44,9 @@ from roles.bacalhau.operations import (
     system_user_absent,
 )
 from roles.common import knobs
-from roles.common.facts import Existing
+from roles.common.facts import Existing, Lines
 from roles.common.operations import absent, barrier, folders, service, service_absent, text_file
+from shoal import node_limits
 from shoal.engines.bacalhau import secrets
 from shoal.errors import Fault
 from shoal.paths import NODE_DRAINED
@@ -84,6 +86,12 @@ def install() -> None:
         raise knobs.RefusedError("nothing was changed", [Fault(node.name, fault)])
     tokens, tls = secrets.ensure_tls(cluster.name, orchestrator_addresses(settings, cluster.requester))
     ours = services(node)
+    limits = node_limits.read(host.get_fact(Lines, script=node_limits.SCRIPT))
+    settings = replace(
+        settings,
+        bacalhau_capacity_cpu=node_limits.cpus_within(settings.bacalhau_capacity_cpu, limits),
+        bacalhau_capacity_memory=node_limits.memory_within(settings.bacalhau_capacity_memory, limits),
+    )
     # Facts of the moment before the deploy; nothing in it changes them.
     drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
     made = {
@@ -107,6 +115,13 @@ def install() -> None:
     for each in [one for one in ours if one.part == "compute"]:
         _guard(settings)
         _install(each, settings, made[each], run=not drained)
+        if not drained:
+            heard(
+                name="See that the compute has its orchestrator",
+                service=each,
+                port=settings.bacalhau_nats_port,
+                _timeout=60,
+            )
     barrier(name="Wait until the compute services run")
     if node.has_role("requester"):
         active = {one.name: one for one in host.inventory.get_active_hosts()}
@@ -116,7 +131,7 @@ def install() -> None:
             if one.name in active and not active[one.name].get_fact(Existing, paths=(str(NODE_DRAINED),))
         ]
         ready(
-            name="Wait until the orchestrator has every node",
+            name=f"Wait until the orchestrator has every node ({settings.bacalhau_ready_timeout_s} s at most)",
             service=orchestrator(node),
             nodes=expected,
             timeout_s=settings.bacalhau_ready_timeout_s,

@@ -94,7 +94,7 @@ class Bacalhau:
     """Of both services; their log is the journal."""
     bacalhau_force: bool = False
     """Restart a service although jobs run: what runs there is lost to the engine, and healed by the runner."""
-    bacalhau_ready_timeout_s: int = 90
+    bacalhau_ready_timeout_s: int = 180
     """How long nodes may take to be there for the orchestrator before the deploy fails."""
 
     def faults(self) -> list[Fault]:

@@ -20,6 +20,8 @@ FILES = Path(__file__).parent / "files"
 USER_RECORD = str(RECORDS / "bacalhau.user")
 UNKNOWN = "? "
 """How ask.py begins the line that says why it cannot tell."""
+HEARD_WITHIN_S = 5
+"""What a service that was just started gets to reach its orchestrator; seen to take less than one second."""
 REPOSITORY_VERSION = 5
 """Of the data folder, since 1.9: an older program refuses it, and this one would refuse a newer."""
 
@@ -124,6 +126,26 @@ def config_is_read(service: Service) -> Commands:
     faults: list[str] = host.get_fact(Lines, script=on_node("check_config.py", PROGRAM, service.config_path))
     if faults:
         yield failure(f"{service.config_path} is not read as it is meant: {'; '.join(faults)}")
+
+
+@operation()
+def heard(service: Service, port: int) -> Commands:
+    """Start a compute service again that waits to ask for its orchestrator, unless a job runs there.
+
+    After each vain try the engine waits longer, 2 min at most (`backoffDuration` in its journal), also where the
+    orchestrator is back by now. Started just now it gets a moment. With a job it is left alone: it comes back by itself
+    within that time, and the last wait of the deploy is longer.
+    """
+    state = host.get_fact(UnitState, unit=service.unit, files=())
+    look = f"ss -Htn state established '( dport = :{port} )' 2>/dev/null | grep -q ."
+    has = f"command -v ss >/dev/null && ! {{ {look}; }} && echo waits || true"
+    if not state.active or not host.get_fact(Lines, script=has):
+        return
+    jobs = f"docker ps --quiet --filter label=bacalhau-executor=bacalhau-{service.node_id} 2>/dev/null"
+    yield (
+        f"for _ in $(seq {HEARD_WITHIN_S}); do if {look}; then exit 0; fi; sleep 1; done; "
+        f"if [ -n \"$({jobs})\" ]; then echo 'left alone: a job runs'; else systemctl restart {service.unit}; fi"
+    )
 
 
 @operation()

@@ -17,7 +17,7 @@ from shoal.cli.run_display import conclude, shown
 from shoal.cli.run_options import Attempts, Cpu, Fetch, Memory, RecordAsJson, Timeout
 from shoal.cluster.document import Engine
 from shoal.engines.bacalhau import release
-from shoal.engines.choice import choose, refuse_unused, unused
+from shoal.engines.choice import choose, refuse_unused, unused_program_error
 from shoal.errors import UsageError
 from shoal.results.record import Weights
 from shoal.run import adopt as adoption
@@ -113,7 +113,7 @@ def run_(
     program = release.add(bacalhau_binary, say=say) if bacalhau_binary else None
     choice = choose(engine, document)
     if program and choice.engine == "ssh":
-        raise unused(choice.reason)
+        raise unused_program_error(choice.reason)
     say(str(choice))
     model, path = model_for(weights)
     knobs: dict[str, str | int | float | None] = {

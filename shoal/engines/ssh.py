@@ -25,6 +25,7 @@ from shoal.engines.container import (
     read_inspect,
     state_of,
 )
+from shoal.engines.container_errors import explained
 from shoal.engines.protocol import Execution, Handle, Running, State
 from shoal.errors import ShoalError
 from shoal.jobs import job_name
@@ -127,6 +128,7 @@ class SshRunner:
             if isinstance(outcome, ShoalError):
                 lost = isinstance(outcome, ssh.SshError)
                 message = brief(outcome).removeprefix("docker: ").removeprefix("Error response from daemon: ")
+                message = message if lost else explained(message)
                 execution = replace(execution, state=State.LOST if lost else State.REFUSED, message=message)
             elif node in wanted:
                 execution = Execution(node.name, job.name, State.RUNNING)

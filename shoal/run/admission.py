@@ -76,7 +76,7 @@ def refuse_too_much(job: JobSpec, survey: Survey) -> None:
         )
 
 
-def nobody(silent: dict[str, ShoalError], unfit: dict[str, tuple[Outcome, str]]) -> ShoalError:
+def no_node_error(silent: dict[str, ShoalError], unfit: dict[str, tuple[Outcome, str]]) -> ShoalError:
     """The error where a run has nowhere to run at all."""
     reasons = {name: brief(error) for name, error in silent.items()}
     reasons |= {name: message for name, (_, message) in unfit.items()}

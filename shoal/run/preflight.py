@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from shoal import untrusted
+from shoal import node_limits, untrusted
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
@@ -24,13 +25,18 @@ DEFAULT_MEMORY_BYTES = 2_000_000_000
 """Enough for YOLOv5s at 640 pixels and one decoded video at a time; less where a node has less."""
 IMAGE_NOTE = NODE_STATE / "image.json"
 """Written by the role that places the inference image: {reference, digest}."""
+N = TypeVar("N", int, float)
 _ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 # Words a node answers in: one `key value` a line. Nothing is changed.
-_LOOK = r"""
+_LOOK = (
+    r"""
 if facts=$(docker info --format '{{.NCPU}} {{.MemTotal}}' 2>/dev/null); then echo "docker $facts"
 else echo "docker-fault $(docker info 2>&1 >/dev/null | tail -n 1)"; fi
 echo "machine $(uname -m)"
+"""
+    + node_limits.SCRIPT
+    + r"""
 if [ -f "$1" ]; then echo "image $(tr -d '\n' <"$1")"; fi
 if [ -d "$2" ]; then echo "videos $(find -L "$2" -type f -printf x | wc -c)"; fi
 if [ -f "$3" ]; then echo "weights $(sha256sum <"$3" | cut -d ' ' -f 1)"; fi
@@ -40,6 +46,7 @@ place=$4
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 echo "free $(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class NodeFacts:
     """What a node answered."""
 
     cpus: float = 0.0
+    """What the machine's control groups give to containers, at most what it has; so is the memory."""
     memory_bytes: int = 0
     docker_fault: str | None = None
     arch: str | None = None
@@ -189,10 +197,11 @@ def _read(text: str) -> NodeFacts:
     """The node's answer. Raises DamagedDocumentError where it is none: a node may say anything."""
     words = dict(line.partition(" ")[::2] for line in text.splitlines() if line)
     cpus, _, memory_bytes = words.get("docker", "0 0").partition(" ")
+    limits = node_limits.read(text.splitlines())
     machine = words.get("machine", "")
     return NodeFacts(
-        cpus=figure(cpus, source="the node's number of CPUs"),
-        memory_bytes=whole(memory_bytes or "0", source="the node's memory"),
+        cpus=_least(figure(cpus, source="the node's number of CPUs"), limits.cpus),
+        memory_bytes=_least(whole(memory_bytes or "0", source="the node's memory"), limits.memory_bytes),
         docker_fault=words.get("docker-fault"),
         arch=_ARCHES.get(machine, machine),
         image=_noted_image(words.get("image")),
@@ -216,3 +225,7 @@ def _noted_image(text: str | None) -> str | None:
     name = reference.partition("@")[0]
     head, slash, last = name.rpartition("/")
     return f"{head}{slash}{last.partition(':')[0]}@{digest}"
+
+
+def _least(has: N, given: N | None) -> N:
+    return has if given is None else min(has, given)

@@ -91,7 +91,7 @@ def plan(order: Order) -> Plan:
     nodes, drained = admission.undrained(nodes, survey, order.nodes)
     survey = survey.without(drained)
     if not survey.facts:
-        raise admission.nobody(survey.silent, {})
+        raise admission.no_node_error(survey.silent, {})
     job = order.job or _rendered(order, run, constraints, survey)
     admission.refuse_too_much(job, survey)
     image, limits = job.task.engine.params.image, job.task.resources
@@ -150,7 +150,7 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None, wait: bool 
         record.engine_programs = programs(order.engine.binaries, running)
         unfit = unfit_nodes(work, job, survey, order.weights_path)
         if len(unfit) == len(nodes):
-            raise admission.nobody(survey.silent, unfit)
+            raise admission.no_node_error(survey.silent, unfit)
         with locked(record.run, new=True):
             runs.save(record)
             for name in planned.drained:

@@ -112,7 +112,7 @@ def test_the_orchestrators_settings():
     assert settings["Orchestrator"]["Host"] == "192.0.2.10"
     assert settings["Orchestrator"]["Auth"]["Token"] == tokens.node_token.get_secret_value()
     assert [user["Capabilities"][0]["Actions"] for user in settings["API"]["Auth"]["Users"]] == [
-        ["read:*", "write:job", "write:node"], ["read:*"],
+        ["read:*", "write:job", "write:node"], ["read:*", "write:job"], ["read:*"],
     ]  # fmt: skip
     assert settings["Orchestrator"]["TLS"] == {"ServerCert": CERTIFICATE, "ServerKey": KEY, "CACert": AUTHORITY}
     assert settings["WebUI"] == {"Enabled": False, "Listen": "127.0.0.1:8438"}
@@ -535,3 +535,26 @@ def test_a_secret_that_differs_is_not_shown(tmp_path, monkeypatch, capsys):
     wanted = {**WANTED, "Compute": {"Auth": {"Token": "very-secret"}}}
     (line,) = read_back(tmp_path, monkeypatch, capsys, wanted, LISTED)
     assert line == "Compute.Auth.Token: the engine reads something else"
+
+
+def test_a_limited_machine_gives_out_what_its_control_groups_give(data):
+    """Groups that give one processor and 600 MiB, whatever the machine has; else the settings as they were."""
+    limited = {"cpu.cfs_quota_us": ["limit-cpus 1.000", "limit-memory 629145600"]}
+    knobs = Bacalhau(bacalhau_capacity_cpu="0.80", bacalhau_capacity_memory="503MB")
+    service = service_of(GATE)
+    settings = rendered(config(service, knobs, GATE, CLUSTER, secrets.ensure(CLUSTER.name)))
+    as_limited = {f"[ ! -f {service.config_path} ]": answer(settings, "600", service.owner)}
+    assert changed(run(bacalhau.install, converged(GATE, data) | as_limited | limited, data=data)) == []
+    assert "Configure the compute" in " ".join(
+        changed(run(bacalhau.install, converged(GATE, data) | limited, data=data))
+    )
+
+
+def test_a_service_that_waits_to_ask_for_its_orchestrator_is_started_again(data):
+    """As after a lost requester: active, converged, and without a connection to the engine's port."""
+    waiting = {"dport = :4222": ["waits"]}
+    outcome = run(bacalhau.install, converged(GATE, data) | waiting, data=data)
+    assert changed(outcome) == ["bacalhau | See that the compute has its orchestrator"]
+    assert "systemctl restart bacalhau-compute.service" in outcome.text()
+    assert "left alone: a job runs" in outcome.text()
+    assert changed(run(bacalhau.install, converged(GATE, data), data=data)) == []

@@ -7,6 +7,7 @@ under tests/shoal/engines/bacalhau hold every one of them as it was seen.
 from __future__ import annotations
 
 from shoal.engines.bacalhau.models import ComputeState, DesiredState, EngineExecution, Job, RunOutput
+from shoal.engines.container_errors import explained
 from shoal.engines.killed import out_of_memory
 from shoal.engines.protocol import Execution, State
 
@@ -74,7 +75,8 @@ def _failed(said: str) -> tuple[State, str]:
             return State.LOST, f"{meaning} ({said})"
     for sign, meaning in _REFUSED.items():
         if sign in lower:
-            return State.REFUSED, f"{meaning}: {said}"
+            plain = explained(said)
+            return State.REFUSED, plain if plain != said else f"{meaning}: {said}"
     # Nothing that says the node was lost: a failure like another, with the engine's words.
     return State.ENDED, said or "the engine calls it failed and does not say why"
 
