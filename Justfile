@@ -127,6 +127,11 @@ test-lab *args: _dev
 schemas: _dev
     {{ dev }}/python -m shoal.schemas
 
+# Write the bill of materials and the list of licences anew from the locks
+[group("develop")]
+sbom: _dev
+    {{ dev }}/python tests/house/sbom.py
+
 # Write the table of rooms in docs/architecture.md anew from docs/rooms.toml
 [group("develop")]
 rooms: _dev
