@@ -93,7 +93,7 @@ check: _dev
     {{ dev }}/mypy
     just --fmt --check
     sh -n just requirements/update
-    {{ dev }}/shellcheck --shell sh --severity warning just requirements/update roles/*/files/*.sh tests/lab/guests/files/*.sh
+    {{ dev }}/shellcheck --shell sh --severity warning just requirements/update roles/*/files/*.sh shoal/check/*.sh tests/lab/guests/files/*.sh
     {{ dev }}/python -m shoal.schemas --check
 
 # The quick tests, no engine, no network: all of them, or only what is given (`./just test tests/roles/test_role_docker.py`)
@@ -131,6 +131,11 @@ fuzz-recordings files="10000" seed="1": _dev
 [group("develop")]
 schemas: _dev
     {{ dev }}/python -m shoal.schemas
+
+# Write the bill of materials and the list of licences anew from the locks
+[group("develop")]
+sbom: _dev
+    {{ dev }}/python tests/house/sbom.py
 
 # Write the table of rooms in docs/architecture.md anew from docs/rooms.toml
 [group("develop")]

@@ -20,7 +20,7 @@ class Verification(StrEnum):
     """How far the results at home can be trusted to be what the node wrote."""
 
     VERIFIED = "verified"
-    """Fetched, checked then, and every file of the manifest is still there with its size."""
+    """Fetched, checked then, and every file of the manifest is still there with its size and SHA-256."""
     NOT_VERIFIED = "not_verified"
     ABSENT = "absent"
     """Nothing was brought home."""

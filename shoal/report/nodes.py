@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from shoal.files import sha256_file
 from shoal.report import formats as words
 from shoal.report.documents import inside, read_document
 from shoal.report.model import Attempt, KeyFrame, Node, Totals, Verification, Video
@@ -111,18 +112,22 @@ def _verify(record: NodeRecord, run: str, folder: Path, notes: list[str]) -> tup
     if manifest.run != run:
         notes.append(f"manifest.json belongs to run {manifest.run}")
     sizes = {file.path: file.size_bytes for file in manifest.files}
-    missing, other = [], []
-    for path, size_bytes in sorted(sizes.items()):
-        file = inside(folder, path)
+    missing, other, changed = [], [], []
+    for entry in sorted(manifest.files, key=lambda entry: entry.path):
+        file = inside(folder, entry.path)
         if file is None or not file.is_file():
-            missing.append(path)
-        elif file.stat().st_size != size_bytes:
-            other.append(path)
+            missing.append(entry.path)
+        elif file.stat().st_size != entry.size_bytes:
+            other.append(entry.path)
+        elif sha256_file(file) != entry.sha256:
+            changed.append(entry.path)
     files = words.count(len(sizes), "file")
     if missing:
         notes.append(f"{len(missing)} of {files} in the manifest missing here: {words.listing(missing)}")
     if other:
         notes.append(f"{len(other)} of {files} with another size than in the manifest: {words.listing(other)}")
+    if changed:
+        notes.append(f"{len(changed)} of {files} with another content than in the manifest: {words.listing(changed)}")
     return sizes, len(notes) == before
 
 

@@ -47,7 +47,7 @@ class KeyFrame:
 class KeyFrames:
     """The best frames so far: those with the highest sum of confidences, a while apart from each other.
 
-    Where nothing is found in the whole video its first inferred frame is kept, so that one sees what was looked at.
+    A frame on which nothing was found is never kept: nobody asked for what it shows.
     """
 
     limit: int
@@ -56,10 +56,10 @@ class KeyFrames:
 
     def offer(self, frame: Frame, found: Sequence[Found]) -> None:
         """Take the frame if it is better than what is there. Depends on nothing but the frames and their order."""
-        score = sum(one.confidence for one in found)
-        if self.limit == 0 or (self.chosen and not found):
+        if self.limit == 0 or not found:
             return
-        near = [one for one in self.chosen if one.score == 0 or abs(one.time_s - frame.time_s) < self.gap_s]
+        score = sum(one.confidence for one in found)
+        near = [one for one in self.chosen if abs(one.time_s - frame.time_s) < self.gap_s]
         if not near and len(self.chosen) >= self.limit:
             near = [min(self.chosen, key=lambda one: (one.score, -one.index))]
         if near and score <= max(one.score for one in near):
