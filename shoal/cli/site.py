@@ -234,6 +234,8 @@ def _told(result: DeployResult, *, dry: bool, as_json: bool) -> None:
                 "changed": result.changed,
                 "unchanged": result.unchanged,
                 "duration_s": round(result.duration_s, 2),
+                "will": [{"host": host, "what": what} for host, what in result.will],
+                "left": [{"host": host, "what": what} for host, what in result.left],
                 "operations": [
                     {
                         "name": entry.name,
@@ -247,9 +249,13 @@ def _told(result: DeployResult, *, dry: bool, as_json: bool) -> None:
         )
         return
     if dry:
+        for host, what in result.will:
+            out.print(f"{host}: {what}", markup=False, highlight=False)
         for entry in result.operations:
             if entry.changed:
                 out.print(f"would change: {entry.name} on {', '.join(entry.changed)}")
+    for host, what in result.left:
+        out.print(f"{host}: left {what}", markup=False, highlight=False)
     verb = "would change" if dry else "changed"
     out.print(
         f"{result.deploy}: {result.changed} {verb}, {result.unchanged} as they were, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from shoal.lifecycle import kept_files as known
 from shoal.lifecycle import overrides
 from shoal.paths import cluster_document
 from shoal.telling import Say
+from shoal.untrusted import DamagedDocumentError, json_value
 
 Half = Literal["machines", "insides", "overrides"]
 DRIFTED = 2
@@ -44,8 +44,8 @@ def machines(stack: Stack) -> list[Drift]:
     """
     told = pulumi.call(stack, *pulumi.selected(stack, ["preview", "--refresh", "--json"]), check=False)
     try:
-        plan = json.loads(told.stdout)
-    except json.JSONDecodeError:
+        plan = json_value(told.stdout, source="the preview", bounds=pulumi.BOUNDS)
+    except DamagedDocumentError:
         raise pulumi.failure("preview", told.returncode, told.stderr or told.stdout) from None
     if told.returncode != 0:
         said = "\n".join(str(entry.get("message", "")) for entry in plan.get("diagnostics", []))
