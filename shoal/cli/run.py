@@ -17,7 +17,7 @@ from shoal.cli.run_display import conclude, shown
 from shoal.cli.run_options import Attempts, Cpu, Fetch, Memory, RecordAsJson, Timeout
 from shoal.cluster.document import Engine
 from shoal.engines.bacalhau import release
-from shoal.engines.choice import choose, refuse_unused, unused
+from shoal.engines.choice import choose, refuse_unused, unused_program_error
 from shoal.errors import UsageError
 from shoal.results.record import Weights
 from shoal.run import adopt as adoption
@@ -63,6 +63,10 @@ def run_(
     classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
     img: Annotated[int | None, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Infer every n-th frame.")] = None,
+    key_frames: Annotated[
+        int | None,
+        typer.Option("--key-frames", min=0, max=1000, help="Most pictures a video, 0 for none; else 3."),
+    ] = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -113,11 +117,12 @@ def run_(
     program = release.add(bacalhau_binary, say=say) if bacalhau_binary else None
     choice = choose(engine, document)
     if program and choice.engine == "ssh":
-        raise unused(choice.reason)
+        raise unused_program_error(choice.reason)
     say(str(choice))
     model, path = model_for(weights)
     knobs: dict[str, str | int | float | None] = {
-        "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride
+        "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
+        "key-frames": key_frames,
     }  # fmt: skip
     order = running.Order(
         cluster=document,

@@ -66,10 +66,10 @@ def refuse_unused(asked: Engine, cluster: Cluster | None, given: Path | None) ->
     """
     wanted, whose = _wanted(asked, cluster) if cluster else (asked, "as asked")
     if given is not None and wanted == "ssh":
-        raise unused(whose)
+        raise unused_program_error(whose)
 
 
-def unused(reason: str) -> UsageError:
+def unused_program_error(reason: str) -> UsageError:
     """The error where a program of the engine is given and the choice, for `reason`, is ssh."""
     return UsageError(
         f"--bacalhau-binary gives the engine's program, and engine ssh ({reason}) has no use for it",

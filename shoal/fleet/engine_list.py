@@ -7,7 +7,6 @@ is given to it only where it is on the list, and alone with that beginning.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from shoal.engines.bacalhau.client import AMBIGUOUS, DONE_BEFORE, BacalhauClient
 from shoal.engines.bacalhau.models import EngineNode
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.telling import Say
+from shoal.waiting import looks
 
 POLL_S = 1.0
 BACK_TIMEOUT_S = 120.0
@@ -117,8 +117,8 @@ def _keeps(cluster: Cluster, node: EngineNode) -> str | None:
 
 def _approve(cluster: Cluster, client: BacalhauClient, name: str, say: Say) -> set[str]:
     """Approve one node; gives those that were taken off the list for it and come back."""
-    deadline, away = time.monotonic() + BACK_TIMEOUT_S, set[str]()
-    while True:
+    away = set[str]()
+    for look in looks(POLL_S, timeout_s=BACK_TIMEOUT_S):
         known = {node.name: node for node in client.nodes()}
         if name in known:
             if known[name].approved:
@@ -136,13 +136,13 @@ def _approve(cluster: Cluster, client: BacalhauClient, name: str, say: Say) -> s
                     raise
             else:
                 return away
-        if time.monotonic() > deadline:
+        if look.last:
             raise ShoalError(
                 f"{name} was not approved: it, or nodes that begin with its name, came and went on the orchestrator's "
                 "list",
                 hint="see `shoal nodes list`, and type it again",
             )
-        time.sleep(POLL_S)  # until it is on the list, alone with that beginning, or the deadline
+    raise AssertionError("the last look returns or raises")
 
 
 def _put_aside(client: BacalhauClient, node: EngineNode, say: Say) -> None:
@@ -157,14 +157,15 @@ def _put_aside(client: BacalhauClient, node: EngineNode, say: Say) -> None:
 
 def _await_back(client: BacalhauClient, names: set[str], say: Say) -> None:
     """Until all of `names` are on the list again. Raises ShoalError at the deadline."""
-    deadline = time.monotonic() + BACK_TIMEOUT_S
-    while lacking := names - {node.name for node in client.nodes()}:
-        if time.monotonic() > deadline:
+    for look in looks(POLL_S, timeout_s=BACK_TIMEOUT_S):
+        lacking = names - {node.name for node in client.nodes()}
+        if not lacking:
+            break
+        if look.last:
             raise ShoalError(
                 f"not on the orchestrator's list again: {', '.join(sorted(lacking))}; the others are approved",
                 hint="see `journalctl -u bacalhau-compute` there; its service asks the orchestrator by itself",
             )
-        time.sleep(POLL_S)  # until they have asked again, or the deadline
     for node in client.nodes():
         if node.name in names and not node.approved:
             say(f"{node.name}: waits for approval, as before")

@@ -19,6 +19,7 @@ from shoal.engines.choice import Choice, programs, refuse_others
 from shoal.engines.protocol import Runner
 from shoal.jobs import identity
 from shoal.jobs.spec import Constraint, JobSpec
+from shoal.paths import runs_dir
 from shoal.results import record as runs
 from shoal.results.lock import locked
 from shoal.results.record import Image, NodeRecord, RunRecord, Weights
@@ -91,9 +92,11 @@ def plan(order: Order) -> Plan:
     nodes, drained = admission.undrained(nodes, survey, order.nodes)
     survey = survey.without(drained)
     if not survey.facts:
-        raise admission.nobody(survey.silent, {})
+        raise admission.no_node_error(survey.silent, {})
     job = order.job or _rendered(order, run, constraints, survey)
     admission.refuse_too_much(job, survey)
+    if order.fetch:
+        admission.refuse_no_room_here(job, survey, runs_dir())
     image, limits = job.task.engine.params.image, job.task.resources
     knobs: Mapping[str, str | int | float] = finished.knobs if finished else order.knobs
     record = RunRecord(
@@ -150,7 +153,7 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None, wait: bool 
         record.engine_programs = programs(order.engine.binaries, running)
         unfit = unfit_nodes(work, job, survey, order.weights_path)
         if len(unfit) == len(nodes):
-            raise admission.nobody(survey.silent, unfit)
+            raise admission.no_node_error(survey.silent, unfit)
         with locked(record.run, new=True):
             runs.save(record)
             for name in planned.drained:

@@ -38,20 +38,27 @@ class Fit:
     top: int
     input_width: int
     input_height: int
+    pixel_aspect: float = 1.0
+    """Width of the frame's pixels by their height."""
 
 
-def fit(frame_width: int, frame_height: int, size: int, *, square: bool = False) -> Fit:
+def fit(frame_width: int, frame_height: int, size: int, pixel_aspect: float = 1.0, *, square: bool = False) -> Fit:
     """Scale the longer side to `size`, and centre the frame in the least rectangle of whole strides.
 
-    With `square` in a square of `size`, as `detect.py` does for a model that was exported for one size.
+    `pixel_aspect` is the width of the frame's pixels by their height: the model sees things as broad as they are, boxes
+    come back in the frame's own pixels. (OpenCV, and so detect.py, takes every pixel for square.) With `square` in a
+    square of `size`, as detect.py does for a model that was exported for one size.
     """
-    scale = min(size / frame_width, size / frame_height)
-    width, height = (max(1, round(side * scale)) for side in (frame_width, frame_height))
+    shown_width = frame_width * pixel_aspect
+    scale = min(size / shown_width, size / frame_height)
+    width, height = (max(1, round(side * scale)) for side in (shown_width, frame_height))
     across, down = size - width, size - height
     if not square:
         across, down = across % GRID, down % GRID
     # An odd pixel goes to the right and to the bottom.
-    return Fit(frame_width, frame_height, width, height, across // 2, down // 2, width + across, height + down)
+    return Fit(
+        frame_width, frame_height, width, height, across // 2, down // 2, width + across, height + down, pixel_aspect
+    )
 
 
 class Fitter:
@@ -82,10 +89,12 @@ def rgb(frame: av.VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
 
 def to_frame(xyxy: FloatArray, place: Fit) -> FloatArray:
     """Boxes [n, 4] in pixels of the model's input as boxes in pixels of the frame, cut off at its borders."""
-    gain = min(place.input_width / place.frame_width, place.input_height / place.frame_height)
-    left = (place.input_width - place.frame_width * gain) / 2
+    shown_width = place.frame_width * place.pixel_aspect
+    gain = min(place.input_width / shown_width, place.input_height / place.frame_height)
+    left = (place.input_width - shown_width * gain) / 2
     top = (place.input_height - place.frame_height * gain) / 2
     offset = np.array([left, top] * 2, dtype=np.float32)
+    scale = np.array([gain * place.pixel_aspect, gain] * 2, dtype=np.float32)
     border = np.array([place.frame_width, place.frame_height] * 2, dtype=np.float32)
-    inside: FloatArray = np.clip((xyxy - offset) / np.float32(gain), np.float32(0), border)
+    inside: FloatArray = np.clip((xyxy - offset) / scale, np.float32(0), border)
     return inside

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from shoal.cluster.document import Cluster
 from shoal.engines.bacalhau import API_PORT
 from shoal.engines.bacalhau.client import Endpoint, EngineSilentError
 from shoal.ssh import client as ssh
+from shoal.waiting import looks
 
 OPEN_TIMEOUT_S = 20.0
 POLL_S = 0.05
@@ -101,20 +101,19 @@ def _forward(argv: Sequence[str], listens: Callable[[], bool], requester: str) -
         process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
         )
-        deadline = time.monotonic() + OPEN_TIMEOUT_S
-        while True:
+        for look in looks(POLL_S, timeout_s=OPEN_TIMEOUT_S):
             # First whether ssh lives: what listens at a port may be somebody else's.
             ended = process.poll() is not None
             if not ended and listens():
                 return process
-            if ended or time.monotonic() > deadline:
+            if ended or look.last:
                 process.kill()
                 process.communicate()
                 errors.seek(0)
                 said = errors.read().decode(errors="replace").strip()
                 why = said.splitlines()[-1] if said else f"no connection within {OPEN_TIMEOUT_S:.0f} s"
                 raise EngineSilentError(f"the requester {requester} cannot be reached over SSH ({why})")
-            time.sleep(POLL_S)  # until it listens, or the deadline
+        raise AssertionError("the last look returns or raises")
 
 
 def _listens(address: Path | tuple[str, int]) -> bool:

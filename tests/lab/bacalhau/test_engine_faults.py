@@ -21,6 +21,10 @@ ONE, TWO = "compute-1", "compute-2"
 MID_RUN_LINE = re.compile(MID_RUN)
 LOOK = "sha256sum /etc/bacalhau/compute.yaml; systemctl show -p ExecMainStartTimestampMonotonic bacalhau-compute"
 
+SHORT = ["--stride", "10", "--img", "160"]
+HUNG_LIMIT_S = 90
+"""Above what a run with SHORT takes, with room."""
+
 
 def healed(run: Run, reference: Reference, seen: list[str]) -> None:
     """The run came to a good end without hands."""
@@ -74,6 +78,35 @@ def test_node_powered_off_and_on_again(whole_site: Site, reference: Reference, s
     time.sleep(30)  # the fault itself
     whole_site.power(ONE, on=True)
     healed(run, reference, seen)
+
+
+def test_node_shut_down_in_an_orderly_way(whole_site: Site, seen: list[str]) -> None:
+    """As a reboot or a preemption with notice does it: the container is told to end, and nobody meant the run."""
+    run = whole_site.run(*SHORT, quick=False)
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.on(ONE, "systemctl poweroff")
+    run.until(rf"{ONE}: (unreachable|waiting for it)")
+    whole_site.power(ONE, on=True)
+    assert run.end() == 0, run.text
+    attempts = [(one["outcome"], one["message"]) for one in run.record["nodes"][ONE]["attempts"]]
+    assert "stopped" not in [outcome for outcome, _ in attempts], run.text
+    seen.append(f"whole after {run.seconds:.0f} s, attempts {attempts}")
+
+
+def test_hung_container_that_the_engine_lost_sight_of(whole_site: Site, seen: list[str]) -> None:
+    """It holds the run's lock; no time limit of the engine's ends it any more."""
+    run = whole_site.run(*SHORT, "--timeout", str(HUNG_LIMIT_S), quick=False)
+    run.until(rf"{ONE}: .*{MID_RUN}")
+    whole_site.on(
+        ONE,
+        "kill -STOP $(docker inspect --format '{{.State.Pid}}' $(docker ps --quiet | head -n 1)); "
+        "systemctl kill --signal KILL bacalhau-compute",
+    )
+    run.until(rf"{ONE}: ended a container that held the run's folder", timeout_s=HUNG_LIMIT_S + 180)
+    assert run.end() == 0, run.text
+    assert run.outcomes() == {ONE: "finished", TWO: "finished"}
+    ended = next(line for _, line in run.lines if "ended a container that held" in line)
+    seen.append(f"whole after {run.seconds:.0f} s, attempts {run.attempts(ONE)}: {ended}")
 
 
 def test_two_runs_at_once(whole_site: Site, reference: Reference, seen: list[str]) -> None:
