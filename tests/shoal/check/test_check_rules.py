@@ -322,7 +322,7 @@ def test_data_of_a_former_engine_and_bridges_need_an_agreement() -> None:
 
 
 def test_an_engine_behind_a_proxy_needs_an_exception_for_the_registry() -> None:
-    proxied = {"HTTPProxy": "http://proxy:3128", "NoProxy": "localhost,10.9.0.0/16"}
+    proxied = {"HttpProxy": "http://proxy:3128", "NoProxy": "localhost,10.9.0.0/16"}
     said = one(docker.proxy(with_docker(info=proxied), plan()), Level.REFUSAL)
     assert "10.0.0.2 is not among the exceptions" in said
     assert "systemctl edit docker" in said
