@@ -93,7 +93,7 @@ check: _dev
     {{ dev }}/mypy
     just --fmt --check
     sh -n just requirements/update
-    {{ dev }}/shellcheck --shell sh --severity warning just requirements/update roles/*/files/*.sh tests/lab/guests/files/*.sh
+    {{ dev }}/shellcheck --shell sh --severity warning just requirements/update roles/*/files/*.sh shoal/check/*.sh tests/lab/guests/files/*.sh
     {{ dev }}/python -m shoal.schemas --check
 
 # The quick tests, no engine, no network: all of them, or only what is given (`./just test tests/roles/test_role_docker.py`)
@@ -122,10 +122,20 @@ test-mesh *args: _dev
 test-lab *args: _dev
     {{ dev }}/python -m pytest tests/lab -m lab --ignore tests/lab/mesh --ignore tests/lab/test_edge_stack.py --timeout 1500 -rA "$@"
 
+# Ten thousand damaged recordings through the decoder (some twenty minutes)
+[group("develop")]
+fuzz-recordings files="10000" seed="1": _dev
+    PYTHONPATH=detector {{ dev }}/python -m tests.detector.read.fuzz "{{ files }}" "{{ seed }}"
+
 # Write the generated JSON Schemas anew
 [group("develop")]
 schemas: _dev
     {{ dev }}/python -m shoal.schemas
+
+# Write the bill of materials and the list of licences anew from the locks
+[group("develop")]
+sbom: _dev
+    {{ dev }}/python tests/house/sbom.py
 
 # Write the table of rooms in docs/architecture.md anew from docs/rooms.toml
 [group("develop")]

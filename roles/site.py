@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roles import base, docker, videos
+from roles import base, docker, registry, videos
 from roles.bacalhau.defaults import Bacalhau
 from roles.base.defaults import Base
 from roles.common.preflight import Looks, Models
@@ -29,5 +29,6 @@ MODELS: Models = (
 LOOKS: Looks = (
     ("*", base.machine_faults),
     ("*", docker.machine_faults),
+    ("requester", registry.machine_faults),
     ("compute", videos.machine_faults),
 )

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shoal.errors import ShoalError
+from shoal.files import private_folder
 from shoal.telling import Say, quiet
 from shoal.waiting import looks
 
@@ -57,7 +58,7 @@ def _take(path: Path, what: str, say: Say, timeout_s: float) -> int:
 
 def _try(path: Path) -> tuple[int | None, str]:
     """The descriptor of the lock, or None and who holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

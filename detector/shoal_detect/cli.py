@@ -13,6 +13,7 @@ from shoal_detect.cpus import available_cpus
 from shoal_detect.errors import DetectorError, Exit, Interrupted
 from shoal_detect.model.classes import parse as parse_classes
 from shoal_detect.model.stride import GRID
+from shoal_detect.privacy import read_policy
 from shoal_detect.progress import report_error, say
 from shoal_detect.state.settings import Settings
 from shoal_detect.stop import Stop
@@ -58,7 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--stride", type=int, default=1, help="infer every n-th frame (default %(default)s)")
     parser.add_argument(
-        "--key-frames", type=int, default=3, help="most annotated pictures a video (default %(default)s)"
+        "--key-frames",
+        type=int,
+        default=3,
+        help="most annotated pictures a video (default %(default)s); a node's policy may allow fewer",
     )
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
     parser.add_argument("--max-det", type=int, default=300, help="most detections a frame (default %(default)s)")
@@ -90,6 +94,9 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
     faults += [text for text, good in checks.items() if not good]
     if faults:
         raise DetectorError("; ".join(faults), Exit.USAGE)
+    allowed = read_policy(given.input).key_frames_of(given.key_frames)
+    if allowed < given.key_frames:
+        say(f"this node's privacy policy keeps pictures to {allowed} a video")
     return Settings(
         input=given.input,
         state=given.state,
@@ -102,7 +109,7 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
         classes=tuple(ids) if given.classes is not None else None,
         img=given.img,
         stride=given.stride,
-        key_frames=given.key_frames,
+        key_frames=allowed,
         threads=threads,
         max_det=given.max_det,
     )

@@ -174,7 +174,7 @@ def allowed_paths(knobs: Bacalhau) -> list[str]:
     """What jobs may mount. An entry is matched with a whole path: a folder does not stand for what is in it."""
     return [
         f"{NODE_VIDEOS}:ro",
-        f"{NODE_VIDEOS}/**:ro",
+        *([] if knobs.bacalhau_whole_videos else [f"{NODE_VIDEOS}/**:ro"]),
         f"{NODE_WEIGHTS}:ro",
         f"{NODE_RUNS}/*:rw",
         *knobs.bacalhau_allowed_paths,

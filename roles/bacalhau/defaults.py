@@ -68,6 +68,9 @@ class Bacalhau:
     """... its disk, which the engine counts and does not enforce ..."""
     bacalhau_capacity_gpu: str = "100%"
     """... and its GPUs."""
+    bacalhau_whole_videos: bool = False
+    """Whether jobs may mount the videos folder only as a whole, from the cluster document (a node with `privacy`): the
+    node's policy lies in it, and a job that sees the footage has to see the policy."""
     bacalhau_allowed_paths: tuple[str, ...] = ()
     """More paths that jobs may mount, `PATH`, `PATH:ro` or `PATH:rw`; a pattern matches a whole path (`/data/**`).
     Not in home directories, which the service does not see. What it may write to gets into its unit. Always allowed:

@@ -9,30 +9,52 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyinfra.api.deploy import deploy
+from pyinfra.api.host import Host
 from pyinfra.context import host
 
 from roles.common import knobs
 from roles.common.addresses import authority
 from roles.common.operations import (
-    absent,
+    empty_folders_absent,
     folders,
     packages,
+    packages_refused,
     recorded_packages_absent,
     service,
     service_absent,
     text_file,
+    text_files_absent,
 )
 from roles.registry.defaults import Registry
-from roles.registry.operations import answers, garbage_absent
+from roles.registry.operations import (
+    FILES,
+    Ports,
+    answers,
+    distributions_service_free,
+    garbage_absent,
+    storage_absent,
+    units_forgotten,
+)
+from roles.registry.plan import port_faults
+from shoal.errors import Fault
 
 CONFIG = "/etc/shoal/registry.yml"
 READ_CONFIG = "/etc/shoal/registry-read.yml"
 DROP_IN = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
-UNIT = "docker-registry.service"
+"""By which earlier versions had the distribution's own service run with our configuration."""
+UNIT = "shoal-registry.service"
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 READ_UNIT = "shoal-registry-read.service"
 READ_UNIT_FILE = f"/etc/systemd/system/{READ_UNIT}"
 USER = "docker-registry"
-FILES = Path(__file__).parent / "files"
+BRINGS = (
+    f"user {USER}",
+    f"group {USER}",
+    "path /var/lib/docker-registry",
+    "path /etc/docker",
+    "path /etc/docker/registry",
+)
+"""What the package makes and leaves behind."""
 
 
 def config_text(registry: Registry) -> str:
@@ -52,26 +74,55 @@ def _filled(name: str, registry: Registry, listen: str) -> str:
     return text.replace("@STORAGE@", registry.registry_storage).replace("@LISTEN@", listen)
 
 
+def machine_faults(target: Host) -> list[Fault]:
+    """Who has the registry's ports on this machine, and why its package cannot be installed; looked for before the
+    first change."""
+    registry = knobs.read(Registry, target)
+    wanted = (
+        (registry.registry_bind or knobs.node_of(target).peer_address, registry.registry_port),
+        ("127.0.0.1", registry.registry_write_port),
+    )
+    found = port_faults(target.get_fact(Ports, units=(UNIT, READ_UNIT), drop_in=DROP_IN), wanted)
+    return [Fault(f"{target.name}: registry", text) for text in [*found, *packages_refused(target, [USER])]]
+
+
 @deploy("registry")
 def install() -> None:
-    """Configuration first, then the package, so that its first start is already ours; then wait until it answers."""
+    """The package, whose own service is not for us, then two services of ours; then wait until both answer."""
     registry = knobs.read(Registry, host)
     peer = knobs.node_of(host).peer_address
-    text_file(name="Configure the registry", path=CONFIG, content=config_text(registry))
-    text_file(
-        name="Point the service at our configuration",
-        path=DROP_IN,
-        content=(FILES / "shoal.conf").read_text(encoding="utf-8").replace("@CONFIG@", CONFIG),
+    packages(
+        name="Install the registry",
+        names=[USER],
+        role="registry",
+        start_services=False,
+        brings=BRINGS,
+        _timeout=registry.registry_apt_timeout_s,
     )
-    packages(name="Install the registry", names=[USER], role="registry", _timeout=registry.registry_apt_timeout_s)
+    # First: where an earlier version ran it with our configuration, it has our ports.
+    distributions_service_free(
+        name="Leave the distribution's service as its owner has it", drop_in=DROP_IN, _timeout=60
+    )
     folders(name="Give it its storage", paths={registry.registry_storage: ("750", f"{USER}:{USER}")})
-    # First: it lets go of the nodes' address where an earlier version listened there for everything.
-    service(name="Run the registry", unit=UNIT, config_files=[CONFIG, DROP_IN], _timeout=60)
-    text_file(name="Configure what nodes pull from", path=READ_CONFIG, content=read_config_text(registry, peer))
+    text_file(name="Configure the registry", path=CONFIG, content=config_text(registry), role="registry")
+    text_file(
+        name="Describe the registry to systemd",
+        path=UNIT_FILE,
+        content=(FILES / "registry.service").read_text(encoding="utf-8").replace("@CONFIG@", CONFIG),
+        role="registry",
+    )
+    service(name="Run the registry", unit=UNIT, config_files=[CONFIG, UNIT_FILE], _timeout=60)
+    text_file(
+        name="Configure what nodes pull from",
+        path=READ_CONFIG,
+        content=read_config_text(registry, peer),
+        role="registry",
+    )
     text_file(
         name="Describe it to systemd",
         path=READ_UNIT_FILE,
         content=(FILES / "registry-read.service").read_text(encoding="utf-8").replace("@CONFIG@", READ_CONFIG),
+        role="registry",
     )
     service(name="Run what nodes pull from", unit=READ_UNIT, config_files=[READ_CONFIG, READ_UNIT_FILE], _timeout=60)
     _both_answer(registry, peer, "answers")
@@ -100,15 +151,13 @@ def remove() -> None:
     registry = knobs.read(Registry, host)
     service_absent(name="Stop what nodes pull from", unit=READ_UNIT)
     service_absent(name="Stop the registry", unit=UNIT)
-    recorded_packages_absent(name="Remove the registry", role="registry", _timeout=registry.registry_apt_timeout_s)
-    absent(
-        name="Remove its settings and images",
-        paths=[
-            CONFIG,
-            READ_CONFIG,
-            READ_UNIT_FILE,
-            str(Path(CONFIG).parent),
-            str(Path(DROP_IN).parent),
-            registry.registry_storage,
-        ],
+    distributions_service_free(
+        name="Leave the distribution's service as its owner has it", drop_in=DROP_IN, _timeout=60
     )
+    recorded_packages_absent(name="Remove the registry", role="registry", _timeout=registry.registry_apt_timeout_s)
+    text_files_absent(
+        name="Remove its settings", role="registry", legacy=(CONFIG, READ_CONFIG, UNIT_FILE, READ_UNIT_FILE)
+    )
+    units_forgotten(name="Have systemd forget its services", units=(UNIT, READ_UNIT))
+    empty_folders_absent(name="Remove an empty folder", paths=[str(Path(CONFIG).parent)])
+    storage_absent(name="Remove its images", folder=registry.registry_storage)

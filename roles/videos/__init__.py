@@ -8,7 +8,7 @@ from pyinfra.context import host
 
 from roles.common import knobs
 from roles.common.knobs import RefusedError
-from roles.videos import cameras, operations
+from roles.videos import cameras, operations, privacy
 from roles.videos.defaults import Videos
 from roles.videos.facts import CameraMounts
 from roles.videos.operations import cameras_absent, clips, clips_absent, folder, placing_faults, planned
@@ -38,6 +38,7 @@ def install() -> None:
         mode=videos.videos_mode,
         marker=MARKER,
     )
+    privacy.place(videos.videos_folder, videos.videos_key_frames)
     clips(name="Place the clips", folder=videos.videos_folder, files=videos.videos_files, marker=MARKER, _timeout=900)
     shown = cameras.shown(videos.videos_camera_folders, videos.videos_folder)
     operations.cameras(name="Show the camera folders", wanted=shown, _timeout=120)
@@ -48,6 +49,7 @@ def remove() -> None:
     """Take our mounts and our clips; the folder only if it is empty then and was made by us. Footage stays."""
     videos = knobs.read(Videos, host)
     cameras_absent(name="Take the camera folders out", _timeout=120)
+    privacy.take_away(videos.videos_folder)
     clips_absent(name="Remove our clips", folder=videos.videos_folder, marker=MARKER)
 
 

@@ -42,9 +42,15 @@ class Videos:
     """Folders on the node that its cameras write to, from the cluster document (`nodes[].camera_folders`). Jobs see
     each read-only under `cameras/`; nothing is copied. What is mounted below one is not seen: list that folder."""
 
+    videos_key_frames: int | None = None
+    """Most pictures of a video that a run may take from the node, from the cluster document (`nodes[].privacy`). None:
+    as many as a run asks for."""
+
     def faults(self) -> list[Fault]:
         """What no single field shows; local files are checked here, before any change."""
         found = []
+        if self.videos_key_frames is not None and self.videos_key_frames < 0:
+            found.append(Fault("videos_key_frames", f"is below zero (found {self.videos_key_frames})"))
         if self.videos_mode is not None and not re.fullmatch(r"[0-7]{3,4}", self.videos_mode):
             found.append(Fault("videos_mode", f"is not an octal mode (found {self.videos_mode!r})"))
         if self.videos_owner is not None and ":" not in self.videos_owner:

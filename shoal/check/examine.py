@@ -77,6 +77,12 @@ def examine(
     for name, fact in facts.items():
         findings += of_machine(fact, wanted[name], day)
     findings += together(facts, wanted)
+    if site is None:
+        findings.append(
+            refusal(
+                "", "site document", "which videos and which model go where is not known yet", "`shoal site prepare`"
+            )
+        )
     found = reach.probe(cluster, facts, wanted)
     findings += network.reachable(facts, wanted, found, cluster.requester.name)
     kept = groups.get("all", {}).get(YES_TO, ()), groups.get(cluster.substrate, {}).get(YES_TO, ())

@@ -98,7 +98,7 @@ docker_facts() {
         [ -z "$client" ] || echo "version $(within "$client" --version | head -n 1)"
         for path in /run/user/*/docker.sock; do [ ! -S "$path" ] || echo "rootless $path"; done
         for path in /var/lib/docker /var/lib/containerd; do
-            [ ! -d "$path" ] || echo "data $path $(ls -A "$path" 2>/dev/null | wc -l)"
+            [ ! -d "$path" ] || echo "data $path $(find "$path" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)"
         done
         [ ! -d /var/lib/docker/volumes ] ||
             echo "volumes $(find /var/lib/docker/volumes -mindepth 1 -maxdepth 1 -type d 2>/dev/null | wc -l)"
@@ -154,10 +154,10 @@ videos() {
 }
 
 simulation() { # what apt would do, by the package lists that are there
-    wanted=$WANTED
-    have docker || [ -e /snap/bin/docker ] || wanted="$wanted $ENGINE"
+    all=$WANTED
+    have docker || [ -e /snap/bin/docker ] || all="$all $ENGINE"
     # shellcheck disable=SC2086  # one word for each package
-    within apt-get -s -q install --no-install-recommends $wanted | grep -E '^(Inst|Remv|E:) '
+    within apt-get -s -q install --no-install-recommends $all | grep -E '^(Inst|Remv|E:) '
 }
 
 ours() { # what an earlier deploy of shoal left
@@ -193,7 +193,7 @@ root_facts() {
     listeners | text listeners 65536
     firewall
     for bridge in /sys/class/net/*/brif; do
-        [ ! -d "$bridge" ] || echo "$(basename "$(dirname "$bridge")") $(ls "$bridge" 2>/dev/null | tr '\n' ' ')"
+        [ ! -d "$bridge" ] || echo "$(basename "$(dirname "$bridge")") $(find "$bridge" -mindepth 1 -printf '%f ' 2>/dev/null)"
     done | text bridges
     # shellcheck disable=SC2086  # one word for each unit
     systemctl show $UNITS -p Id -p ActiveState -p LoadState 2>/dev/null </dev/null | text time_units

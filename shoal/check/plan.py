@@ -16,12 +16,12 @@ from shoal.site.document import SiteDocument
 
 MB = 1_000_000
 PACKAGES_BYTES = 450 * MB
-"""The distribution's engine, the registry, curl and python3 as installed, with the archives that apt keeps (measured on
-Debian 12: 345 MB and 90 MB)."""
+"""The distribution's engine, the registry, curl and python3 as installed (on Debian 12: 345 MB), with the
+archives that apt keeps."""
 BUILD_BYTES = 2_500 * MB
-"""The requester's engine while it makes the image: base, stages, the image itself (measured: 1.9 GB)."""
+"""The requester's engine while it makes the image: base, stages, the image itself. An estimate, on the safe side."""
 IMAGE_BYTES = 1_200 * MB
-"""The image in a compute node's engine, and its layers while they are unpacked (measured: 0.9 GB)."""
+"""The image in a compute node's engine, and its layers while they are unpacked. An estimate, on the safe side."""
 STATE_BYTES = 700 * MB
 """On the requester, under /var/lib/shoal: the registry's storage and the build's folder."""
 STATE_ON_COMPUTE_BYTES = 300 * MB
@@ -30,6 +30,7 @@ LEAST_INODES = 50_000
 """An engine's image and packages have some 40000 files."""
 
 REGISTRY_PORT = 5000
+WRITE_PORT = 5001
 NATS_PORT = 4222
 COMPUTE_API_PORT = 1235
 
@@ -136,11 +137,14 @@ def _requester_ports(node: Node, knobs: Mapping[str, Any], *, bacalhau: bool) ->
     address = knobs.get("registry_bind") or node.peer_address
     three = "registry_port, docker_site_registry_port and yolov5_registry_port"
     registry = Port(knobs.get("registry_port", REGISTRY_PORT), address, "the site's registry", three, for_nodes=True)
+    two = "registry_write_port and yolov5_registry_write_port"
+    write = Port(knobs.get("registry_write_port", WRITE_PORT), "127.0.0.1", "the site's registry", two, for_nodes=False)
     if not bacalhau:
-        return (registry,)
+        return (registry, write)
     nats, bind = knobs.get("bacalhau_nats_port", NATS_PORT), knobs.get("bacalhau_nats_bind") or node.peer_address
     return (
         registry,
+        write,
         Port(nats, bind, "the engine's orchestrator", "bacalhau_nats_port", for_nodes=True),
         Port(API_PORT, "127.0.0.1", "the engine's API", "", for_nodes=False),
     )

@@ -13,8 +13,9 @@ from typer.core import TyperGroup
 from shoal.cli.console import open_streams, report_error, say, settle_streams
 from shoal.cli.interrupted import unreported, words_for
 from shoal.errors import Exit, ShoalError, of_this_machine
+from shoal.files import close_to_others
 from shoal.interrupts import ending_at_once
-from shoal.paths import repository
+from shoal.paths import repository, state_dir
 from shoal.version import described
 
 # In the order of the help page. Each is a module of this package with an `app`.
@@ -61,6 +62,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True)) -> None:
     del version
+    # Made by an earlier version under another umask: what lies in them is this user's alone.
+    close_to_others(state_dir())
 
 
 def main() -> None:

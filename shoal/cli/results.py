@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import runs_dir
 from shoal.results import documents
 from shoal.results import fetch as results
+from shoal.results import prune as pruning
 from shoal.results import record as runs
 from shoal.results.damaged import DamagedResultsError
 from shoal.results.documents import RunSummary
@@ -84,6 +86,59 @@ def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
     if faults:
         raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
     say(f"results of run {run}: {runs.run_dir(run)}")
+
+
+@app.command()
+def prune(
+    cluster: ClusterPath = None,
+    keep_days: Annotated[
+        int | None,
+        typer.Option(metavar="DAYS", min=1, help="Remove what ended longer ago; else the cluster's results_keep_days."),
+    ] = None,
+    unfetched: Annotated[
+        bool, typer.Option("--unfetched", help="Also runs whose results are not home, or that are not known here.")
+    ] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what would be removed.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Remove old runs: their folders on the cluster's nodes, then the copies here.
+
+    A folder on a node goes only where its results are home and checked; what a detector works on stays. The copy here
+    goes once no node has one. What stays although it is old is named.
+
+    Exit codes: 0 what was to go is gone, 2 no number of days is given, 3 a node could not be asked, or something could
+    not be removed (each is named).
+
+    Examples:
+
+        shoal results prune --keep-days 30 --dry
+
+        shoal results prune
+    """
+    document = read(cluster_path(cluster))
+    days = keep_days or document.results_keep_days
+    if days is None:
+        raise UsageError(
+            f"how long results of cluster {document.name!r} are kept is not set",
+            hint="give --keep-days, or set results_keep_days in the cluster document",
+        )
+    done = pruning.prune(document, days, unfetched=unfetched, dry=dry, say=say)
+    if json:
+        print_json({
+            "nodes": {name: [asdict(one) for one in gone] for name, gone in done.on_nodes.items()},
+            "here": done.here,
+            "kept": [asdict(fault) for fault in done.kept],
+            "faults": [asdict(fault) for fault in done.faults],
+        })  # fmt: skip
+    would = "would be " if dry else ""
+    for name, gone in done.on_nodes.items():
+        size_mb = sum(one.size_bytes for one in gone) / 1e6
+        say(f"{name}: {len(gone)} runs {would}removed, {size_mb:.1f} MB")
+    say(f"here: {len(done.here)} runs {would}removed")
+    for fault in done.kept:
+        say(f"kept: {fault}")
+    if done.faults:
+        raise ShoalError("not all old runs are gone", faults=tuple(done.faults), exit_code=Exit.INCOMPLETE)
 
 
 @app.command()

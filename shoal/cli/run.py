@@ -63,6 +63,10 @@ def run_(
     classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
     img: Annotated[int | None, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Infer every n-th frame.")] = None,
+    key_frames: Annotated[
+        int | None,
+        typer.Option("--key-frames", min=0, max=1000, help="Most pictures a video, 0 for none; else 3."),
+    ] = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -117,7 +121,8 @@ def run_(
     say(str(choice))
     model, path = model_for(weights)
     knobs: dict[str, str | int | float | None] = {
-        "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride
+        "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
+        "key-frames": key_frames,
     }  # fmt: skip
     order = running.Order(
         cluster=document,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from typing import Any
 
 from shoal.errors import Exit, ShoalError
+from shoal.untrusted import Bounds, DamagedDocumentError, json_value
 
 TIMEOUT_S = 120.0
+BOUNDS = Bounds(size_bytes=64 << 20, marks=4_000_000, text_chars=16 << 20, digits=20)
+"""Of an answer: what machines say of themselves (serial ports, labels) is in it."""
 
 
 def require() -> str:
@@ -50,8 +52,8 @@ def document(*arguments: str) -> Any:
     """The JSON that gcloud answers with."""
     said = text(*arguments, "--format=json")
     try:
-        return json.loads(said or "[]")
-    except json.JSONDecodeError:
+        return json_value(said or "[]", source="gcloud's answer", bounds=BOUNDS)
+    except DamagedDocumentError:
         raise ShoalError(f"`gcloud {' '.join(arguments[:3])}` answered with no JSON: {said[:200]}") from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import secrets
 import shutil
@@ -19,10 +18,14 @@ import yaml
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.files import write_atomic
+from shoal.files import private_folder, write_atomic
 from shoal.paths import repository, state_dir
+from shoal.untrusted import Bounds, json_value
 
 Kind = Literal["gcp", "edge"]
+BOUNDS = Bounds(size_bytes=64 << 20, marks=4_000_000, depth=64, text_chars=16 << 20, digits=20)
+"""Of what Pulumi answers: whoever may write to the stack's backend wrote it, and a large stack has thousands of
+resources."""
 PASSPHRASE_BYTES = 32
 TIMEOUT_S = 3600.0
 """A cloud that has not answered after an hour will not."""
@@ -72,7 +75,7 @@ def environment() -> dict[str, str]:
     values = {"PULUMI_SKIP_UPDATE_CHECK": "1", **os.environ}
     if "PULUMI_BACKEND_URL" not in values:
         backend = state_dir() / "pulumi"
-        backend.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(backend)
         values["PULUMI_BACKEND_URL"] = backend.as_uri()
     if "PULUMI_CONFIG_PASSPHRASE" not in values and "PULUMI_CONFIG_PASSPHRASE_FILE" not in values:
         values["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase_file())
@@ -135,7 +138,7 @@ def failure(verb: str, code: int, said: str) -> ShoalError:
 
 def exists(stack: Stack) -> bool:
     """Whether the backend knows the stack."""
-    listed = json.loads(call(stack, "stack", "ls", "--json").stdout or "[]")
+    listed = json_value(call(stack, "stack", "ls", "--json").stdout or "[]", source="the list of stacks", bounds=BOUNDS)
     return any(entry["name"].rpartition("/")[2] == stack.name for entry in listed)
 
 
@@ -169,12 +172,13 @@ def change_settings(stack: Stack, changes: Mapping[str, Any]) -> None:
 def outputs(stack: Stack, *, secret: bool = False) -> dict[str, Any]:
     """The stack's outputs; secrets in clear only where asked for."""
     told = call(stack, "stack", "output", "--json", "--stack", stack.name, *(["--show-secrets"] if secret else []))
-    return cast("dict[str, Any]", json.loads(told.stdout or "{}"))
+    return cast("dict[str, Any]", json_value(told.stdout or "{}", source="the stack's outputs", bounds=BOUNDS))
 
 
 def state(stack: Stack) -> dict[str, Any]:
     """The stack's state as Pulumi exports it, secrets encrypted."""
-    return cast("dict[str, Any]", json.loads(call(stack, "stack", "export", "--stack", stack.name).stdout))
+    exported = call(stack, "stack", "export", "--stack", stack.name).stdout
+    return cast("dict[str, Any]", json_value(exported, source="the stack's state", bounds=BOUNDS))
 
 
 def selected(stack: Stack, arguments: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from shoal.errors import Fault, UsageError
 from shoal.files import write_atomic
+from shoal.untrusted import DamagedDocumentError, json_value, read_bytes
 
 Substrate = Literal["gcp", "edge", "lab", "onprem"]
 Engine = Literal["auto", "bacalhau", "ssh"]
@@ -61,6 +62,14 @@ class SshAccess(_Document):
     )
 
 
+class Privacy(_Document):
+    """What no run takes from a machine, whatever it asks for; the detector on the machine holds to it."""
+
+    key_frames: Annotated[int, Field(ge=0, le=1000)] = Field(
+        description="Most pictures of a video that leave the machine; 0: none."
+    )
+
+
 class Node(_Document):
     """One machine."""
 
@@ -80,6 +89,7 @@ class Node(_Document):
     camera_folders: tuple[CameraFolder, ...] = Field(
         (), description="Folders on the machine that cameras write to, absolute."
     )
+    privacy: Privacy | None = Field(None, description="Limits for every run, placed on the machine by the site deploy.")
     spot: bool = False
     price_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
 
@@ -105,6 +115,9 @@ class Cluster(_Document):
     substrate: Substrate
     engine: Engine = "auto"
     mesh: Mesh = "none"
+    results_keep_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        None, description="How long results are kept, on the nodes and at home (`shoal results prune`)."
+    )
     firewall: Firewall = Field(
         "off",
         description="Whether machines of a site without a mesh get a packet filter: nothing from outside but SSH, and "
@@ -226,21 +239,18 @@ def field_path(location: tuple[int | str, ...]) -> str:
 
 def load(path: Path) -> Cluster:
     """Read and validate the document at `path`. Raises UsageError with all its faults."""
+    source = f"the cluster document at {path}"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json_value(read_bytes(path), source=source)
     except FileNotFoundError:
         raise UsageError(
             f"there is no cluster document at {path}",
             hint="make one with `shoal lab up`, `shoal cluster init` or a stack",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the cluster document at {path} cannot be read: {error}") from None
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"the cluster document at {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
-        ) from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets without end
-        raise UsageError(f"the cluster document at {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{source} cannot be read: {error}") from None
+    except DamagedDocumentError as error:
+        raise UsageError(error.message) from None
     return parse(raw, source=str(path))
 
 

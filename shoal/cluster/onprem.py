@@ -13,7 +13,7 @@ from shoal.errors import Fault, UsageError
 from shoal.paths import expanded, named
 
 TABLES = frozenset({"cluster", "ssh", "node"})
-CLUSTER_KEYS = ("name", "engine", "mesh", "firewall")
+CLUSTER_KEYS = ("name", "engine", "mesh", "firewall", "results_keep_days")
 PATHS = ("identity_file", "known_hosts_file", "config_file")
 
 
@@ -64,7 +64,7 @@ def render(cluster: Cluster) -> str:
         "# Machines of shoal; see inventories/onprem.example.toml for every field.",
         "",
         "[cluster]",
-        *assignments({key: getattr(cluster, key) for key in CLUSTER_KEYS}),
+        *assignments({key: value for key in CLUSTER_KEYS if (value := getattr(cluster, key)) is not None}),
     ]
     if ssh := cluster.ssh.model_dump(mode="json", exclude_none=True):
         lines += ["", "[ssh]", *assignments(ssh)]

@@ -6,7 +6,6 @@ another first address, is thereby reached at that again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from shoal.cluster.document import Address, Cluster, Name, Node, field_faults
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import state_dir
+from shoal.untrusted import DamagedDocumentError, json_value, read_bytes
 
 USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 SSH_PORT = 22
@@ -59,12 +59,14 @@ def load(cluster: str) -> Overlay | None:
     file = path(cluster)
     hint = f"remove {file}: every node is then reached at its first address; `shoal mesh on` writes it again"
     try:
-        overlay = Overlay.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        overlay = Overlay.model_validate(json_value(read_bytes(file), source=str(file)))
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise UsageError(f"{file} is not valid", faults=tuple(field_faults(error)), hint=hint) from None
-    except (OSError, ValueError) as error:
+    except DamagedDocumentError as error:
+        raise UsageError(error.message, hint=hint) from None
+    except OSError as error:
         raise UsageError(f"{file} cannot be read: {error}", hint=hint) from None
     if overlay.cluster != cluster:
         raise UsageError(f"{file} belongs to cluster {overlay.cluster!r}", hint=hint)

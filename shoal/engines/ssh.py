@@ -29,6 +29,7 @@ from shoal.engines.container_errors import explained
 from shoal.engines.protocol import Execution, Handle, Running, State
 from shoal.errors import ShoalError
 from shoal.jobs import job_name
+from shoal.jobs.mounts import refuse_others
 from shoal.jobs.spec import JobSpec
 from shoal.results import fetch as results
 from shoal.results.record import Fetched
@@ -109,7 +110,8 @@ class SshRunner:
         self._followed: dict[tuple[int, str], _Followed] = {}
 
     def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
-        """Nothing but the machines' own size holds here, and that was checked with the machines."""
+        """Only what the job mounts is held to: the machines' own size was checked with the machines."""
+        refuse_others(job, whole_videos=any(self._cluster.node(name).privacy for name in nodes))
 
     def programs(self, nodes: Sequence[str]) -> list[Running]:
         """None: there is only the nodes' own Docker."""

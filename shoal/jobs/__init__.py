@@ -114,7 +114,7 @@ def render(template: str, values: Values) -> JobSpec:
         raise UsageError(f"the job template {path} cannot be filled in: {error.message}") from None
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates, numbers and nesting that cannot be
         raise UsageError(f"the job template {path} does not make YAML: {error}") from None
     job = parse(raw, source=f"the job made from {path}")
     refuse_other_run(job, values.run, source=f"the job made from {path}")
@@ -127,7 +127,7 @@ def read(path: Path) -> JobSpec:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the job {path} cannot be read: {error}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"the job {path} is not YAML: {error}") from None
     return parse(raw, source=str(path))
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from shoal.errors import Exit, ShoalError
-from shoal.files import write_atomic
+from shoal.files import private_folder, write_atomic
 from shoal.lab import firewall, mounts
 from shoal.lab.client import connect
 from shoal.lab.names import short_hash
@@ -153,7 +153,7 @@ def start_locked(say: Say) -> None:
             exit_code=Exit.MISSING,
         )
     runtime = runtime_folder()
-    runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(runtime)
     # Pid files of killed daemons would be believed while any process has that number, even a dead one.
     (runtime / "pid").unlink(missing_ok=True)
     containerd = runtime / "exec" / "containerd"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shoal.errors import Exit, ShoalError
-from shoal.files import write_atomic
+from shoal.files import private_folder, write_atomic
 from shoal.lab import state
 from shoal.lab.names import short_hash
 
@@ -69,7 +69,7 @@ def ensure_key(lab: str) -> str:
     path = key_path(lab)
     public = path.with_suffix(".pub")
     if not (path.exists() and public.exists()):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         part = path.with_name(".id_ed25519.part")
         for leftover in (part, Path(f"{part}.pub")):
             leftover.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def ensure_key(lab: str) -> str:
 def write(lab: str, machines: list[Machine]) -> None:
     """Write known_hosts and ssh_config, and make the folder for control sockets."""
     sockets = control_folder(lab)
-    sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(sockets)
     if sockets.stat().st_uid != os.getuid() or sockets.is_symlink():
         raise ShoalError(f"{sockets} belongs to somebody else", hint="remove it, then type the command again")
     sockets.chmod(0o700)

@@ -11,7 +11,7 @@ from shoal.cloud import gcloud
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Exit, Fault, ShoalError
-from shoal.files import write_atomic
+from shoal.files import private_folder, write_atomic
 from shoal.lifecycle import kept_files as known
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshError
@@ -30,7 +30,7 @@ def key_file(stack: str) -> tuple[Path, bool]:
     path = known.key_path(stack)
     if path.exists():
         return path, False
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     try:
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"shoal-{stack}", "-f", str(path)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,14 +9,16 @@ from typing import Any, Literal
 
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Stack
-from shoal.cluster import document as clusters
+from shoal.cluster import load
 from shoal.deploys import run as deploys
 from shoal.errors import ShoalError
 from shoal.lifecycle import kept_files as known
+from shoal.lifecycle import overrides
 from shoal.paths import cluster_document
 from shoal.telling import Say
+from shoal.untrusted import DamagedDocumentError, json_value
 
-Half = Literal["machines", "insides"]
+Half = Literal["machines", "insides", "overrides"]
 DRIFTED = 2
 """Exit code of `shoal drift` where anything drifted; 0 is clean, 1 an error."""
 _STEADY = frozenset({"same", "read", "refresh"})
@@ -43,8 +44,8 @@ def machines(stack: Stack) -> list[Drift]:
     """
     told = pulumi.call(stack, *pulumi.selected(stack, ["preview", "--refresh", "--json"]), check=False)
     try:
-        plan = json.loads(told.stdout)
-    except json.JSONDecodeError:
+        plan = json_value(told.stdout, source="the preview", bounds=pulumi.BOUNDS)
+    except DamagedDocumentError:
         raise pulumi.failure("preview", told.returncode, told.stderr or told.stdout) from None
     if told.returncode != 0:
         said = "\n".join(str(entry.get("message", "")) for entry in plan.get("diagnostics", []))
@@ -57,16 +58,20 @@ def machines(stack: Stack) -> list[Drift]:
 
 
 def insides(document: Path, say: Say) -> list[Drift]:
-    """What the site's deploy would change now, by a dry run. Raises ShoalError where a machine is not reached."""
-    clusters.load(document)
+    """What the site's deploy would change now, by a dry run, and what it cannot see: the owner's systemd drop-ins.
+
+    Raises ShoalError where a machine is not reached.
+    """
+    cluster = load.load_path(document)
     result = deploys.run_deploy(document, "site", dry=True, say=say)
-    return [
+    changes = [
         Drift("insides", host, operation.name)
         for operation in result.operations
         for host in operation.changed
         # What hangs on another operation is told by that one.
         if host not in operation.conditional
     ]
+    return [*changes, *(Drift("overrides", found.node, str(found)) for found in overrides.look(cluster))]
 
 
 def of_document(document: Path, say: Say) -> list[Drift]:

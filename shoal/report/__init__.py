@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shoal.errors import ShoalError
-from shoal.files import write_atomic
+from shoal.files import FOR_ALL, PRIVATE_FILE, write_atomic
 from shoal.report.cost import cost_lines, cost_of
 from shoal.report.data import read_run
 from shoal.report.html import DEFAULT_IMAGES_MAX_BYTES, render
@@ -25,7 +25,8 @@ def write_page(run: Run, path: Path | None = None, *, images_max_bytes: int = DE
     target = (path or page_path(run.run)).absolute()
     page = render(run, run_dir(run.run), images_max_bytes=images_max_bytes)
     try:
-        write_atomic(target, page)
+        # A page that was named goes where others may read it; one of ours stays among the run's results.
+        write_atomic(target, page, mode=PRIVATE_FILE if path is None else FOR_ALL)
     except OSError as error:
         raise ShoalError(
             f"the report cannot be written to {target}: {error.strerror or error}",

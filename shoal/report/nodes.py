@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from shoal.files import sha256_file
 from shoal.report import formats as words
 from shoal.report.documents import inside, read_document
 from shoal.report.model import Attempt, KeyFrame, Node, Totals, Verification, Video
 from shoal.results.documents import KeyFrame as KeyFrameFile
-from shoal.results.documents import Manifest, RunSummary, VideoSummary
+from shoal.results.documents import Manifest, NotRead, RunSummary, VideoSummary
 from shoal.results.record import HAS_MANIFEST, NodeRecord, Outcome, RunRecord
 from shoal.terminal import printable
 
@@ -65,6 +66,7 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         weights_sha256=summary.weights.sha256 if summary else None,
         settings=dict(summary.settings) if summary else {},
         runtime=dict(summary.runtime) if summary else {},
+        not_read=summary.not_read if summary else NotRead(),
     )
 
 
@@ -110,18 +112,22 @@ def _verify(record: NodeRecord, run: str, folder: Path, notes: list[str]) -> tup
     if manifest.run != run:
         notes.append(f"manifest.json belongs to run {manifest.run}")
     sizes = {file.path: file.size_bytes for file in manifest.files}
-    missing, other = [], []
-    for path, size_bytes in sorted(sizes.items()):
-        file = inside(folder, path)
+    missing, other, changed = [], [], []
+    for entry in sorted(manifest.files, key=lambda entry: entry.path):
+        file = inside(folder, entry.path)
         if file is None or not file.is_file():
-            missing.append(path)
-        elif file.stat().st_size != size_bytes:
-            other.append(path)
+            missing.append(entry.path)
+        elif file.stat().st_size != entry.size_bytes:
+            other.append(entry.path)
+        elif sha256_file(file) != entry.sha256:
+            changed.append(entry.path)
     files = words.count(len(sizes), "file")
     if missing:
         notes.append(f"{len(missing)} of {files} in the manifest missing here: {words.listing(missing)}")
     if other:
         notes.append(f"{len(other)} of {files} with another size than in the manifest: {words.listing(other)}")
+    if changed:
+        notes.append(f"{len(changed)} of {files} with another content than in the manifest: {words.listing(changed)}")
     return sizes, len(notes) == before
 
 
@@ -161,13 +167,16 @@ def _video(document: VideoSummary, node: Path, folder: Path, sizes: dict[str, in
         # Nothing was decoded: there is no speed, not one of zero.
         frames_per_s=document.frames_per_s if document.frames else None,
         counts=by_frequency(document.counts),
+        sizes=list(document.sizes),
+        streams_not_read=list(document.streams_not_read),
         timeline=sorted(document.timeline, key=lambda second: second.time_s),
         key_frames=[_key_frame(frame, node, folder, sizes) for frame in document.key_frames],
     )
 
 
 _SAME_FIELDS = sorted(
-    set(VideoSummary.model_fields) & set(Video.model_fields) - {"counts", "frames_per_s", "timeline", "key_frames"}
+    set(VideoSummary.model_fields)
+    & set(Video.model_fields) - {"counts", "frames_per_s", "sizes", "streams_not_read", "timeline", "key_frames"}
 )
 
 

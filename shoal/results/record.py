@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from shoal import untrusted
 from shoal.cluster.document import Engine, Substrate
 from shoal.errors import UsageError
-from shoal.files import write_atomic
+from shoal.files import close_to_others, write_atomic
 from shoal.paths import runs_dir
 from shoal.untrusted import Bounds, DamagedDocumentError
 
@@ -192,8 +192,9 @@ def refuse_known(run: str) -> None:
 
 
 def save(record: RunRecord) -> None:
-    """Write `run.json` atomically."""
+    """Write `run.json` atomically, and close the run's folder to others, however it was made."""
     write_atomic(record_path(record.run), record.model_dump_json(indent=2) + "\n")
+    close_to_others(run_dir(record.run))
 
 
 def load(run: str) -> RunRecord:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import Constraint, JobSpec, meets
 from shoal.paths import NODE_RUNS
+from shoal.results.fetch import SPARE_BYTES
 from shoal.results.record import Outcome
 from shoal.run import preflight
 from shoal.run.preflight import Survey
@@ -73,6 +76,20 @@ def refuse_too_much(job: JobSpec, survey: Survey) -> None:
             "the job asks for more than a node has; nothing was started",
             faults=tuple(faults),
             hint="ask for less with --cpu and --memory, or leave the small nodes out with --node or --target",
+        )
+
+
+def refuse_no_room_here(job: JobSpec, survey: Survey, home: Path) -> None:
+    """Raise UsageError where the results of all nodes are not going to fit under `home` on this machine."""
+    wanted = sum(preflight.forecast_bytes(fact, job) for fact in survey.facts.values())
+    there = next(place for place in (home, *home.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if wanted + SPARE_BYTES > free:
+        raise UsageError(
+            f"the run's results are forecast at {wanted >> 20} MiB; {free >> 20} MiB are free under {there}, and "
+            f"{SPARE_BYTES >> 20} stay free",
+            hint="make room (`shoal results prune`), set SHOAL_RUNS to another disk, or leave them on the nodes with "
+            "--no-fetch",
         )
 
 

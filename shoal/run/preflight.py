@@ -12,6 +12,7 @@ from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.paths import NODE_DRAINED, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.results.forecast import results_bytes
 from shoal.results.record import Outcome
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
@@ -38,7 +39,10 @@ echo "machine $(uname -m)"
     + node_limits.SCRIPT
     + r"""
 if [ -f "$1" ]; then echo "image $(tr -d '\n' <"$1")"; fi
-if [ -d "$2" ]; then echo "videos $(find -L "$2" -type f -printf x | wc -c)"; fi
+if [ -d "$2" ]; then
+    find -L "$2" -path "$2/.shoal" -prune -o -type f -printf '%s\n' |
+        awk '{ bytes += $1 } END { printf "videos %d\nfootage %.0f\n", NR, bytes }'
+fi
 if [ -f "$3" ]; then echo "weights $(sha256sum <"$3" | cut -d ' ' -f 1)"; fi
 if [ -e "$5" ]; then echo "begun yes"; fi
 if [ -e "$6" ]; then echo "drained yes"; fi
@@ -62,6 +66,8 @@ class NodeFacts:
     """The inference image by digest, as the node's role noted it."""
     videos: int | None = None
     """Files under /videos; None where there is no such folder."""
+    footage_bytes: int = 0
+    """Their size."""
     weights_sha256: str | None = None
     free_bytes: int = 0
     begun: bool = False
@@ -150,7 +156,7 @@ def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> 
     drained = {name for name, fact in facts.items() if fact.drained}
     facts = {name: fact for name, fact in facts.items() if name not in drained}
     empty = {name for name, fact in facts.items() if fact.videos == 0 and not fact.docker_fault}
-    reasons = {name: reason for name, fact in facts.items() if (reason := _unfit(fact, cluster.node(name)))}
+    reasons = {name: reason for name, fact in facts.items() if (reason := _unfit(fact, cluster.node(name), job))}
     able = [cluster.node(name) for name in facts if name not in reasons and name not in empty]
 
     def arch_of_image(node: Node) -> str | None:
@@ -181,13 +187,23 @@ def is_drained(cluster: Cluster, node: Node) -> bool:
         return False
 
 
-def _unfit(fact: NodeFacts, node: Node) -> str | None:
+def forecast_bytes(fact: NodeFacts, job: JobSpec) -> int:
+    """How large the results of `job` on a node are going to be, as far as that can be said before."""
+    return results_bytes(fact.videos or 0, fact.footage_bytes, job.task.engine.params.parameters)
+
+
+def _unfit(fact: NodeFacts, node: Node, job: JobSpec) -> str | None:
     if fact.docker_fault is not None:
         return f"docker does not answer: {fact.docker_fault or 'it is not installed'}"
     if fact.videos is None:
         return f"there is no folder {NODE_VIDEOS}"
     if fact.free_bytes < MIN_FREE_BYTES:
         return f"{fact.free_bytes >> 20} MiB are free under {NODE_STATE}, {MIN_FREE_BYTES >> 20} are needed"
+    if fact.free_bytes < MIN_FREE_BYTES + (results := forecast_bytes(fact, job)):
+        return (
+            f"{fact.free_bytes >> 20} MiB are free under {NODE_STATE}; the run's results are forecast at "
+            f"{results >> 20} MiB, and {MIN_FREE_BYTES >> 20} stay free (`shoal results prune` removes old runs)"
+        )
     if fact.arch and fact.arch != node.arch:
         return f"the cluster document says {node.arch}, the machine is {fact.arch}"
     return None
@@ -206,6 +222,7 @@ def _read(text: str) -> NodeFacts:
         arch=_ARCHES.get(machine, machine),
         image=_noted_image(words.get("image")),
         videos=whole(words["videos"], source="the node's number of files") if "videos" in words else None,
+        footage_bytes=whole(words.get("footage", "0"), source="the size of the node's files"),
         weights_sha256=words.get("weights"),
         free_bytes=whole(words.get("free", "0"), source="the node's free space") * 1024,
         begun="begun" in words,

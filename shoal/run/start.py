@@ -19,6 +19,7 @@ from shoal.engines.choice import Choice, programs, refuse_others
 from shoal.engines.protocol import Runner
 from shoal.jobs import identity
 from shoal.jobs.spec import Constraint, JobSpec
+from shoal.paths import runs_dir
 from shoal.results import record as runs
 from shoal.results.lock import locked
 from shoal.results.record import Image, NodeRecord, RunRecord, Weights
@@ -94,6 +95,8 @@ def plan(order: Order) -> Plan:
         raise admission.no_node_error(survey.silent, {})
     job = order.job or _rendered(order, run, constraints, survey)
     admission.refuse_too_much(job, survey)
+    if order.fetch:
+        admission.refuse_no_room_here(job, survey, runs_dir())
     image, limits = job.task.engine.params.image, job.task.resources
     knobs: Mapping[str, str | int | float] = finished.knobs if finished else order.knobs
     record = RunRecord(

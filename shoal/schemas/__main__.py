@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from shoal.files import write_atomic
+from shoal.files import FOR_ALL, write_atomic
 from shoal.schemas import generated
 
 
@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
         if "--check" in arguments:
             sys.stderr.write(f"{path.name} is out of date; run `./just schemas`\n")
         else:
-            write_atomic(path, generated()[path])
+            write_atomic(path, generated()[path], mode=FOR_ALL)
     return 1 if stale and "--check" in arguments else 0
 
 

@@ -5,7 +5,6 @@ Written on the control machine by `shoal site prepare`, read by the inventories;
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,13 @@ from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import named, state_dir
 from shoal.telling import Say, quiet
+from shoal.untrusted import Bounds, DamagedDocumentError, json_value, read_bytes
 
 if TYPE_CHECKING:
     from shoal.site.videos import Clip
 
+BOUNDS = Bounds(size_bytes=64 << 20, marks=2_000_000)
+"""Of the document: hundreds of thousands of clips."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 PinnedImage = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9./:_-]*@sha256:[0-9a-f]{64}$")]
 
@@ -85,12 +87,16 @@ def load(cluster: str) -> SiteDocument | None:
     path = document_path(cluster)
     hint = "write it again with `shoal site prepare`"
     try:
-        document = SiteDocument.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        document = SiteDocument.model_validate(
+            json_value(read_bytes(path, bounds=BOUNDS), source=f"the site document {path}", bounds=BOUNDS)
+        )
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise UsageError(f"{path} is not a valid site document", faults=tuple(field_faults(error)), hint=hint) from None
-    except (OSError, ValueError) as error:
+    except DamagedDocumentError as error:
+        raise UsageError(error.message, hint=hint) from None
+    except OSError as error:
         raise UsageError(f"the site document {path} cannot be read: {error}", hint=hint) from None
     if document.cluster != cluster:
         raise UsageError(f"{path} belongs to cluster {document.cluster!r}, not to {cluster!r}", hint=hint)

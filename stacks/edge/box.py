@@ -42,6 +42,8 @@ def entry(box: Box) -> dict[str, Any]:
         node["cluster_address"] = box.cluster_address
     if box.camera_folders:
         node["camera_folders"] = list(box.camera_folders)
+    if box.privacy:
+        node["privacy"] = box.privacy.model_dump(mode="json")
     if box.price_usd_per_hour is not None:
         node["price_usd_per_hour"] = box.price_usd_per_hour
     return node

@@ -52,6 +52,8 @@ class Box(Settings):
     labels: dict[cluster.LabelKey, cluster.LabelValue] = Field(default_factory=dict)
     camera_folders: tuple[cluster.CameraFolder, ...] = ()
     """Folders on the box that its cameras write to, absolute."""
+    privacy: cluster.Privacy | None = None
+    """What no run takes from the box, whatever it asks for (docs/privacy.md)."""
     host_key: HostKey | None = None
     """The box's public SSH host key; where it is left out, the control machine must know the key already."""
     price_usd_per_hour: Usd | None = None

@@ -152,13 +152,14 @@ def test_classes_confidence_and_limit_are_kept_to(videos: Path, state: Path, set
     assert _check_folder(state)["totals"]["detections"] == 0
 
 
-def test_nothing_found_is_said_and_one_frame_kept(
+def test_nothing_found_is_said_and_no_picture_kept(
     videos: Path, state: Path, settings: MakeSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     making.write_video(videos / "dark.avi", [making.picture({})] * 5)
     assert run(settings(), Stop()) is Exit.DONE
     (video,) = _check_folder(state)["videos"]
-    assert [key_frame["frame"] for key_frame in video["key_frames"]] == [0]
+    assert video["key_frames"] == []
+    assert not list(state.rglob("*.jpg"))
     out = making.notes(capsys.readouterr().out)
     assert "nothing found: 0 detections in 5 inferred frames of 1 videos at confidence 0.35" in out
 

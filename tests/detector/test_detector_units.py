@@ -288,8 +288,8 @@ def test_key_frames_are_the_best_ones_a_while_apart() -> None:
     assert _offer(key_frames(0, 10.0), scores) == []
 
 
-def test_where_nothing_is_found_the_first_frame_is_kept_until_something_is() -> None:
-    assert _offer(key_frames(3, 10.0), {0: 0, 5: 0, 50: 0}) == [0]
+def test_where_nothing_is_found_no_picture_is_kept() -> None:
+    assert _offer(key_frames(3, 10.0), {0: 0, 5: 0, 50: 0}) == []
     assert _offer(key_frames(3, 10.0), {0: 0, 5: 0, 50: 0.4}) == [50]
 
 

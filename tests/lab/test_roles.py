@@ -213,7 +213,8 @@ def test_taken_away_nothing_of_ours_is_left(lab, site, deployed):
     deploy(lab, "teardown")
     left = (
         "ls -d /etc/docker /etc/shoal /etc/apt/apt.conf.d/50shoal /etc/systemd/journald.conf.d/50-shoal.conf "
-        "/etc/systemd/system/docker-registry.service.d /var/lib/shoal/image.json /var/lib/shoal/weights "
+        "/etc/systemd/system/docker-registry.service.d /etc/systemd/system/shoal-registry.service "
+        "/var/lib/shoal/image.json /var/lib/shoal/weights "
         "/var/lib/shoal/registry /var/lib/shoal/roles /var/lib/shoal/incoming 2>/dev/null || true; "
         "dpkg-query -W -f '${Package}\\n' docker.io containerd docker-registry 2>/dev/null || true"
     )

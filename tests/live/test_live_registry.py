@@ -8,7 +8,7 @@ pytestmark = pytest.mark.live
 
 
 def test_service(requester):
-    service = requester.service("docker-registry.service")
+    service = requester.service("shoal-registry.service")
     assert service.is_running
     assert service.is_enabled
 

@@ -8,10 +8,19 @@ from role_harness import changed, file_answer, run, unit_answer
 
 from roles import registry
 from roles.common.knobs import RefusedError
-from roles.registry import CONFIG, DROP_IN, FILES, READ_CONFIG, READ_UNIT_FILE, config_text, read_config_text
+from roles.registry import (
+    CONFIG,
+    FILES,
+    READ_CONFIG,
+    READ_UNIT_FILE,
+    UNIT_FILE,
+    config_text,
+    read_config_text,
+)
 from roles.registry.defaults import Registry
+from roles.registry.plan import look_of, port_faults
 
-DROP_IN_TEXT = (FILES / "shoal.conf").read_text(encoding="utf-8").replace("@CONFIG@", CONFIG)
+UNIT_TEXT = (FILES / "registry.service").read_text(encoding="utf-8").replace("@CONFIG@", CONFIG)
 
 READ_UNIT_TEXT = (FILES / "registry-read.service").read_text(encoding="utf-8").replace("@CONFIG@", READ_CONFIG)
 
@@ -22,10 +31,10 @@ def converged(**more):
         f"[ ! -f {READ_CONFIG} ]": file_answer(read_config_text(Registry(), "192.0.2.10")),
         f"[ ! -f {READ_UNIT_FILE} ]": file_answer(READ_UNIT_TEXT),
         "systemctl show shoal-registry-read": unit_answer(),
-        f"[ ! -f {DROP_IN} ]": file_answer(DROP_IN_TEXT),
+        f"[ ! -f {UNIT_FILE} ]": file_answer(UNIT_TEXT),
         "dpkg-query": ["docker-registry installed"],
         "stat -c '%F|": ["directory|750 docker-registry docker-registry|/var/lib/shoal/registry"],
-        "systemctl show docker-registry": unit_answer(),
+        "systemctl show shoal-registry.service": unit_answer(),
         "curl": ["yes"],
         **more,
     }
@@ -59,10 +68,13 @@ def test_fresh_machine_starts_with_our_configuration():
     )
     text = outcome.text()
     assert not outcome.failed
-    assert text.index(CONFIG) < text.index("WANTED=docker-registry")
-    assert text.index("systemctl daemon-reload") < text.index("systemctl start docker-registry.service")
-    # The one on loopback first: an earlier version's listens on the nodes' address.
-    assert text.index("systemctl start docker-registry") < text.index("systemctl start shoal-registry-read.service")
+    # The package's own service is not for us: it is not started, not even for a moment.
+    assert "START_SERVICES=no" in text
+    assert text.index("systemctl daemon-reload") < text.index("systemctl start shoal-registry.service")
+    assert "docker-registry.service" not in text
+    assert text.index("systemctl start shoal-registry.service") < text.index(
+        "systemctl start shoal-registry-read.service"
+    )
     assert text.index("systemctl start shoal-registry-read") < text.index("until curl")
 
 
@@ -72,7 +84,7 @@ def test_converged_machine_is_left_alone():
 
 def test_restart_after_a_change():
     late = unit_answer(started_s=5.0, configured_s=6.0)
-    outcome = run(registry.install, converged(**{"systemctl show docker-registry": late}), node="office")
+    outcome = run(registry.install, converged(**{"systemctl show shoal-registry.service": late}), node="office")
     assert changed(outcome) == ["registry | Run the registry"]
 
 
@@ -88,11 +100,51 @@ def test_remove():
     answers = {
         "systemctl show": unit_answer(),
         "for p in /var/lib/shoal/roles/registry.packages": ["/var/lib/shoal/roles/registry.packages"],
-        f"for p in {CONFIG}": [CONFIG, "/var/lib/shoal/registry"],
+        f"for p in {CONFIG}": [CONFIG],
+        "repositories": ["there", "shoal"],
     }
     text = run(registry.remove, answers, node="office").text()
-    assert text.index("systemctl disable --quiet --now") < text.index("purge")
-    assert f"rm -rf -- {CONFIG} /var/lib/shoal/registry" in text
+    assert text.index("systemctl disable --quiet --now shoal-registry.service") < text.index("purge")
+    assert f"rm -rf -- {CONFIG}" in text
+    assert "rm -rf -- /var/lib/shoal/registry" in text
+
+
+def test_images_that_others_put_into_the_registry_stay():
+    text = run(registry.remove, {"repositories": ["there", "plant", "shoal"]}, node="office").text()
+    assert "rm -rf -- /var/lib/shoal/registry" not in text
+
+
+def test_what_an_earlier_version_gave_the_distributions_service_is_taken_back():
+    outcome = run(registry.install, converged(**{"ACT=no": ["drop-in"]}), node="office")
+    assert changed(outcome) == ["registry | Leave the distribution's service as its owner has it"]
+
+
+LISTENING = """LISTEN 0      4096         127.0.0.1:5555        0.0.0.0:*    users:(("docker-registry",pid=800,fd=3))
+LISTEN 0      4096                 *:5000              *:*    users:(("docker-registry",pid=792,fd=3))
+LISTEN 0      4096     192.0.2.10%eth0:5001        0.0.0.0:*
+LISTEN 0      128               [::]:22             [::]:*    users:(("sshd",pid=1,fd=4))
+ours 900
+ours 0
+ours
+""".splitlines()
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted", "words"),
+    [
+        ([], ("192.0.2.10", 5000), "docker-registry (process 792)"),
+        ([], ("192.0.2.10", 5001), "another program"),
+        ([], ("127.0.0.1", 5001), ""),
+        ([], ("192.0.2.10", 5555), ""),
+        ([], ("0.0.0.0", 5555), "process 800"),
+        (["ours 792"], ("192.0.2.10", 5000), ""),
+        ([], ("192.0.2.10", 22), "sshd"),
+    ],
+)
+def test_a_port_that_is_somebody_elses_is_refused(more, wanted, words):
+    found = port_faults(look_of([*LISTENING, *more]), [wanted])
+    assert bool(found) is bool(words)
+    assert all(words in text for text in found)
 
 
 def test_remove_on_a_bare_machine_does_nothing():
@@ -106,9 +158,9 @@ def test_what_no_image_uses_is_given_back_while_the_registry_stands_still():
     outcome = run(registry.tidy, {"garbage-collect --dry-run": UNUSED, "curl": ["yes"]}, node="office")
     assert changed(outcome) == ["registry | Give back what no image uses"]
     text = outcome.text()
-    assert text.index("systemctl stop docker-registry") < text.index(f"garbage-collect {CONFIG} >")
+    assert text.index("systemctl stop shoal-registry") < text.index(f"garbage-collect {CONFIG} >")
     # Started again also where the clean-up fails.
-    assert "trap 'systemctl start docker-registry.service' EXIT" in text
+    assert "trap 'systemctl start shoal-registry.service' EXIT" in text
 
 
 def test_a_registry_without_garbage_is_left_alone():

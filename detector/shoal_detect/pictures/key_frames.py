@@ -47,7 +47,7 @@ class KeyFrame:
 class KeyFrames:
     """The best frames so far: those with the highest sum of confidences, a while apart from each other.
 
-    Where nothing is found in the whole video its first inferred frame is kept, so that one sees what was looked at.
+    A frame on which nothing was found is never kept: nobody asked for what it shows.
     """
 
     limit: int
@@ -56,10 +56,10 @@ class KeyFrames:
 
     def offer(self, frame: Frame, found: Sequence[Found]) -> None:
         """Take the frame if it is better than what is there. Depends on nothing but the frames and their order."""
-        score = sum(one.confidence for one in found)
-        if self.limit == 0 or (self.chosen and not found):
+        if self.limit == 0 or not found:
             return
-        near = [one for one in self.chosen if one.score == 0 or abs(one.time_s - frame.time_s) < self.gap_s]
+        score = sum(one.confidence for one in found)
+        near = [one for one in self.chosen if abs(one.time_s - frame.time_s) < self.gap_s]
         if not near and len(self.chosen) >= self.limit:
             near = [min(self.chosen, key=lambda one: (one.score, -one.index))]
         if near and score <= max(one.score for one in near):
@@ -77,14 +77,15 @@ def key_frames(limit: int, duration_s: float | None) -> KeyFrames:
 
 
 def _keep(frame: Frame, score: float, found: Sequence[Found]) -> KeyFrame:
-    width, height = frame.image.width, frame.image.height
-    scale = min(1.0, MAX_SIDE_PX / max(width, height))
-    picture = rgb(frame.image, max(1, round(width * scale)), max(1, round(height * scale)))
+    shown_width = frame.width * frame.pixel_aspect
+    scale = min(1.0, MAX_SIDE_PX / max(shown_width, frame.height))
+    across = scale * frame.pixel_aspect
+    picture = rgb(frame.image, max(1, round(shown_width * scale)), max(1, round(frame.height * scale)))
     labels = [
         Label(
             one.class_id,
             f"{one.name} {one.confidence:.2f}",
-            (one.box[0] * scale, one.box[1] * scale, one.box[2] * scale, one.box[3] * scale),
+            (one.box[0] * across, one.box[1] * scale, one.box[2] * across, one.box[3] * scale),
         )
         for one in found
     ]

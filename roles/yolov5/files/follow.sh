@@ -19,4 +19,5 @@ tail -q -n 0 -F --pid=$$ "$FOLDER/debootstrap.log" "$FOLDER/build.log" 2>/dev/nu
         esac
     done
 } &
+# shellcheck disable=SC2034  # ended by what comes after this text
 follower=$!

@@ -12,12 +12,7 @@ from shoal.check.finding import Finding, note, refusal, warning
 from shoal.check.plan import NodePlan
 from shoal.check.rules.system import names
 
-OUR_UNITS = (
-    "docker-registry.service",
-    "shoal-registry.service",
-    "bacalhau-orchestrator.service",
-    "bacalhau-compute.service",
-)
+OUR_UNITS = ("bacalhau-orchestrator.service", "bacalhau-compute.service")
 ANY = "*"
 
 
@@ -191,7 +186,7 @@ def _ours(there: Listener, facts: Facts) -> bool:
     if there.unit == "docker-registry.service":
         drop_in = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
         return drop_in in facts.our_files or "registry" in facts.our_packages
-    return there.unit in facts.our_units or there.unit in OUR_UNITS[1:]
+    return there.unit in facts.our_units or there.unit in OUR_UNITS or there.unit.startswith("shoal-")
 
 
 def _literal(text: str) -> bool:

@@ -15,12 +15,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
 
 from shoal.engines.bacalhau.tls import Tls, current
-from shoal.errors import ShoalError
-from shoal.files import write_atomic
+from shoal.errors import Exit, Fault, ShoalError
+from shoal.files import close_to_others, private_folder, write_atomic
 from shoal.locks import locked
 from shoal.paths import state_dir
 
 TOKEN_BYTES = 32
+KEY_CHARS = 20
+"""The engine does not start with a shorter API key (`MinimumAPIKeyLength` in its pkg/authz, v1.9.3)."""
 
 
 class Tokens(BaseModel):
@@ -72,13 +74,26 @@ def load(cluster: str) -> Tokens | None:
             hint=f"chmod 600 {where}; where others were on this machine, remove it instead and deploy again",
         )
     try:
-        return Tokens.model_validate(json.loads(raw))
+        tokens = Tokens.model_validate(json.loads(raw))
     except (ValidationError, ValueError):
         # Not the error's own words: they would show the value.
         raise ShoalError(
             f"the tokens in {where} are damaged",
             hint="remove the file and run the site deploy: it makes new ones and hands them to every node",
         ) from None
+    faults = [
+        Fault(name, f"has {length} characters, at least {KEY_CHARS} are needed")
+        for name, key in (("control_key", tokens.control_key), ("reader_key", tokens.reader_key))
+        if (length := len(key.get_secret_value())) < KEY_CHARS
+    ]
+    if faults:
+        raise ShoalError(
+            f"keys in {where} are too short: the engine would refuse to start with them",
+            faults=tuple(faults),
+            hint="remove the file and run the site deploy: it makes new ones and hands them to every node",
+            exit_code=Exit.USAGE,
+        )
+    return tokens
 
 
 def ensure(cluster: str) -> Tokens:
@@ -130,8 +145,8 @@ def forget(cluster: str) -> None:
 def _locked(cluster: str) -> Iterator[None]:
     folder = state_dir() / "secrets"
     # Before the lock, which would make it open to all.
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    private_folder(folder)
+    close_to_others(folder)
     with locked(folder / f".{cluster}.lock", what=f"tokens of {cluster}"):
         yield
 

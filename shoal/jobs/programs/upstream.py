@@ -41,6 +41,7 @@ def main(run: str, arguments: list[str]) -> int:
     if twins := [path.name for path in videos if stems[path.stem] > 1]:
         sys.stderr.write(f"detect.py would mix the results of {' and '.join(twins)}: name them otherwise\n")
         return REFUSED
+    pictures, limited = picture_limit()
     # Left by an attempt that was cut off: detect.py would write behind what is there.
     for folder in (STATE / "detect", STATE / "videos"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -52,8 +53,10 @@ def main(run: str, arguments: list[str]) -> int:
     stride = int(after(arguments, "--vid-stride", "1"))
     summaries = []
     for path in videos:
-        summary, closed = summarised(path, stride, classes, closed)
+        summary, closed = summarised(path, stride, classes, closed, pictures)
         summaries.append(summary)
+    if limited:
+        keep_to_key_frames()
     if summaries:
         write(STATE / "summary.json", of_run(run, arguments, summaries, begun))
     exit_code = FAULTY if any(summary["fault"] for summary in summaries) else 0
@@ -62,7 +65,34 @@ def main(run: str, arguments: list[str]) -> int:
     return exit_code
 
 
-def summarised(path: Path, stride: int, classes: Any, before: float) -> tuple[dict[str, Any], float]:
+def picture_limit() -> tuple[int, bool]:
+    """Most key frames of a video, and whether a run or the node's privacy policy limits pictures at all.
+
+    A policy that cannot be read ends the program, as in shoal's own detector.
+    """
+    asked = os.environ.get("KEY_FRAMES")
+    most = int(asked) if asked else KEY_FRAMES
+    policy = VIDEOS / ".shoal" / "privacy.json"
+    if not os.path.lexists(policy):
+        return most, asked is not None
+    document = json.loads(policy.read_text())
+    if document["version"] != 1 or set(document) != {"version", "key_frames"}:
+        raise SystemExit(f"this node's privacy policy {policy} is of another version: deploy the site again")
+    return min(most, int(document["key_frames"])), True
+
+
+def keep_to_key_frames() -> None:
+    """Take away the annotated videos and the crops of detect.py, which hold more pictures than the key frames."""
+    for path in sorted((STATE / "detect").glob("*")):
+        if path.name == "crops":
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
+
+
+def summarised(
+    path: Path, stride: int, classes: Any, before: float, most_pictures: int
+) -> tuple[dict[str, Any], float]:
     """A video's summary.json, written, and when its results were closed, which tells how long it took."""
     slug = re.sub("[^a-z0-9]+", "-", path.stem.lower()).strip("-")
     folder = STATE / "videos" / f"{slug}-{sha256(os.fsencode(path.name))[:8]}"
@@ -83,7 +113,7 @@ def summarised(path: Path, stride: int, classes: Any, before: float) -> tuple[di
         frames_with.update(set(seen))
         if fps:
             seconds.setdefault(int(frame(number, stride) / fps), Counter()).update(seen)
-    most = sorted(found, key=lambda number: (-len(found[number]), number))[:KEY_FRAMES]
+    most = sorted(found, key=lambda number: (-len(found[number]), number))[:most_pictures]
     wanted = {}
     for number in sorted(most):
         at = frame(number, stride)

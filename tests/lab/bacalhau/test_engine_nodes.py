@@ -31,7 +31,7 @@ def listed(site: Site, document: Path) -> dict[str, dict[str, object]]:
 
 def starts(site: Site) -> dict[str, str]:
     """When the services of the nodes that are not to be touched were started."""
-    units = {"requester": "bacalhau-orchestrator docker docker-registry", ONE: "bacalhau-compute docker"}
+    units = {"requester": "bacalhau-orchestrator docker shoal-registry", ONE: "bacalhau-compute docker"}
     return {
         node: site.on(node, f"systemctl show -p ExecMainStartTimestampMonotonic --value {names}")
         for node, names in units.items()

@@ -271,7 +271,7 @@ def test_the_owners_registry_on_the_port(gateways: Gateways) -> None:
         "requester", f"{make}; until ss -Hltn sport = :5000 | grep -q .; do sleep 0.1; done", "systemctl stop nvr"
     ):
         report = gateways.look("requester")
-        moved = gateways.look("requester", knobs={"registry_port": 5001})
+        moved = gateways.look("requester", knobs={"registry_port": 5005})
     only(in_the_way(report), "port 5000, which the site's registry takes, is python3's on every address, nvr.service")
     assert in_the_way(moved) == []
 

@@ -22,7 +22,7 @@ FORGET = f"""
 set -eu
 rm -f {NODE_STATE}/image.json
 rm -rf {NODE_STATE}/registry/docker
-systemctl restart docker-registry
+systemctl restart shoal-registry
 docker image prune -af >/dev/null
 docker image ls -q | sort -u | xargs -r docker image rm -f >/dev/null
 """

@@ -243,7 +243,7 @@ def test_a_machine_that_lost_its_power_comes_back_by_itself(mesh: Mesh, engine: 
     sys.stdout.write(f"{name}: back on the mesh {back_s:.1f} s after its power was cut\n")
     assert mesh.sh(name, "nft list table inet shoal_firewall") == rules
     assert mesh.control.devices()[name]["online"]
-    services = ["docker", *(["docker-registry"] if name == "requester" else [])]
+    services = ["docker", *(["shoal-registry"] if name == "requester" else [])]
     if engine == "bacalhau":
         services.append("bacalhau-orchestrator" if name == "requester" else "bacalhau-compute")
     for unit in services:

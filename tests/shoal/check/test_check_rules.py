@@ -345,7 +345,13 @@ def test_ports_of_others() -> None:
     assert "registry_port, docker_site_registry_port and yolov5_registry_port" in said
     elsewhere = machine(OFFICE, listeners=(listener(5000, "127.0.0.1"), listener(4222, "10.9.0.1")))
     assert list(network.ports(elsewhere, plan("office", bacalhau=True))) == []
-    moved = plan("office", registry_port=5001)
+    read_port = machine(
+        OFFICE, listeners=(listener(5000, "10.0.0.2", "docker-registry", "shoal-registry-read.service"),)
+    )
+    assert list(network.ports(read_port, plan("office"))) == []
+    local = machine(OFFICE, listeners=(listener(5001, "127.0.0.1"),))
+    assert "registry_write_port" in one(network.ports(local, plan("office")), Level.REFUSAL)
+    moved = plan("office", registry_port=5005)
     assert list(network.ports(office, moved)) == [], "the knob gives ours another port"
     drop_in = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
     assert list(network.ports(machine(office, our_files=frozenset({drop_in})), plan("office"))) == []

@@ -87,7 +87,7 @@ import json, pathlib
 out = pathlib.Path.cwd().parent / "state" / "detect"
 (out / "labels").mkdir(parents=True, exist_ok=True)
 for path in sorted((pathlib.Path.cwd().parent / "videos").iterdir()):
-    facts = path.read_text()
+    facts = "" if path.is_dir() else path.read_text()
     if not facts.startswith("{"):
         continue
     facts = json.loads(facts)
@@ -109,18 +109,18 @@ class Machine:
         text = facts if isinstance(facts, str) else json.dumps(facts)
         (self.root / "videos" / name).write_text(text, encoding="utf-8")
 
-    def run(self, detect: str = DETECT) -> subprocess.CompletedProcess[str]:
+    def run(self, detect: str = DETECT, **knobs: int) -> subprocess.CompletedProcess[str]:
         (self.root / "app" / "detect.py").write_text(detect)
-        task = rendered(stride=2).task.engine.params
+        task = rendered(stride=2, **knobs).task.engine.params
         program = task.entrypoint[3]
         for path in ("/videos", "/state", "/usr/src/app"):
             assert f'Path("{path}")' in program
             place = self.root / {"/usr/src/app": "app"}.get(path, path[1:])
             program = program.replace(f'Path("{path}")', f"Path({str(place)!r})")
-        name, _, value = task.environment_variables[0].partition("=")
+        given = dict(pair.split("=", 1) for pair in task.environment_variables)
         return subprocess.run(
             [sys.executable, "-c", program, *task.parameters], check=False, capture_output=True, text=True,
-            env={**os.environ, "PYTHONPATH": str(self.root / "lib"), name: value},
+            env={**os.environ, "PYTHONPATH": str(self.root / "lib"), **given},
         )  # fmt: skip
 
     @property
@@ -257,3 +257,21 @@ def test_results_of_a_job_that_writes_no_summary_are_listed_as_files(
     shown = CliRunner().invoke(results_app, ["show", "r1"])
     assert shown.exit_code == 0, shown.output
     assert "1 file" in shown.output
+
+
+@pytest.mark.parametrize(("asked", "policy", "pictures"), [(0, None, 0), (1, None, 1), (None, 0, 0), (9, 2, 2)])
+def test_pictures_are_kept_to_what_was_asked_for_and_what_the_node_permits(
+    machine: Machine, asked: int | None, policy: int | None, pictures: int
+) -> None:
+    machine.video("gate.mp4", GATE)
+    if policy is not None:
+        place = machine.root / "videos" / ".shoal" / "privacy.json"
+        place.parent.mkdir()
+        place.write_text(json.dumps({"version": 1, "key_frames": policy}))
+    done = machine.run(**({} if asked is None else {"key-frames": asked}))
+    assert done.returncode == 0, done.stderr
+    manifest = parse_manifest((machine.state / "manifest.json").read_bytes(), source="test")
+    kept = [entry.path for entry in manifest.files if entry.path.endswith((".jpg", ".mp4"))]
+    assert len(kept) == pictures
+    assert all(path.startswith("videos/") for path in kept)
+    assert any(entry.path.startswith("detect/labels/") for entry in manifest.files)

@@ -39,6 +39,11 @@ def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def zeroed(path: Path) -> None:
+    """As a power cut may leave it: the length is right."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
 def all_words(run: Run) -> str:
     return "\n".join([run.state_text, *run.problems, *run.notices])
 
@@ -188,6 +193,10 @@ def test_fetch_not_recorded_is_not_verified() -> None:
             "1 of 5 files with another size than in the manifest: videos/cam00-mp4-",
         ),
         (
+            lambda node: zeroed(next(node.rglob("detections.jsonl"))),
+            "1 of 5 files with another content than in the manifest: videos/cam00-mp4-",
+        ),
+        (
             lambda node: edit(node / "manifest.json", files=[{"path": "../run.json", "size_bytes": 1}]),
             "manifest.json is damaged: files[0]",
         ),
@@ -240,14 +249,15 @@ def test_video_that_the_manifest_does_not_name() -> None:
 def test_a_document_that_cannot_be_read_is_never_a_whole_node() -> None:
     node = one_node()
     for summary in node.rglob("summary.json"):
-        # The same size as the manifest says, so that only reading finds it.
+        # The same size as the manifest says.
         summary.write_text(summary.read_text().replace('"schema_version": 1', '"schema_version": 9'))
 
     run = read_run(RUN)
 
     assert run.state is State.INCOMPLETE
     assert run.nodes[0].videos == []
-    assert "compute-1: not verified: summary.json is damaged: schema_version" in all_words(run)
+    assert "compute-1: not verified: 2 of 5 files with another content than in the manifest" in all_words(run)
+    assert "summary.json is damaged: schema_version" in all_words(run)
 
 
 def test_says_what_to_do() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from shoal.engines.bacalhau import secrets
-from shoal.errors import ShoalError
+from shoal.errors import Exit, ShoalError
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +45,29 @@ def test_a_damaged_file_is_refused_without_showing_it() -> None:
     with pytest.raises(ShoalError, match="damaged") as error:
         secrets.load("a")
     assert "very-secret" not in str(error.value)
+
+
+def test_a_key_that_the_engine_would_not_take_is_refused_at_once_with_the_reason() -> None:
+    made = json.loads(secrets.ensure("a").model_dump_json())
+    secrets.path("a").write_text(json.dumps({**made, "control_key": "short-secret", "reader_key": "x" * 19}))
+    with pytest.raises(ShoalError, match="too short: the engine would refuse") as error:
+        secrets.load("a")
+    assert "control_key: has 12 characters, at least 20 are needed" in str(error.value)
+    assert "reader_key: has 19 characters" in str(error.value)
+    assert "short-secret" not in str(error.value)
+    assert error.value.exit_code is Exit.USAGE
+
+
+def test_the_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        secrets.ensure("a")
+    finally:
+        os.umask(before)
+    assert secrets.path("a").parent.stat().st_mode & 0o777 == 0o700
+    secrets.path("a").parent.chmod(0o755)  # as an earlier version left it
+    secrets.ensure("a")
+    assert secrets.path("a").parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_forgotten() -> None:
