@@ -122,6 +122,11 @@ test-mesh *args: _dev
 test-lab *args: _dev
     {{ dev }}/python -m pytest tests/lab -m lab --ignore tests/lab/mesh --ignore tests/lab/test_edge_stack.py --timeout 1500 -rA "$@"
 
+# Ten thousand damaged recordings through the decoder (some twenty minutes)
+[group("develop")]
+fuzz-recordings files="10000" seed="1": _dev
+    PYTHONPATH=detector {{ dev }}/python -m tests.detector.read.fuzz "{{ files }}" "{{ seed }}"
+
 # Write the generated JSON Schemas anew
 [group("develop")]
 schemas: _dev

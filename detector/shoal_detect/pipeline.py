@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -15,7 +15,8 @@ from shoal_detect.model.letterbox import Fit, FloatArray, blob, fit, to_frame
 from shoal_detect.model.nms import select
 from shoal_detect.pictures.key_frames import Found, KeyFrame, KeyFrames, key_frames
 from shoal_detect.progress import VideoProgress
-from shoal_detect.read.decode import Fault, Frame, Reading, read_frames
+from shoal_detect.read.decode import Frame, Reading, read_frames
+from shoal_detect.read.faults import Fault, Kind
 from shoal_detect.read.prefetch import prefetch
 from shoal_detect.read.videos import Video
 from shoal_detect.state import store
@@ -37,9 +38,19 @@ class Work:
     settings: Settings
     model: Model
     stop: Stop
+    alive: Callable[[int], None]
+    """Called as a sign of life, with the number of frames read so far."""
 
 
-def detect_video(video: Video, work: Work, progress: VideoProgress) -> Document:
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """A second try of a video that the decoder died of: as far as it came, and why not further."""
+
+    frames: int
+    fault: Fault
+
+
+def detect_video(video: Video, work: Work, progress: VideoProgress, rescue: Rescue | None = None) -> Document:
     """Process one video into its folder and return its summary.
 
     Raises Interrupted between frames, and DetectorError(STATE); either leaves nothing under the final name.
@@ -48,7 +59,11 @@ def detect_video(video: Video, work: Work, progress: VideoProgress) -> Document:
     started = time.monotonic()
     reading, tally = Reading(), Tally()
     with store.appending(part / "detections.jsonl") as write:
-        chosen = _detect(video, work, progress, reading, tally, write=write, start_frame=store.start_frame(part))
+        frames = _frames(video, work, reading, rescue)
+        prepared = _prepare(frames, work, reading, store.start_frame(part))
+        chosen = _detect(prepared, work, progress, reading, _Results(video, write, tally))
+    if rescue is not None:
+        reading.fault = rescue.fault
     for one in chosen:
         store.write_file(part / key_frame_file(one), one.jpeg())
     summary = video_summary(video, reading, tally, chosen, time.monotonic() - started)
@@ -57,47 +72,70 @@ def detect_video(video: Video, work: Work, progress: VideoProgress) -> Document:
     return summary
 
 
+def _frames(video: Video, work: Work, reading: Reading, rescue: Rescue | None) -> Iterator[Frame]:
+    def alive() -> None:
+        work.stop.check()
+        work.alive(reading.frames)
+
+    if rescue is None:
+        return read_frames(video, reading, alive=alive)
+    return read_frames(video, reading, rescue.frames, alive) if rescue.frames else iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """Where a video's detections go."""
+
+    video: Video
+    write: Callable[[bytes], None]
+    tally: Tally
+
+    def add(self, frame: Frame, found: list[Found]) -> None:
+        """Write and count those of one frame."""
+        if found:
+            self.write(b"".join(_line(self.video, frame, one) for one in found))
+        self.tally.add(frame.time_s, found)
+
+
 def _detect(
-    video: Video,
+    prepared: Generator[Prepared, None, None],
     work: Work,
     progress: VideoProgress,
     reading: Reading,
-    tally: Tally,
-    *,
-    write: Callable[[bytes], None],
-    start_frame: int,
+    results: _Results,
 ) -> list[KeyFrame]:
-    """Fill `reading` and `tally`, write the detections, and return the key frames."""
+    """Fill `reading` and `results`, and return the key frames."""
     chosen: KeyFrames | None = None
-    with closing(prefetch(_prepare(video, work, reading, start_frame), AHEAD)) as prepared:
-        for frame, place, data in prepared:
+    with closing(prefetch(prepared, AHEAD)) as ahead:
+        for frame, place, data in ahead:
             found = _infer(data, place, work)
-            if found:
-                write(b"".join(_line(video, frame, one) for one in found))
-            tally.add(frame.time_s, found)
+            results.add(frame, found)
             if chosen is None:
                 progress.frames_expected = reading.frames_expected
                 chosen = key_frames(work.settings.key_frames, _expected_s(reading))
             chosen.offer(frame, found)
-            progress.tick(frame.index + 1, tally.detections)
+            progress.tick(frame.index + 1, results.tally.detections)
     work.stop.check()
     return chosen.chosen if chosen else []
 
 
-def _prepare(video: Video, work: Work, reading: Reading, start_frame: int) -> Generator[Prepared, None, None]:
+def _prepare(
+    frames: Iterator[Frame], work: Work, reading: Reading, start_frame: int
+) -> Generator[Prepared, None, None]:
     """The frames to infer, fitted into the model's input; the others are only decoded.
 
     Raises Interrupted, which the prefetching thread hands over to the main one.
     """
-    for frame in read_frames(video, reading):
+    for frame in frames:
         work.stop.check()
+        work.alive(frame.index)
         if frame.index % work.settings.stride or frame.index < start_frame:
             continue
-        place = fit(frame.image.width, frame.image.height, work.settings.img)
+        place = fit(frame.width, frame.height, work.settings.img, frame.pixel_aspect)
         try:
             data = blob(frame.image, place)
         except (av.error.FFmpegError, ValueError) as error:
-            reading.fault = Fault("unreadable", f"frame {frame.index} cannot be converted to RGB: {error}")
+            reading.fault = Fault(Kind.UNREADABLE, f"frame {frame.index} cannot be converted to RGB: {error}")
             return
         yield frame, place, data
 

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from shoal_detect import __version__
 from shoal_detect.errors import DetectorError, Exit
-from shoal_detect.model.infer import Model, load_model, read_weights
-from shoal_detect.pipeline import Work, detect_video
+from shoal_detect.model.weights import read_weights
 from shoal_detect.progress import VideoProgress, quoted, report, say
+from shoal_detect.read.faults import Kind
+from shoal_detect.read.source import SETTLED_S, Unopened, opened, still_written
 from shoal_detect.read.videos import Found, Video, find_videos
 from shoal_detect.state import store
 from shoal_detect.state.lock import locked
 from shoal_detect.state.settings import SCHEMA_VERSION, Settings, fingerprint, refuse_other_settings
 from shoal_detect.state.store import Document
-from shoal_detect.state.summary import totals
+from shoal_detect.state.summary import not_read, notes, totals
 from shoal_detect.stop import Stop
+from shoal_detect.worker import Worker, working
+
+PASSING = frozenset({Kind.GROWING, Kind.CHANGED})
+"""Faults of the moment: a run that is taken up again looks at such a video anew."""
+SETTLE_LOOK_S = 0.2
 
 
 def run(settings: Settings, stop: Stop) -> Exit:
@@ -27,22 +36,22 @@ def run(settings: Settings, stop: Stop) -> Exit:
         manifest = _finished_manifest(settings, begun_with)
         if manifest is not None:
             return Exit(manifest["exit_code"])
-        data, sha256 = read_weights(settings.weights, settings.weights_sha256)
+        sha256 = read_weights(settings.weights, settings.weights_sha256)[1]
         now = fingerprint(settings, sha256)
         if begun_with is not None:
             refuse_other_settings(begun_with, now)
         found = _found(settings)
         if not found.videos:
             raise DetectorError(f"no videos found under the input folder {settings.input}", Exit.NO_VIDEOS)
-        model = load_model(data, size=settings.img, threads=settings.threads)
-        stop.check()
-
-        store.remove_leftovers(settings.state)
-        if begun_with is None:
-            begun_with = {**now, "started_at": _now(), "detector_version": __version__}
-            store.write_file(settings.state / "settings.json", store.to_json(begun_with))
-        videos = _process(settings, found, model, stop)
-        return _finish(settings, str(begun_with["started_at"]), videos, model, sha256)
+        with working(settings, sha256, stop) as worker:
+            stop.check()
+            store.remove_leftovers(settings.state)
+            if begun_with is None:
+                begun_with = {**now, "started_at": _now(), "detector_version": __version__}
+                store.write_file(settings.state / "settings.json", store.to_json(begun_with))
+            videos = _process(settings, found, worker, stop)
+        begun = _Begun(str(begun_with["started_at"]), sha256, worker.threads)
+        return _finish(settings, begun, videos, found)
 
 
 def _now() -> str:
@@ -111,7 +120,7 @@ def _mention_newcomers(settings: Settings) -> None:
         say(f"run {settings.run}: {late} videos appeared after it was finished and are not part of it; start a new run")
 
 
-def _process(settings: Settings, found: Found, model: Model, stop: Stop) -> list[Document]:
+def _process(settings: Settings, found: Found, worker: Worker, stop: Stop) -> list[Document]:
     """Summaries of all videos of the run, done now or before."""
     done = _done_before(settings, found.videos)
     report(
@@ -124,21 +133,56 @@ def _process(settings: Settings, found: Found, model: Model, stop: Stop) -> list
     )
     if found.hidden:
         say(f"run {settings.run}: {found.hidden} hidden files left out (names that begin with a dot)")
-    work = Work(settings, model, stop)
+    if found.passed:
+        names = ", ".join(quoted(one.name) for one in found.passed[:3])
+        say(f"run {settings.run}: {len(found.passed)} files are no footage and not read ({names}{_more(found.passed)})")
     summaries = _gone_since(settings, found.videos)
-    for number, video in enumerate(found.videos, start=1):
+    for number, video in enumerate(_growing_last(settings, found.videos), start=1):
         stop.check()
         summary = done.get(video.video_id)
         if summary is None:
             progress = VideoProgress(number, len(found.videos), video.name, video.size_bytes)
-            summary = detect_video(video, work, progress)
+            _await_settled(video, stop)
+            summary = worker.detect(video, progress)
             if summary["fault"] is None:
                 progress.done(summary["frames"], summary["detections"], summary["decode_errors"])
             else:
                 fault = summary["fault"]
                 progress.fault(fault["kind"], fault["message"], summary["frames"], summary["detections"])
+            for note in notes(summary):
+                say(f"{quoted(video.name)}: {note}")
         summaries.append(summary)
     return sorted(summaries, key=lambda one: (str(one["video"]).encode(), one["video_id"]))
+
+
+def _more(things: Sequence[object], shown: int = 3) -> str:
+    return f" and {len(things) - shown} more" if len(things) > shown else ""
+
+
+def _growing_last(settings: Settings, videos: list[Video]) -> list[Video]:
+    """The videos in their order, those that somebody still writes to at the end: they may be finished by then."""
+    growing = {video.video_id for video in videos if _written(video)}
+    if growing and len(growing) < len(videos):
+        say(f"run {settings.run}: {len(growing)} videos are still being written: left for later")
+    return sorted(videos, key=lambda video: video.video_id in growing)
+
+
+def _written(video: Video) -> str | None:
+    """How it is known that somebody writes to it; None also where it cannot be opened: the reading will tell."""
+    if video.problem is not None:
+        return None
+    try:
+        with opened(video.path) as source:
+            return still_written(source)
+    except (Unopened, OSError):
+        return None
+
+
+def _await_settled(video: Video, stop: Stop) -> None:
+    """Where only the time of the last change says that a file is being written, wait until it would say no."""
+    deadline = time.monotonic() + SETTLED_S
+    while _written(video) and time.monotonic() < deadline:
+        stop.wait(SETTLE_LOOK_S)
 
 
 def _done_before(settings: Settings, videos: list[Video]) -> dict[str, Document]:
@@ -146,7 +190,7 @@ def _done_before(settings: Settings, videos: list[Video]) -> dict[str, Document]
     done = {}
     for video in videos:
         summary = store.finished_summary(settings.state, video.video_id)
-        if summary is None:
+        if summary is None or (summary["fault"] or {}).get("kind") in PASSING:
             continue
         if summary["size_bytes"] == video.size_bytes:
             done[video.video_id] = summary
@@ -175,20 +219,30 @@ def _gone_since(settings: Settings, videos: list[Video]) -> list[Document]:
     return gone
 
 
-def _finish(settings: Settings, started_at: str, videos: list[Document], model: Model, sha256: str) -> Exit:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What the run's own summary says beside its videos."""
+
+    started_at: str
+    weights_sha256: str
+    threads: int
+
+
+def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Found) -> Exit:
     total = totals(videos)
     exit_code = Exit.FAULTY_VIDEOS if total["faulty"] else Exit.DONE
     finished_at = _now()
     summary = {
         "schema_version": SCHEMA_VERSION,
         "run": settings.run,
-        "started_at": started_at,
+        "started_at": begun.started_at,
         "finished_at": finished_at,
         "detector_version": __version__,
-        "weights": {"name": settings.weights_name, "sha256": sha256},
+        "weights": {"name": settings.weights_name, "sha256": begun.weights_sha256},
         "settings": settings.knobs(),
-        "runtime": _runtime(model),
+        "runtime": _runtime(begun.threads),
         "videos": videos,
+        "not_read": not_read(found.passed, found.hidden),
         "totals": total,
         "exit_code": int(exit_code),
     }
@@ -201,6 +255,13 @@ def _finish(settings: Settings, started_at: str, videos: list[Document], model: 
         "files": [store.describe_file(settings.state, name) for name in store.list_files(settings.state)],
     }
     store.write_file(settings.state / "manifest.json", store.to_json(manifest))
+    growing = [video["video"] for video in videos if (video["fault"] or {}).get("kind") == Kind.GROWING]
+    if growing:
+        names = ", ".join(quoted(name) for name in growing[:3])
+        say(
+            f"run {settings.run}: closed over {len(growing)} videos that were still being written ({names}"
+            f"{_more(growing)}); a new run reads them"
+        )
     if total["detections"] == 0:
         say(
             f"nothing found: 0 detections in {total['frames_inferred']} inferred frames of {total['videos']} videos "
@@ -210,6 +271,6 @@ def _finish(settings: Settings, started_at: str, videos: list[Document], model: 
     return exit_code
 
 
-def _runtime(model: Model) -> Document:
+def _runtime(threads: int) -> Document:
     versions = {name: importlib.metadata.version(name) for name in ("onnxruntime", "numpy", "av")}
-    return {**versions, "python": platform.python_version(), "threads": model.threads}
+    return {**versions, "python": platform.python_version(), "threads": threads}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from shoal.cost.prices import load_prices
 from shoal.report import formats as words
 from shoal.report.cost import cost_lines, cost_of_nodes
-from shoal.report.model import Node, Run, State, Totals, Verification
+from shoal.report.model import Node, Run, State, Totals, Verification, Video
 from shoal.report.nodes import read_node, totals
 from shoal.results import record as runs
 from shoal.results.record import HAS_MANIFEST, Outcome, RunRecord
@@ -165,11 +165,40 @@ def _notices(nodes: list[Node], sums: Totals) -> Iterator[str]:
         )
     for node in nodes:
         for video in node.videos:
-            if video.decode_errors and not video.fault:
-                yield (
-                    f"{node.name}: “{printable(video.video)}” had "
-                    f"{words.count(video.decode_errors, 'decoding error')} and was processed nevertheless."
-                )
+            yield from _recording_notices(node, video)
+        yield from _not_read(node)
+
+
+def _recording_notices(node: Node, video: Video) -> Iterator[str]:
+    """What is odd about a recording and no fault."""
+    of = f"{node.name}: “{printable(video.video)}”"
+    if video.decode_errors and not video.fault:
+        yield f"{of} had {words.count(video.decode_errors, 'decoding error')} and was processed nevertheless."
+    if video.missing_frames and not video.fault:
+        yield f"{of} lost {words.count(video.missing_frames, 'frame')}; the others were processed."
+    if video.clock_jumps:
+        yield (
+            f"{of}: its clock begins anew or jumps in {words.count(video.clock_jumps, 'place')}; "
+            "times here go on without the jumps."
+        )
+    for stream in video.streams_not_read:
+        size = f" of {stream.width} x {stream.height} px" if stream.width and stream.height else ""
+        yield f"{of}: its video stream {stream.stream}{size} was not read: {printable(stream.why)}."
+
+
+def _not_read(node: Node) -> Iterator[str]:
+    """Files that are no footage are named: one of them may be meant as footage."""
+    files = node.not_read
+    kinds = [
+        words.count(files.pictures, "picture"),
+        f"{words.count(files.sound, 'file')} of sound",
+        words.count(files.other, "other file"),
+    ]
+    numbers = (files.pictures, files.sound, files.other)
+    told = [text for text, number in zip(kinds, numbers, strict=True) if number]
+    if told:
+        names = words.listing(list(files.names))
+        yield f"{node.name}: beside its videos lie {', '.join(told)}, which are no footage and were not read: {names}."
 
 
 def _cost(nodes: list[Node]) -> tuple[float | None, str]:

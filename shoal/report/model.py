@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from shoal.results.documents import Moment, VideoFault
+from shoal.results.documents import FrameSize, Moment, NotRead, StreamNotRead, VideoFault
 from shoal.results.record import Outcome
 
 
@@ -70,6 +70,20 @@ class Video(_View):
     frames_with: dict[str, int]
     fault: VideoFault | None
     decode_errors: int
+    missing_frames: int
+    """Frames that the recording lost."""
+    clock_jumps: int
+    """Places where the recording's own clock does not go on."""
+    recorded_at: str | None
+    parts: int
+    """Recordings in a row in the file."""
+    sizes: list[FrameSize]
+    """More than one where the frames change their size."""
+    rotation_deg: int
+    mirrored: bool
+    pixel_aspect: float
+    interlaced: bool
+    streams_not_read: list[StreamNotRead]
     timeline: list[Moment]
     key_frames: list[KeyFrame]
 
@@ -136,6 +150,8 @@ class Node(_View):
     weights_sha256: str | None
     settings: dict[str, Any]
     runtime: dict[str, Any]
+    not_read: NotRead
+    """Files beside the videos that are no footage."""
 
 
 class Run(_View):

@@ -10,7 +10,7 @@ from shoal.report import formats as words
 from shoal.report.documents import inside, read_document
 from shoal.report.model import Attempt, KeyFrame, Node, Totals, Verification, Video
 from shoal.results.documents import KeyFrame as KeyFrameFile
-from shoal.results.documents import Manifest, RunSummary, VideoSummary
+from shoal.results.documents import Manifest, NotRead, RunSummary, VideoSummary
 from shoal.results.record import HAS_MANIFEST, NodeRecord, Outcome, RunRecord
 from shoal.terminal import printable
 
@@ -66,6 +66,7 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         weights_sha256=summary.weights.sha256 if summary else None,
         settings=dict(summary.settings) if summary else {},
         runtime=dict(summary.runtime) if summary else {},
+        not_read=summary.not_read if summary else NotRead(),
     )
 
 
@@ -166,13 +167,16 @@ def _video(document: VideoSummary, node: Path, folder: Path, sizes: dict[str, in
         # Nothing was decoded: there is no speed, not one of zero.
         frames_per_s=document.frames_per_s if document.frames else None,
         counts=by_frequency(document.counts),
+        sizes=list(document.sizes),
+        streams_not_read=list(document.streams_not_read),
         timeline=sorted(document.timeline, key=lambda second: second.time_s),
         key_frames=[_key_frame(frame, node, folder, sizes) for frame in document.key_frames],
     )
 
 
 _SAME_FIELDS = sorted(
-    set(VideoSummary.model_fields) & set(Video.model_fields) - {"counts", "frames_per_s", "timeline", "key_frames"}
+    set(VideoSummary.model_fields)
+    & set(Video.model_fields) - {"counts", "frames_per_s", "sizes", "streams_not_read", "timeline", "key_frames"}
 )
 
 

@@ -135,6 +135,8 @@ def _video_state(video: Video, node: Node) -> str:
         parts.append("still photo")
     if video.decode_errors:
         parts.append(words.count(video.decode_errors, "decoding error"))
+    if video.missing_frames and not (video.fault and video.fault.kind == "frames_missing"):
+        parts.append(words.count(video.missing_frames, "missing frame"))
     if not video.verified and node.verification is Verification.VERIFIED:
         parts.append("not verified")
     return ", ".join(parts)

@@ -23,6 +23,8 @@ PATH_BYTES = 1024
 """Of a path in the run's folder; the local path in front of it has to fit beside it into Linux's 4096 (PATH_MAX)."""
 PART_BYTES = 255
 """Of one name in a path (NAME_MAX)."""
+PLACES = 100
+"""The most that the detector lists of a recording's gaps, jumps, sizes, other streams, and of files it did not read."""
 KEY_FRAMES = 1000
 """The most that the detector takes for `--key-frames`."""
 
@@ -72,7 +74,8 @@ class Detection(_Document):
 class VideoFault(_Document):
     """Why a video could not be processed, or not to its end."""
 
-    kind: Literal["unreadable", "truncated", "empty", "no_frames", "no_video_stream"]
+    kind: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,39}$")]
+    """One of those that detector/schemas/video_summary.schema.json lists, or one that a newer detector knows."""
     message: Text
 
 
@@ -92,6 +95,55 @@ class KeyFrame(_Document):
     detections: Count
     width: Count
     height: Count
+
+
+class Gap(_Document):
+    """Frames missing in one place of a video."""
+
+    frame: Count
+    """The first frame after it."""
+    time_s: Figure
+    frames: Count
+
+
+class Jump(_Document):
+    """A place where a recording's own clock does not go on."""
+
+    frame: Count
+    time_s: Figure
+    """Video time, which goes on."""
+    from_s: float
+    to_s: float
+
+
+class FrameSize(_Document):
+    """Size of the frames from one on, as shown, in pixels."""
+
+    frame: Count
+    time_s: Figure
+    width: Count
+    height: Count
+
+
+class StreamNotRead(_Document):
+    """A video stream of the file beside the one that was read."""
+
+    stream: Count
+    codec: Word | None
+    width: Count | None
+    height: Count | None
+    why: Word
+
+
+class NotRead(_Document):
+    """Files under the input folder that are no footage."""
+
+    pictures: Count = 0
+    sound: Count = 0
+    other: Count = 0
+    hidden: Count = 0
+    names: Annotated[tuple[Text, ...], Field(max_length=PLACES)] = ()
+    """The first ones, without the hidden."""
 
 
 class VideoSummary(_Document):
@@ -114,6 +166,20 @@ class VideoSummary(_Document):
     frames_with: Counts
     fault: VideoFault | None
     decode_errors: Count
+    missing_frames: Count = 0
+    """Frames that the recording lost. This and what follows up to the timeline: 0 or empty of older detectors."""
+    gaps: Annotated[tuple[Gap, ...], Field(max_length=PLACES)] = ()
+    clock_jumps: Count = 0
+    jumps: Annotated[tuple[Jump, ...], Field(max_length=PLACES)] = ()
+    recorded_at: Word | None = None
+    parts: Count = 1
+    sizes: Annotated[tuple[FrameSize, ...], Field(max_length=PLACES)] = ()
+    rotation_deg: Literal[0, 90, 180, 270] = 0
+    mirrored: bool = False
+    pixel_aspect: Annotated[float, Field(gt=0)] = 1.0
+    """Width of a pixel by its height."""
+    interlaced: bool = False
+    streams_not_read: Annotated[tuple[StreamNotRead, ...], Field(max_length=PLACES)] = ()
     timeline: tuple[Moment, ...]
     key_frames: Annotated[tuple[KeyFrame, ...], Field(max_length=KEY_FRAMES)]
 
@@ -148,6 +214,7 @@ class RunSummary(_Document):
     settings: dict[str, object]
     runtime: dict[str, object]
     videos: Annotated[tuple[VideoSummary, ...], Field(min_length=1)]
+    not_read: NotRead = NotRead()
     totals: Totals
     exit_code: DoneCode
 

@@ -10,16 +10,11 @@ from typing import Final, TypeVar
 
 from shoal.errors import Fault, UsageError
 from shoal.files import sha256_file
+from shoal.site import footage
 from shoal.telling import Say, quiet
 
-EXTENSIONS: Final = frozenset(
-    [
-        *("mp4", "m4v", "mov", "qt", "3gp", "3g2", "avi", "mkv", "webm", "ts", "mts", "m2ts", "mpg", "mpeg", "vob"),
-        *("flv", "f4v", "wmv", "asf", "ogv", "ogg", "h264", "264", "h265", "265", "hevc", "mjpeg", "mjpg", "dv", "mxf"),
-    ]
-)
-"""What the detector takes for a video, by the end of its name; a test holds the two lists together."""
 UNKNOWN_LICENCE: Final = "unknown"
+MOST_NAMED: Final = 5
 
 _T = TypeVar("_T")
 
@@ -60,8 +55,12 @@ def assign(items: Sequence[_T], node_names: Sequence[str]) -> dict[str, list[_T]
 
 
 def from_directory(folder: Path, *, say: Say = quiet) -> list[Clip]:
-    """Every video in `folder` and below, hashed. Raises UsageError as `usable` does."""
-    paths = usable(folder)
+    """Every video in `folder` and below, hashed; what else lies there is named. Raises UsageError as `usable` does."""
+    paths, passed = _divided(folder)
+    if passed:
+        shown = ", ".join(_shown(path, folder) for path in passed[:MOST_NAMED])
+        more = f" and {len(passed) - MOST_NAMED} more" if len(passed) > MOST_NAMED else ""
+        say(f"{len(passed)} files in {folder} are no footage and are left out: {shown}{more}")
     say(f"reading {len(paths)} videos in {folder}")
     return [
         Clip(
@@ -80,13 +79,20 @@ def from_directory(folder: Path, *, say: Say = quiet) -> list[Clip]:
 def usable(folder: Path) -> list[Path]:
     """The videos in `folder` and below, sorted by their path; names are kept as they are.
 
-    Hidden files and folders are passed over; links are followed, a linked folder once. Raises UsageError (exit 2) for a
-    folder that is missing or holds no video, and for files that cannot be read or named, all of them at once.
+    Footage is known by its name or by how it begins, as the detector knows it. Hidden files and folders are passed
+    over; links are followed, a linked folder once. Raises UsageError (exit 2) for a folder that is missing or holds no
+    video, and for files that cannot be read or named, all of them at once.
     """
+    return _divided(folder)[0]
+
+
+def _divided(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The videos, and the files that are no footage."""
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise UsageError(f"the videos folder {folder} {what}")
-    candidates, faults = _walk(folder)
+    files, faults = _walk(folder)
+    candidates = [path for path in files if _is_footage(path)]
     for path in candidates:
         faults += _file_faults(path, folder)
     if faults:
@@ -96,14 +102,27 @@ def usable(folder: Path) -> list[Path]:
             hint="rename or remove them, or make them readable",
         )
     if not candidates:
+        names = ", ".join(sorted(footage.VIDEO_NAMES))
         raise UsageError(
             f"there is no video in {folder}",
-            hint=f"videos are known by their extension: {', '.join(sorted(EXTENSIONS))}",
+            hint=f"videos are known by how their files begin, or by the end of their names: {names}",
         )
-    return candidates
+    return candidates, sorted(set(files) - set(candidates))
+
+
+def _is_footage(path: Path) -> bool:
+    by_name = footage.kind_by_name(path.name)
+    if by_name is not None or not path.is_file():
+        return by_name == "video"
+    try:
+        with path.open("rb") as stream:
+            return footage.begins_like_video(stream.read(footage.HEAD_BYTES))
+    except OSError:
+        return False
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Fault]]:
+    """All files that are not hidden, sorted by the bytes of their paths."""
     unlisted: list[OSError] = []
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -114,11 +133,7 @@ def _walk(folder: Path) -> tuple[list[Path], list[Fault]]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(root, name)
-            for name in files
-            if not name.startswith(".") and Path(name).suffix[1:].lower() in EXTENSIONS
-        ]
+        found += [Path(root, name) for name in files if not name.startswith(".")]
     faults = [Fault(_shown(Path(error.filename), folder), f"cannot be listed: {error.strerror}") for error in unlisted]
     return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder))), faults
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from shoal_detect.pictures.annotate import encode_jpeg
-from shoal_detect.read.decode import Fault, Frame, Reading, read_frames
-from shoal_detect.read.structure import missing_end
+from shoal_detect.read import structure
+from shoal_detect.read.decode import Frame, Reading, read_frames
+from shoal_detect.read.faults import Fault, Kind
 from shoal_detect.read.videos import Video
 
 from tests.detector import detector_making as making
@@ -27,6 +28,11 @@ CONTAINERS = {
     "plain.webm": ("libvpx", None),
 }
 FRAMES = 30
+
+
+def missing_end(path: str) -> str | None:
+    with Path(path).open("rb") as stream:
+        return structure.missing_end(stream, Path(path).stat().st_size)
 
 
 def _read(path: Path) -> tuple[Reading, list[Frame]]:
@@ -134,7 +140,7 @@ def test_a_picture_under_a_videos_name_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "picture.mp4").write_bytes(encode_jpeg(making.picture({})))
     reading, frames = _read(tmp_path / "picture.mp4")
     assert frames == []
-    assert reading.fault == Fault("unreadable", "its content is in none of the video formats that are read")
+    assert reading.fault == Fault(Kind.UNREADABLE, "its content is in none of the video formats that are read")
 
 
 def test_sound_only_has_no_video_stream(tmp_path: Path) -> None:

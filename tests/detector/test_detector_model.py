@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 from shoal_detect.errors import DetectorError, Exit
-from shoal_detect.model.infer import load_model, read_weights
+from shoal_detect.model.infer import load_model
+from shoal_detect.model.weights import read_weights
 
 from tests.detector import detector_making as making
 

@@ -29,14 +29,18 @@ class Fit:
     """Of the input."""
 
 
-def fit(frame_width: int, frame_height: int, size: int) -> Fit:
+def fit(frame_width: int, frame_height: int, size: int, pixel_aspect: float = 1.0) -> Fit:
     """Scale the longer side to `size`, and centre the frame.
+
+    `pixel_aspect` is the width of the frame's pixels by their height: the model sees things as broad as they are, boxes
+    come back in the frame's own pixels.
 
     Always a square, although a model of open size would take less: the results then do not depend on how the weights
     were exported, and on the two photos of known content the tightest rectangle found less and saw a cup.
     """
-    scale = size / max(frame_width, frame_height)
-    width, height = (max(1, round(side * scale)) for side in (frame_width, frame_height))
+    shown_width = frame_width * pixel_aspect
+    scale = size / max(shown_width, frame_height)
+    width, height = (max(1, round(side * scale)) for side in (shown_width, frame_height))
     return Fit(frame_width, frame_height, width, height, (size - width) // 2, (size - height) // 2, size)
 
 

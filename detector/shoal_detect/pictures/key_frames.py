@@ -77,14 +77,15 @@ def key_frames(limit: int, duration_s: float | None) -> KeyFrames:
 
 
 def _keep(frame: Frame, score: float, found: Sequence[Found]) -> KeyFrame:
-    width, height = frame.image.width, frame.image.height
-    scale = min(1.0, MAX_SIDE_PX / max(width, height))
-    picture = rgb(frame.image, max(1, round(width * scale)), max(1, round(height * scale)))
+    shown_width = frame.width * frame.pixel_aspect
+    scale = min(1.0, MAX_SIDE_PX / max(shown_width, frame.height))
+    across = scale * frame.pixel_aspect
+    picture = rgb(frame.image, max(1, round(shown_width * scale)), max(1, round(frame.height * scale)))
     labels = [
         Label(
             one.class_id,
             f"{one.name} {one.confidence:.2f}",
-            (one.box[0] * scale, one.box[1] * scale, one.box[2] * scale, one.box[3] * scale),
+            (one.box[0] * across, one.box[1] * scale, one.box[2] * across, one.box[3] * scale),
         )
         for one in found
     ]

@@ -15,10 +15,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-EXTENSIONS = frozenset(
-    b"mp4 m4v mov qt 3gp 3g2 avi mkv webm ts mts m2ts mpg mpeg vob flv f4v wmv asf ogv ogg "
-    b"h264 264 h265 265 hevc mjpeg mjpg dv mxf".split()
-)
+from shoal_detect.read import footage, source
+
 SLUG_CHARS = 40
 HASH_CHARS = 8
 
@@ -39,13 +37,25 @@ class Video:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """A file that is not footage and is not read."""
+
+    name: str
+    """As that of a video."""
+    kind: str
+    """picture, sound or other."""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What lies under the input folder."""
 
     videos: list[Video]
     """In the order of their relative paths' bytes."""
     hidden: int
-    """Files with a video's extension left out because a part of their path begins with a dot."""
+    """Footage left out because a part of its path begins with a dot."""
+    passed: list[Passed]
+    """What is no footage, in the order of its paths' bytes."""
 
 
 def video_id(relative: bytes) -> str:
@@ -65,7 +75,7 @@ def display_name(relative: bytes) -> str:
 
 
 def find_videos(folder: str) -> Found:
-    """Every file with a video's extension, at any depth.
+    """Every file that is footage by its name or its content, at any depth, and what else is there.
 
     What looks like a video and cannot be read (a broken link, a pipe, a folder that cannot be listed) is in the list
     too, with its problem: the run names it in place of passing over it. Raises OSError where `folder` itself cannot be
@@ -73,17 +83,21 @@ def find_videos(folder: str) -> Found:
     """
     os.listdir(folder)
     root = os.fsencode(os.path.realpath(folder))
-    videos, hidden = [], 0
+    videos, passed, hidden = [], [], 0
     for relative, problem in _walk(root):
+        kind = "video" if problem else _kind(root, relative)
         if any(part.startswith(b".") for part in relative.split(b"/")):
-            hidden += 1
-            continue
-        videos.append(_examine(root, relative, problem))
-    return Found(sorted(videos, key=lambda video: os.fsencode(video.path)), hidden)
+            hidden += kind == "video"
+        elif kind == "video":
+            videos.append(_examine(root, relative, problem))
+        else:
+            passed.append(Passed(display_name(relative), kind))
+    passed.sort(key=lambda one: one.name.encode())
+    return Found(sorted(videos, key=lambda video: os.fsencode(video.path)), hidden, passed)
 
 
 def _walk(root: bytes) -> Iterator[tuple[bytes, str | None]]:
-    """Relative paths of candidates; linked folders are followed, once each."""
+    """Relative paths of all files; linked folders are followed, once each."""
     unlisted: list[OSError] = []
     seen: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(root, followlinks=True, onerror=unlisted.append):
@@ -94,10 +108,21 @@ def _walk(root: bytes) -> Iterator[tuple[bytes, str | None]]:
         seen.add((status.st_dev, status.st_ino))
         folders.sort()
         for name in sorted(files):
-            if name.rpartition(b".")[2].lower() in EXTENSIONS and b"." in name.lstrip(b"."):
-                yield os.path.relpath(os.path.join(folder, name), root), None
+            yield os.path.relpath(os.path.join(folder, name), root), None
     for error in unlisted:
         yield os.path.relpath(os.fsencode(error.filename), root), f"the folder cannot be listed: {error.strerror}"
+
+
+def _kind(root: bytes, relative: bytes) -> str:
+    """video, picture, sound or other: by the name where that says it, else by how the file begins."""
+    by_name = footage.kind_by_name(relative.rpartition(b"/")[2].decode("utf-8", "replace"))
+    if by_name is not None:
+        return by_name
+    try:
+        with source.opened(os.fsdecode(os.path.join(root, relative))) as opened:
+            return "video" if footage.begins_like_video(opened.head(footage.HEAD_BYTES)) else "other"
+    except (source.Unopened, OSError):
+        return "other"
 
 
 def _examine(root: bytes, relative: bytes, problem: str | None) -> Video:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
+from typing import TYPE_CHECKING
 
 from shoal_detect.model.classes import NAMES
-from shoal_detect.pictures.key_frames import Found, KeyFrame
-from shoal_detect.read.decode import Reading
-from shoal_detect.read.videos import Video
+from shoal_detect.read.videos import Passed, Video
 from shoal_detect.state.settings import SCHEMA_VERSION
 from shoal_detect.state.store import Document
+
+if TYPE_CHECKING:  # the process that keeps the run loads neither FFmpeg nor numpy
+    from shoal_detect.pictures.key_frames import Found, KeyFrame
+    from shoal_detect.read.decode import Reading
+
+MOST_NAMED = 50
+"""Of files that are no footage; the others are counted."""
 
 
 @dataclass
@@ -50,7 +57,7 @@ def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence
         "schema_version": SCHEMA_VERSION,
         "video": video.name,
         "video_id": video.video_id,
-        "size_bytes": video.size_bytes,
+        "size_bytes": video.size_bytes if reading.size_bytes is None else reading.size_bytes,
         "width": reading.width or None,
         "height": reading.height or None,
         "fps": round(reading.fps, 3) or None,
@@ -64,6 +71,7 @@ def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence
         "frames_with": by_name(tally.frames_with),
         "fault": None if fault is None else {"kind": fault.kind, "message": fault.message},
         "decode_errors": reading.decode_errors,
+        **_recording(reading),
         "timeline": [{"time_s": second, "counts": by_name(counts)} for second, counts in sorted(tally.seconds.items())],
         "key_frames": [
             {
@@ -76,6 +84,76 @@ def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence
             }
             for one in chosen
         ],
+    }
+
+
+def _recording(reading: Reading) -> Document:
+    """What the recording is like, beside its frames."""
+    recorded_at = reading.recorded_at
+    return {
+        "missing_frames": reading.missing,
+        "gaps": [{"frame": gap.frame, "time_s": round(gap.time_s, 3), "frames": gap.frames} for gap in reading.gaps],
+        "clock_jumps": reading.clock.jump_count,
+        "jumps": [
+            {
+                "frame": jump.frame,
+                "time_s": round(jump.time_s, 3),
+                "from_s": round(jump.from_s, 3),
+                "to_s": round(jump.to_s, 3),
+            }
+            for jump in reading.jumps
+        ],
+        "recorded_at": None if recorded_at is None else recorded_at.astimezone(UTC).isoformat(timespec="milliseconds"),
+        "parts": reading.parts,
+        "sizes": [
+            {"frame": size.frame, "time_s": round(size.time_s, 3), "width": size.width, "height": size.height}
+            for size in reading.sizes
+        ],
+        "rotation_deg": reading.orientation.rotation_deg,
+        "mirrored": reading.orientation.mirrored,
+        "pixel_aspect": round(reading.pixel_aspect, 4),
+        "interlaced": reading.interlaced,
+        "streams_not_read": [
+            {
+                "stream": one.index,
+                "codec": one.codec,
+                "width": one.width or None,
+                "height": one.height or None,
+                "why": one.why,
+            }
+            for one in reading.unread
+        ],
+    }
+
+
+def notes(video: Document) -> list[str]:
+    """What a person should know of a video's recording and is no fault, as sentences without an end."""
+    told = []
+    if video["missing_frames"] and (video["fault"] is None or video["fault"]["kind"] != "frames_missing"):
+        told.append(f"{video['missing_frames']} frames are missing in it")
+    if video["clock_jumps"]:
+        first = video["jumps"][0]
+        told.append(
+            f"its clock jumps {video['clock_jumps']} times, first from {first['from_s']} s to {first['to_s']} s; "
+            "video time goes on"
+        )
+    told += [
+        f"stream {one['stream']} ({one['codec'] or 'unknown codec'}, {one['width']} x {one['height']}) is not read: "
+        f"{one['why']}"
+        for one in video["streams_not_read"]
+    ]
+    return told
+
+
+def not_read(passed: Sequence[Passed], hidden: int) -> Document:
+    """`not_read` of the run's `summary.json`: files under the input folder that are no footage."""
+    kinds = Counter(one.kind for one in passed)
+    return {
+        "pictures": kinds["picture"],
+        "sound": kinds["sound"],
+        "other": kinds["other"],
+        "hidden": hidden,
+        "names": [one.name for one in passed[:MOST_NAMED]],
     }
 
 

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from pydantic import BaseModel, ValidationError
 from referencing import Registry, Resource
+from shoal_detect.read.faults import Kind
 
 from shoal.results.documents import Detection, Manifest, RunSummary, VideoSummary
 
@@ -55,6 +56,24 @@ VIDEO = {
     "frames_with": {"person": 2, "car": 1},
     "fault": None,
     "decode_errors": 0,
+    "missing_frames": 7,
+    "gaps": [{"frame": 20, "time_s": 0.8, "frames": 7}],
+    "clock_jumps": 1,
+    "jumps": [{"frame": 50, "time_s": 2.0, "from_s": 11.4, "to_s": 50001.4}],
+    "recorded_at": "2026-11-25T08:00:00.000+00:00",
+    "parts": 2,
+    "sizes": [
+        {"frame": 0, "time_s": 0.0, "width": 1280, "height": 720},
+        {"frame": 50, "time_s": 2.0, "width": 640, "height": 360},
+    ],
+    "rotation_deg": 90,
+    "mirrored": False,
+    "pixel_aspect": 1.3333,
+    "interlaced": True,
+    "streams_not_read": [
+        {"stream": 1, "codec": "mjpeg", "width": 160, "height": 120, "why": "a still picture"},
+        {"stream": 2, "codec": None, "width": None, "height": None, "why": "a second recording in the same file"},
+    ],
     "timeline": [{"time_s": 0, "counts": {"person": 2}}],
     "key_frames": [
         {"file": "frames/000012.jpg", "frame": 12, "time_s": 0.48, "detections": 2, "width": 640, "height": 360}
@@ -69,6 +88,14 @@ BROKEN_VIDEO = {
     "frames": 0,
     "counts": {},
     "frames_with": {},
+    "missing_frames": 0,
+    "gaps": [],
+    "clock_jumps": 0,
+    "jumps": [],
+    "recorded_at": None,
+    "parts": 0,
+    "sizes": [],
+    "streams_not_read": [],
     "timeline": [],
     "key_frames": [],
     "fault": {"kind": "empty", "message": "the file is empty"},
@@ -83,6 +110,7 @@ SUMMARY = {
     "settings": {"conf": 0.35, "iou": 0.45, "classes": None, "img": 640, "stride": 1, "key_frames": 3, "max_det": 300},
     "runtime": {"onnxruntime": "1", "numpy": "2", "av": "3", "python": "3.11", "threads": 2},
     "videos": [VIDEO, BROKEN_VIDEO],
+    "not_read": {"pictures": 2, "sound": 0, "other": 1, "hidden": 0, "names": ["a.jpg", "b.jpg", "notes.txt"]},
     "totals": {"videos": 2, "faulty": 1, "frames": 100, "frames_inferred": 50, "detections": 3, "counts": {"car": 1}},
     "exit_code": 3,
 }
@@ -108,7 +136,12 @@ BAD: list[tuple[str, dict[str, Any], str, Any]] = [
     ("detection.schema.json", DETECTION, "class_id", "car"),
     ("detection.schema.json", DETECTION, "box", [1, 2, 3]),
     ("video_summary.schema.json", VIDEO, "schema_version", 2),
-    ("video_summary.schema.json", VIDEO, "fault/kind", "sleepy"),
+    ("video_summary.schema.json", VIDEO, "fault/kind", "Not a word"),
+    ("video_summary.schema.json", VIDEO, "gaps/0/frames", None),
+    ("video_summary.schema.json", VIDEO, "missing_frames", -1),
+    ("video_summary.schema.json", VIDEO, "rotation_deg", 45),
+    ("video_summary.schema.json", VIDEO, "pixel_aspect", 0),
+    ("summary.schema.json", SUMMARY, "not_read/pictures", -1),
     ("video_summary.schema.json", VIDEO, "detections", -1),
     ("video_summary.schema.json", VIDEO, "counts/person", "two"),
     ("video_summary.schema.json", VIDEO, "key_frames/0/file", None),
@@ -157,7 +190,7 @@ def test_both_take_what_the_detector_writes(name: str, document: dict[str, Any])
 
 @pytest.mark.parametrize(("name", "document"), GOOD)
 def test_both_refuse_a_document_that_lacks_a_field(name: str, document: dict[str, Any]) -> None:
-    for field in document:
+    for field in SCHEMAS[name]["required"]:
         less = {key: value for key, value in document.items() if key != field}
         assert not accepted_by_schema(name, less), field
         assert not accepted_by_model(name, less), field
@@ -175,6 +208,23 @@ def test_both_refuse_the_same_wrong_values(name: str, document: dict[str, Any], 
     at[last] = value
     assert not accepted_by_schema(name, wrong)
     assert not accepted_by_model(name, wrong)
+
+
+def test_the_detectors_faults_are_those_of_the_schema() -> None:
+    listed = SCHEMAS["video_summary.schema.json"]["properties"]["fault"]["oneOf"][1]["properties"]["kind"]["enum"]
+    assert listed == [kind.value for kind in Kind]
+
+
+def test_a_newer_detector_may_know_more_faults() -> None:
+    newer = {**BROKEN_VIDEO, "fault": {"kind": "haunted", "message": "x"}}
+    assert not accepted_by_schema("video_summary.schema.json", newer)
+    assert accepted_by_model("video_summary.schema.json", newer)
+
+
+def test_results_of_an_older_detector_are_read() -> None:
+    asked = SCHEMAS["video_summary.schema.json"]["required"]
+    older = VideoSummary.model_validate({name: VIDEO[name] for name in asked})
+    assert (older.missing_frames, older.parts, older.sizes, older.rotation_deg) == (0, 1, (), 0)
 
 
 @pytest.mark.parametrize("name", MODELS)

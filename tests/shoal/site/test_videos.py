@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shoal_detect.read import videos as detector_videos
+from shoal_detect.read import footage as detectors
 
 from shoal.errors import Exit, UsageError
-from shoal.site.videos import EXTENSIONS, assign, from_directory
+from shoal.site import footage
+from shoal.site.videos import assign, from_directory
 
 
 def test_six_and_six() -> None:
@@ -96,5 +97,61 @@ def test_every_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     }
 
 
-def test_the_detector_takes_the_same_files_for_videos() -> None:
-    assert {extension.decode() for extension in detector_videos.EXTENSIONS} == EXTENSIONS
+BEGINNINGS = [
+    b"",
+    b"\0\0\0\x20ftypisom",
+    b"\0\0\0\x20ftypM4A ",
+    b"\0\0\0\x20ftypheic",
+    b"The free speech of text",
+    b"\x1a\x45\xdf\xa3\x9f",
+    b"RIFF\0\0\0\0AVI LIST",
+    b"RIFF\0\0\0\0WAVEfmt ",
+    b"OggS" + bytes(24) + b"\x80theora",
+    b"OggS" + bytes(24) + b"\x01vorbis",
+    b"\0\0\0\1\x67\x42",
+    b"\0\0\0\1\x40\x01",
+    b"\0\0\1\xba",
+    b"DHAV\xfd",
+    (b"G" + bytes(187)) * 21,
+    (bytes(4) + b"G" + bytes(187)) * 21,
+    b"G" * 4000,
+    b"\xff\xd8\xff\xe0",
+    b"GIF89a",
+    b"PK\3\4",
+    b"{}",
+]
+
+
+def test_the_detector_takes_the_same_names_for_videos() -> None:
+    for names in ("VIDEO_NAMES", "PICTURE_NAMES", "SOUND_NAMES", "HEAD_BYTES"):
+        assert getattr(detectors, names) == getattr(footage, names)
+
+
+@pytest.mark.parametrize("head", BEGINNINGS)
+def test_the_detector_takes_the_same_beginnings_for_videos(head: bytes) -> None:
+    assert detectors.begins_like_video(head) == footage.begins_like_video(head)
+
+
+@given(st.binary(max_size=600))
+def test_the_detector_takes_the_same_bytes_for_videos(head: bytes) -> None:
+    assert detectors.begins_like_video(head) == footage.begins_like_video(head)
+
+
+def test_beginnings_of_footage_and_of_other_files() -> None:
+    footage_heads = {1, 5, 6, 8, 10, 11, 12, 13, 14, 15}
+    assert {number for number, head in enumerate(BEGINNINGS) if footage.begins_like_video(head)} == footage_heads
+
+
+def test_footage_is_found_by_its_content_and_the_rest_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "notes.txt", "thumb.jpg", "talk.m4a", "cam.mp4")
+    (tmp_path / "noextension").write_bytes(BEGINNINGS[1] + bytes(100))
+    (tmp_path / "cam.mp4.tmp").write_bytes(BEGINNINGS[14])
+    told: list[str] = []
+    assert [clip.name for clip in from_directory(tmp_path, say=told.append)] == [
+        "cam.mp4",
+        "cam.mp4.tmp",
+        "noextension",
+    ]
+    assert told[0].startswith("3 files in ")
+    assert "notes.txt" in told[0]
+    assert "talk.m4a" in told[0]

@@ -1,0 +1,56 @@
+"""The process that works on videos: loads the model, then processes what it is given until nobody gives any more.
+
+Started by `worker.py`: `python -m shoal_detect.child CONNECTION BEAT`, two descriptors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from shoal_detect.errors import DetectorError, Interrupted
+from shoal_detect.messages import Beat, Begin, Done, Failed, Ready, Task
+from shoal_detect.stop import Stop
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that is sent when the parent ends. Nobody writes into a run's folder without its lock."""
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until the connection is closed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    connection, beat = Connection(int(arguments[0])), Beat.on(int(arguments[1]))
+    stop = Stop()
+    stop.install()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # no more videos, or nobody there
+        try:
+            _serve(connection, beat, stop)
+        except DetectorError as error:
+            connection.send(Failed(error.message, int(error.exit_code)))
+        except Interrupted as interrupted:
+            connection.send(Failed(signal_number=interrupted.signal_number))
+
+
+def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
+    begin: Begin = connection.recv()
+    # Late: loading FFmpeg and onnxruntime takes a while, and a signal would have gone unanswered.
+    from shoal_detect.model.infer import load_model  # noqa: PLC0415
+    from shoal_detect.model.weights import read_weights  # noqa: PLC0415
+    from shoal_detect.pipeline import Rescue, Work, detect_video  # noqa: PLC0415
+
+    settings = begin.settings
+    data, _ = read_weights(settings.weights, begin.weights_sha256)
+    model = load_model(data, size=settings.img, threads=settings.threads)
+    work = Work(settings, model, stop, alive=beat.set)
+    connection.send(Ready(model.threads))
+    while True:
+        task: Task = connection.recv()
+        rescue = None if task.fault is None else Rescue(task.frames or 0, task.fault)
+        connection.send(Done(detect_video(task.video, work, task.progress, rescue)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

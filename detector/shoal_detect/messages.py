@@ -1,0 +1,93 @@
+"""What passes between the process that keeps the run and the one that works on videos."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+
+from shoal_detect.errors import DetectorError, Exit, Interrupted
+from shoal_detect.progress import VideoProgress
+from shoal_detect.read.faults import Fault
+from shoal_detect.read.videos import Video
+from shoal_detect.state.settings import Settings
+from shoal_detect.state.store import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The first message: load the model. Answered by Ready or Failed."""
+
+    settings: Settings
+    weights_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded."""
+
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Process a video. Answered by Done or Failed."""
+
+    video: Video
+    progress: VideoProgress
+    frames: int | None = None
+    """Read no further; None: to the end."""
+    fault: Fault | None = None
+    """The fault that is known already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The video's summary."""
+
+    summary: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A DetectorError or Interrupted on its way; they cannot be pickled themselves."""
+
+    message: str = ""
+    exit_code: int = 0
+    signal_number: int | None = None
+
+    def error(self) -> DetectorError | Interrupted:
+        """The error again."""
+        if self.signal_number is not None:
+            return Interrupted(self.signal_number)
+        return DetectorError(self.message, Exit(self.exit_code))
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Memory that both share: signs of life, and frames that are read. A descriptor makes it, or takes it up."""
+
+    handle: int
+    shared: mmap.mmap
+
+    @classmethod
+    def on(cls, handle: int) -> Beat:
+        """On a descriptor of at least a page."""
+        return cls(handle, mmap.mmap(handle, mmap.PAGESIZE))
+
+    @classmethod
+    def made(cls) -> Beat:
+        """New, all zero."""
+        handle = os.memfd_create("shoal-detect")
+        os.ftruncate(handle, mmap.PAGESIZE)
+        return cls.on(handle)
+
+    def set(self, frames: int) -> None:
+        """So many frames are read."""
+        struct.pack_into("qq", self.shared, 0, self.get()[0] + 1, frames)
+
+    def get(self) -> tuple[int, int]:
+        """Signs of life so far, and frames read."""
+        signs, frames = struct.unpack_from("qq", self.shared)
+        return signs, frames
