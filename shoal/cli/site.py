@@ -12,13 +12,13 @@ from shoal.cli import findings
 from shoal.cli.console import out, print_json, say
 from shoal.cli.findings import YesTo
 from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cluster import load, overlay
+from shoal.cluster import load, local_files, overlay
 from shoal.cluster.document import Cluster, Engine
 from shoal.deploys import inventory
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.engines import choice as engines
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.fleet import ready
+from shoal.fleet import ready, remains
 from shoal.fleet import rotate as rotation
 from shoal.mesh import moving
 from shoal.site import allowed
@@ -196,6 +196,8 @@ def teardown(
 ) -> None:
     """Take away what `deploy` put onto the machines, and nothing else. Results of runs are kept unless asked.
 
+    Ends with an inventory: what is left on each machine, and here (tokens, documents, locks of the cluster).
+
     Example: `shoal site teardown --cluster onprem.toml --keep-docker`
     """
     data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
@@ -205,7 +207,12 @@ def teardown(
         # Who logs a machine out of the mesh must not come over it.
         only = sorted(inventory.refuse_empty(loaded, loaded.substrate, limit)) if limit else ()
         moving.off(path, deploy=False, only=only, wanted=there.wanted, say=say)
-    _told(run_deploy(path, "teardown", limit=limit or (), data=data, say=say), dry=False, as_json=as_json)
+    result = run_deploy(path, "teardown", limit=limit or (), data=data, say=say)
+    _told(result, dry=False, as_json=as_json)
+    for name, left in remains.look(load.load_first(path), result.hosts).items():
+        say(f"left on {name}: {', '.join(left) or 'nothing'}")
+    here = ", ".join(map(str, local_files.of(loaded.name)))
+    say(f"left on this machine for cluster {loaded.name!r}: {here or 'nothing'}")
 
 
 def _engine_in_cache(asked: Engine, cluster: Cluster) -> Engine:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from shoal.cluster import document as clusters
+from shoal.cluster import local_files
 from shoal.demo import launcher
 from shoal.errors import UsageError
 from shoal.lab import engine_setup, mounts, state
@@ -17,8 +18,6 @@ from shoal.site import document as site
 from shoal.ssh import client as ssh
 from shoal.telling import Say
 
-KINDS = ("clusters", "sites", "deploys", "ssh", "secrets", "mesh")
-"""Folders of the state folder that hold files named after a cluster: documents, tokens, locks."""
 RELEASES = "bacalhau-releases.json"
 """The hashes of releases that were verified here; they go with the cache that holds the releases."""
 SHOWN = 5
@@ -50,7 +49,9 @@ def take_down(lab: str, *, keep_cache: bool, say: Say) -> Down:
     if brought := launcher.packages():
         launcher.remove_packages(say)
         proofs.append(Proof("the launcher's packages", "dpkg", tuple(engine_setup.still_installed(brought))))
-    folders = {state_dir() / kind for kind in KINDS} | {path.parent for path in files} | {ssh.control_dir()}
+    folders = (
+        {state_dir() / kind for kind in local_files.FOLDERS} | {path.parent for path in files} | {ssh.control_dir()}
+    )
     for folder in sorted(folders | {state_dir()}, key=lambda path: len(path.parts), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
@@ -64,9 +65,7 @@ def take_down(lab: str, *, keep_cache: bool, say: Say) -> Down:
 
 def _files(lab: str) -> Iterator[Path]:
     yield site.document_path(lab)  # which may lie elsewhere
-    for kind in KINDS:
-        yield from (state_dir() / kind).glob(f"{lab}.*")
-        yield from (state_dir() / kind).glob(f".{lab}.*")
+    yield from local_files.of(lab)
 
 
 def _close_connections(document: Path) -> None:

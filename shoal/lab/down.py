@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docker.errors import NotFound
 
+from shoal.cluster import local_files, owners
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lab import (
     client,
@@ -51,6 +52,7 @@ def down(name: str, *, purge_all: bool = False, keep_cache: bool = False, say: S
     Raises ShoalError where something refuses to go; what remains after all is in the result's proofs.
     """
     check(LabSpec(name=name))
+    owners.refuse_lab(name)  # their tokens and documents are not the lab's to remove
     with locked(state.lock_path(name), what=f"lab {name!r}", say=say):
         result = _down(name, purge_all, keep_cache, say)
         state.lock_path(name).unlink(missing_ok=True)
@@ -77,7 +79,7 @@ def _down(name: str, purge_all: bool, keep_cache: bool, say: Say) -> Down:
     firewall.remove_rules(name)
     ssh_files.close_connections(name)
     inotify.restore_limit(facts.inotify_before if facts else None)
-    cluster_document(name).unlink(missing_ok=True)
+    local_files.forget(name)
     mounts.remove_tree(state.folder(name))
     kept: list[str] = []
     proofs = _prove(engine, name)
@@ -152,12 +154,13 @@ def _prove(engine: Engine | None, name: str) -> list[Proof]:
         ]
     bridge = Path("/sys/class/net") / names.bridge_name(name)
     rules = [" ".join(rule) for rule in firewall.lab_rules(name)]
-    files = [state.folder(name), ssh_files.control_folder(name), cluster_document(name)]
+    files = [state.folder(name), ssh_files.control_folder(name)]
     return [
         *proofs,
         Proof("network interface", str(bridge), (bridge.name,) if bridge.exists() else ()),
         Proof("firewall rules", "iptables" if firewall.able() else "iptables (not readable here)", tuple(rules)),
         Proof("ssh connections", "processes", tuple(_connections(name))),
+        Proof("documents, tokens and locks", str(state_dir()), tuple(map(str, local_files.of(name)))),
         Proof("files", str(state.labs_folder()), tuple(str(path) for path in files if path.exists())),
     ]
 

@@ -9,15 +9,16 @@ from typing import Any, Literal
 
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Stack
-from shoal.cluster import document as clusters
+from shoal.cluster import load
 from shoal.deploys import run as deploys
 from shoal.errors import ShoalError
 from shoal.lifecycle import kept_files as known
+from shoal.lifecycle import overrides
 from shoal.paths import cluster_document
 from shoal.telling import Say
 from shoal.untrusted import DamagedDocumentError, json_value
 
-Half = Literal["machines", "insides"]
+Half = Literal["machines", "insides", "overrides"]
 DRIFTED = 2
 """Exit code of `shoal drift` where anything drifted; 0 is clean, 1 an error."""
 _STEADY = frozenset({"same", "read", "refresh"})
@@ -57,16 +58,20 @@ def machines(stack: Stack) -> list[Drift]:
 
 
 def insides(document: Path, say: Say) -> list[Drift]:
-    """What the site's deploy would change now, by a dry run. Raises ShoalError where a machine is not reached."""
-    clusters.load(document)
+    """What the site's deploy would change now, by a dry run, and what it cannot see: the owner's systemd drop-ins.
+
+    Raises ShoalError where a machine is not reached.
+    """
+    cluster = load.load_path(document)
     result = deploys.run_deploy(document, "site", dry=True, say=say)
-    return [
+    changes = [
         Drift("insides", host, operation.name)
         for operation in result.operations
         for host in operation.changed
         # What hangs on another operation is told by that one.
         if host not in operation.conditional
     ]
+    return [*changes, *(Drift("overrides", found.node, str(found)) for found in overrides.look(cluster))]
 
 
 def of_document(document: Path, say: Say) -> list[Drift]:

@@ -7,9 +7,8 @@ from pathlib import Path
 from shoal.cloud import pulumi
 from shoal.cloud.pulumi import Stack
 from shoal.cluster import document as clusters
-from shoal.cluster import overlay
+from shoal.cluster import local_files, overlay
 from shoal.cluster.document import Cluster, save
-from shoal.engines.bacalhau import secrets
 from shoal.paths import cluster_document, ssh_config_path, state_dir
 from shoal.site import document as site
 
@@ -59,7 +58,7 @@ def forget(stack: Stack) -> None:
     files += [ssh_config_path(name), key, key.with_name(f"{key.name}.pub"), site.document_path(name)]
     for path in files:
         path.unlink(missing_ok=True)
-    secrets.forget(name)
+    local_files.forget(name)
 
 
 def _documents(stack: Stack) -> list[Path]:

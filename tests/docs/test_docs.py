@@ -204,3 +204,17 @@ def test_exit_codes_are_documented() -> None:
     text = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
     for code in Exit:
         assert re.search(rf"^\| {code.value} \|", text, re.MULTILINE), f"exit code {code.value} is not in docs/cli.md"
+
+
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_no_switch_shows_a_default_that_says_the_opposite(words: tuple[str, ...]) -> None:
+    """`--no-fetch ... [default: True]` reads as if nothing were fetched."""
+    command = VERBS[words]
+    for parameter in command.params:
+        if getattr(parameter, "is_flag", False):
+            shown = parameter.get_help_record(typer.Context(command, info_name="x"))
+            text = " ".join(shown or ())
+            assert not re.search(r"default: (True|False)", text), f"{' '.join(words)}: {text}"
+            if parameter.default is True:
+                assert all(name.strip().startswith("--no-") for name in parameter.secondary_opts), text
+                assert not parameter.show_default or parameter.opts, text

@@ -22,7 +22,7 @@ from lab_under_test import Lab
 
 from shoal.cluster.document import Node
 from shoal.engines.bacalhau import release, secrets
-from shoal.paths import repository
+from shoal.paths import cache_dir, repository
 from shoal.site import sample_clips as samples
 from shoal.ssh import client as ssh
 from tests.stacks.pulumi_cli import NoEngineError, pulumi_root
@@ -97,11 +97,13 @@ def boxes(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Boxes:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((repository() / "stacks" / "edge" / name).read_bytes())
     clips = samples.sample_clips()
+    # A cache of its own, whatever engine's program the person's holds: which engine is meant is decided here.
+    cache, theirs = tmp_path / "cache", cache_dir()
+    engines = release.folder().name
+    if theirs.is_dir():
+        shutil.copytree(theirs, cache, symlinks=True, ignore=shutil.ignore_patterns("pulumi-cli", engines))
+    monkeypatch.setenv("SHOAL_CACHE", str(cache))
     if binary := os.environ.get("SHOAL_BACALHAU_BINARY"):
-        # A cache of its own for the engine's program; the rest is the user's.
-        cache = tmp_path / "cache"
-        shutil.copytree(os.environ["SHOAL_CACHE"], cache, symlinks=True, ignore=shutil.ignore_patterns("pulumi-cli"))
-        monkeypatch.setenv("SHOAL_CACHE", str(cache))
         release.add(Path(binary))
     environment = {
         **os.environ,

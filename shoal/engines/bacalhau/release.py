@@ -143,8 +143,13 @@ def check_supported(version: str) -> None:
         )
 
 
+def folder() -> Path:
+    """Where the cache has the engine's programs, one folder per architecture."""
+    return cache_dir() / "bacalhau"
+
+
 def _slot(arch: Arch) -> Path:
-    return cache_dir() / "bacalhau" / arch
+    return folder() / arch
 
 
 def _bring(arch: Arch, folder: Path, say: Say) -> Path:
