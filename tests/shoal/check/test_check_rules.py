@@ -355,6 +355,16 @@ def test_ports_of_others() -> None:
     assert list(network.ports(office, moved)) == [], "the knob gives ours another port"
     drop_in = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
     assert list(network.ports(machine(office, our_files=frozenset({drop_in})), plan("office"))) == []
+    nameless = tuple(listener(port, "10.0.0.2", "", "") for port in (5000, 4222))
+    hidden = machine(OFFICE, listeners=nameless)
+    assert len(list(network.ports(hidden, plan("office", bacalhau=True)))) == 2
+    again = machine(
+        OFFICE,
+        listeners=nameless,
+        our_files=frozenset({drop_in}),
+        our_units=frozenset({"bacalhau-orchestrator.service"}),
+    )
+    assert list(network.ports(again, plan("office", bacalhau=True))) == [], "an earlier deploy of ours"
     nats = machine(OFFICE, listeners=(listener(4222, "10.0.0.2", "nats-server", "nats.service"),))
     assert "bacalhau_nats_port" in one(network.ports(nats, plan("office", bacalhau=True)), Level.REFUSAL)
 
