@@ -140,12 +140,12 @@ def active_firewalls(facts: Facts) -> list[str]:
     if re.search(r"^running$", facts.firewalls.get("firewalld", ""), re.MULTILINE):
         found.append("firewalld")
     if not found:
-        if _nft_closes(facts.firewalls.get("nft", "")):
-            found.append("nftables")
-        elif re.search(
-            r"^(-P INPUT DROP|-A INPUT .*-j (DROP|REJECT))", facts.firewalls.get("iptables", ""), re.MULTILINE
-        ):
+        # First iptables: its rules are seen by nft as well, where it writes them that way, but not the other way about.
+        closed = r"^(-P INPUT DROP|-A INPUT .*-j (DROP|REJECT))"
+        if re.search(closed, facts.firewalls.get("iptables", ""), re.MULTILINE):
             found.append("iptables")
+        elif _nft_closes(facts.firewalls.get("nft", "")):
+            found.append("nftables")
     return found
 
 

@@ -431,6 +431,8 @@ def test_a_requester_that_is_not_looked_at_may_not_listen_yet() -> None:
 def test_a_firewall_that_lets_all_in_is_none() -> None:
     open_ = "-P INPUT ACCEPT\n-P FORWARD DROP\n-A FORWARD -j DOCKER-USER"
     assert network.active_firewalls(machine(firewalls={"iptables": open_, "ufw": "Status: inactive"})) == []
+    both = {**FIREWALLS["iptables"], "nft": FIREWALLS["nftables"]["nft"]}
+    assert network.active_firewalls(machine(firewalls=both)) == ["iptables"], "nft shows the rules of iptables, too"
     docker_only = "table ip filter {\n chain FORWARD {\n type filter hook forward priority 0; policy drop;\n }\n}"
     assert network.active_firewalls(machine(firewalls={"nft": docker_only, "firewalld": "not running"})) == []
 
