@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop.install()
     try:
         settings = parse_settings(arguments)
-        # Late: loading FFmpeg and onnxruntime takes a while, and until here a signal would have gone unanswered.
+        # Late: until here a wrong argument is told at once.
         from shoal_detect.run import run  # noqa: PLC0415
 
         return run(settings, stop)

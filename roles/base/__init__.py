@@ -61,7 +61,11 @@ def install() -> None:
     )
     folders(
         name="Make the state folders",
-        paths={str(path): ("755", "root:root") for path in (NODE_STATE, NODE_RUNS, NODE_WEIGHTS, RECORDS)},
+        # Results are for root: containers write them as root, and they are fetched as root.
+        paths={
+            str(path): ("700" if path == NODE_RUNS else "755", "root:root")
+            for path in (NODE_STATE, NODE_RUNS, NODE_WEIGHTS, RECORDS)
+        },
     )
     wanted = wanted_packages(base, host)
     keeps_time = clock.PACKAGES.get(base.base_time) in wanted

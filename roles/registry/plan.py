@@ -51,7 +51,10 @@ def port_faults(look: Look, wanted: Sequence[tuple[str, int]]) -> list[str]:
     for address, port in wanted:
         for other in look.listeners:
             here = other.address in _ANY or address in _ANY or other.address == address
-            if other.port == port and here and other.pid not in look.ours:
+            # Without the right to look into other users' processes (a container's root) a listener has no name;
+            # services of ours that run have their ports.
+            mine = other.pid in look.ours or (not other.pid and bool(look.ours))
+            if other.port == port and here and not mine:
                 whom = f"{other.process} (process {other.pid})" if other.process else "another program"
                 found.append(
                     f"port {port} at {address} is {whom}'s, which stays: give the site's registry another one "

@@ -39,7 +39,14 @@ def install() -> None:
         marker=MARKER,
     )
     privacy.place(videos.videos_folder, videos.videos_key_frames)
-    clips(name="Place the clips", folder=videos.videos_folder, files=videos.videos_files, marker=MARKER, _timeout=900)
+    clips(
+        name="Place the clips",
+        folder=videos.videos_folder,
+        files=videos.videos_files,
+        marker=MARKER,
+        group=(videos.videos_owner or "root:root").partition(":")[2] or "root",
+        _timeout=900,
+    )
     shown = cameras.shown(videos.videos_camera_folders, videos.videos_folder)
     operations.cameras(name="Show the camera folders", wanted=shown, _timeout=120)
 

@@ -32,9 +32,10 @@ class Videos:
     videos_folder: str = str(NODE_VIDEOS)
     """Where the node's cameras leave their clips; jobs see it read-only."""
     videos_owner: str | None = None
-    """`user:group` of the folder. None: a new folder belongs to root, one that is there keeps its owner."""
+    """`user:group` of the folder; the group may read the clips that are placed in it, which are of mode 0640. None: a
+    new folder belongs to root, one that is there keeps its owner."""
     videos_mode: str | None = None
-    """Octal mode of the folder. None: 755 for a new folder, one that is there keeps its mode."""
+    """Octal mode of the folder. None: 750 for a new folder, one that is there keeps its mode."""
     videos_files: tuple[VideoFile, ...] = ()
     """Clips to place, set from the site document. Clips that are not listed and not ours are left alone."""
 

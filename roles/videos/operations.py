@@ -55,7 +55,7 @@ def folder(path: str, owner: str | None, mode: str | None, marker: str) -> Comma
         yield write_text(marker, render_marker(known))
         yield (
             f"umask 022; mkdir -p {quoted} && chown {shlex.quote(owner or 'root:root')} {quoted} && "
-            f"chmod {mode or '755'} {quoted}"
+            f"chmod {mode or '750'} {quoted}"
         )
         return
     there_mode, there_owner = lines[0].split()
@@ -70,8 +70,11 @@ def folder(path: str, owner: str | None, mode: str | None, marker: str) -> Comma
 
 
 @operation()
-def clips(folder: str, files: tuple[VideoFile, ...], marker: str) -> Commands:
-    """Ours that are missing or outdated are placed, ours that are not wanted any more removed, others' left alone."""
+def clips(folder: str, files: tuple[VideoFile, ...], marker: str, group: str = "root") -> Commands:
+    """Ours that are missing or outdated are placed, ours that are not wanted any more removed, others' left alone.
+
+    Footage is for root and `group`: a job's container reads it whoever it belongs to.
+    """
     state, known, todo = planned(host, folder, files, marker)
     if faults := placing_faults(state, todo, folder):
         yield failure("; ".join(faults))
@@ -102,6 +105,8 @@ def clips(folder: str, files: tuple[VideoFile, ...], marker: str) -> Commands:
             file.sha256,
             str(PurePosixPath(folder) / file.name),
             replaces=todo.replace.get(file.name, ""),
+            mode="640",
+            owner=f"root:{group}",
         )
     if todo.remember:
         after = host.get_fact(VideosState, folder=folder, marker=marker)
@@ -251,7 +256,7 @@ def _new_folders(state: FolderFact, known: Marker, files: Sequence[VideoFile]) -
 def _write_marker(path: str, marker: Marker) -> Commands:
     # Uploaded and not written by a command line: thousands of clips would not fit into one.
     text = render_marker(marker).encode()
-    yield from upload(io.BytesIO(text), hashlib.sha256(text).hexdigest(), path)
+    yield from upload(io.BytesIO(text), hashlib.sha256(text).hexdigest(), path, mode="600")
 
 
 def _prune(folder: str, names: Sequence[str], known: Marker) -> str:

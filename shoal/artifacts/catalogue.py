@@ -51,12 +51,10 @@ class PypiWheel(_Document):
 
 
 class PypiSdist(_Document):
-    """A source archive. pip asks its build backend for metadata even for a mere download."""
+    """A source archive, taken as a file: nothing of it is run, its build backend neither."""
 
     kind: Literal["pypi-sdist"]
     package: Package
-    build_modules: tuple[str, ...] = ()
-    """Python modules that the metadata step imports. Where all are in our own environment pip fetches nothing else."""
 
 
 class Deb(_Document):

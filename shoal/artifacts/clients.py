@@ -130,17 +130,52 @@ def _pip(artifact: Artifact, source: PypiWheel | PypiSdist, folder: Path) -> Pat
         f"{source.package}=={artifact.version} --hash=sha256:{artifact.archive_sha256}\n", encoding="utf-8"
     )
     options = ["--no-cache-dir", "--no-deps", "--require-hashes", "--progress-bar", "off", "--dest", "package"]
+    environment: dict[str, str] = {}
     match source:
         case PypiWheel():
             options += ["--only-binary", source.package]
         case PypiSdist():
-            options += ["--no-binary", source.package]
-            if source.build_modules and all(importlib.util.find_spec(module) for module in source.build_modules):
-                options += ["--no-build-isolation"]
-    ended = process.run([*pip_client(), "download", *options, "-r", str(requirement)], folder=folder)
+            options += ["--no-binary", source.package, "--no-build-isolation"]
+            environment = {"PYTHONPATH": str(_no_backend(artifact, source, folder / "no-backend"))}
+    ended = process.run(
+        [*pip_client(), "download", *options, "-r", str(requirement)], folder=folder, environment=environment
+    )
     if ended.returncode != 0:
         raise process.unavailable(describe(artifact), ended.stdout, instead=artifact.instead)
     return _only_file(folder / "package", "*", artifact, ended.stdout)
+
+
+def _no_backend(artifact: Artifact, source: PypiSdist, folder: Path) -> Path:
+    """A folder for PYTHONPATH with which pip, wanting metadata even for a mere download, runs nothing of the archive.
+
+    The program in which pip runs a build backend is told the backend's name by the environment
+    (pyproject_hooks/_in_process at 1.2); `sitecustomize`, which Python imports before it, names one that knows only
+    what was asked for.
+    """
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import os\n"
+        "if '_PYPROJECT_HOOKS_BUILD_BACKEND' in os.environ:\n"
+        "    os.environ['_PYPROJECT_HOOKS_BUILD_BACKEND'] = 'shoal_no_backend'\n"
+        "    os.environ.pop('_PYPROJECT_HOOKS_BACKEND_PATH_JSON', None)\n",
+        encoding="utf-8",
+    )
+    info, metadata = f"{source.package}-{artifact.version}.dist-info", "Metadata-Version: 2.1"
+    metadata += f"\nName: {source.package}\nVersion: {artifact.version}\n"
+    (folder / "shoal_no_backend.py").write_text(
+        "from pathlib import Path\n"
+        "def get_requires_for_build_wheel(config_settings=None):\n"
+        "    return []\n"
+        "def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):\n"
+        f"    info = Path(metadata_directory, {info!r})\n"
+        "    info.mkdir()\n"
+        f"    (info / 'METADATA').write_text({metadata!r})\n"
+        "    return info.name\n"
+        "def build_wheel(*arguments, **more):\n"
+        "    raise SystemExit('nothing is built')\n",
+        encoding="utf-8",
+    )
+    return folder
 
 
 def _apt(artifact: Artifact, source: Deb, folder: Path) -> Path:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
@@ -215,11 +214,11 @@ def _key_document(key: HostKey) -> dict[str, str | None]:
 
 
 def _show_keys(keys: list[HostKey]) -> None:
-    table = Table("node", "key", "type", "fingerprint", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.columns[3].overflow = "fold"
+    # Lines and no table: a fingerprint that is broken over two lines is neither compared nor copied well.
+    width = max(len(key.node) for key in keys)
     for key in keys:
-        table.add_row(key.node, key.state.value, key.kind, key.fingerprint or key.why)
-    out.print(table, markup=False)
+        row = f"{key.node:{width}}  {key.state.value:9}  {key.kind} {key.fingerprint}".rstrip()
+        out.print(f"{row} {key.why}".rstrip(), markup=False, highlight=False, soft_wrap=True)
     for key in keys:
         if key.state is KeyState.CHANGED:
             say(

@@ -125,8 +125,7 @@ def _on_terminal(rows: dict[str, _Row], event: Event, live: Live) -> None:
         return
     _take(rows, event, time.monotonic())
     fault = event.line is not None and isinstance(event.line.event, VideoFaultEvent)
-    foreign = event.line is not None and event.line.event is None
-    if fault or foreign or (event.kind in (Happening.NOTE, Happening.ENDED) and event.text):
+    if fault or (event.kind in (Happening.NOTE, Happening.ENDED) and event.text):
         live.console.print(_words(event), markup=False)
 
 
@@ -152,7 +151,7 @@ def table(rows: dict[str, _Row], columns: int) -> Table:
     for name, row in sorted(rows.items()):
         seen = row.pace.progress
         left_s = row.pace.left_s(now_s)
-        share = seen.share
+        share = 1.0 if _good(row) else seen.share
         figures = (
             "" if row.pace.over or not seen.frame else f"{seen.frame}/{seen.frames or '?'}",
             "" if row.pace.over or not seen.frames_per_s else f"{seen.frames_per_s:.1f}",
@@ -177,5 +176,8 @@ def _state(row: _Row, now_s: float, *, straggles: bool) -> Text:
         return Text(f"{row.state}, the straggler", style="yellow")
     if not row.pace.over:
         return Text(row.state)
-    good = any(row.state.startswith(outcome.value) for outcome in HAS_MANIFEST)
-    return Text(row.state, style="green" if good else "red")
+    return Text(row.state, style="green" if _good(row) else "red")
+
+
+def _good(row: _Row) -> bool:
+    return any(row.state.startswith(outcome.value) for outcome in HAS_MANIFEST)

@@ -144,6 +144,10 @@ def _ask(cluster: Cluster, node: Node, *, known: Path | None) -> None:
         "-o",
         "KbdInteractiveAuthentication=no",
     ]
+    file = cluster.ssh.known_hosts_file
+    if known is None and file is not None and not file.is_file():
+        # Yet to be made: then no key is known, whatever other files say.
+        more += ["-o", "UserKnownHostsFile=none", "-o", "GlobalKnownHostsFile=none"]
     if known:
         # First on the line, so that they go before those that the document gives.
         more += ["-o", f'UserKnownHostsFile="{known}"', "-o", "GlobalKnownHostsFile=none", "-o", "HashKnownHosts=no"]
@@ -168,7 +172,7 @@ def _as_far_as_there(cluster: Cluster) -> Cluster:
     file = cluster.ssh.known_hosts_file
     changes: dict[str, Path | None] = {"identity_file": None}
     if file is not None and not file.is_file():
-        changes["known_hosts_file"] = Path(os.devnull)
+        changes["known_hosts_file"] = None
     return cluster.model_copy(update={"ssh": cluster.ssh.model_copy(update=changes)})
 
 

@@ -22,10 +22,11 @@ def test_journal_has_a_limit(machine):
 
 
 def test_state_folders(machine):
-    for path in ("/var/lib/shoal", "/var/lib/shoal/runs", "/var/lib/shoal/weights"):
+    modes = {"/var/lib/shoal": 0o755, "/var/lib/shoal/runs": 0o700, "/var/lib/shoal/weights": 0o755}
+    for path, mode in modes.items():
         folder = machine.file(path)
         assert folder.is_directory
-        assert (folder.user, folder.mode) == ("root", 0o755)
+        assert (folder.user, folder.mode) == ("root", mode)
 
 
 def test_host_name_resolves(machine):

@@ -24,7 +24,7 @@ def test_every_clip_of_ours_is_whole(worker):
         assert clip.is_file
         assert clip.size == known["size_bytes"]
         assert clip.sha256sum == known["sha256"]
-        assert (clip.user, clip.mode) == ("root", 0o644)
+        assert (clip.user, clip.mode) == ("root", 0o640)
 
 
 def test_no_unfinished_upload_lies_about(worker):

@@ -19,7 +19,8 @@ def converged(**more):
     return {
         f"[ ! -f {APT_CONF} ]": file_answer(APT),
         "stat -c '%F|": [
-            f"directory|755 root root|/var/lib/shoal{name}" for name in ("", "/runs", "/weights", "/roles")
+            f"directory|{'700' if name == '/runs' else '755'} root root|/var/lib/shoal{name}"
+            for name in ("", "/runs", "/weights", "/roles")
         ],
         "time-daemon": ["daemon systemd-timesyncd", "ours systemd-timesyncd"],
         "dpkg-query": [f"{name} installed" for name in ("ca-certificates", "curl", "python3", "systemd-timesyncd")],

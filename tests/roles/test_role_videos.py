@@ -65,6 +65,14 @@ def test_fresh_machine(clip):
     assert shlex.quote(f"/videos/{NAME}") in text
 
 
+def test_footage_and_its_names_are_not_for_every_local_user(clip):
+    text = run(videos.install, answer({}, exists=False), data=data(clip) | {"videos_owner": "recorder:video"}).text()
+    assert "chmod 750 /videos" in text
+    assert "chown root:video /videos/." in text
+    assert "chmod 640 /videos/." in text
+    assert "chmod 600 /var/lib/shoal/.videos.json" in text or "chmod 600 /var/lib/shoal/." in text
+
+
 def test_converged_machine_is_left_alone(clip):
     outcome = run(videos.install, answer({NAME: [100, 7], "own.mp4": [5, 5]}, marker(clip)), data=data(clip))
     assert changed(outcome) == []

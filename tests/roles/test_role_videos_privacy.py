@@ -16,7 +16,15 @@ from shoal.cluster import onprem
 from shoal.cluster.document import Cluster, Node, Privacy
 
 POLICY = json.dumps({"version": 1, "key_frames": 0}) + "\n"
-STATE = {"exists": True, "files": {}, "marker": None, "hashes": {}, "free_bytes": 1 << 40}
+STATE = {
+    "exists": True,
+    "files": {},
+    "folders": [],
+    "inodes": True,
+    "marker": None,
+    "hashes": {},
+    "free_bytes": 1 << 40,
+}
 THERE = {"stat -c '%a %U:%G'": ["755 root:root"], "python3 -c": [json.dumps(STATE)]}
 
 

@@ -30,8 +30,10 @@ from shoal.results.damaged import DamagedResultsError
 from shoal.results.documents import Detection, Manifest, RunSummary, VideoSummary
 from shoal.results.fetch import parse_manifest, verify_node
 from shoal.results.record import Image, NodeRecord, Outcome, RunRecord, Weights
+from shoal.run import detector_lines
 from shoal.run.detector_lines import Progress
 from shoal.run.preflight import _read as node_facts
+from shoal.terminal import printable
 from shoal.untrusted import Bounds, DamagedDocumentError, json_value
 
 DEEP = "[" * 200_000
@@ -125,6 +127,7 @@ def test_a_file_that_is_no_plain_file_or_too_large_is_not_read(tmp_path: Path) -
 # --- every reader, fuzzed ---------------------------------------------------------------------------------------------
 
 SHA = "0" * 64
+HOSTILE_NAME = "\x1b[2J\u202e\x9b" * 500
 MANIFEST = {
     "schema_version": 1,
     "run": "r1",
@@ -300,13 +303,23 @@ def test_the_list_of_containers_is_read_or_refused(line: str) -> None:
         return
 
 
-@given(st.text())
-@example(f'shoal-detect: video {"9" * 5000}/1 "a" done: 1 frames, 1 detections')
-@example(f'shoal-detect: video 1/1 "a" 1/{"9" * 5000} frames {"9" * 400}.0 frames/s 1 detections')
-@example('shoal-detect: video 1/1 "' + "\\" * 100_000)
+EVENT = {
+    "shoal_detect": 1, "event": "frames", "number": 1, "videos": 2, "video": "a.mp4", "size_bytes": 9, "frame": 3,
+    "frames": 4, "frames_per_s": 2.5, "detections": 1,
+}  # fmt: skip
+
+
+@given(st.text() | mutated(EVENT))
+@example(json.dumps(EVENT))
+@example(json.dumps({**EVENT, "frame": 10**400}))
+@example(json.dumps({**EVENT, "video": HOSTILE_NAME * 9}))
+@example('{"shoal_detect"' + DEEP)
+@example("\x1b]52;c;ZXZpbA==\x07" * 10_000)
 def test_lines_of_a_container_never_end_the_display(line: str) -> None:
-    Progress().after(line)
-    Progress().after(f"shoal-detect: {line}")
+    seen = detector_lines.read(line)
+    assert len(seen.text) <= detector_lines.MAX_TEXT
+    assert printable(seen.text) == seen.text
+    Progress().after(seen)
 
 
 class TestTheReport:

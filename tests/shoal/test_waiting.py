@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
+import shoal
 from shoal.waiting import looks, until
 
 
@@ -49,3 +51,18 @@ def test_what_moves_gets_its_full_time_again() -> None:
         if look.number < 6:
             look.renew()
     assert len(numbers) >= 8
+
+
+def test_nobody_sleeps_or_locks_but_here() -> None:
+    """One module waits and one locks. (A program that goes into a job's container has nothing of shoal's beside it.)"""
+    package = Path(shoal.__file__).parent
+    own = {package / "waiting.py", package / "locks.py", *(package / "jobs" / "programs").glob("*.py")}
+    own.add(package / "deploys" / "lock.py")  # a lease on hosts, which keeps its own time
+    found = [
+        f"{path.relative_to(package)}: {word}"
+        for path in sorted(package.rglob("*.py"))
+        if path not in own
+        for word in ("time.sleep(", "fcntl.flock(", "fcntl.lockf(")
+        if word in path.read_text(encoding="utf-8")
+    ]
+    assert found == []

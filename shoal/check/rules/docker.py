@@ -159,7 +159,7 @@ def _engine_proxy(facts: Facts) -> tuple[str, str, str]:
     """The proxy for plain HTTP, its exceptions, and where they are set. The site's registry speaks plain HTTP."""
     docker = facts.docker
     if docker.info is not None:
-        found, exceptions = _text(docker.info, "HTTPProxy"), _text(docker.info, "NoProxy")
+        found, exceptions = _text(docker.info, "HttpProxy"), _text(docker.info, "NoProxy")
         settings = (_json(docker.daemon_json) or {}).get("proxies")
         where = (
             'no-proxy in "proxies" of /etc/docker/daemon.json'

@@ -31,7 +31,11 @@ def ports(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
     """Somebody else listens where something of ours is to."""
     for port in plan.ports:
         for there in facts.listeners:
-            if there.port == port.port and _same_place(there.address, port.address) and not _ours(there, facts):
+            if (
+                there.port == port.port
+                and _same_place(there.address, port.address)
+                and not _ours(there, facts, port.what)
+            ):
                 who = there.process or "something"
                 unit = f", {there.unit}" if there.unit and there.unit != "-" else ""
                 at = "every address" if there.address == ANY else there.address
@@ -136,12 +140,12 @@ def active_firewalls(facts: Facts) -> list[str]:
     if re.search(r"^running$", facts.firewalls.get("firewalld", ""), re.MULTILINE):
         found.append("firewalld")
     if not found:
-        if _nft_closes(facts.firewalls.get("nft", "")):
-            found.append("nftables")
-        elif re.search(
-            r"^(-P INPUT DROP|-A INPUT .*-j (DROP|REJECT))", facts.firewalls.get("iptables", ""), re.MULTILINE
-        ):
+        # First iptables: its rules are seen by nft as well, where it writes them that way, but not the other way about.
+        closed = r"^(-P INPUT DROP|-A INPUT .*-j (DROP|REJECT))"
+        if re.search(closed, facts.firewalls.get("iptables", ""), re.MULTILINE):
             found.append("iptables")
+        elif _nft_closes(facts.firewalls.get("nft", "")):
+            found.append("nftables")
     return found
 
 
@@ -182,10 +186,15 @@ def _same_place(there: str, wanted: str) -> bool:
     return not _literal(wanted) and not ipaddress.ip_address(there).is_loopback if _literal(there) else False
 
 
-def _ours(there: Listener, facts: Facts) -> bool:
+def _ours(there: Listener, facts: Facts, what: str) -> bool:
+    drop_in = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
+    registry = drop_in in facts.our_files or "registry" in facts.our_packages
     if there.unit == "docker-registry.service":
-        drop_in = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
-        return drop_in in facts.our_files or "registry" in facts.our_packages
+        return registry
+    if not there.process and there.unit in {"", "-"}:
+        # A container without ptrace hides from its own root whose another user's sockets are: then it counts whether
+        # an earlier deploy brought what is to take the port.
+        return registry if "registry" in what else not facts.our_units.isdisjoint(OUR_UNITS)
     return there.unit in facts.our_units or there.unit in OUR_UNITS or there.unit.startswith("shoal-")
 
 

@@ -27,6 +27,6 @@ def gateways(lab_environment: None) -> Iterator[Cluster]:
     existed = state.load_facts(name) is not None
     cluster = up(LabSpec(name=name, compute=None if existed else COMPUTE), say=to_stderr)
     yield cluster
-    if os.environ.get("SHOAL_KEEP_LAB") != "1":
+    if os.environ.get("SHOAL_KEEP_LAB") != "1" and not existed:
         result = down(name)
         assert result.clean, result.proofs

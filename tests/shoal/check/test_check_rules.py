@@ -322,7 +322,7 @@ def test_data_of_a_former_engine_and_bridges_need_an_agreement() -> None:
 
 
 def test_an_engine_behind_a_proxy_needs_an_exception_for_the_registry() -> None:
-    proxied = {"HTTPProxy": "http://proxy:3128", "NoProxy": "localhost,10.9.0.0/16"}
+    proxied = {"HttpProxy": "http://proxy:3128", "NoProxy": "localhost,10.9.0.0/16"}
     said = one(docker.proxy(with_docker(info=proxied), plan()), Level.REFUSAL)
     assert "10.0.0.2 is not among the exceptions" in said
     assert "systemctl edit docker" in said
@@ -355,6 +355,16 @@ def test_ports_of_others() -> None:
     assert list(network.ports(office, moved)) == [], "the knob gives ours another port"
     drop_in = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
     assert list(network.ports(machine(office, our_files=frozenset({drop_in})), plan("office"))) == []
+    nameless = tuple(listener(port, "10.0.0.2", "", "") for port in (5000, 4222))
+    hidden = machine(OFFICE, listeners=nameless)
+    assert len(list(network.ports(hidden, plan("office", bacalhau=True)))) == 2
+    again = machine(
+        OFFICE,
+        listeners=nameless,
+        our_files=frozenset({drop_in}),
+        our_units=frozenset({"bacalhau-orchestrator.service"}),
+    )
+    assert list(network.ports(again, plan("office", bacalhau=True))) == [], "an earlier deploy of ours"
     nats = machine(OFFICE, listeners=(listener(4222, "10.0.0.2", "nats-server", "nats.service"),))
     assert "bacalhau_nats_port" in one(network.ports(nats, plan("office", bacalhau=True)), Level.REFUSAL)
 
@@ -421,6 +431,8 @@ def test_a_requester_that_is_not_looked_at_may_not_listen_yet() -> None:
 def test_a_firewall_that_lets_all_in_is_none() -> None:
     open_ = "-P INPUT ACCEPT\n-P FORWARD DROP\n-A FORWARD -j DOCKER-USER"
     assert network.active_firewalls(machine(firewalls={"iptables": open_, "ufw": "Status: inactive"})) == []
+    both = {**FIREWALLS["iptables"], "nft": FIREWALLS["nftables"]["nft"]}
+    assert network.active_firewalls(machine(firewalls=both)) == ["iptables"], "nft shows the rules of iptables, too"
     docker_only = "table ip filter {\n chain FORWARD {\n type filter hook forward priority 0; policy drop;\n }\n}"
     assert network.active_firewalls(machine(firewalls={"nft": docker_only, "firewalld": "not running"})) == []
 

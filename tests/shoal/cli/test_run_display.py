@@ -83,6 +83,7 @@ def test_each_node_has_a_bar_its_videos_and_the_time_left(clock: Clock) -> None:
     take(Event(Happening.ENDED, "", "gate-1", Outcome.FINISHED))
     take(Event(Happening.FETCHED, "4 files", "gate-1"))
     assert "finished, results home" in screen(rows)[1]
+    assert "━" * run_display.BAR_COLUMNS in screen(rows)[1]
     clock.now_s += 45
     assert "running, silent for 45 s" in screen(rows)[2]
 
