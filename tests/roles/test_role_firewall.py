@@ -96,7 +96,7 @@ def decoded(outcome):
 def test_whoever_empties_the_rule_set_has_ours_put_back():
     again = (operations.FILES / "nftables.conf").read_text()
     for moment in ("ExecStartPost", "ExecReload", "ExecStopPost"):
-        assert f"{moment}=-/usr/bin/systemctl --no-block try-reload-or-restart shoal-firewall.service" in again
+        assert f"{moment}=-/usr/bin/systemctl --no-block start shoal-firewall-check.service" in again
     assert "nftables.service" in (operations.FILES / "firewall.service").read_text().split("After=")[1].splitlines()[0]
     check = (operations.FILES / "check.service").read_text()
     assert "ConditionPathExists=!/run/shoal-firewall" in check  # new rules that are being tried are not undone
