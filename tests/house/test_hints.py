@@ -106,7 +106,7 @@ ROOMS = {
     "shoal/check": ["site check", "site deploy", "nodes add", "site prepare"],
     "roles/": ["site deploy", "site teardown", "nodes add", "nodes remove", "bootstrap"],
     "shoal/mesh": ["mesh on", "mesh off", "site deploy", "site teardown", "bootstrap"],
-    "shoal/cli/site.py": ["site check", "site deploy", "site prepare", "site teardown"],
+    "shoal/cli/site.py": ["site check", "site deploy", "site prepare", "site teardown", "site allow"],
     "shoal/cli/cluster.py": ["cluster init", "cluster host-keys", "cluster show", "cluster validate", "cluster where"],
     "shoal/cli/nodes.py": ["nodes add", "nodes drain", "nodes remove", "nodes list", "nodes approve"],
 }
