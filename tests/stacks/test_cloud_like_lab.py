@@ -87,10 +87,11 @@ def test_a_cloud_cluster_sees_the_labs_operations(tmp_path: Path) -> None:
     cloud = exported()
     lab = cloud.model_copy(
         update={
+            "name": "lab",
             "substrate": "lab",
             "ssh": clusters.SshAccess(),
             "nodes": tuple(
-                node.model_copy(update={"address": f"127.0.0.{number}", "user": "root", "labels": {}, "spot": False})
+                node.model_copy(update={"address": f"198.51.100.{number}", "user": "root", "labels": {}, "spot": False})
                 for number, node in enumerate(cloud.nodes, start=1)
             ),
         }
