@@ -11,6 +11,7 @@ import math
 import re
 import reprlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -119,20 +120,21 @@ def faults_of(error: ValidationError) -> list[Fault]:
     for entry in error.errors(include_url=False, include_context=False)[:FAULTS_SHOWN]:
         # Bounded like everything else: the input may be the whole document.
         found = "" if entry["type"] in ("missing", "value_error") else f" (found {_cut(reprlib.repr(entry['input']))})"
-        faults.append(Fault(field_path(entry["loc"]) or "document", f"{_cut(entry['msg'], 200)}{found}"))
+        path = field_path([part if isinstance(part, int) else _cut(part) for part in entry["loc"]])
+        faults.append(Fault(path or "document", f"{_cut(entry['msg'], 200)}{found}"))
     if (more := error.error_count() - len(faults)) > 0:
         faults.append(Fault("document", f"{more} more faults"))
     return faults
 
 
-def field_path(location: tuple[int | str, ...]) -> str:
+def field_path(location: Sequence[int | str]) -> str:
     """A pydantic location as a person writes it: `("nodes", 1, "port")` is `nodes[1].port`."""
     path = ""
     for part in location:
         if isinstance(part, int):
             path += f"[{part}]"
         elif part != "[key]":
-            path += f".{_cut(part)}" if path else _cut(part)
+            path += f".{part}" if path else part
     return path
 
 

@@ -10,7 +10,7 @@ import typer
 from shoal import jobs
 from shoal.cli.console import print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cli.run import model_for, targets_of
+from shoal.cli.run import model_for, order_for
 from shoal.cli.run_display import shown
 from shoal.cluster import load
 from shoal.cluster.document import Cluster, Engine
@@ -63,24 +63,11 @@ def show(
         job = parse(runs.load(run).job, source=f"the job in run {run}")
     else:
         document = load.load_path(cluster_path(cluster, claim=False))
-        model, path = model_for(weights)
-        knobs: dict[str, str | int | float | None] = {
-            "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride
-        }  # fmt: skip
-        order = running.Order(
-            cluster=document,
-            engine=choose("auto", document),
-            weights=model,
-            weights_path=path,
-            template=template or running.DEFAULT_TEMPLATE,
-            image=image,
-            knobs={name: value for name, value in knobs.items() if value is not None},
-            cpu=cpu,
-            memory=memory,
-            timeout_s=timeout or running.DEFAULT_TIMEOUT_S,
-            nodes=tuple(node or ()),
-            targets=targets_of(target or []),
-        )
+        order = order_for(
+            document, choose("auto", document), weights=weights, template=template, image=image, cpu=cpu, memory=memory,
+            timeout_s=timeout, nodes=node, targets=target,
+            knobs={"conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride},
+        )  # fmt: skip
         job = running.plan(order).job
     if as_json:
         print_json(job.to_document())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,9 +17,9 @@ from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cli.resume import resume as resume_run
 from shoal.cli.run_display import conclude, shown
 from shoal.cli.run_options import Attempts, Cpu, Fetch, Memory, RecordAsJson, Timeout
-from shoal.cluster.document import Engine
+from shoal.cluster.document import Cluster, Engine
 from shoal.engines.bacalhau import release
-from shoal.engines.choice import choose, refuse_unused, unused_program_error
+from shoal.engines.choice import Choice, choose, refuse_unused, unused_program_error
 from shoal.errors import UsageError
 from shoal.results.record import Weights
 from shoal.run import adopt as adoption
@@ -119,31 +121,13 @@ def run_(
     if program and choice.engine == "ssh":
         raise unused_program_error(choice.reason)
     say(str(choice))
-    model, path = model_for(weights)
-    knobs: dict[str, str | int | float | None] = {
-        "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
-        "key-frames": key_frames,
-    }  # fmt: skip
-    order = running.Order(
-        cluster=document,
-        engine=choice,
-        weights=model,
-        weights_path=path,
-        program=program,
-        template=template or running.DEFAULT_TEMPLATE,
-        image=image,
-        knobs={name: value for name, value in knobs.items() if value is not None},
-        cpu=cpu,
-        memory=memory,
-        timeout_s=timeout or running.DEFAULT_TIMEOUT_S,
-        nodes=tuple(node or ()),
-        targets=targets_of(target or []),
-        run=run,
-        attempts=attempts,
-        fetch=fetch,
-    )
+    order = order_for(
+        document, choice, weights=weights, template=template, image=image, cpu=cpu, memory=memory, timeout_s=timeout,
+        nodes=node, targets=target,
+        knobs={"conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "key-frames": key_frames},
+    )  # fmt: skip
     with shown() as tell:
-        record = running.start(order, tell)
+        record = running.start(replace(order, program=program, run=run, attempts=attempts, fetch=fetch), tell)
     conclude(record, fetch=fetch, json=json)
 
 
@@ -157,6 +141,38 @@ def _refuse_other_options(ctx: typer.Context) -> None:
     ]
     if given := [one.opts[0].strip() for one in typed if one.name not in known]:
         raise UsageError(f"a run is resumed with its own settings: leave out {', '.join(given)}")
+
+
+def order_for(
+    document: Cluster,
+    choice: Choice,
+    *,
+    weights: str | None,
+    template: str | None,
+    image: str | None,
+    cpu: str | None,
+    memory: str | None,
+    timeout_s: int | None,
+    nodes: list[str] | None,
+    targets: list[str] | None,
+    knobs: Mapping[str, str | int | float | None],
+) -> running.Order:
+    """What the options of a new run ask for. Raises UsageError and ShoalError where a model or a target is none."""
+    model, path = model_for(weights)
+    return running.Order(
+        cluster=document,
+        engine=choice,
+        weights=model,
+        weights_path=path,
+        template=template or running.DEFAULT_TEMPLATE,
+        image=image,
+        knobs={name: value for name, value in knobs.items() if value is not None},
+        cpu=cpu,
+        memory=memory,
+        timeout_s=timeout_s or running.DEFAULT_TIMEOUT_S,
+        nodes=tuple(nodes or ()),
+        targets=targets_of(targets or []),
+    )
 
 
 def model_for(given: str | None) -> tuple[Weights, Path | None]:

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from shoal.errors import Fault, UsageError
 from shoal.files import write_atomic
-from shoal.untrusted import DamagedDocumentError, json_value, read_bytes
+from shoal.untrusted import DamagedDocumentError, field_path, json_value, read_bytes
 
 Substrate = Literal["gcp", "edge", "lab", "onprem"]
 Engine = Literal["auto", "bacalhau", "ssh"]
@@ -224,17 +224,6 @@ def field_faults(error: ValidationError) -> list[Fault]:
             continue  # an echo of faults inside the items, which are told themselves
         faults.append(Fault(field_path(entry["loc"]), _plain_message(entry)))
     return faults
-
-
-def field_path(location: tuple[int | str, ...]) -> str:
-    """A pydantic location as a person writes it: `("nodes", 1, "port")` is `nodes[1].port`."""
-    path = ""
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part != "[key]":
-            path += f".{part}" if path else part
-    return path
 
 
 def load(path: Path) -> Cluster:

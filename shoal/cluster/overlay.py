@@ -10,13 +10,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from shoal.cluster.document import Address, Cluster, Name, Node, field_faults
+from shoal.cluster.document import Address, Cluster, Name, Node
+from shoal.cluster.kept import read_kept
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import state_dir
-from shoal.untrusted import DamagedDocumentError, json_value, read_bytes
 
 USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 SSH_PORT = 22
@@ -58,17 +58,8 @@ def load(cluster: str) -> Overlay | None:
     """The note of a cluster; None where it never was on a mesh. Raises UsageError where it is damaged."""
     file = path(cluster)
     hint = f"remove {file}: every node is then reached at its first address; `shoal mesh on` writes it again"
-    try:
-        overlay = Overlay.model_validate(json_value(read_bytes(file), source=str(file)))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise UsageError(f"{file} is not valid", faults=tuple(field_faults(error)), hint=hint) from None
-    except DamagedDocumentError as error:
-        raise UsageError(error.message, hint=hint) from None
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error}", hint=hint) from None
-    if overlay.cluster != cluster:
+    overlay = read_kept(file, Overlay, source=str(file), valid="valid", hint=hint)
+    if overlay is not None and overlay.cluster != cluster:
         raise UsageError(f"{file} belongs to cluster {overlay.cluster!r}", hint=hint)
     return overlay
 

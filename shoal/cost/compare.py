@@ -15,11 +15,9 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shoal.cluster.document import field_faults
-from shoal.cost.prices import Machines, Prices, machine_usd_per_hour
+from shoal.cost.prices import HOURS_PER_DAY, HOURS_PER_MONTH, SECONDS_PER_HOUR, Machines, Prices, machine_usd_per_hour
 from shoal.errors import Fault, UsageError
 
-HOURS_PER_MONTH = 730
-SECONDS_PER_HOUR = 3600
 BITS_PER_GB = 8e9
 Column = Literal["central", "edge, vendor's AI", "edge, own nodes"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
@@ -71,7 +69,7 @@ class Figures(BaseModel):
     @property
     def hours(self) -> float:
         """Of recording in a month, of one camera."""
-        return HOURS_PER_MONTH * self.hours_per_day / 24
+        return HOURS_PER_MONTH * self.hours_per_day / HOURS_PER_DAY
 
     @property
     def footage_gb(self) -> float:

@@ -16,6 +16,7 @@ from shoal.cluster.document import Arch, field_faults
 from shoal.errors import Fault, UsageError
 
 HOURS_PER_DAY = 24
+SECONDS_PER_HOUR = 3600
 HOURS_PER_MONTH = 730
 """What the vendor reckons a month as when it turns a monthly disk price into seconds."""
 TABLE = Path(__file__).resolve().parent.parent / "prices.toml"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shoal.cost.compare import COLUMNS, SECONDS_PER_HOUR, Comparison, Volumes, priced, unconfirmed
-from shoal.cost.prices import Prices
+from shoal.cost.compare import COLUMNS, Comparison, Volumes, priced, unconfirmed
+from shoal.cost.prices import SECONDS_PER_HOUR, Prices
 
 STORED_GB = 10_000_000
 IMAGES = 100_000_000

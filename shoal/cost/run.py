@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shoal.cost.prices import Machines, Prices, machine_usd_per_hour
+from shoal.cost.prices import SECONDS_PER_HOUR, Machines, Prices, machine_usd_per_hour
 
-SECONDS_PER_HOUR = 3600
 WALK_THROUGH_MACHINE = "e2-standard-8"
 """What the walk-through runs on, as spot machines."""
 GIVE_A_PRICE = "give each node `price_usd_per_hour` in the cluster document, or type `shoal cost run RUN --price 0.11`"
@@ -21,6 +20,13 @@ class NodeTime:
     machine_time_s: float | None
     """Length of all its ended attempts; None where none has ended."""
     usd_per_hour: float | None
+
+    @property
+    def usd(self) -> float | None:
+        """None where its price or its time is not known."""
+        if self.machine_time_s is None or self.usd_per_hour is None:
+            return None
+        return self.machine_time_s / SECONDS_PER_HOUR * self.usd_per_hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +46,7 @@ class RunCost:
 
 def of_run(nodes: Sequence[NodeTime], *, footage_s: float, frames: int, events: int | None, prices: Prices) -> RunCost:
     """The cost of machine time. Idle time, the requester and traffic are not in it."""
-    known = [
-        node.machine_time_s / SECONDS_PER_HOUR * node.usd_per_hour
-        for node in nodes
-        if node.machine_time_s is not None and node.usd_per_hour is not None
-    ]
+    known = [usd for node in nodes if (usd := node.usd) is not None]
     usd = sum(known) if known else None
     price, _ = machine_usd_per_hour(Machines("node", 1, WALK_THROUGH_MACHINE, spot=True), prices, spot=True)
     times = [node.machine_time_s for node in nodes if node.machine_time_s is not None]

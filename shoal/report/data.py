@@ -29,7 +29,7 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
     files = sum(len(node.files) for node in nodes)
     state = _state(nodes, done, sums, files)
     wall_s = words.seconds_between(record.created_at, record.finished_at)
-    cost_usd, cost_text = _cost(nodes)
+    cost = cost_of_nodes(nodes, sums.footage_s, sums.frames, load_prices())
     return Run(
         run=record.run,
         state=state,
@@ -44,9 +44,9 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
         frames_per_wall_s=sums.frames / wall_s if wall_s and wall_s > 0 and sums.frames else None,
         home_bytes=sum(node.home_bytes for node in nodes),
         unverified_home_bytes=sum(node.home_bytes for node in nodes if node.verification is not Verification.VERIFIED),
-        cost_usd=cost_usd,
-        cost_text=cost_text,
-        cost_lines=cost_lines(cost_of_nodes(nodes, sums.footage_s, sums.frames, load_prices())),
+        cost_usd=cost.usd,
+        cost_text=_cost_text(nodes, cost.usd),
+        cost_lines=cost_lines(cost),
         created_at=words.utc(record.created_at),
         finished_at=words.utc(record.finished_at) if record.finished_at else None,
         cluster=record.cluster,
@@ -201,9 +201,8 @@ def _not_read(node: Node) -> Iterator[str]:
         yield f"{node.name}: beside its videos lie {', '.join(told)}, which are no footage and were not read: {names}."
 
 
-def _cost(nodes: list[Node]) -> tuple[float | None, str]:
-    """The sum of what is known, and a sentence on how far that goes. Nothing is guessed."""
-    known = [node.cost_usd for node in nodes if node.cost_usd is not None]
+def _cost_text(nodes: list[Node], usd: float | None) -> str:
+    """A sentence on how far `usd`, the sum of what is known, goes. Nothing is guessed."""
     unpriced = [node.name for node in nodes if node.price_usd_per_hour is None]
     untimed = [node.name for node in nodes if node.price_usd_per_hour is not None and node.cost_usd is None]
     open_ends = [node.name for node in nodes if node.cost_usd is not None and node.machine_time_open]
@@ -214,10 +213,9 @@ def _cost(nodes: list[Node]) -> tuple[float | None, str]:
         gaps.append(f"no ended attempt is recorded for {words.listing(untimed, 8)}")
     if open_ends:
         gaps.append(f"an attempt without a recorded end is left out for {words.listing(open_ends, 8)}")
-    if not known:
-        return None, f"Unknown: {'; '.join(gaps) or 'there are no nodes'}."
-    total = sum(known)
+    if usd is None:
+        return f"Unknown: {'; '.join(gaps) or 'there are no nodes'}."
     scope = "machine time of the job's attempts times price per hour; idle time and the requester are not counted"
     if gaps:
-        return total, f"At least {words.usd(total)} ({scope}); {'; '.join(gaps)}."
-    return total, f"{words.usd(total)} ({scope})."
+        return f"At least {words.usd(usd)} ({scope}); {'; '.join(gaps)}."
+    return f"{words.usd(usd)} ({scope})."

@@ -41,17 +41,8 @@ class Images:
 
 def render(run: Run, folder: Path, *, images_max_bytes: int = DEFAULT_IMAGES_MAX_BYTES) -> str:
     """The page of `run`; `folder` is `runs/<run id>`, where its pictures are."""
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     colours = class_colours(run.totals.counts)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Escaping keeps names from being markup; this keeps them from turning text around or hiding in it.
-        finalize=_printable,
-    )
+    environment = template_environment()
     environment.filters.update(
         clock=words.clock,
         count=words.count,
@@ -68,8 +59,6 @@ def render(run: Run, folder: Path, *, images_max_bytes: int = DEFAULT_IMAGES_MAX
     )
     return environment.get_template("report.html.j2").render(
         run=run,
-        style=Markup(style),  # noqa: S704 - a file of this package
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         images=choose_images(run, folder, images_max_bytes),
         images_max_bytes=images_max_bytes,
         timeline=lambda video: timeline(video, colours, COLOURS + 1),
@@ -80,9 +69,28 @@ def render(run: Run, folder: Path, *, images_max_bytes: int = DEFAULT_IMAGES_MAX
         problems_shown=PROBLEMS_SHOWN,
         State=State,
         Verification=Verification,
-        version=__version__,
         markup=Markup,
     )
+
+
+def template_environment() -> Environment:
+    """Where a page's template is rendered: the style sheet, its hash and the version are there for all of them."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Escaping keeps names from being markup; this keeps them from turning text around or hiding in it.
+        finalize=_printable,
+    )
+    environment.globals.update(
+        style=Markup(style),  # noqa: S704 - a file of this package
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        version=__version__,
+    )
+    return environment
 
 
 def class_colours(counts: Mapping[str, int]) -> dict[str, int]:

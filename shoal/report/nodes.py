@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from shoal.cost.run import NodeTime
 from shoal.files import sha256_file
 from shoal.report import formats as words
 from shoal.report.documents import inside, read_document
@@ -16,7 +17,6 @@ from shoal.terminal import printable
 
 STILL_PHOTO = "still-photo"
 """In the file name of a clip that was made from a photograph."""
-SECONDS_PER_HOUR = 3600
 SUMMARY = "summary.json"
 
 
@@ -61,7 +61,7 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         machine_time_s=machine_time_s,
         machine_time_open=open_end,
         price_usd_per_hour=price,
-        cost_usd=None if price is None or machine_time_s is None else machine_time_s / SECONDS_PER_HOUR * price,
+        cost_usd=NodeTime(name, machine_time_s, price).usd,
         detector_version=summary.detector_version if summary else None,
         weights_sha256=summary.weights.sha256 if summary else None,
         settings=dict(summary.settings) if summary else {},

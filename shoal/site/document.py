@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from shoal.cluster.document import Cluster, field_faults
+from shoal.cluster.document import Cluster
+from shoal.cluster.kept import read_kept
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import named, state_dir
 from shoal.telling import Say, quiet
-from shoal.untrusted import Bounds, DamagedDocumentError, json_value, read_bytes
+from shoal.untrusted import Bounds
 
 if TYPE_CHECKING:
     from shoal.site.videos import Clip
@@ -86,19 +87,10 @@ def load(cluster: str) -> SiteDocument | None:
     """The document of a cluster, None where none was prepared. Raises UsageError where it is damaged or another's."""
     path = document_path(cluster)
     hint = "write it again with `shoal site prepare`"
-    try:
-        document = SiteDocument.model_validate(
-            json_value(read_bytes(path, bounds=BOUNDS), source=f"the site document {path}", bounds=BOUNDS)
-        )
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise UsageError(f"{path} is not a valid site document", faults=tuple(field_faults(error)), hint=hint) from None
-    except DamagedDocumentError as error:
-        raise UsageError(error.message, hint=hint) from None
-    except OSError as error:
-        raise UsageError(f"the site document {path} cannot be read: {error}", hint=hint) from None
-    if document.cluster != cluster:
+    document = read_kept(
+        path, SiteDocument, source=f"the site document {path}", valid="a valid site document", hint=hint, bounds=BOUNDS
+    )
+    if document is not None and document.cluster != cluster:
         raise UsageError(f"{path} belongs to cluster {document.cluster!r}, not to {cluster!r}", hint=hint)
     return document
 

@@ -81,12 +81,6 @@ class Fitter:
         return data
 
 
-def rgb(frame: av.VideoFrame, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """The frame as RGB [height, width, 3] for people to look at, scaled by area, which loses least of small things."""
-    scaled = frame.reformat(width, height, "rgb24", interpolation="AREA", threads=1)
-    return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
-
-
 def to_frame(xyxy: FloatArray, place: Fit) -> FloatArray:
     """Boxes [n, 4] in pixels of the model's input as boxes in pixels of the frame, cut off at its borders."""
     shown_width = place.frame_width * place.pixel_aspect

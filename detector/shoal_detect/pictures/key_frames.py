@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shoal_detect.model.letterbox import rgb
+import av
+import numpy as np
+
 from shoal_detect.pictures import annotate
 from shoal_detect.pictures.annotate import Label, Picture
 from shoal_detect.read.decode import Frame
@@ -80,7 +82,7 @@ def _keep(frame: Frame, score: float, found: Sequence[Found]) -> KeyFrame:
     shown_width = frame.width * frame.pixel_aspect
     scale = min(1.0, MAX_SIDE_PX / max(shown_width, frame.height))
     across = scale * frame.pixel_aspect
-    picture = rgb(frame.image, max(1, round(shown_width * scale)), max(1, round(frame.height * scale)))
+    picture = _rgb(frame.image, max(1, round(shown_width * scale)), max(1, round(frame.height * scale)))
     labels = [
         Label(
             one.class_id,
@@ -90,3 +92,9 @@ def _keep(frame: Frame, score: float, found: Sequence[Found]) -> KeyFrame:
         for one in found
     ]
     return KeyFrame(frame.index, frame.time_s, score, labels, picture)
+
+
+def _rgb(frame: av.VideoFrame, width: int, height: int) -> Picture:
+    """The frame as RGB [height, width, 3] for people to look at, scaled by area, which loses least of small things."""
+    scaled = frame.reformat(width, height, "rgb24", interpolation="AREA", threads=1)
+    return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
