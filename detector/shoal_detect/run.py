@@ -271,7 +271,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
     if growing:
         names = ", ".join(quoted(name) for name in growing[:3])
         say(
-            f"run {settings.run}: closed over {len(growing)} videos that were still being written ({names}"
+            f"run {settings.run}: closed over recordings that were still being written: {len(growing)} ({names}"
             f"{_more(growing)}); a new run reads them"
         )
     if total["detections"] == 0:
