@@ -1,0 +1,63 @@
+"""Decides which of our segments go: those past their days, and before the disk is full the oldest, never today's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from recorder import files, ledger
+from recorder.ledger import Segment
+from recorder.settings import Settings
+
+DAY_S = 86_400
+
+
+def tidy(settings: Settings, now: float, log: Callable[[str], None]) -> list[Segment]:
+    """Remove what has to go and note why; what is not ours any more is left. Returns what was removed."""
+    there = [segment for segment in ledger.segments(settings) if _ours(settings, segment)]
+    removed: list[Segment] = []
+    for segment in there:
+        if segment.end < now - settings.keep_days * DAY_S:
+            _remove(settings, segment, "its days are over")
+            removed.append(segment)
+    for segment in there:
+        if free_bytes(settings.folder) >= settings.disk_floor_bytes:
+            break
+        if segment in removed or ledger.day(segment.start) == ledger.day(now):
+            continue
+        _remove(settings, segment, "the disk is at its floor")
+        log(f"{segment.file}: removed before its time, {free_bytes(settings.folder) >> 20} MiB are free")
+        removed.append(segment)
+    if removed:
+        _forget(settings, {segment.file for segment in removed})
+        for folder in sorted({(settings.folder / segment.file).parent for segment in removed}):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+    return removed
+
+
+def free_bytes(folder: Path) -> int:
+    """What may still be written there."""
+    about = os.statvfs(folder)
+    return about.f_bavail * about.f_frsize
+
+
+def _ours(settings: Settings, segment: Segment) -> bool:
+    try:
+        about = (settings.folder / segment.file).lstat()
+    except FileNotFoundError:
+        return False
+    return (about.st_ino, about.st_size) == (segment.inode, segment.size_bytes)
+
+
+def _remove(settings: Settings, segment: Segment, why: str) -> None:
+    files.append(settings.state_folder / "removed.jsonl", {**asdict(segment), "why": why})
+    (settings.folder / segment.file).unlink()
+
+
+def _forget(settings: Settings, gone: set[str]) -> None:
+    """The ledger without what was removed, or it would grow for ever; `removed.jsonl` has it."""
+    left = (asdict(segment) for segment in ledger.segments(settings) if segment.file not in gone)
+    files.write_lines(settings.state_folder / "segments.jsonl", left)

@@ -1,0 +1,122 @@
+"""What was recorded and what was not: every segment with its time, every gap with its reason.
+
+`segments.jsonl` and `gaps.jsonl` in the camera's state folder; times are seconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+import calendar
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from recorder import files
+from recorder.settings import Settings
+
+STAGING = ".recording"
+"""Below the camera's folder: what is being written. Hidden names are no footage to any reader."""
+NAME = re.compile(r"(\d{8}T\d{6}Z)(?:-\d+)?\.mp4")
+PATTERN = "%Y%m%dT%H%M%SZ.mp4"
+"""For ffmpeg, whose time zone is UTC."""
+LEAST_GAP_S = 2.0
+"""Names have whole seconds: less between two segments is no gap."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One closed file."""
+
+    file: str
+    """Below the camera's folder: `2026-11-30/20261130T081500Z.mp4`."""
+    start: float
+    end: float
+    size_bytes: int
+    inode: int
+    """Tells our file from one that somebody else wrote under its name."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A time without film."""
+
+    start: float
+    end: float
+    reason: str
+    """camera_lost, camera_refused, no_segment, stopped, killed, node_down or clock_changed."""
+    detail: str = ""
+
+
+def started_at(name: str) -> float | None:
+    """The time in a segment's name; None for another name."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        return None
+    return float(calendar.timegm(time.strptime(match.group(1), "%Y%m%dT%H%M%SZ")))
+
+
+def day(moment: float) -> str:
+    """The UTC day of a time, as folders are named."""
+    return time.strftime("%Y-%m-%d", time.gmtime(moment))
+
+
+def segments(settings: Settings) -> Iterator[Segment]:
+    """Every segment that was ever kept, in the order in which they were."""
+    for one in files.lines(settings.state_folder / "segments.jsonl"):
+        try:
+            yield Segment(**one)
+        except TypeError:
+            continue
+
+
+def gaps(settings: Settings) -> Iterator[Gap]:
+    """Every gap, in the order in which they ended."""
+    for one in files.lines(settings.state_folder / "gaps.jsonl"):
+        try:
+            yield Gap(**one)
+        except TypeError:
+            continue
+
+
+def keep(settings: Settings, staged: Path, duration_s: float, end: float | None = None) -> Segment | None:
+    """Give a closed file its place and note it; None where it is empty or no segment.
+
+    `end` is when it was closed, where that is known: a name has whole seconds, and ffmpeg looks at a stream for a while
+    before it opens the first file. The line is written when the file is durable under its name.
+    """
+    named = started_at(staged.name)
+    if named is None or not staged.stat().st_size:
+        staged.unlink()
+        return None
+    start = named if end is None else end - duration_s
+    files.sync(staged)
+    folder = settings.folder / day(named)
+    folder.mkdir(exist_ok=True)
+    target = _free(folder / staged.name)
+    os.link(staged, target)  # never over a file that is there
+    staged.unlink()
+    files.sync(folder)
+    files.sync(settings.folder)
+    about = target.stat()
+    segment = Segment(
+        f"{folder.name}/{target.name}", round(start, 3), round(start + duration_s, 3), about.st_size, about.st_ino
+    )
+    files.append(settings.state_folder / "segments.jsonl", asdict(segment))
+    return segment
+
+
+def _free(path: Path) -> Path:
+    """The path, or one beside it: a clock that was set back gives a name a second time."""
+    found, number = path, 1
+    while os.path.lexists(found):
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
+
+
+def note(settings: Settings, gap: Gap) -> None:
+    """Write a gap down, where it is one."""
+    if gap.end - gap.start >= LEAST_GAP_S:
+        files.append(settings.state_folder / "gaps.jsonl", asdict(gap))
