@@ -49,7 +49,7 @@ def main() -> None:
 
 def _while(parent: int) -> None:
     """As long as the recorder is there: systemd ends what is left of a unit."""
-    while os.getppid() == parent:
+    while os.getppid() == parent != 1:
         time.sleep(0.05)
 
 

@@ -143,7 +143,7 @@ def test_what_a_kill_left_is_taken_over_and_the_time_between_is_a_gap(camera: Ca
         remembered = camera.settings().state_folder / "now.json"
         remembered.write_text(json.dumps({"boot": "another"}))
     time.sleep(2.5)  # the time that is missing
-    process = camera.start([["segment", 1.0], ["record"]])
+    process = camera.start([["wait", 1.1], ["segment", 1.0], ["record"]])
     camera.until(lambda: len(camera.segments()) == 3, "it goes on")
     assert "left by a recorder that was killed" in stop(process)
     _, left, after = camera.segments()
@@ -157,7 +157,7 @@ def test_a_pause_on_purpose_is_a_gap_too(camera: Camera) -> None:
     camera.until(camera.segments, "one segment")
     stop(process)
     time.sleep(2.5)  # the time that is missing
-    process = camera.start([["segment", 1.0], ["record"]])
+    process = camera.start([["wait", 1.1], ["segment", 1.0], ["record"]])
     camera.until(lambda: len(camera.segments()) == 2, "it goes on")
     stop(process)
     assert [gap.reason for gap in camera.gaps()] == ["stopped"]
