@@ -2,7 +2,7 @@
 
 from pyinfra import host, logger
 
-from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
+from roles import bacalhau, base, docker, firewall, recorder, registry, tailscale, videos, yolov5
 from roles.common import preflight
 from roles.common.knobs import cluster_of, node_of
 from roles.site import LOOKS, MODELS
@@ -20,6 +20,7 @@ if _node.has_role("requester"):
     registry.install()
 if _node.has_role("compute"):
     videos.install()
+    recorder.install()
 # On every node: the requester makes the image, compute nodes wait for it.
 yolov5.install()
 if _node.has_role("requester"):

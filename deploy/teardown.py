@@ -4,7 +4,7 @@ kept with `--data teardown_docker=false`."""
 
 from pyinfra import host
 
-from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
+from roles import bacalhau, base, docker, firewall, recorder, registry, tailscale, videos, yolov5
 from roles.common.knobs import cluster_of, node_of
 from roles.common.operations import settled
 from shoal.paths import NODE_STATE
@@ -23,6 +23,7 @@ if _mesh or firewall.is_there():
 bacalhau.remove()
 yolov5.remove()
 if _node.has_role("compute"):
+    recorder.remove()
     videos.remove()
 if _node.has_role("requester"):
     registry.remove()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from roles import base, docker, registry, videos
+from roles import base, docker, recorder, registry, videos
 from roles.bacalhau.defaults import Bacalhau
 from roles.base.defaults import Base
 from roles.common.preflight import Looks, Models
 from roles.docker.defaults import Docker
 from roles.firewall.defaults import Firewall
+from roles.recorder.defaults import Recorder
 from roles.registry.defaults import Registry
 from roles.tailscale.defaults import Tailscale
 from roles.videos.defaults import Videos
@@ -23,6 +24,7 @@ MODELS: Models = (
     ("*", Docker),
     ("requester", Registry),
     ("compute", Videos),
+    ("compute", Recorder),
     ("*", Yolov5),
     ("*", Bacalhau),
 )
@@ -31,4 +33,5 @@ LOOKS: Looks = (
     ("*", docker.machine_faults),
     ("requester", registry.machine_faults),
     ("compute", videos.machine_faults),
+    ("compute", recorder.machine_faults),
 )

@@ -42,6 +42,9 @@ _ADDRESS = r"^[A-Za-z0-9]([A-Za-z0-9.:_%-]{0,252}[A-Za-z0-9])?$"
 Address = Annotated[str, StringConstraints(pattern=_ADDRESS)]
 _FOLDER = r"^/[A-Za-z0-9._/-]*[A-Za-z0-9._-]$"
 CameraFolder = Annotated[str, StringConstraints(pattern=_FOLDER)]
+# An address of a stream without credentials, or a device; neither may end a quoted word.
+_SOURCE = r"^((rtsp|rtsps|http|https)://[^\s@'\"\\]{1,500}|/dev/[A-Za-z0-9._/-]{1,100})$"
+CameraSource = Annotated[str, StringConstraints(pattern=_SOURCE)]
 _USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 User = Annotated[str, StringConstraints(pattern=_USER)]
 
@@ -70,6 +73,20 @@ class Privacy(_Document):
     )
 
 
+class Camera(_Document):
+    """A camera that the machine records all the time."""
+
+    name: Name = Field(description="One in the whole cluster: its film lies in /videos/cameras/NAME.")
+    source: CameraSource = Field(
+        description="rtsp, rtsps, http or https address without credentials, or a device below /dev."
+    )
+    secret: Name | None = Field(
+        None,
+        description="Under which name the control machine keeps the camera's `user:password` (docs/cameras.md).",
+    )
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = Field(7, description="How long its film stays.")
+
+
 class Node(_Document):
     """One machine."""
 
@@ -89,6 +106,7 @@ class Node(_Document):
     camera_folders: tuple[CameraFolder, ...] = Field(
         (), description="Folders on the machine that cameras write to, absolute."
     )
+    cameras: tuple[Camera, ...] = Field((), description="Cameras that the machine records; a compute node.")
     privacy: Privacy | None = Field(None, description="Limits for every run, placed on the machine by the site deploy.")
     spot: bool = False
     price_usd_per_hour: Annotated[float, Field(ge=0)] | None = None
@@ -188,6 +206,7 @@ def cross_faults(raw: Any) -> list[Fault]:
         if isinstance(name := node.get("name"), str) and name in taken
     ]
     faults += _unreachable_peers(entries)
+    faults += _camera_faults(entries)
     if not any("compute" in _roles(node) for _, node in entries):
         faults.append(Fault("nodes", "no node has the role 'compute'; a job would have nowhere to run"))
     return faults
@@ -278,6 +297,25 @@ def _unreachable_peers(entries: list[tuple[int, dict[str, Any]]]) -> Iterator[Fa
             yield Fault(where, f"is missing, and {address} is {why}: write the address where the other nodes reach it")
 
 
+def _camera_faults(entries: list[tuple[int, dict[str, Any]]]) -> Iterator[Fault]:
+    """Two cameras of one name, and cameras of a machine that looks at no footage."""
+    first: dict[str, str] = {}
+    for index, node in entries:
+        cameras = node.get("cameras")
+        if not isinstance(cameras, list | tuple) or not cameras:
+            continue
+        if "compute" not in _roles(node):
+            yield Fault(f"nodes[{index}].cameras", "only a compute node records cameras")
+        for number, camera in enumerate(cameras):
+            name = camera.get("name") if isinstance(camera, dict) else None
+            if not isinstance(name, str):
+                continue
+            where = f"nodes[{index}].cameras[{number}]"
+            if name in first:
+                yield Fault(f"{where}.name", f"the same camera name as {first[name]}")
+            first.setdefault(name, where)
+
+
 def _nobodys(address: str) -> str | None:
     """Why no other machine reaches an address; None where one may."""
     name = address.lower().rstrip(".")
@@ -318,6 +356,7 @@ _IN_WORDS = {
     _ADDRESS: "must be a host name or an IP address",
     _USER: "must be a Unix user name",
     _FOLDER: "must be the absolute path of a folder",
+    _SOURCE: "must be an rtsp, rtsps, http or https address without credentials, or a device below /dev",
 }
 
 

@@ -128,6 +128,7 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "ssh_user": node.user,
         "_sudo": node.user != "root",
         "videos_camera_folders": list(node.camera_folders),
+        "recorder_cameras": [camera.model_dump(mode="json") for camera in node.cameras],
         "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
