@@ -38,9 +38,10 @@ class Camera:
         return f"rtsp://{self.address}:{PORT}/north.mp4?play_count=0"
 
     def start(self) -> None:
-        words = ["-m", "aio_rtsp_toolkit.server", "-d", str(self.folder), "-H", self.address, "-p", str(PORT)]
+        program = str(Path(sys.executable).with_name("rtsp-server"))
+        words = ["-d", str(self.folder), "-H", self.address, "-p", str(PORT), "-cp", str(PORT + 1)]
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log)
+            self.process = subprocess.Popen([program, *words], stdout=log, stderr=log)
 
     def stop(self) -> None:
         if self.process is not None:
@@ -89,7 +90,9 @@ def until(holds: Callable[[], object], what: str, limit_s: float = 120) -> None:
 def deploy(document: Path) -> list[str]:
     """Role `recorder` on the node alone, as the site's deploy installs it; what it changed."""
     data = {"recorder_segment_s": 4, "recorder_silence_s": 3}
-    done = run_deploy(document, "recorder", limit=[NODE], data=data, say=to_stderr)
+    done = run_deploy(
+        document, str(Path(__file__).with_name("recorder_alone.py")), limit=[NODE], data=data, say=to_stderr
+    )
     return [entry.name for entry in done.operations if entry.changed]
 
 
@@ -112,7 +115,9 @@ def test_a_camera_is_recorded_lost_and_recorded_again(lab: Lab, camera: Camera, 
     assert gap["reason"] == "camera_lost"
 
 
-def test_a_power_cut_costs_the_last_seconds_and_the_time_without_power(lab: Lab, camera: Camera, document: Path) -> None:
+def test_a_power_cut_costs_the_last_seconds_and_the_time_without_power(
+    lab: Lab, camera: Camera, document: Path
+) -> None:
     machine = f"shoal-{lab.name}-{NODE}"
     before = lines(lab, "segments")
     subprocess.run(["docker", "kill", machine], check=True, capture_output=True)

@@ -1,0 +1,5 @@
+"""Role `recorder` alone, for its test."""
+
+from roles import recorder
+
+recorder.install()
