@@ -11,7 +11,7 @@ from pathlib import Path
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.bacalhau.config import DATA_DIR, PROGRAM, USER, Service
+from roles.bacalhau.config import DATA_DIR, PROGRAM, ROLE, USER, Service
 from roles.bacalhau.defaults import Program
 from roles.common.facts import FileFact, FileState, Lines, UnitState
 from roles.common.operations import RECORDS, Commands, failure, upload
@@ -95,7 +95,7 @@ def program(wanted: Program) -> Commands:
     """The engine's program: uploaded once, checked, and moved to its place in one step."""
     state = host.get_fact(FileState, path=PROGRAM)
     if state is None or (state.sha256, state.mode, state.user) != (wanted.sha256, "755", "root"):
-        yield from upload(str(wanted.path), wanted.sha256, PROGRAM, mode="755")
+        yield from upload(str(wanted.path), wanted.sha256, PROGRAM, mode="755", role=ROLE)
 
 
 @operation()
@@ -110,7 +110,9 @@ def secret_file(
     state = host.get_fact(FileState, path=path)
     if state is None or (state.sha256, state.mode, state.user) != (sha256, mode, owner):
         proof = None if joins_within_s is None else lambda part: on_node("join.py", "wait", part, str(joins_within_s))
-        yield from upload(io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", proof=proof)
+        yield from upload(
+            io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", proof=proof, role=ROLE
+        )
 
 
 @operation()

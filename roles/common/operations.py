@@ -32,6 +32,10 @@ INCOMING = NODE_STATE / "incoming"
 """Where uploads land; it belongs to the SSH user, so that a large file is written once and then moved."""
 RECORDS = NODE_STATE / "roles"
 """What each role put on the machine, so that `remove` takes that and nothing else."""
+RECORDS_VERSION = 3
+"""Of the records that a first deploy begins now; files/record.sh writes it down."""
+RECORDED_SINCE = {"base": 2, "docker": 2, "registry": 2}
+"""By role, the version from which on it keeps a record of its files; the others came with the newest."""
 HOLD = "/run/shoal/deploy.lock"
 """Held on the machine by every program of ours that may outlive the connection that started it; see `settled`."""
 APT_STAMP = "/var/lib/apt/periodic/update-success-stamp"
@@ -78,13 +82,18 @@ def _failed_at(state: State, one: Host, names: Sequence[str]) -> bool:
 
 
 @operation()
-def folders(paths: dict[str, tuple[str, str]]) -> Commands:
-    """Folders with their mode and owner (`user:group`)."""
+def folders(paths: dict[str, tuple[str, str]], role: str = "", trees: Sequence[str] = ()) -> Commands:
+    """Folders with their mode and owner (`user:group`).
+
+    With `role` those that are new go on that role's record: `trees` of them with all that comes to lie in them.
+    """
     there = host.get_fact(FolderStates, paths=tuple(paths))
     for path, (mode, owner) in paths.items():
         user, _, group = owner.partition(":")
         if there.get(path) != f"{mode} {user} {group or user}":
             quoted = shlex.quote(path)
+            if role and path not in there:
+                yield f"{recording(role)}\n{'record_tree' if path in trees else 'record_folders'} {quoted}"
             yield f"umask 022; mkdir -p {quoted} && chown {shlex.quote(owner)} {quoted} && chmod {mode} {quoted}"
 
 
@@ -93,7 +102,7 @@ def text_file(path: str, content: str, mode: str = "644", role: str = "") -> Com
     """A small file that holds no secret (its content is in the command), owned by root, replaced in one step.
 
     With `role` the file goes on that role's record before it is placed, together with a copy of what was there;
-    `text_files_absent` reads it.
+    `recorded_files_absent` reads it.
     """
     state = host.get_fact(FileState, path=path)
     wanted = hashlib.sha256(content.encode()).hexdigest()
@@ -105,29 +114,54 @@ def text_file(path: str, content: str, mode: str = "644", role: str = "") -> Com
 
 
 @operation()
-def text_files_absent(role: str, legacy: Sequence[str] = ()) -> Commands:
+def recorded_files_absent(role: str, legacy: Sequence[str] = ()) -> Commands:
     """The files on the role's record that still are what we wrote; what was there before comes back. Others are named.
 
-    `legacy` are paths that earlier versions wrote without a record; they go where there is no record.
+    `legacy` are paths that earlier versions wrote without a record; they go where the machine's records are that old.
+    On a machine without any records nothing is ours.
     """
     record = str(RECORDS / f"{role}.files")
-    lines = host.get_fact(Lines, script=common("placed.sh", RECORD=record))
-    if not lines:
-        there = host.get_fact(Existing, paths=tuple(legacy)) if legacy else []
-        if there:
-            yield f"rm -rf -- {shlex.join(there)}"
-        return
-    for line in lines[1:]:
+    state = host.get_fact(Lines, script=common("placed.sh", RECORD=record, RECORDS=str(RECORDS)))
+    lines = [line.removeprefix("file ") for line in state if line.startswith("file ")]
+    for line in lines:
         recorded, now, path = line.split(" ", 2)
         if now not in {recorded, "-"}:
             left(f"{path}: it was changed after shoal wrote it")
-    yield common("unplace.sh", RECORD=record, BEFORE=str(RECORDS / f"{role}.before"))
+    if "recorded" in state:
+        yield common("unplace.sh", RECORD=record, BEFORE=str(RECORDS / f"{role}.before"))
+    version = next((int(word) for line in state if (word := line.removeprefix("version ")).isdigit()), None)
+    if version is not None and version < RECORDED_SINCE.get(role, RECORDS_VERSION) and legacy:
+        known = {line.split(" ", 2)[2] for line in lines}
+        if there := host.get_fact(Existing, paths=tuple(path for path in legacy if path not in known)):
+            yield f"rm -rf -- {shlex.join(there)}"
+
+
+@operation()
+def trees_recorded(paths: Sequence[str], role: str) -> Commands:
+    """Folders that a service of ours is about to make, on the role's record: they go with all that lies in them.
+
+    One that is there before its service came is its owner's.
+    """
+    record = shlex.quote(str(RECORDS / f"{role}.files"))
+    script = (
+        f'for p in {shlex.join(paths)}; do [ -e "$p" ] || '
+        f'awk -F "\\t" -v p="$p" \'$1 == "tree" && $2 == p {{ n = 1 }} END {{ exit !n }}\' {record} 2>/dev/null || '
+        'echo "$p"; done'
+    )
+    if new := host.get_fact(Lines, script=script):
+        yield "\n".join([recording(role), *(f"record_tree {shlex.quote(path)}" for path in new)])
+
+
+def recording(role: str) -> str:
+    """The shell functions that put what a role is about to write on its record."""
+    since = str(RECORDED_SINCE.get(role, RECORDS_VERSION))
+    return f"set -eu\n{common('record.sh', ROLE=role, RECORDS=str(RECORDS), SINCE=since)}"
 
 
 def placed(path: str, content: str, role: str, mode: str = "644") -> str:
     """The program that places a small text file and keeps the role's record of it."""
     encoded = base64.b64encode(content.encode()).decode()
-    return common("place.sh", TARGET=path, MODE=mode, CONTENT=encoded, ROLE=role, RECORDS=str(RECORDS))
+    return f"{recording(role)}\n{common('place.sh', TARGET=path, MODE=mode, CONTENT=encoded)}"
 
 
 def write_text(path: str, content: str, mode: str = "644") -> str:
@@ -297,12 +331,14 @@ def upload(
     owner: str = "root:root",
     proof: Callable[[str], str] | None = None,
     replaces: str | None = None,
+    role: str = "",
 ) -> Commands:
     """Commands that bring a file over, check its hash on the node, and only then move it to its place.
 
     `source` is a local path or a file-like object. It is written once, by the SSH user, into `INCOMING`. `proof` makes
     a shell line of the arrived file's path; where that fails, the old file stays. With `replaces` the place is looked
-    at once more: only a file with that SHA-256 is replaced, and with an empty one nothing may be there.
+    at once more: only a file with that SHA-256 is replaced, and with an empty one nothing may be there. With `role`
+    it goes on that role's record before it is placed, as with `text_file`.
     """
     landed = str(INCOMING / f"{sha256}.part")
     place = PurePosixPath(final)
@@ -317,12 +353,14 @@ def upload(
             f"trap 'rm -f {quoted_landed} {quoted_part}' EXIT",
             f"found=$(sha256sum < {quoted_landed} | cut -d' ' -f1)",
             f'[ "$found" = {sha256} ] || {{ echo {told}"$found" >&2; exit 1; }}',
+            *([recording(role), f"record_folders {shlex.quote(str(place.parent))}"] if role else []),
             f"umask 022; mkdir -p {shlex.quote(str(place.parent))}",
             # Closed before it leaves its private folder: it may be a secret, and arrives as its user's umask makes it.
             f"chmod go= {quoted_landed} && mv -f {quoted_landed} {quoted_part}",
             f"chown {shlex.quote(owner)} {quoted_part} && chmod {mode} {quoted_part}",
             # The proof may have taken a while: a service that was started meanwhile has read the old file.
             *([proof(part), f"touch {quoted_part}"] if proof else []),
+            *([f"record_file {shlex.quote(final)} {quoted_part}"] if role else []),
             *(_into_place(quoted_part, shlex.quote(final), replaces)),
         ]
     )

@@ -19,11 +19,11 @@ from roles.common.operations import (
     folders,
     packages,
     packages_refused,
+    recorded_files_absent,
     recorded_packages_absent,
     service,
     service_absent,
     text_file,
-    text_files_absent,
 )
 from roles.registry.defaults import Registry
 from roles.registry.operations import (
@@ -155,7 +155,7 @@ def remove() -> None:
         name="Leave the distribution's service as its owner has it", drop_in=DROP_IN, _timeout=60
     )
     recorded_packages_absent(name="Remove the registry", role="registry", _timeout=registry.registry_apt_timeout_s)
-    text_files_absent(
+    recorded_files_absent(
         name="Remove its settings", role="registry", legacy=(CONFIG, READ_CONFIG, UNIT_FILE, READ_UNIT_FILE)
     )
     units_forgotten(name="Have systemd forget its services", units=(UNIT, READ_UNIT))

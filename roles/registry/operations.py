@@ -17,6 +17,7 @@ from roles.common.script import script
 from roles.registry.plan import Look, look_of
 
 FILES = Path(__file__).parent / "files"
+PACKAGES = str(RECORDS / "registry.packages")
 
 GARBAGE = "blob eligible for deletion: "
 
@@ -26,7 +27,7 @@ class Ports(FactBase[Look]):
 
     def command(self, units: Sequence[str], drop_in: str) -> str:
         """One program that reads only."""
-        return script(FILES / "look.sh", UNITS=" ".join(units), DROP_IN=drop_in)
+        return script(FILES / "look.sh", UNITS=" ".join(units), DROP_IN=drop_in, PACKAGES=PACKAGES)
 
     @staticmethod
     def default() -> Look:
@@ -42,9 +43,8 @@ class Ports(FactBase[Look]):
 def distributions_service_free(drop_in: str) -> Commands:
     """The distribution's own service of the registry without anything of ours: an owner's as he has it, one that came
     with our package at rest."""
-    record = str(RECORDS / "registry.packages")
-    if host.get_fact(Lines, script=script(FILES / "distribution.sh", DROP_IN=drop_in, PACKAGES=record, ACT="no")):
-        yield script(FILES / "distribution.sh", DROP_IN=drop_in, PACKAGES=record, ACT="yes")
+    if host.get_fact(Lines, script=script(FILES / "distribution.sh", DROP_IN=drop_in, PACKAGES=PACKAGES, ACT="no")):
+        yield script(FILES / "distribution.sh", DROP_IN=drop_in, PACKAGES=PACKAGES, ACT="yes")
 
 
 @operation()

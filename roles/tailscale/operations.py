@@ -16,7 +16,7 @@ from pyinfra.context import host
 
 from roles.common.facts import FileState, Lines, labelled
 from roles.common.openpgp import dearmoured
-from roles.common.operations import RECORDS, Commands, failure, upload, write_text
+from roles.common.operations import RECORDS, Commands, failure, placed, recording, upload
 from roles.tailscale.facts import MASK, TailscaleStatus
 from roles.tailscale.secret import KeyFaultError, dressed, find, is_oauth
 from roles.tailscale.status import Failure, Status, Step, Wanted, decide, explain, masked, stands, up_arguments
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from roles.tailscale.defaults import Tailscale
 
+ROLE = "tailscale"
+"""Whose record our packages and files go on."""
 POLL_INTERVAL_S = 0.5
 PACKAGE = "tailscale"
 SAID = "/run/shoal-tailscale-up.said"
@@ -61,7 +63,7 @@ def vendor_source(repository: str, key_file: Path, keyring: str, sources: str) -
         state = host.get_fact(FileState, path=path)
         if state is None or state.sha256 != hashlib.sha256(content.encode()).hexdigest():
             changed = True
-            yield write_text(path, content)
+            yield placed(path, content, ROLE)
     if changed:
         # The package is asked for next, and a fresh stamp would skip the refresh.
         yield "rm -f /var/lib/apt/periodic/update-success-stamp"
@@ -79,7 +81,7 @@ def package(version: str, role: str) -> Commands:
         host.noop(f"version {version} is installed and held")
         return
     record = shlex.quote(str(RECORDS / f"{role}.packages"))
-    wanted = f"--no-install-recommends --allow-downgrades --allow-change-held-packages {PACKAGE}={version}"
+    wanted = f"--no-remove --no-install-recommends --allow-downgrades --allow-change-held-packages {PACKAGE}={version}"
     options = "-q -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Acquire::Retries=3"
     yield (
         "set -e\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C\n"
@@ -110,12 +112,12 @@ def given_binaries(folder: Path, places: dict[str, str]) -> Commands:
         if not source.is_file():
             target = places["tailscaled"]
             if not host.get_fact(Lines, script=f'[ "$(readlink {final})" = {target} ] && echo linked || true'):
-                yield f"ln -sfn {target} {final}"
+                yield f"{recording(ROLE)}\nrecord_link {final} {target}\nln -sfn {target} {final}"
             continue
         sha256 = sha256_file(source)
         state = host.get_fact(FileState, path=final)
         if state is None or (state.sha256, state.mode) != (sha256, "755"):
-            yield from upload(str(source), sha256, final, mode="755")
+            yield from upload(str(source), sha256, final, mode="755", role=ROLE)
 
 
 @operation()

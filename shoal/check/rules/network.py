@@ -188,7 +188,7 @@ def _same_place(there: str, wanted: str) -> bool:
 
 def _ours(there: Listener, facts: Facts, what: str) -> bool:
     drop_in = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
-    registry = drop_in in facts.our_files or "registry" in facts.our_packages
+    registry = drop_in in facts.our_files or "docker-registry" in facts.our_packages.get("registry", ())
     if there.unit == "docker-registry.service":
         return registry
     if not there.process and there.unit in {"", "-"}:

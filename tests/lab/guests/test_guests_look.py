@@ -297,7 +297,8 @@ def test_an_owners_engine_with_a_container_behind_a_proxy(gateways: Gateways) ->
         systemctl daemon-reload
     """
     mend = """
-        sed -i 's/NO_PROXY=/NO_PROXY=10.0.0.0\\/8,/' /etc/systemd/system/docker.service.d/proxy.conf
+        sed -i 's/NO_PROXY=/NO_PROXY=10.0.0.0\\/8,172.16.0.0\\/12,192.168.0.0\\/16,/' \\
+            /etc/systemd/system/docker.service.d/proxy.conf
         systemctl daemon-reload; systemctl restart docker
     """
     with gateways.made("compute-2", make, undo):
