@@ -46,6 +46,7 @@ from roles.bacalhau.operations import (
 )
 from roles.common import knobs
 from roles.common.facts import Existing, Lines
+from roles.common.listen import will_listen
 from roles.common.operations import (
     barrier,
     folders,
@@ -55,7 +56,7 @@ from roles.common.operations import (
     text_file,
 )
 from shoal import node_limits
-from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau import API_PORT, secrets
 from shoal.errors import Fault
 from shoal.paths import NODE_DRAINED
 
@@ -100,6 +101,16 @@ def install() -> None:
         bacalhau_capacity_cpu=node_limits.cpus_within(settings.bacalhau_capacity_cpu, limits),
         bacalhau_capacity_memory=node_limits.memory_within(settings.bacalhau_capacity_memory, limits),
     )
+    if node.has_role("requester"):
+        bind = settings.bacalhau_nats_bind or node.peer_address
+        will_listen(
+            [
+                (bind, settings.bacalhau_nats_port, "the engine's orchestrator, TLS and a token"),
+                ("127.0.0.1", API_PORT, "the engine's API, with a key"),
+            ]
+        )
+    if node.has_role("compute"):
+        will_listen([("127.0.0.1", settings.bacalhau_compute_api_port, "the engine's compute service")])
     # Facts of the moment before the deploy; nothing in it changes them.
     drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
     made = {

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 from dataclasses import dataclass
 from typing import Any
 
 from pyinfra.api.facts import FactBase
+
+READ_BYTES = 64 << 10
+"""A file of settings is smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,25 @@ class FileState(FactBase[FileFact | None]):
         """Two lines: metadata and hash."""
         mode, user, group = output[0].split()
         return FileFact(mode, user, group, output[1].split()[0])
+
+
+class FileText(FactBase[str | None]):
+    """The text of a small file that anybody on the machine may read; None where it is none of that."""
+
+    def command(self, path: str) -> str:
+        """Nothing of a file that its owner keeps to himself leaves the machine."""
+        quoted = shlex.quote(path)
+        return (
+            f"case $(stat -L -c %a {quoted} 2>/dev/null) in *[4-7]) "
+            f'[ ! -f {quoted} ] || [ "$(wc -c <{quoted})" -gt {READ_BYTES} ] || base64 -w0 <{quoted} ;; esac'
+        )
+
+    def process(self, output: list[str]) -> str | None:
+        """Base64; what is no text in UTF-8 counts as none."""
+        try:
+            return base64.b64decode("".join(output), validate=True).decode()
+        except ValueError:
+            return None
 
 
 class FolderStates(FactBase[dict[str, str]]):

@@ -16,9 +16,10 @@ from pyinfra.context import host
 
 from roles.common import apt
 from roles.common.consent import APT_UPGRADE, agreed, owned
-from roles.common.facts import Existing, FileState, FolderStates, InstalledPackages, Lines, UnitState
+from roles.common.diff import unified
+from roles.common.facts import Existing, FileState, FileText, FolderStates, InstalledPackages, Lines, UnitState
 from roles.common.knobs import node_of
-from roles.common.notes import left, will
+from roles.common.notes import changing, left, to_be_changed, will
 from roles.common.script import common
 from shoal.paths import NODE_STATE
 
@@ -109,8 +110,28 @@ def text_file(path: str, content: str, mode: str = "644", role: str = "") -> Com
     if state is not None and (state.sha256, state.mode, state.user, state.group) == (wanted, mode, "root", "root"):
         host.noop(f"{path} is as wanted")
         return
-    will(f"{'replace' if state else 'write'} {path}")
+    if state is None:
+        will_write(path)
+    elif state.sha256 != wanted:
+        will_replace(path, content)
     yield placed(path, content, role, mode) if role else write_text(path, content, mode)
+
+
+def will_write(path: str, what: str = "") -> None:
+    """Say that a file comes where none is; `what` says more of it."""
+    will(f"write {path}" + (f" ({what})" if what else ""))
+    changing(path)
+
+
+def will_replace(path: str, content: str) -> None:
+    """Say that a text file's content is replaced, and by a diff how it changes where everybody may read it."""
+    if host.state.is_executing:
+        return
+    before: str | None = host.get_fact(FileText, path=path)
+    will(
+        f"replace {path}\n" + ("(not shown: not everybody may read it)" if before is None else unified(before, content))
+    )
+    changing(path)
 
 
 @operation()
@@ -124,14 +145,16 @@ def recorded_files_absent(role: str, legacy: Sequence[str] = ()) -> Commands:
     state = host.get_fact(Lines, script=common("placed.sh", RECORD=record, RECORDS=str(RECORDS)))
     lines = [line.removeprefix("file ") for line in state if line.startswith("file ")]
     for line in lines:
-        recorded, now, path = line.split(" ", 2)
+        recorded, now, before, path = line.split(" ", 3)
         if now not in {recorded, "-"}:
             left(f"{path}: it was changed after shoal wrote it")
+        elif now != "-":
+            will(f"remove {path}" if before == "-" else f"put {path} back as it was")
     if "recorded" in state:
         yield common("unplace.sh", RECORD=record, BEFORE=str(RECORDS / f"{role}.before"))
     version = next((int(word) for line in state if (word := line.removeprefix("version ")).isdigit()), None)
     if version is not None and version < RECORDED_SINCE.get(role, RECORDS_VERSION) and legacy:
-        known = {line.split(" ", 2)[2] for line in lines}
+        known = {line.split(" ", 3)[3] for line in lines}
         if there := host.get_fact(Existing, paths=tuple(path for path in legacy if path not in known)):
             yield f"rm -rf -- {shlex.join(there)}"
 
@@ -180,6 +203,7 @@ def absent(paths: list[str]) -> Commands:
     """Files and folders (with all they hold) that must not be there."""
     there = host.get_fact(Existing, paths=tuple(paths))
     if there:
+        will(f"remove {', '.join(there)}")
         yield f"rm -rf -- {shlex.join(there)}"
 
 
@@ -267,6 +291,8 @@ def recorded_packages_absent(role: str, *, keep_needed: bool = False) -> Command
         host.noop("this role installed no packages")
         return
     names: list[str] = host.get_fact(Lines, script=f"cat {shlex.quote(record)} 2>/dev/null || true")
+    if names:
+        will(f"purge {', '.join(names)}")
     yield common(
         "apt_purge.sh", HOLD=HOLD, NAMES=" ".join(names), RECORD=record, KEEP_NEEDED="yes" if keep_needed else "no"
     )
@@ -275,7 +301,8 @@ def recorded_packages_absent(role: str, *, keep_needed: bool = False) -> Command
 @operation()
 def packages_absent(names: list[str]) -> Commands:
     """Purge exactly these packages. Fails where apt would take anything else along with them."""
-    if host.get_fact(InstalledPackages, packages=tuple(names)):
+    if there := host.get_fact(InstalledPackages, packages=tuple(names)):
+        will(f"purge {', '.join(sorted(there))}")
         yield common("apt_purge.sh", HOLD=HOLD, NAMES=" ".join(names), RECORD="", KEEP_NEEDED="no")
 
 
@@ -298,15 +325,20 @@ def service(unit: str, config_files: list[str] | None = None, *, may_idle_in_con
     """
     state = host.get_fact(UnitState, unit=unit, files=tuple(config_files or ()))
     quoted = shlex.quote(unit)
+    idles = may_idle_in_container and state.in_container
+    if not state.active and not idles:
+        will(f"start {unit}" + ("" if state.enabled else ", now and at every boot"))
+    elif not state.enabled:
+        will(f"start {unit} at every boot")
+    if state.active and (state.outdated or state.needs_reload or to_be_changed(config_files or [])):
+        will(f"restart {unit}")
     if state.needs_reload:
         yield "systemctl daemon-reload"
     if not state.enabled:
         yield f"systemctl enable --quiet {quoted}"
-    if state.active and (state.outdated or state.needs_reload):
-        will(f"restart {unit}")
     told = f"{{ systemctl status --no-pager --lines=20 {quoted} >&2; exit 1; }}"
     if not state.active:
-        if may_idle_in_container and state.in_container:
+        if idles:
             host.noop(f"{unit} is not run in a container")
         else:
             yield f"systemctl start {quoted} || {told}"
@@ -319,6 +351,7 @@ def service_absent(unit: str) -> Commands:
     """A systemd unit stopped and disabled, where it is there at all."""
     state = host.get_fact(UnitState, unit=unit)
     if state.exists and (state.active or state.enabled):
+        will(f"stop {unit} and disable it")
         yield f"systemctl disable --quiet --now {shlex.quote(unit)}"
 
 

@@ -14,6 +14,7 @@ from pyinfra.context import host
 
 from roles.common import knobs
 from roles.common.addresses import authority
+from roles.common.listen import will_listen
 from roles.common.operations import (
     empty_folders_absent,
     folders,
@@ -91,6 +92,12 @@ def install() -> None:
     """The package, whose own service is not for us, then two services of ours; then wait until both answer."""
     registry = knobs.read(Registry, host)
     peer = knobs.node_of(host).peer_address
+    will_listen(
+        [
+            (registry.registry_bind or peer, registry.registry_port, "the site's registry, read only, without TLS"),
+            ("127.0.0.1", registry.registry_write_port, "the site's registry"),
+        ]
+    )
     packages(
         name="Install the registry",
         names=[USER],

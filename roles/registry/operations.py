@@ -11,7 +11,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.common.facts import Lines
-from roles.common.notes import left
+from roles.common.notes import left, will
 from roles.common.operations import RECORDS, Commands
 from roles.common.script import script
 from roles.registry.plan import Look, look_of
@@ -58,6 +58,7 @@ def storage_absent(folder: str) -> Commands:
     if others := [line for line in lines[1:] if line != "shoal"]:
         left(f"{folder}: the registry holds images that are not the site's: {', '.join(others)}")
     elif lines:
+        will(f"remove {folder}, the registry's images")
         yield f"rm -rf -- {quoted}"
 
 

@@ -15,8 +15,9 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.common.facts import FileState, Lines, labelled
+from roles.common.notes import changing, will
 from roles.common.openpgp import dearmoured
-from roles.common.operations import RECORDS, Commands, failure, placed, recording, upload
+from roles.common.operations import RECORDS, Commands, failure, placed, recording, upload, will_write
 from roles.tailscale.facts import MASK, TailscaleStatus
 from roles.tailscale.secret import KeyFaultError, dressed, find, is_oauth
 from roles.tailscale.status import Failure, Status, Step, Wanted, decide, explain, masked, stands, up_arguments
@@ -62,6 +63,8 @@ def vendor_source(repository: str, key_file: Path, keyring: str, sources: str) -
     for path, content in ((keyring, armoured), (sources, text)):
         state = host.get_fact(FileState, path=path)
         if state is None or state.sha256 != hashlib.sha256(content.encode()).hexdigest():
+            if not changed:
+                will_write(sources, f"the repository {repository}, with the vendor's key")
             changed = True
             yield placed(path, content, ROLE)
     if changed:
@@ -80,6 +83,10 @@ def package(version: str, role: str) -> Commands:
     if there[:2] == [version, "installed"] and there[2:] == ["hold"]:
         host.noop(f"version {version} is installed and held")
         return
+    will(
+        f"{'replace' if there else 'install'} {PACKAGE} {version} and hold it"
+        + (f", instead of {there[0]}" if there else "")
+    )
     record = shlex.quote(str(RECORDS / f"{role}.packages"))
     wanted = f"--no-remove --no-install-recommends --allow-downgrades --allow-change-held-packages {PACKAGE}={version}"
     options = "-q -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Acquire::Retries=3"
@@ -117,6 +124,8 @@ def given_binaries(folder: Path, places: dict[str, str]) -> Commands:
         sha256 = sha256_file(source)
         state = host.get_fact(FileState, path=final)
         if state is None or (state.sha256, state.mode) != (sha256, "755"):
+            will(f"{'write' if state is None else 'replace'} {final} ({source.stat().st_size / 1e6:.0f} MB)")
+            changing(final)
             yield from upload(str(source), sha256, final, mode="755", role=ROLE)
 
 
@@ -125,6 +134,10 @@ def member(wanted: Wanted, settings: Tailscale, node: str, *, ephemeral: bool) -
     """The node on its tailnet. What is done follows from its state; a node that runs is never given a key."""
     status = host.get_fact(TailscaleStatus)
     decision = decide(status, wanted)
+    if decision.step in {Step.JOIN, Step.START}:
+        will(f"join the tailnet as {wanted.hostname}")
+    elif decision.step is Step.SETTINGS:
+        will(f"tailscale set {' '.join(decision.settings)}")
     limit_s = settings.tailscale_join_timeout_s
     sudo = bool(host.data.get("_sudo"))
     if decision.step is Step.WAIT:
@@ -168,6 +181,7 @@ def logged_out(*, keep_unknown: bool) -> Commands:
     if status is None or (status.state == "NeedsLogin" and not status.addresses):
         host.noop("it is on no tailnet")
         return
+    will("leave the tailnet")
     told = (
         "the control server was not told that this machine goes; see that it can be reached, or remove the device "
         "there and go on with --data tailscale_keep_unknown=true"
