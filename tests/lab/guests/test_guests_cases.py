@@ -56,8 +56,11 @@ echo docker-registry >/var/lib/shoal/roles/registry.packages
 chown docker-registry: /var/lib/shoal/registry
 printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/docker-registry serve /etc/shoal/registry.yml\\n' \
     >/etc/systemd/system/docker-registry.service.d/shoal.conf
-printf 'version: 0.1\\nstorage:\\n  filesystem:\\n    rootdirectory: /var/lib/shoal/registry\\nhttp:\\n  addr: "%s:5000"\\n' \
-    "$ADDRESS" >/etc/shoal/registry.yml
+cat >/etc/shoal/registry.yml <<END
+version: 0.1
+storage: {filesystem: {rootdirectory: /var/lib/shoal/registry}}
+http: {addr: "$ADDRESS:5000"}
+END
 systemctl daemon-reload
 systemctl restart docker-registry
 systemctl enable -q docker-registry

@@ -36,5 +36,5 @@ def test_with_everything_on_it_a_machine_is_afterwards_what_it_was_before(gatewa
     assert changed(plant.deploy(data=data)) == []
     plant.deploy("teardown", data={"teardown_results": True})
     after = inventories(plant)
-    assert {name: sorted(before[name] ^ after[name]) for name in NODES} == dict.fromkeys(NODES, [])
+    assert {name: sorted(before[name] ^ after[name]) for name in NODES} == {name: [] for name in NODES}
     plant.on("compute-1", "rm -r /etc/bacalhau")
