@@ -45,6 +45,12 @@ def data_version_fault() -> str | None:
     return None
 
 
+def known_by_name(name: str) -> bool:
+    """Whether the service here was made when nodes had their names as ids: it keeps the one in its data."""
+    script = f"sed -n 's/^NodeName: *//p' {DATA_DIR}/compute/system_metadata.yaml 2>/dev/null || true"
+    return list(host.get_fact(Lines, script=script)) == [name]
+
+
 @operation()
 def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> Commands:
     """Fail, before anything is touched, where the service would have to be restarted while jobs run."""
