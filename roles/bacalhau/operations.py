@@ -51,7 +51,8 @@ def data_version_fault() -> str | None:
 def known_by_name(name: str) -> bool:
     """Whether the service here was made when nodes had their names as ids: it keeps the one in its data."""
     script = f"sed -n 's/^NodeName: *//p' {DATA_DIR}/compute/system_metadata.yaml 2>/dev/null || true"
-    return list(host.get_fact(Lines, script=script)) == [name]
+    found: list[str] = host.get_fact(Lines, script=script)
+    return found == [name]
 
 
 @operation()
