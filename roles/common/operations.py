@@ -17,7 +17,17 @@ from pyinfra.context import host
 from roles.common import apt
 from roles.common.consent import APT_UPGRADE, agreed, owned
 from roles.common.diff import unified
-from roles.common.facts import Existing, FileState, FileText, FolderStates, InstalledPackages, Lines, UnitState
+from roles.common.facts import (
+    Existing,
+    FileState,
+    FileText,
+    FolderStates,
+    InstalledPackages,
+    Lines,
+    PlacedFact,
+    PlacedFiles,
+    UnitState,
+)
 from roles.common.knobs import node_of
 from roles.common.notes import changing, left, to_be_changed, will
 from roles.common.script import common
@@ -142,19 +152,16 @@ def recorded_files_absent(role: str, legacy: Sequence[str] = ()) -> Commands:
     On a machine without any records nothing is ours.
     """
     record = str(RECORDS / f"{role}.files")
-    state = host.get_fact(Lines, script=common("placed.sh", RECORD=record, RECORDS=str(RECORDS)))
-    lines = [line.removeprefix("file ") for line in state if line.startswith("file ")]
-    for line in lines:
-        recorded, now, before, path = line.split(" ", 3)
-        if now not in {recorded, "-"}:
-            left(f"{path}: it was changed after shoal wrote it")
-        elif now != "-":
-            will(f"remove {path}" if before == "-" else f"put {path} back as it was")
-    if "recorded" in state:
+    state: PlacedFact = host.get_fact(PlacedFiles, record=record, records=str(RECORDS))
+    for file in state.files:
+        if file.now not in {file.recorded, "-"}:
+            left(f"{file.path}: it was changed after shoal wrote it")
+        elif file.now != "-":
+            will(f"remove {file.path}" if file.before == "-" else f"put {file.path} back as it was")
+    if state.recorded:
         yield common("unplace.sh", RECORD=record, BEFORE=str(RECORDS / f"{role}.before"))
-    version = next((int(word) for line in state if (word := line.removeprefix("version ")).isdigit()), None)
-    if version is not None and version < RECORDED_SINCE.get(role, RECORDS_VERSION) and legacy:
-        known = {line.split(" ", 3)[3] for line in lines}
+    if state.version is not None and state.version < RECORDED_SINCE.get(role, RECORDS_VERSION) and legacy:
+        known = {file.path for file in state.files}
         if there := host.get_fact(Existing, paths=tuple(path for path in legacy if path not in known)):
             yield f"rm -rf -- {shlex.join(there)}"
 

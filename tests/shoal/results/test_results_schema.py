@@ -148,6 +148,11 @@ SUMMARY = {
     "detector_version": "0.1.0",
     "weights": {"name": "yolov5s", "sha256": "b" * 64},
     "settings": {"conf": 0.35, "iou": 0.45, "classes": None, "img": 640, "stride": 1, "key_frames": 3, "max_det": 300},
+    "precision": {
+        "used": "bfloat16",
+        "why": "F1 0.9988",
+        "trial": {"frames": 24, "boxes": 120, "f1": 0.9988, "float32_ms": 130.0, "bfloat16_ms": 80.0},
+    },
     "runtime": {"onnxruntime": "1", "numpy": "2", "av": "3", "python": "3.11", "threads": 2},
     "videos": [VIDEO, BROKEN_VIDEO],
     "not_read": {"pictures": 2, "sound": 0, "other": 1, "hidden": 0, "names": ["a.jpg", "b.jpg", "notes.txt"]},
