@@ -133,7 +133,8 @@ def test_a_file_that_was_changed_since_stays_and_is_seen(machine):
     target.write_text("ours, and a line of the owner's\n")
     version, recorded_at_all, line = machine.placed()
     assert (version, recorded_at_all) == ("version 3", "recorded")
-    _, recorded, now, path = line.split(" ")
+    _, recorded, now, before, path = line.split(" ")
+    assert before == "-"
     assert recorded != now
     assert path == str(target)
     machine.unplace()

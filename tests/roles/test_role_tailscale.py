@@ -540,7 +540,7 @@ def test_faulty_knobs(tmp_path):
 def test_remove(binaries):
     record = "RECORD=/var/lib/shoal/roles/tailscale.files"
     answers = {
-        record: ["version 3", "recorded", "file aa aa /etc/systemd/system/tailscaled.service"],
+        record: ["version 3", "recorded", "file aa aa - /etc/systemd/system/tailscaled.service"],
         "tailscale status": said_by("mini-running-edge", **RUNNING),
         "systemctl show": unit_answer(),
         "for p in /etc/systemd/system/tailscaled.service": ["/etc/systemd/system/tailscaled.service"],

@@ -42,7 +42,7 @@ def test_a_policy_is_placed_where_the_detector_looks_for_it() -> None:
 
 def test_a_deploy_without_one_takes_it_away_and_so_does_the_removal() -> None:
     record = "RECORD=/var/lib/shoal/roles/videos.files"
-    there = {record: ["version 3", "recorded", "file aa aa /videos/.shoal/privacy.json"], **THERE}
+    there = {record: ["version 3", "recorded", "file aa aa - /videos/.shoal/privacy.json"], **THERE}
     # Machines whose records began before this role kept one.
     before = {record: ["version 2"], **THERE, "for p in": ["/videos/.shoal"]}
     for deploy in (videos.install, videos.remove):
