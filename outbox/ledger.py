@@ -148,8 +148,17 @@ class Ledger:
         except FileNotFoundError:
             return None
 
+    def latest(self, entry_id: str) -> Entry | None:
+        """The entry as it is on the disk, open or closed; None where it was forgotten."""
+        for name in ("open", "closed"):
+            try:
+                return read(self.root / name / f"{entry_id}.json")
+            except FileNotFoundError:
+                continue
+        return None
+
     def save(self, entry: Entry) -> None:
-        """Write an open entry; one of which nothing waits is closed."""
+        """Write an entry; one of which nothing waits is closed."""
         path = self.root / "open" / f"{entry.id}.json"
         disk.write_json(path, asdict(entry))
         if not entry.waits:

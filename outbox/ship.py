@@ -207,7 +207,7 @@ class _Round:
     def _shipped(self, entry: Entry, part: Part) -> None:
         with self.ledger.writing():
             # The entry as it is now: it may have been dropped at the disk's floor while it was under way, and is there.
-            current = self.ledger.current(entry.id)
+            current = self.ledger.latest(entry.id)
             if current is not None and (now := current.part(part.kind)):
                 self.ledger.save(
                     current.with_part(
