@@ -18,7 +18,6 @@ from pathlib import Path
 
 from outbox import disk
 from outbox.ledger import Ledger
-
 from tests.outbox import stores
 from tests.outbox.making import bench, event, run_folder
 
@@ -113,4 +112,4 @@ def _uncollected(runs: Path, ledger: Ledger) -> bool:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        print(killed(Path(scratch) / "site", int(sys.argv[1]), int(sys.argv[2])))
+        sys.stdout.write(f"{killed(Path(scratch) / 'site', int(sys.argv[1]), int(sys.argv[2]))}\n")

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from outbox import ship
-
 from tests.outbox import stores
 from tests.outbox.making import bench, event, run_folder
 
@@ -25,17 +24,21 @@ def main(folder: Path) -> None:
 
         run_folder(made.runs, "run-1", [event(1)])
         made.collect()
-        print("shipped", round_of().shipped)
+        say("shipped", round_of().shipped)
         link("down")
         run_folder(made.runs, "run-2", [event(2)])
         made.collect()
         done = round_of()
         assert done.trouble is not None, done
         waiting = sum(part.state == "waiting" for entry in made.ledger.open_entries() for part in entry.parts)
-        print(done.trouble.code, "waiting", waiting)
+        say(done.trouble.code, "waiting", waiting)
         link("up")
         clock[0] += 1000
-        print("shipped", round_of().shipped)
+        say("shipped", round_of().shipped)
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
 
 
 def link(state: str) -> None:

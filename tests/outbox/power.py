@@ -23,7 +23,7 @@ class _File:
 
 @dataclass(frozen=True)
 class _Change:
-    """Of names: `set` gives a file a name, `gone` takes one away, `folder` makes a folder; all at once or not at all."""
+    """Of names, all at once or not: `set` gives a file a name, `gone` takes one away, `folder` makes a folder."""
 
     steps: tuple[tuple[str, str, int], ...]
     folders: frozenset[str]
@@ -90,18 +90,18 @@ class Disk:
 
     def replace(self, source: Any, target: Any) -> None:
         self._step()
-        os.replace(source, target)
+        Path(source).replace(target)
         number = self.names[str(source)]
         self._change(("gone", str(source), 0), ("set", str(target), number))
 
     def unlink(self, path: Any) -> None:
         self._step()
-        os.unlink(path)
+        Path(path).unlink()
         self._change(("gone", str(path), 0))
 
     def mkdir(self, path: Any, mode: int = 0o777) -> None:
         self._step()
-        os.mkdir(path, mode)
+        Path(path).mkdir(mode)
         self._change(("folder", str(path), -1))
 
     def close(self, handle: int) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from outbox.ledger import CLIP, EVENT
 
+from outbox.ledger import CLIP, EVENT
 from tests.outbox.making import bench, event, finish, run_folder
 
 

@@ -8,12 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from outbox import disk, ship
 from outbox.ledger import SHIPPED, Ledger
-
 from tests.outbox.making import Bench, MemoryStore, bench, event, run_folder
 from tests.outbox.power import Disk
-
 
 SEEDS = int(os.environ.get("SHOAL_POWER_CUT_SEEDS", "1"))
 """What the disk keeps at each cut, drawn so many times."""

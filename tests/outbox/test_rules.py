@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from outbox import age, order, ship
 from outbox.budget import Budget
 from outbox.ledger import CLIP, DROPPED, SHIPPED, WAITING, Ledger
 from outbox.settings import DAY_S, SettingsError, parsed
 from outbox.timetable import TimetableError, parse
-
 from tests.outbox.making import MemoryStore, bench, event, run_folder
 
 NOON_S = 1_796_040_000.0  # 2026-11-30 12:00 UTC
