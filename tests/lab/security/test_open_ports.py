@@ -1,5 +1,5 @@
-"""What a machine on the site's network finds: the ports of the table in docs/security.md alone, and the engine's secrets
-where its other table has them alone."""
+"""What a machine on the site's network finds: the ports of the table in docs/security.md alone, and the secrets of the
+engine where its other table has them alone."""
 
 from __future__ import annotations
 
