@@ -5,9 +5,10 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
+from shoal_detect.events.rules import Rules
 from shoal_detect.progress import VideoProgress
 from shoal_detect.read.faults import Fault
 from shoal_detect.read.videos import Video
@@ -62,6 +63,33 @@ class Failed:
         if self.signal_number is not None:
             return Interrupted(self.signal_number)
         return DetectorError(self.message, Exit(self.exit_code))
+
+
+@dataclass(frozen=True, slots=True)
+class MakeEvents:
+    """To the process that makes events. Answered by MakingClip and Alive as it goes on, then None or Failed."""
+
+    settings: Settings
+    weights_sha256: str
+    rules: Rules
+    videos: list[Video]
+    summaries: list[Document]
+    given_up: dict[str, str] = field(default_factory=dict)
+    """Why the clip of an event is not tried again, by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakingClip:
+    """A clip is begun."""
+
+    event_id: str
+    text: str
+    """What it shows, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Work goes on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import av.error
 
+from shoal_detect.events import seen_file
+from shoal_detect.events.look import Looker, covered_classes, sighted
+from shoal_detect.events.pictures import AROUND_S, covered
+from shoal_detect.events.sightings import Seen
 from shoal_detect.model.classes import NAMES
 from shoal_detect.model.infer import Model
 from shoal_detect.model.letterbox import Fit, Fitter, FloatArray, fit, to_frame
@@ -58,18 +63,32 @@ def detect_video(video: Video, work: Work, progress: VideoProgress, rescue: Resc
     part = store.begin_video(work.settings.state, video.video_id)
     started = time.monotonic()
     reading, tally = Reading(), Tally()
-    with store.appending(part / "detections.jsonl") as write:
+    with store.appending(part / "detections.jsonl") as write, store.appending(part / seen_file.FILE) as note:
         frames = _frames(video, work, reading, rescue)
         prepared = _prepare(frames, work, reading, store.start_frame(part))
-        chosen = _detect(prepared, work, progress, reading, _Results(video, write, tally))
+        chosen = _detect(prepared, work, progress, reading, _Results(video, write, tally, note))
     if rescue is not None:
         reading.fault = rescue.fault
+    chosen = [safe for one in chosen if (safe := _safe(one, part, work)) is not None]
     for one in chosen:
         store.write_file(part / key_frame_file(one), one.jpeg())
     summary = video_summary(video, reading, tally, chosen, time.monotonic() - started)
     store.write_file(part / "summary.json", store.to_json(summary))
     store.finish_video(part, store.videos_folder(work.settings.state) / video.video_id)
     return summary
+
+
+def _safe(chosen: KeyFrame, part: Path, work: Work) -> KeyFrame | None:
+    """The key frame with everybody covered whom the run's privacy covers; None where that cannot be made sure."""
+    class_ids = covered_classes(work.settings.privacy)
+    if not class_ids:
+        return chosen
+    start_s, end_s = chosen.time_s - AROUND_S, chosen.time_s + AROUND_S
+    with store.state_errors("read", part):
+        seen = list(seen_file.read_seen(part / seen_file.FILE, start_s, end_s))
+    looker = Looker(work.model, work.settings.img, class_ids)
+    picture = covered(chosen.picture, chosen.time_s, seen, looker)
+    return None if picture is None else replace(chosen, picture=picture)
 
 
 def _frames(video: Video, work: Work, reading: Reading, rescue: Rescue | None) -> Iterator[Frame]:
@@ -89,9 +108,12 @@ class _Results:
     video: Video
     write: Callable[[bytes], None]
     tally: Tally
+    note: Callable[[bytes], None]
+    """Takes what has to be covered."""
 
-    def add(self, frame: Frame, found: list[Found]) -> None:
+    def add(self, frame: Frame, found: list[Found], seen: Seen) -> None:
         """Write and count those of one frame."""
+        self.note(seen_file.to_line(seen))
         if found:
             self.write(b"".join(_line(self.video, frame, one) for one in found))
         self.tally.add(frame.time_s, found)
@@ -106,10 +128,12 @@ def _detect(
 ) -> list[KeyFrame]:
     """Fill `reading` and `results`, and return the key frames."""
     chosen: KeyFrames | None = None
+    covered_ids = covered_classes(work.settings.privacy)
     with closing(prefetch(prepared, AHEAD)) as ahead:
         for frame, place, data in ahead:
-            found = _infer(data, place, work)
-            results.add(frame, found)
+            rows = work.model.infer(data)
+            found = _select(rows, place, work)
+            results.add(frame, found, sighted(rows, place, covered_ids, frame.time_s))
             if chosen is None:
                 progress.frames_expected = reading.frames_expected
                 chosen = key_frames(work.settings.key_frames, _expected_s(reading))
@@ -141,9 +165,9 @@ def _prepare(
         yield frame, place, data
 
 
-def _infer(data: FloatArray, place: Fit, work: Work) -> list[Found]:
+def _select(rows: FloatArray, place: Fit, work: Work) -> list[Found]:
     boxes = select(
-        work.model.infer(data),
+        rows,
         conf=work.settings.conf,
         iou=work.settings.iou,
         classes=work.settings.classes,

@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 
 from shoal_detect import __version__
 from shoal_detect.errors import DetectorError, Exit
+from shoal_detect.events.rules import read_rules
+from shoal_detect.events_worker import make_events
+from shoal_detect.messages import MakeEvents
 from shoal_detect.model.weights import read_weights
 from shoal_detect.progress import VideoProgress, quoted, report, say
 from shoal_detect.read.faults import Kind
@@ -20,7 +23,7 @@ from shoal_detect.state import store
 from shoal_detect.state.lock import locked
 from shoal_detect.state.settings import SCHEMA_VERSION, Settings, fingerprint, refuse_other_settings
 from shoal_detect.state.store import Document
-from shoal_detect.state.summary import not_read, notes, totals
+from shoal_detect.state.summary import events_summary, not_read, notes, totals
 from shoal_detect.stop import Stop
 from shoal_detect.worker import Worker, working
 
@@ -40,6 +43,7 @@ def run(settings: Settings, stop: Stop) -> Exit:
         now = fingerprint(settings, sha256)
         if begun_with is not None:
             refuse_other_settings(begun_with, now)
+        rules = read_rules(settings.input)
         found = _found(settings)
         if not found.videos:
             raise DetectorError(f"no videos found under the input folder {settings.input}", Exit.NO_VIDEOS)
@@ -50,6 +54,7 @@ def run(settings: Settings, stop: Stop) -> Exit:
                 begun_with = {**now, "started_at": _now(), "detector_version": __version__}
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
             videos = _process(settings, found, worker, stop)
+        make_events(MakeEvents(settings, sha256, rules, found.videos, videos), stop)
         begun = _Begun(str(begun_with["started_at"]), sha256, worker.threads)
         return _finish(settings, begun, videos, found)
 
@@ -99,6 +104,7 @@ def _finished_manifest(settings: Settings, begun_with: Document | None) -> Docum
         parts = name.split("/")
         if parts[0] == "videos":
             store.drop_video(settings.state, parts[1])
+        # Events and clips are made again from what is there.
     return None
 
 
@@ -244,6 +250,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
         "videos": videos,
         "not_read": not_read(found.passed, found.hidden),
         "totals": total,
+        "events": events_summary(settings.state, videos),
         "exit_code": int(exit_code),
     }
     store.write_file(settings.state / "summary.json", store.to_json(summary))
