@@ -12,7 +12,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from shoal_detect.errors import DetectorError, Interrupted
-from shoal_detect.messages import Beat, Begin, Done, Failed, Ready, Task
+from shoal_detect.messages import Beat, Begin, Done, Failed, Ready, Task, Tried, Try
 from shoal_detect.stop import Stop
 
 PR_SET_PDEATHSIG = 1
@@ -40,14 +40,17 @@ def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
     from shoal_detect.model.infer import load_model  # noqa: PLC0415
     from shoal_detect.model.weights import read_weights  # noqa: PLC0415
     from shoal_detect.pipeline import Rescue, Work, detect_video  # noqa: PLC0415
+    from shoal_detect.trial import tried  # noqa: PLC0415
 
     settings = begin.settings
     data, _ = read_weights(settings.weights, begin.weights_sha256)
-    model = load_model(data, size=settings.img, threads=settings.threads)
-    work = Work(settings, model, stop, alive=beat.set)
-    connection.send(Ready(model.threads))
+    work = Work(settings, load_model(data, size=settings.img, precision=begin.precision), stop, alive=beat.set)
+    connection.send(Ready())
     while True:
-        task: Task = connection.recv()
+        task: Task | Try = connection.recv()
+        if isinstance(task, Try):
+            connection.send(Tried(tried(data, task.videos, settings, stop, beat.set)))
+            continue
         rescue = None if task.fault is None else Rescue(task.frames or 0, task.fault)
         connection.send(Done(detect_video(task.video, work, task.progress, rescue)))
 

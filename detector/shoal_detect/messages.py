@@ -5,10 +5,12 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
 from shoal_detect.events.rules import Rules
+from shoal_detect.model.precision import Choice, Precision
 from shoal_detect.progress import VideoProgress
 from shoal_detect.read.faults import Fault
 from shoal_detect.read.videos import Video
@@ -22,13 +24,26 @@ class Begin:
 
     settings: Settings
     weights_sha256: str
+    precision: Precision
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The model is loaded."""
 
-    threads: int
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Try precisions on these videos. Answered by Tried or Failed."""
+
+    videos: Sequence[Video]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What the trial came to."""
+
+    choice: Choice
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.events.rules import read_rules
 from shoal_detect.events_worker import make_events
 from shoal_detect.messages import MakeEvents
+from shoal_detect.model.precision import Precision
 from shoal_detect.model.weights import read_weights
 from shoal_detect.progress import VideoProgress, quoted, report, say
 from shoal_detect.read.faults import Kind
@@ -21,7 +22,7 @@ from shoal_detect.read.source import SETTLED_S, Unopened, opened, still_written
 from shoal_detect.read.videos import Found, Video, find_videos
 from shoal_detect.state import store
 from shoal_detect.state.lock import locked
-from shoal_detect.state.settings import SCHEMA_VERSION, Settings, fingerprint, refuse_other_settings
+from shoal_detect.state.settings import SCHEMA_VERSION, Settings, fingerprint, precision_of, refuse_other_settings
 from shoal_detect.state.store import Document
 from shoal_detect.state.summary import events_summary, not_read, notes, totals
 from shoal_detect.stop import Stop
@@ -51,11 +52,18 @@ def run(settings: Settings, stop: Stop) -> Exit:
             stop.check()
             store.remove_leftovers(settings.state)
             if begun_with is None:
-                begun_with = {**now, "started_at": _now(), "detector_version": __version__}
+                choice = worker.choose(found.videos)
+                begun_with = {
+                    **now,
+                    "started_at": _now(),
+                    "detector_version": __version__,
+                    "precision_choice": choice.document(),
+                }
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
+            worker.use(precision_of(begun_with))
             videos = _process(settings, found, worker, stop)
         make_events(MakeEvents(settings, sha256, rules, found.videos, videos), stop)
-        begun = _Begun(str(begun_with["started_at"]), sha256, worker.threads)
+        begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"))
         return _finish(settings, begun, videos, found)
 
 
@@ -137,6 +145,8 @@ def _process(settings: Settings, found: Found, worker: Worker, stop: Stop) -> li
         size_bytes=sum(video.size_bytes for video in found.videos),
         done_size_bytes=sum(video.size_bytes for video in found.videos if video.video_id in done),
     )
+    if worker.precision is not Precision.FLOAT32:
+        say(f"run {settings.run}: the model computes in {worker.precision}; summary.json has the trial")
     if found.hidden:
         say(f"run {settings.run}: {found.hidden} hidden files left out (names that begin with a dot)")
     if found.passed:
@@ -231,7 +241,8 @@ class _Begun:
 
     started_at: str
     weights_sha256: str
-    threads: int
+    precision: object
+    """The choice as it is in settings.json; None in a run that an older detector began."""
 
 
 def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Found) -> Exit:
@@ -246,7 +257,8 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
         "detector_version": __version__,
         "weights": {"name": settings.weights_name, "sha256": begun.weights_sha256},
         "settings": settings.knobs(),
-        "runtime": _runtime(begun.threads),
+        "precision": begun.precision,
+        "runtime": _runtime(settings.threads),
         "videos": videos,
         "not_read": not_read(found.passed, found.hidden),
         "totals": total,
@@ -266,7 +278,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
     if growing:
         names = ", ".join(quoted(name) for name in growing[:3])
         say(
-            f"run {settings.run}: closed over {len(growing)} videos that were still being written ({names}"
+            f"run {settings.run}: closed over recordings that were still being written: {len(growing)} ({names}"
             f"{_more(growing)}); a new run reads them"
         )
     if total["detections"] == 0:
@@ -279,5 +291,6 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
 
 
 def _runtime(threads: int) -> Document:
-    versions = {name: importlib.metadata.version(name) for name in ("onnxruntime", "numpy", "av")}
+    names = ("onnxruntime", "openvino", "numpy", "av")
+    versions = {one.name: one.version for name in names for one in importlib.metadata.distributions(name=name)}
     return {**versions, "python": platform.python_version(), "threads": threads}

@@ -13,12 +13,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
-from shoal_detect.messages import Beat, Begin, Done, Failed, Ready, Task
+from shoal_detect.messages import Beat, Begin, Done, Failed, Task, Tried, Try
+from shoal_detect.model.precision import AUTO, Choice, Precision
 from shoal_detect.progress import VideoProgress, quoted, say
 from shoal_detect.read.faults import Fault, Kind
 from shoal_detect.read.videos import Video
@@ -49,11 +51,8 @@ class _Died(Exception):  # noqa: N818 - an outcome of a video
 class Worker:
     """The child, started anew where it died. Made by `working`."""
 
-    threads = 0
-    """Of the model."""
-
     def __init__(self, settings: Settings, weights_sha256: str, stop: Stop) -> None:
-        self._begin = Begin(settings, weights_sha256)
+        self._begin = Begin(settings, weights_sha256, Precision.FLOAT32)
         self._stop = stop
         self._beat = Beat.made()
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,11 +70,37 @@ class Worker:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
         try:
-            answer = self._ask(self._begin)
+            self._ask(self._begin)
         except _Died as died:
             raise DetectorError(f"the model cannot be loaded: {died}", Exit.WEIGHTS) from None
-        if isinstance(answer, Ready):
-            self.threads = answer.threads
+
+    @property
+    def precision(self) -> Precision:
+        """In which the model computes."""
+        return self._begin.precision
+
+    def choose(self, videos: Sequence[Video]) -> Choice:
+        """The precision for a new run over these videos. Raises DetectorError and Interrupted."""
+        asked = self._begin.settings.precision
+        if asked != AUTO:
+            return Choice(Precision(asked), "asked for")
+        try:
+            answer = self._ask(Try(videos))
+        except _Died as died:
+            # The run meets the same file, and names it.
+            self.start()
+            return Choice(Precision.FLOAT32, f"the trial came to nothing: {died}")
+        if isinstance(answer, Tried):
+            return answer.choice
+        raise RuntimeError(f"the process that works on videos answered {answer!r}")
+
+    def use(self, precision: Precision) -> None:
+        """Work in this precision from now on. Raises DetectorError and Interrupted."""
+        if precision is self._begin.precision:
+            return
+        self.leave()
+        self._begin = replace(self._begin, precision=precision)
+        self.start()
 
     def detect(self, video: Video, progress: VideoProgress) -> Document:
         """Process a video and return its summary. Raises DetectorError and Interrupted."""
@@ -97,7 +122,7 @@ class Worker:
             store.remove_leftovers(self._begin.settings.state)
             self.start()
 
-    def _ask(self, question: Begin | Task) -> object:
+    def _ask(self, question: Begin | Task | Try) -> object:
         """What the child answers. Raises _Died, DetectorError and Interrupted."""
         process, connection = self._process, self._connection
         if process is None or connection is None:

@@ -133,7 +133,7 @@ def notes(video: Document) -> list[str]:
     """What a person should know of a video's recording and is no fault, as sentences without an end."""
     told = []
     if video["missing_frames"] and (video["fault"] is None or video["fault"]["kind"] != "frames_missing"):
-        told.append(f"{video['missing_frames']} frames are missing in it")
+        told.append(f"frames missing in it: {video['missing_frames']}")
     if video["clock_jumps"]:
         first = video["jumps"][0]
         told.append(
