@@ -52,8 +52,9 @@ def _make(connection: Connection, stop: Stop) -> None:
         if not class_ids:
             return None
         data, _ = read_weights(settings.weights, task.weights_sha256)
-        threads = settings.threads
-        model, size = model_for_looking(lambda size: load_model(data, size=size, threads=threads), settings.img)
+        model, size = model_for_looking(
+            lambda size: load_model(data, size=size, precision=task.precision), settings.img
+        )
         return Looker(model, size, class_ids)
 
     stage = Stage(

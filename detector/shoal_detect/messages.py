@@ -87,6 +87,7 @@ class MakeEvents:
     settings: Settings
     weights_sha256: str
     rules: Rules
+    precision: Precision
     videos: list[Video]
     summaries: list[Document]
     given_up: dict[str, str] = field(default_factory=dict)

@@ -62,7 +62,7 @@ def run(settings: Settings, stop: Stop) -> Exit:
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
             worker.use(precision_of(begun_with))
             videos = _process(settings, found, worker, stop)
-        make_events(MakeEvents(settings, sha256, rules, found.videos, videos), stop)
+        make_events(MakeEvents(settings, sha256, rules, precision_of(begun_with), found.videos, videos), stop)
         begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"))
         return _finish(settings, begun, videos, found)
 

@@ -66,9 +66,7 @@ def fingerprint(settings: Settings, weights_sha256: str) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "run": settings.run,
         "weights_sha256": weights_sha256,
-        **{
-            name: knobs[name] for name in ("conf", "iou", "classes", "img", "stride", "max_det", "privacy", "precision")
-        },
+        **{name: knobs[name] for name in knobs if name != "key_frames"},
         "max_frames_kept": settings.key_frames,
     }
 

@@ -73,7 +73,7 @@ def test_a_run_leaves_events_with_verified_clips_and_pictures_in_which_nobody_is
     assert red(state / clip["file"]) == 0
     assert red(state / event["key_frame"]) == 0
     for picture in state.glob("videos/*/frames/*.jpg"):
-        # The lines of the boxes and their labels are drawn after the fill: between them, below the label, nothing is red.
+        # Boxes and labels are drawn after the fill: between the lines and below the label nothing is red.
         assert red_in_row(picture, 54) <= 8
     listed = {one["path"]: one for one in making.document(state / "manifest.json")["files"]}
     assert listed[clip["file"]]["sha256"] == clip["sha256"]
