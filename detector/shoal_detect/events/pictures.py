@@ -14,14 +14,15 @@ from shoal_detect.events.sightings import Seen
 from shoal_detect.pictures.annotate import Picture
 
 AROUND_S = 4.0
-"""What was seen so long before and after a picture can say something about it: a gap that is bridged, and its holds."""
+"""What was seen so long before and after a picture says something about it: a gap that is bridged, and its holds."""
 ROUNDS = 3
 
 
 def covered(picture: Picture, time_s: float, seen: Sequence[Seen], looker: Eyes) -> Picture | None:
     """The picture [height, width, 3] with everybody covered; None where somebody is still seen in it after all."""
     height, width = picture.shape[:2]
-    boxes = plan([time_s], seen, COVER)[0]
+    near = [one for one in seen if abs(one.time_s - time_s) <= AROUND_S]
+    boxes = plan([time_s], near, COVER)[0]
     strict = looker.strict()
     for _ in range(ROUNDS):
         filled = np.zeros((height, width), dtype=bool)

@@ -310,7 +310,7 @@ def test_container_killed_on_its_node(whole_site: Site, reference: Reference, se
     """The engine calls it completed with exit code 137, as it does one form of out of memory."""
     run = whole_site.run("--attempts", "1")
     run.until(rf"{ONE}: .*{MID_RUN}")
-    whole_site.on(ONE, "docker kill $(docker ps --quiet --filter label=bacalhau-executor=bacalhau-compute-1)")
+    whole_site.on(ONE, "docker kill $(docker ps --quiet --filter label=bacalhau-executor=bacalhau-compute-1_node)")
     assert run.end() == 3, run.text
     assert run.outcomes() == {ONE: "stopped", TWO: "finished"}
     assert "somebody on the node ended the container" in run.message(ONE)
