@@ -133,6 +133,11 @@ kill-outbox kills="1000" seed="1": _dev
     {{ dev }}/python -m tests.outbox.kill "{{ kills }}" "{{ seed }}"
     SHOAL_POWER_CUT_SEEDS=5 {{ dev }}/python -m pytest tests/outbox/test_power_cut.py
 
+# One film of 100,000 frames through the whole detector: memory stays flat (some minutes)
+[group("develop")]
+endure-recordings frames="100000": _dev
+    {{ dev }}/python -m tests.detector.endurance "{{ frames }}"
+
 # Write the generated JSON Schemas anew
 [group("develop")]
 schemas: _dev
