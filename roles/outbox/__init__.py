@@ -33,7 +33,7 @@ from roles.outbox.operations import (
     file_of,
     given_program,
     outbox_absent,
-    owned,
+    outbox_owned,
     system_user,
     system_user_absent,
 )
@@ -119,7 +119,7 @@ def install() -> None:
         name="Make its folders",
         paths={FOLDER: ("750", f"{USER}:{USER}"), CONFIG_FOLDER: ("755", "root:root")},
     )
-    owned(name="Give the shipper what waits from before", folder=FOLDER)
+    outbox_owned(name="Give the shipper what waits from before", folder=FOLDER)
     file_of(name="Place the program", path=PROGRAM, content=archive())
     if settings.outbox_rclone_file:
         given_program(name="Place rclone", source=settings.outbox_rclone_file.expanduser(), path=GIVEN_RCLONE)

@@ -55,7 +55,7 @@ def given_program(source: Path, path: str) -> Commands:
 
 
 @operation()
-def owned(folder: str) -> Commands:
+def outbox_owned(folder: str) -> Commands:
     """All that lies in the outbox is the shipper's: what an earlier installation left waiting may be nobody's."""
     quoted = shlex.quote(folder)
     if host.get_fact(
