@@ -16,6 +16,7 @@ from roles.common.operations import (
     HOLD,
     INCOMING,
     RECORDS,
+    empty_folders_absent,
     folders,
     packages,
     packages_refused,
@@ -101,6 +102,8 @@ def remove(remove_runs: bool = False) -> None:
     hostname_back(name="Give the host name back", record=HOSTNAME_RECORD)
     # The journal's limit is let go at the next boot; a restart for its sake is not worth the gap in the log.
     recorded_files_absent(name="Remove the settings", role="base", legacy=(APT_CONF, JOURNALD_CONF))
+    # Several roles put files into them; which was the last to go depends on what was deployed when.
+    empty_folders_absent(name="Remove empty folders of ours", paths=["/usr/local/lib/shoal", "/etc/shoal"])
     records_absent(name="Remove the records", folder=str(RECORDS))
     own = [INCOMING, PurePosixPath(HOLD).parent, *([NODE_RUNS] if remove_runs else [])]
     state_absent(
