@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from roles import base, docker, recorder, registry, videos
+from roles import base, docker, outbox, recorder, registry, videos
 from roles.bacalhau.defaults import Bacalhau
 from roles.base.defaults import Base
 from roles.common.preflight import Looks, Models
 from roles.docker.defaults import Docker
 from roles.firewall.defaults import Firewall
+from roles.outbox.defaults import Outbox
 from roles.recorder.defaults import Recorder
 from roles.registry.defaults import Registry
 from roles.tailscale.defaults import Tailscale
@@ -19,8 +20,10 @@ MESH_MODELS: Models = (
     ("*", Tailscale),
     ("*", Firewall),
 )
+OUTBOX_MODELS: Models = (("compute", Outbox),)
 MODELS: Models = (
     *MESH_MODELS,
+    *OUTBOX_MODELS,
     ("*", Docker),
     ("requester", Registry),
     ("compute", Videos),
@@ -33,5 +36,6 @@ LOOKS: Looks = (
     ("*", docker.machine_faults),
     ("requester", registry.machine_faults),
     ("compute", videos.machine_faults),
+    ("compute", outbox.machine_faults),
     ("compute", recorder.machine_faults),
 )

@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import shlex
 from pathlib import Path
 
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.bacalhau.config import DATA_DIR, PROGRAM, USER, Service
+from roles.bacalhau.config import DATA_DIR, PROGRAM, ROLE, USER, Service
 from roles.bacalhau.defaults import Program
 from roles.common.facts import FileFact, FileState, Lines, UnitState
-from roles.common.operations import RECORDS, Commands, failure, upload
+from roles.common.notes import changing, will
+from roles.common.operations import RECORDS, Commands, failure, upload, will_write
 
 FILES = Path(__file__).parent / "files"
 USER_RECORD = str(RECORDS / "bacalhau.user")
@@ -22,6 +24,7 @@ UNKNOWN = "? "
 """How ask.py begins the line that says why it cannot tell."""
 HEARD_WITHIN_S = 5
 """What a service that was just started gets to reach its orchestrator; seen to take less than one second."""
+_REPOSITORY = re.compile(r"RepoVersion: ([0-9]{1,9})")
 REPOSITORY_VERSION = 5
 """Of the data folder, since 1.9: an older program refuses it, and this one would refuse a newer."""
 
@@ -36,13 +39,21 @@ def data_version_fault() -> str | None:
     """Why the data of the engine on this machine cannot be taken over; asked before anything is changed."""
     script = f"grep -hs '^RepoVersion:' {DATA_DIR}/*/system_metadata.yaml || true"
     lines: list[str] = host.get_fact(Lines, script=script)
-    newest = max((int(line.split()[1]) for line in lines), default=0)
+    found = [int(match[1]) for line in lines if (match := _REPOSITORY.fullmatch(line.strip()))]
+    newest = max(found, default=0)
     if newest > REPOSITORY_VERSION:
         return (
             f"the engine's data under {DATA_DIR} are of version {newest}, made by a newer release; this one reads "
             f"{REPOSITORY_VERSION} at most, and a downgrade is not possible"
         )
     return None
+
+
+def known_by_name(name: str) -> bool:
+    """Whether the service here was made when nodes had their names as ids: it keeps the one in its data."""
+    script = f"sed -n 's/^NodeName: *//p' {DATA_DIR}/compute/system_metadata.yaml 2>/dev/null || true"
+    found: list[str] = host.get_fact(Lines, script=script)
+    return found == [name]
 
 
 @operation()
@@ -77,6 +88,7 @@ def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> 
 def system_user() -> Commands:
     """The orchestrator's user; a record tells `remove` that it is ours."""
     if not host.get_fact(Lines, script=f"getent passwd {USER} || true"):
+        will(f"make the system user {USER}")
         yield (
             f"mkdir -p {shlex.quote(str(RECORDS))} && touch {shlex.quote(USER_RECORD)} && "
             f"useradd --system --user-group --home-dir {DATA_DIR} --no-create-home --shell /usr/sbin/nologin {USER}"
@@ -87,6 +99,7 @@ def system_user() -> Commands:
 def system_user_absent() -> Commands:
     """The user, where we made it."""
     if host.get_fact(Lines, script=f"[ ! -e {shlex.quote(USER_RECORD)} ] || echo ours"):
+        will(f"remove the system user {USER}")
         yield f"! getent passwd {USER} >/dev/null || userdel {USER}; rm -f {shlex.quote(USER_RECORD)}"
 
 
@@ -95,7 +108,13 @@ def program(wanted: Program) -> Commands:
     """The engine's program: uploaded once, checked, and moved to its place in one step."""
     state = host.get_fact(FileState, path=PROGRAM)
     if state is None or (state.sha256, state.mode, state.user) != (wanted.sha256, "755", "root"):
-        yield from upload(str(wanted.path), wanted.sha256, PROGRAM, mode="755")
+        what = f"the engine's program, {wanted.path.stat().st_size / 1e6:.0f} MB"
+        if state is None:
+            will_write(PROGRAM, what)
+        else:
+            will(f"replace {PROGRAM} ({what})")
+            changing(PROGRAM)
+        yield from upload(str(wanted.path), wanted.sha256, PROGRAM, mode="755", role=ROLE)
 
 
 @operation()
@@ -109,8 +128,12 @@ def secret_file(
     sha256 = hashlib.sha256(content).hexdigest()
     state = host.get_fact(FileState, path=path)
     if state is None or (state.sha256, state.mode, state.user) != (sha256, mode, owner):
+        will(f"{'write' if state is None else 'replace'} {path} (not shown: only {owner} may read it)")
+        changing(path)
         proof = None if joins_within_s is None else lambda part: on_node("join.py", "wait", part, str(joins_within_s))
-        yield from upload(io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", proof=proof)
+        yield from upload(
+            io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", proof=proof, role=ROLE
+        )
 
 
 @operation()
@@ -160,7 +183,9 @@ def containers_absent(node_id: str) -> Commands:
     """Containers that the engine started, orphans included; its own label tells them."""
     label = f"label=bacalhau-executor=bacalhau-{node_id}"
     list_all = f"docker ps --all --quiet --filter {label}"
-    if host.get_fact(Lines, script=f"! command -v docker >/dev/null || {list_all} 2>/dev/null || true"):
+    there = host.get_fact(Lines, script=f"! command -v docker >/dev/null || {list_all} 2>/dev/null || true")
+    if there:
+        will(f"end and remove {len(there)} containers of the engine")
         yield f"docker rm --force --volumes $({list_all})"
 
 

@@ -38,9 +38,9 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 @operation()
-def file_of(path: str, content: bytes, owner: str = "root", mode: str = "644") -> Commands:
-    """A file that travels as an upload: neither a command nor a log shows what is in it."""
+def file_of(path: str, content: bytes, role: str, owner: str = "root", mode: str = "644") -> Commands:
+    """A file that travels as an upload: neither a command nor a log shows what is in it. On the role's record."""
     sha256 = hashlib.sha256(content).hexdigest()
     state = host.get_fact(FileState, path=path)
     if state is None or (state.sha256, state.mode, state.user) != (sha256, mode, owner):
-        yield from upload(io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}")
+        yield from upload(io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", role=role)

@@ -103,7 +103,7 @@ def install() -> None:
         paths={STATE: ("750", f"{USER}:{USER}"), CONFIG_FOLDER: ("755", "root:root")},
     )
     footage(name="Make a folder for each camera", folder=recorder.recorder_footage, cameras=names)
-    file_of(name="Place the program", path=PROGRAM, content=archive("recorder"))
+    file_of(name="Place the program", path=PROGRAM, content=archive("recorder"), role="recorder")
     text_file(name="Describe it to systemd", path=UNIT_FILE, content=unit_text(recorder), role="recorder")
     others_absent(name="Stop recorders of cameras that are no longer listed", cameras=names)
     cluster = knobs.cluster_of(host).name
@@ -116,7 +116,13 @@ def install() -> None:
             role="recorder",
         )
         signed = secret.find(cluster, camera.secret) + "\n" if camera.secret else ""
-        file_of(name=f"Place the secret of camera {camera.name}", path=credential, content=signed.encode(), mode="600")
+        file_of(
+            name=f"Place the secret of camera {camera.name}",
+            path=credential,
+            content=signed.encode(),
+            role="recorder",
+            mode="600",
+        )
         service(
             name=f"Record camera {camera.name}",
             unit=f"shoal-recorder@{camera.name}.service",

@@ -6,10 +6,12 @@ used for that: it kills what runs.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from shoal.cluster import engine_id
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau import connect, secrets
 from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobError
@@ -24,6 +26,7 @@ from shoal.waiting import looks
 
 UNIT = "bacalhau-compute.service"
 POLL_S = 2.0
+_SIZE = re.compile(r"[0-9]{1,18}")
 _MARK = 'mkdir -p "$(dirname "$1")" && date -u +%FT%TZ >"$1"'
 STOP_GRACE_S = 30
 """What a detector gets to end the frame in hand; what it has done is kept either way."""
@@ -34,13 +37,13 @@ waits for a machine that is away (ssh.CONNECT_TIMEOUT_S)."""
 _CONTAINERS = """
 containers() {
     command -v docker >/dev/null || return 0
-    for label in "bacalhau-executor=bacalhau-$1" shoal.run; do
+    for label in "bacalhau-executor=bacalhau-$1" "bacalhau-executor=bacalhau-$2" shoal.run; do
         timeout 20 docker ps --quiet --filter "label=$label" || return
     done
 }"""
 _KEPT = """
-for need in "${3:-/dev/null}"/*; do
-    [ ! -f "$need" ] || [ -e "$4/${need##*/}/manifest.json" ] || echo "needs ${need##*/} $(
+for need in "${4:-/dev/null}"/*; do
+    [ ! -f "$need" ] || [ -e "$5/${need##*/}/manifest.json" ] || echo "needs ${need##*/} $(
         docker image inspect --format '{{.Size}}' "$(head -n 1 "$need")" 2>/dev/null || echo 0)"
 done
 """
@@ -48,12 +51,12 @@ done
 _LOOK = f"""{_CONTAINERS}{_KEPT}
 [ ! -e "$1" ] || echo drained
 systemctl is-active --quiet {UNIT} 2>/dev/null && echo serving
-if found=$(containers "$2" 2>/dev/null); then printf '%s\\n' "$found" | sort -u | sed -n 's/^./container &/p'
-else echo "docker-fault $(containers "$2" 2>&1 >/dev/null | tail -n 1)"; fi
+if found=$(containers "$2" "$3" 2>/dev/null); then printf '%s\\n' "$found" | sort -u | sed -n 's/^./container &/p'
+else echo "docker-fault $(containers "$2" "$3" 2>&1 >/dev/null | tail -n 1)"; fi
 """
 # One that ends by itself meanwhile is no failure; whether any is left is looked at afterwards.
 _STOP = f"""{_CONTAINERS}
-found=$(containers "$2") || exit
+found=$(containers "$2" "$3") || exit
 [ -z "$found" ] || docker stop -t {STOP_GRACE_S} $(printf '%s\\n' "$found" | sort -u) >/dev/null || true
 """
 
@@ -95,10 +98,12 @@ def stop_jobs(cluster: Cluster, names: Sequence[str]) -> None:
 
 def stop_containers(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str]:
     """Tell the jobs' containers on the nodes to end. Why not, by the names of nodes that did not answer."""
-    answers = ssh.on_each(
-        nodes,
-        lambda node: ssh.run(cluster, node, "sh", "-c", _STOP, "stop", "-", node.name, root=True, timeout_s=120),
-    )
+
+    def stop(node: Node) -> object:
+        ids = ("-", node.name, engine_id.engine_id(node.name))
+        return ssh.run(cluster, node, "sh", "-c", _STOP, "stop", *ids, root=True, timeout_s=120)
+
+    answers = ssh.on_each(nodes, stop)
     return {name: brief(answer) for name, answer in answers.items() if isinstance(answer, ShoalError)}
 
 
@@ -113,7 +118,8 @@ def look(cluster: Cluster, node: Node) -> list[str]:
 
     Raises SshError.
     """
-    words = (str(NODE_DRAINED), node.name, str(NODE_IMAGE_NEEDS / "node"), str(NODE_RUNS))
+    ids = (node.name, engine_id.engine_id(node.name))
+    words = (str(NODE_DRAINED), *ids, str(NODE_IMAGE_NEEDS / "node"), str(NODE_RUNS))
     done = ssh.run(cluster, node, "sh", "-c", _LOOK, "look", *words, root=True)
     return done.text.splitlines()
 
@@ -128,7 +134,7 @@ def kept_images(lines: Sequence[str]) -> Iterator[tuple[str, int]]:
     """The runs in a look that images are kept for, and the sizes in bytes; other lines are passed over."""
     for line in lines:
         words = line.split(" ")
-        if len(words) == 3 and words[0] == "needs" and RUN_ID.fullmatch(words[1]) and words[2].isdecimal():
+        if len(words) == 3 and words[0] == "needs" and RUN_ID.fullmatch(words[1]) and _SIZE.fullmatch(words[2]):
             yield words[1], int(words[2])
 
 

@@ -50,7 +50,9 @@ def calls(path: Path) -> list[ast.Call]:
 
 
 def test_the_roles_are_found():
-    assert ROLES == ["bacalhau", "base", "docker", "firewall", "recorder", "registry", "tailscale", "videos", "yolov5"]
+    assert [
+        *("bacalhau", "base", "docker", "firewall", "outbox", "recorder", "registry", "tailscale", "videos", "yolov5")
+    ] == ROLES
     assert {"packages", "service", "clips", "image", "pulled"} <= operations()
 
 
