@@ -21,8 +21,9 @@ def main(arguments: Sequence[str]) -> int:
         _say("usage: python3 -m recorder SETTINGS")
         return 2
     try:
-        settings = load(Path(arguments[0]))
-        source = input_of(settings.source, settings.silence_s, credentials(settings.camera))
+        path = Path(arguments[0])
+        settings = load(path)
+        source = input_of(settings.source, settings.silence_s, credentials(path))
     except (SettingsError, SourceError) as error:
         _say(f"{error}; the site's deploy places these settings (docs/cameras.md)")
         return 2

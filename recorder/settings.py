@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -76,16 +75,18 @@ def parsed(document: Any, source: str) -> Settings:
     return settings
 
 
-def credentials(camera: str) -> str | None:
-    """`user:password` of the camera, as systemd hands it over (LoadCredential); None where it has none.
+def credentials(path: Path) -> str | None:
+    """`user:password` of the camera, from the file beside its settings `path`; None where that is empty or missing.
 
-    Raises SettingsError where the file is there and is no such line.
+    Raises SettingsError where it is no such line; the message does not hold it.
     """
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(folder) / camera if folder else None
-    if path is None or not path.exists():
+    beside = path.with_suffix(".secret")
+    try:
+        text = beside.read_text(encoding="utf-8").strip("\n")
+    except FileNotFoundError:
         return None
-    text = path.read_text(encoding="utf-8").strip("\n")
-    if ":" not in text or "\n" in text:
-        raise SettingsError(f"the credentials of camera {camera} are not one line `user:password`")
-    return text
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{beside} cannot be read: {type(error).__name__}") from None
+    if text and (":" not in text or "\n" in text):
+        raise SettingsError(f"{beside} is not one line `user:password`")
+    return text or None

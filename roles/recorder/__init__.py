@@ -21,10 +21,10 @@ from roles.common.operations import (
     folders,
     packages,
     packages_refused,
+    recorded_files_absent,
     recorded_packages_absent,
     service,
     text_file,
-    text_files_absent,
 )
 from roles.common.programs import FOLDER as PROGRAMS
 from roles.common.programs import archive, file_of
@@ -101,6 +101,8 @@ def install() -> None:
     folders(
         name="Make its folders",
         paths={STATE: ("750", f"{USER}:{USER}"), CONFIG_FOLDER: ("755", "root:root")},
+        role="recorder",
+        trees=(STATE,),
     )
     footage(name="Make a folder for each camera", folder=recorder.recorder_footage, cameras=names)
     file_of(name="Place the program", path=PROGRAM, content=archive("recorder"), role="recorder")
@@ -121,6 +123,7 @@ def install() -> None:
             path=credential,
             content=signed.encode(),
             role="recorder",
+            owner=USER,
             mode="600",
         )
         service(
@@ -139,7 +142,7 @@ def remove() -> None:
 
 def _removed(recorder: Recorder) -> None:
     others_absent(name="Stop the recorders", cameras=())
-    text_files_absent(name="Remove their settings", role="recorder")
+    recorded_files_absent(name="Remove their settings", role="recorder")
     absent(name="Remove the program and what it remembers", paths=[PROGRAM, STATE])
     film_given_back(name="Leave the film", folder=recorder.recorder_footage)
     recorded_packages_absent(

@@ -50,9 +50,7 @@ class Camera:
         (self.folder / "script.json").write_text(json.dumps(lives))
         environment = {**os.environ, "FAKE_FFMPEG": str(self.folder / "script.json"), "PYTHONPATH": str(REPOSITORY)}
         if secret is not None:
-            (self.folder / "credentials").mkdir()
-            (self.folder / "credentials/north").write_text(secret + "\n")
-            environment["CREDENTIALS_DIRECTORY"] = str(self.folder / "credentials")
+            (self.folder / "north.secret").write_text(secret + "\n")
         process = subprocess.Popen(
             [sys.executable, "-m", "recorder", str(self.folder / "north.json")],
             env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -232,12 +230,17 @@ def test_sources_that_are_refused(source: str) -> None:
         input_of(source, 10, None)
 
 
-def test_credentials_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert credentials("north") is None
-    (tmp_path / "north").write_text("no colon\n")
-    with pytest.raises(SettingsError):
-        credentials("north")
+def test_credentials_are_one_line(tmp_path: Path) -> None:
+    settings, secret = tmp_path / "north.json", tmp_path / "north.secret"
+    assert credentials(settings) is None
+    secret.write_text("")
+    assert credentials(settings) is None
+    secret.write_text("viewer:word\n")
+    assert credentials(settings) == "viewer:word"
+    secret.write_text("no colon\n")
+    with pytest.raises(SettingsError) as caught:
+        credentials(settings)
+    assert "no colon" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

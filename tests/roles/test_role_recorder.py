@@ -32,7 +32,7 @@ def kept(monkeypatch, tmp_path):
 
 def converged(**more):
     knobs = Recorder(recorder_cameras=(Camera(**NORTH),))
-    signed = file_answer(SECRET + "\n", mode="600")
+    signed = file_answer(SECRET + "\n", mode="600", owner="shoal-recorder shoal-recorder")
     program = ["644 root root", f"{__import__('hashlib').sha256(archive('recorder')).hexdigest()}  -"]
     return {
         "dpkg-query": ["ffmpeg installed", "python3 installed"],
