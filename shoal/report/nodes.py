@@ -9,6 +9,7 @@ from shoal.cost.run import NodeTime
 from shoal.files import sha256_file
 from shoal.report import formats as words
 from shoal.report.documents import inside, read_document
+from shoal.report.events import node_bytes, read_cameras
 from shoal.report.model import Attempt, KeyFrame, Node, Totals, Verification, Video
 from shoal.results.documents import KeyFrame as KeyFrameFile
 from shoal.results.documents import Manifest, NotRead, RunSummary, VideoSummary
@@ -42,6 +43,7 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         videos, verification = [], Verification.ABSENT
         if record.outcome in HAS_MANIFEST:
             notes.append("it finished, but its results were not brought home")
+    cameras = read_cameras(name, folder, summary, notes)
     attempts = _attempts(record)
     machine_time_s, open_end = _machine_time(attempts)
     price = record.price_usd_per_hour
@@ -68,6 +70,8 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         settings=dict(summary.settings) if summary else {},
         runtime=dict(summary.runtime) if summary else {},
         not_read=summary.not_read if summary else NotRead(),
+        cameras=cameras,
+        event_bytes=node_bytes(summary),
     )
 
 
