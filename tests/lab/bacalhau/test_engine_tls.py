@@ -160,6 +160,7 @@ def test_rotation_leaves_runs_alone_and_the_old_token_opens_nothing(
     attack = (REPOSITORY / "tests/lab/security/nats_attack.py").read_text(encoding="utf-8")
     listening = attack.replace("/etc/bacalhau/compute.yaml", LOST)
     told = whole_site.on(ONE, f"python3 - listen 2 trusting 2>&1 <<'END' || echo ended with $?\n{listening}\nEND")
+    whole_site.on(ONE, f"rm {LOST}")
     assert "ended with 3" in told, told
     until(lambda: heard(whole_site), "the nodes never came with their new token")
     again = whole_site.run()
