@@ -38,7 +38,7 @@ class ResultsBucket(pulumi.ComponentResource):
                     condition=storage.BucketLifecycleRuleConditionArgs(age=wanted.retention_days),
                 )
             ],
-            opts=here,
+            opts=pulumi.ResourceOptions.merge(here, pulumi.ResourceOptions(protect=True)),
         )
         # May add objects, not read, list, replace or delete any.
         storage.BucketIAMMember(
