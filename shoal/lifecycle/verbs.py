@@ -24,7 +24,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.fleet import leave as leaving
 from shoal.fleet.leave import Parting
-from shoal.lifecycle import access, expired, give_up, partly, plan, receipt, run_limit, tailnet_key
+from shoal.lifecycle import access, expired, first_look, give_up, partly, plan, receipt, run_limit, tailnet_key
 from shoal.lifecycle import kept_files as known
 from shoal.lifecycle.receipt import Leftover, Receipt
 from shoal.lifecycle.recover import recover
@@ -74,6 +74,7 @@ def up(stack: Stack, wanted: Wanted, say: Say, *, preview_only: bool = False) ->
         for line in planned.remarks:
             say(line)
         plan.refuse(stack, planned, given_up)
+        _look_at_project(stack, planned, say)
     for step in planned.anew:
         say(f"{step.name}: the machine is made anew ({', '.join(step.because)}), its data disk stays; bootstrap again")
     if preview_only:
@@ -208,6 +209,17 @@ def _machines_of(planned: plan.Plan) -> list[str]:
     """The machines that an update was to leave."""
     stays = ("same", "update", "create", "replace")
     return sorted({step.name for step in planned.steps if step.kind == plan.INSTANCE and step.operation in stays})
+
+
+def _look_at_project(stack: Stack, planned: plan.Plan, say: Say) -> None:
+    """Whether the project has what would be made for the first time."""
+    settings, project = _plain_settings(stack), _project(stack, None)
+    own = settings.get("pricesFile")
+    if project is None:
+        return
+    table = prices.load_prices(Path(own) if own else prices.TABLE)
+    if (wanted := first_look.wishes(planned, project, settings, table)) is not None:
+        first_look.look(wanted, say)
 
 
 def _plain_settings(stack: Stack) -> dict[str, Any]:

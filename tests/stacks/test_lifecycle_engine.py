@@ -60,6 +60,11 @@ def home(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pat
     monkeypatch.setenv("SHOAL_STACKS", str(tmp_path / "stacks"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{engine.install / 'bin'}:{sys.prefix}/bin:/usr/bin:/bin")
     monkeypatch.delenv("SHOAL_CLUSTER", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    (tmp_path / "gcloud").mkdir()
+    credentials = {"type": "authorized_user", "quota_project_id": "my-project-1"}
+    (tmp_path / "gcloud" / "application_default_credentials.json").write_text(json.dumps(credentials))
     return tmp_path
 
 

@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> int:
     command = " ".join(words)
     if command in LISTS:
         return _answer(_matching(cloud, LISTS[command], flags["filter"]))
-    if command == "config get-value project":
-        sys.stdout.write("my-project-1\n")
+    if command.startswith("config get-value"):
+        sys.stdout.write({"project": "my-project-1", "account": "ops@example.com"}[words[-1]] + "\n")
         return 0
     for beginning, answer in ANSWERS.items():
         if command.startswith(beginning):
@@ -130,13 +130,39 @@ def _answer(value: Any) -> int:
     return 0
 
 
+def _region(cloud: Cloud, words: list[str], flags: dict[str, str]) -> int:
+    limits = {"CPUS": 24, "PREEMPTIBLE_CPUS": 100, "SSD_TOTAL_GB": 2000, **(cloud.planned("quotas") or {})}
+    return _answer({"quotas": [{"metric": key, "limit": value, "usage": 0} for key, value in limits.items()]})
+
+
+def _services(cloud: Cloud, words: list[str], flags: dict[str, str]) -> int:
+    names = ("compute", "iap", "iam", "oslogin", "cloudresourcemanager", "storage")
+    off = cloud.planned("off") or []
+    return _answer([{"config": {"name": f"{name}.googleapis.com"}} for name in names if name not in off])
+
+
+def _policy(cloud: Cloud, words: list[str], flags: dict[str, str]) -> int:
+    enforced = words[-1] in (cloud.planned("policies") or [])
+    return _answer({"constraint": f"constraints/{words[-1]}", "booleanPolicy": {"enforced": enforced}})
+
+
+def _project_policy(cloud: Cloud, words: list[str], flags: dict[str, str]) -> int:
+    if "filter" in flags:
+        return _grants(cloud, words, flags)
+    return _answer({"bindings": [{"role": "roles/owner", "members": ["user:ops@example.com"]}]})
+
+
 ANSWERS = {
+    "compute regions describe": _region,
+    "compute project-info describe": _region,
+    "services list": _services,
+    "resource-manager org-policies describe": _policy,
+    "projects get-iam-policy": _project_policy,
     "compute instances get-": _told_by_machine,
     "compute instances set-scheduling": _rescheduled,
     "compute disks describe": _disk,
     "compute os-login ssh-keys ": _profile_key,
     "compute os-login describe-profile": _os_login_profile,
-    "projects get-iam-policy": _grants,
 }
 
 
