@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shoal_detect.model.classes import NAMES
 from shoal_detect.read.videos import Passed, Video
+from shoal_detect.state import store
 from shoal_detect.state.settings import SCHEMA_VERSION
 from shoal_detect.state.store import Document
 
 if TYPE_CHECKING:  # the process that keeps the run loads neither FFmpeg nor numpy
-    from shoal_detect.pictures.key_frames import Found, KeyFrame
+    from shoal_detect.pictures.key_frames import Drawn, Found
     from shoal_detect.read.decode import Reading
 
 MOST_NAMED = 50
@@ -44,13 +47,32 @@ class Tally:
         if classes:
             self.seconds.setdefault(int(time_s), Counter()).update(classes)
 
+    def document(self) -> dict[str, object]:
+        """As JSON can hold it."""
+        return {
+            "frames_inferred": self.frames_inferred,
+            "detections": self.detections,
+            "counts": sorted(self.counts.items()),
+            "frames_with": sorted(self.frames_with.items()),
+            "seconds": [[second, sorted(counts.items())] for second, counts in sorted(self.seconds.items())],
+        }
+
+    def merge(self, document: Document) -> None:
+        """Add the counts of other frames of the video, as `document` gave them."""
+        self.frames_inferred += document["frames_inferred"]
+        self.detections += document["detections"]
+        self.counts.update(dict(document["counts"]))
+        self.frames_with.update(dict(document["frames_with"]))
+        for second, counts in document["seconds"]:
+            self.seconds.setdefault(second, Counter()).update(dict(counts))
+
 
 def by_name(counts: Counter[int]) -> dict[str, int]:
     """Counts by class name, in the order of the class ids."""
     return {NAMES[class_id]: counts[class_id] for class_id in sorted(counts)}
 
 
-def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence[KeyFrame], work_s: float) -> Document:
+def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence[Drawn], work_s: float) -> Document:
     """`videos/<video id>/summary.json`."""
     fault = reading.fault
     return {
@@ -78,9 +100,9 @@ def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence
                 "file": key_frame_file(one),
                 "frame": one.index,
                 "time_s": round(one.time_s, 3),
-                "detections": len(one.labels),
-                "width": one.picture.shape[1],
-                "height": one.picture.shape[0],
+                "detections": one.detections,
+                "width": one.width,
+                "height": one.height,
             }
             for one in chosen
         ],
@@ -130,7 +152,7 @@ def notes(video: Document) -> list[str]:
     """What a person should know of a video's recording and is no fault, as sentences without an end."""
     told = []
     if video["missing_frames"] and (video["fault"] is None or video["fault"]["kind"] != "frames_missing"):
-        told.append(f"{video['missing_frames']} frames are missing in it")
+        told.append(f"frames missing in it: {video['missing_frames']}")
     if video["clock_jumps"]:
         first = video["jumps"][0]
         told.append(
@@ -145,6 +167,31 @@ def notes(video: Document) -> list[str]:
     return told
 
 
+def events_summary(state: Path, videos: Iterable[Document]) -> Document:
+    """`events` of the run's `summary.json`: how many there are, and what becomes of the footage's bytes."""
+    folder = store.videos_folder(state)
+    with store.state_errors("read", state):
+        events = [json.loads(line) for line in (state / "events.jsonl").read_bytes().splitlines()]
+        detections = sum((folder / one["video_id"] / "detections.jsonl").stat().st_size for one in videos)
+        size_bytes = (state / "events.jsonl").stat().st_size
+        pictures = sum((state / one["key_frame"]).stat().st_size for one in events if one["key_frame"])
+    clips = [one["clip"] for one in events if one["clip"]]
+    return {
+        "alerts": sum(one["severity"] == "alert" for one in events),
+        "records": sum(one["severity"] == "record" for one in events),
+        "clips_verified": sum(one["state"] == "verified" for one in clips),
+        "clips_quarantined": sum(one["state"] == "quarantined" for one in clips),
+        "clips_not_made": sum(one["state"] == "none" for one in clips),
+        "bytes": {
+            "footage": sum(one["size_bytes"] for one in videos),
+            "detections": detections,
+            "events": size_bytes,
+            "clips": sum(one["size_bytes"] for one in clips if one["state"] == "verified"),
+            "pictures": pictures,
+        },
+    }
+
+
 def not_read(passed: Sequence[Passed], hidden: int) -> Document:
     """`not_read` of the run's `summary.json`: files under the input folder that are no footage."""
     kinds = Counter(one.kind for one in passed)
@@ -157,7 +204,7 @@ def not_read(passed: Sequence[Passed], hidden: int) -> Document:
     }
 
 
-def key_frame_file(chosen: KeyFrame) -> str:
+def key_frame_file(chosen: Drawn) -> str:
     """Path of a key frame in the video's folder."""
     return f"frames/{chosen.index:06d}.jpg"
 
