@@ -63,7 +63,7 @@ class Compute(Settings):
 class Bucket(Settings):
     """A bucket for events and clips."""
 
-    retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 180
     """Objects older than this are deleted."""
     storage_class: Literal["STANDARD", "NEARLINE", "COLDLINE"] = "STANDARD"
     records_nearline_days: Annotated[int, Field(ge=1, le=3650)] = 30

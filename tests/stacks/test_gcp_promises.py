@@ -280,6 +280,7 @@ def test_records_go_to_colder_classes_where_they_stay_long_enough() -> None:
         assert all(rule["condition"]["matchesPrefixes"] == ["records/"] for rule in colder)
         return [(rule["action"]["storageClass"], rule["condition"]["age"]) for rule in colder]
 
+    assert rules() == [("NEARLINE", 30), ("COLDLINE", 90)]
     assert rules(retentionDays=30) == []
     assert rules(retentionDays=90) == [("NEARLINE", 30)]
     assert rules(retentionDays=365) == [("NEARLINE", 30), ("COLDLINE", 90)]

@@ -71,6 +71,7 @@ def test_an_event_at_home_and_in_the_store_is_one_line() -> None:
         "waiting",
         None,
     )
+    assert first.shipped_bytes == 1
     assert (second.home, second.no_clip, second.clip_stored) == (None, "quarantined", "")
 
 
