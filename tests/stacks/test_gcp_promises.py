@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shoal.cluster import document as cluster
+from stacks.gcp.checks import checked
 from stacks.gcp.identity import LEAST_ROLES
 from stacks.gcp.program import program
 from tests.stacks.recorded import Made, Run, run
@@ -285,3 +286,17 @@ def test_records_go_to_colder_classes_where_they_stay_long_enough() -> None:
     assert rules(retentionDays=90) == [("NEARLINE", 30)]
     assert rules(retentionDays=365) == [("NEARLINE", 30), ("COLDLINE", 90)]
     assert rules(retentionDays=365, storageClass="NEARLINE") == [("COLDLINE", 90)]
+
+
+def test_the_cost_line_says_what_the_bucket_costs() -> None:
+    def line(**more: Any) -> str:
+        _, estimate, faults = checked(
+            {"name": "harbour", "sshUser": "ops", "expiresAt": "2099-01-02T03:04:05Z", **more}, "my-project-1"
+        )
+        assert estimate is not None, faults
+        return estimate.line()
+
+    assert "the bucket comes on top: 0.02 USD per GB and month in Standard, unconfirmed, and requests" in line(
+        bucket={}
+    )
+    assert "bucket" not in line()
