@@ -21,11 +21,11 @@ from roles.common.operations import (
     folders,
     packages,
     packages_refused,
+    recorded_files_absent,
     recorded_packages_absent,
     service,
     service_absent,
     text_file,
-    text_files_absent,
 )
 from roles.outbox.defaults import Outbox
 from roles.outbox.operations import (
@@ -168,7 +168,7 @@ def remove(force: bool = False) -> None:
         service_absent(name=f"Stop {starter}", unit=starter)
     for unit in UNITS:
         service_absent(name=f"Stop {unit}", unit=f"{unit}.service")
-    text_files_absent(name="Remove its settings", role="outbox")
+    recorded_files_absent(name="Remove its settings", role="outbox")
     absent(name="Remove the credential and the program", paths=[CREDENTIAL, PROGRAM, GIVEN_RCLONE])
     outbox_absent(name="Remove the outbox", folder=FOLDER, force=force)
     recorded_packages_absent(
