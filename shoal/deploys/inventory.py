@@ -15,6 +15,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.paths import expanded, ssh_config_path
 from shoal.site import document as sites
+from shoal.site import outbox
 from shoal.ssh.client import PROXY_CONNECT_TIMEOUT_S
 from shoal.telling import to_stderr
 
@@ -72,7 +73,14 @@ def groups(cluster: Cluster) -> Groups:
         **_engine_data(cluster),
         **_mesh_data(cluster),
     }
-    entries = {node.name: (node.name, {**common, **_node_data(node, site)}) for node in cluster.nodes}
+    shipping = outbox.deploy_data(outbox.of_cluster(site.outbox if site else None, cluster.events_bucket))
+    entries = {
+        node.name: (
+            node.name,
+            {**common, **_node_data(node, site), **(shipping if node.has_role("compute") else {})},
+        )
+        for node in cluster.nodes
+    }
     return [entries[cluster.requester.name]], [entries[node.name] for node in cluster.compute]
 
 
