@@ -373,7 +373,7 @@ def _left_out(machines: Sequence[Machines], prices: Prices) -> str:
     if not known or not any(group.nat for group in machines):
         return "without traffic"
     told = ", ".join(f"{usd:g} {name}" for name, usd in known.items())
-    return f"without traffic (USD per GiB: {told}) and what a bucket holds"
+    return f"without traffic (USD per GiB: {told})"
 
 
 def ceiling_faults(cost: Estimate, ceiling_usd_per_day: float | None, *, where: str) -> list[Fault]:

@@ -59,6 +59,8 @@ AGAIN: list[tuple[str, Any, str]] = [
     ("bucket", None, REFUSED),
     ("bucket.retentionDays", 7, IN_PLACE),
     ("bucket.storageClass", "NEARLINE", IN_PLACE),
+    ("bucket.recordsNearlineDays", 60, IN_PLACE),
+    ("bucket.recordsColdlineDays", 120, IN_PLACE),
     ("login", "key", IN_PLACE),
     ("sshUser", "somebody_else", NOTHING),
     ("sshPublicKey", "ssh-ed25519 AAAA other", IN_PLACE),

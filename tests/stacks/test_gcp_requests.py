@@ -68,6 +68,12 @@ def firewall(it: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in it.items() if key != "allows"}, "allowed": allowed}
 
 
+def rule(it: dict[str, Any]) -> dict[str, Any]:
+    """The SDK's names are plural where the API's are not."""
+    singular = {"matchesPrefixes": "matchesPrefix", "matchesStorageClasses": "matchesStorageClass"}
+    return {**it, "condition": {singular.get(key, key): value for key, value in it["condition"].items()}}
+
+
 def bucket(it: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: it[key] for key in ("name", "location", "storageClass", "labels")},
@@ -75,7 +81,7 @@ def bucket(it: dict[str, Any]) -> dict[str, Any]:
             "uniformBucketLevelAccess": {"enabled": it["uniformBucketLevelAccess"]},
             "publicAccessPrevention": it["publicAccessPrevention"],
         },
-        "lifecycle": {"rule": it["lifecycleRules"]},
+        "lifecycle": {"rule": [rule(each) for each in it["lifecycleRules"]]},
     }
 
 
