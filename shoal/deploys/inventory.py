@@ -15,6 +15,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.paths import expanded, ssh_config_path
 from shoal.site import document as sites
+from shoal.site import outbox
 from shoal.telling import to_stderr
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -121,6 +122,7 @@ def _command_line() -> tuple[Sequence[str], Sequence[str]]:
 
 def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
     clips = site.videos.get(node.name, ()) if site else ()
+    shipping = site.outbox if site and node.has_role("compute") else None
     return {
         "shoal_node": node.model_dump(mode="json"),
         "ssh_hostname": node.address,
@@ -130,6 +132,7 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "videos_camera_folders": list(node.camera_folders),
         "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
+        **outbox.deploy_data(shipping),
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
 
