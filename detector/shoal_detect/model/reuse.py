@@ -34,7 +34,7 @@ MARGIN = 3 * GRID
 CLEAR = 8
 """A box so near to a part's border may be cut off by it."""
 MOST_CHANGED = 0.45
-"""Share of the frame beyond which all of it is seen: parts would cost as much; also after a cut or a switch of light."""
+"""Share of the frame beyond which all of it is seen: parts would cost as much; so it is after a cut, too."""
 LEAST_CONF = 0.05
 """Of a row that is remembered, by its object confidence: below what anybody asks for."""
 FULL_EVERY = 150
