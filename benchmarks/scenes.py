@@ -1,7 +1,7 @@
 """Clips for the benchmark of the detector: scenes made of the sample clips, labelled synthetic, and 4K footage.
 
-Fixed cameras that see little are not among the footage that may be fetched, so they are made: the median of the campus
-clips is an empty place, one person cut out of them walks over it, and a photo stands still. All have a camera's noise.
+Fixed cameras that see little are not among the footage that may be fetched, so they are made: a wall and a floor are an
+empty place, somebody cut out of a photo walks over it, and a photo stands still. All have a camera's noise.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ NOISE = 2.0
 """Standard deviation of luma, of 256: a camera by day."""
 FPS = 10
 """Of the sample clips."""
-DEFOCUS = 3.0
-"""Standard deviation in pixels."""
 GROUP = 50
 """Frames from one key frame to the next."""
-WALKER = ("cam02-campus", 0)
-"""Clip and frame that the walker is cut out of."""
+WALKER = (42, 128, 166, 480)
+"""Where somebody stands in the photo of a bus: left, top, right, bottom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +43,11 @@ def scenes(samples: Path, folder: Path, frames: int) -> list[Scene]:
     """All clips: the samples, which are busy, and those made here of so many frames."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(20261130)
-    campus = [
-        picture
-        for path in sorted(samples.glob("*-campus.mp4"))
-        for number, picture in enumerate(pictures(path))
-        if number % 6 == 0
-    ]
-    # Out of focus: sharp, it holds things that the reference itself finds in one frame and not in the next.
-    place = cv2.GaussianBlur(np.median(np.stack(campus), axis=0).astype(np.uint8), (0, 0), DEFOCUS)
-    bus = next(pictures(next(iter(samples.glob("*-bus.mp4")))))
-    name, number = WALKER
-    before = list(pictures(samples / f"{name}.mp4"))[number]
+    bus = next(pictures(samples / "cam10-still-photo-bus.mp4"))
     made = {
-        "empty": ("empty-place", (noisy(place, random) for _ in range(frames))),
+        "empty": ("empty-place", (noisy(empty_place(), random) for _ in range(frames))),
         "parked": ("parked-bus", (noisy(bus, random) for _ in range(frames))),
-        "sparse": ("sparse-walker", (noisy(one, random) for one in walking(place, before, frames))),
+        "sparse": ("sparse-walker", (noisy(one, random) for one in walking(empty_place(), bus, frames))),
     }
     found = [Scene(path, "busy", synthetic=False) for path in sorted(samples.glob("*.mp4"))]
     for kind, (stem, shown) in made.items():
@@ -83,25 +71,26 @@ def noisy(picture: Picture, random: np.random.Generator) -> Picture:
     return np.clip(picture + noise, 0, 255).astype(np.uint8)
 
 
-def walking(place: Picture, before: Picture, frames: int) -> Iterator[Picture]:
-    """Somebody cut out of `before` by the difference to the empty place walks over it, to and fro."""
-    difference = np.abs(before.astype(np.int16) - place).max(axis=2) > 40
-    mask = cv2.morphologyEx(difference.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(mask)
-    # A standing figure, the largest that is taller than broad.
-    best = max(
-        (number for number in range(1, count) if statistics[number][3] > 1.4 * statistics[number][2]),
-        key=lambda number: statistics[number][4],
-    )
-    left, top, width, height, _ = statistics[best]
-    patch = before[top : top + height, left : left + width].astype(np.float32)
-    alpha = cv2.GaussianBlur((labels[top : top + height, left : left + width] == best).astype(np.float32), (3, 3), 0)
-    room = place.shape[1] - width - 20
+def empty_place(width: int = 640, height: int = 480) -> Picture:
+    """A wall and a floor: a place in which the reference finds nothing in any frame."""
+    down = np.linspace(70, 150, height)[:, None] + 6 * np.sin(np.arange(width) / 37)[None, :]
+    down[height // 2 :] -= 30
+    return np.clip(np.stack([down + 8, down, down - 6], axis=2), 0, 255).astype(np.uint8)
+
+
+def walking(place: Picture, photo: Picture, frames: int) -> Iterator[Picture]:
+    """Somebody cut out of a photo goes over an empty place, to and fro, some three pixels a frame."""
+    left, top, right, bottom = WALKER
+    patch = photo[top:bottom, left:right].astype(np.float32)
+    alpha = np.zeros(patch.shape[:2], np.float32)
+    alpha[6:-6, 6:-6] = 1
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 3)[..., None]
+    room = place.shape[1] - patch.shape[1] - 20
     for number in range(frames):
-        at = 10 + int(abs((3 * number) % (2 * room) - room))
+        at = 10 + abs((3 * number) % (2 * room) - room)
         picture = place.astype(np.float32)
-        under = picture[top : top + height, at : at + width]
-        under += (patch - under) * alpha[..., None]
+        under = picture[100 : 100 + bottom - top, at : at + right - left]
+        under += (patch - under) * alpha
         yield picture.astype(np.uint8)
 
 
