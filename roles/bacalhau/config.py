@@ -25,6 +25,8 @@ from shoal.paths import NODE_IMAGE_NEEDS, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NO
 
 Part = Literal["orchestrator", "compute"]
 
+ROLE = "bacalhau"
+"""Whose record our files go on."""
 PROGRAM = "/usr/local/lib/shoal/bacalhau"
 CONFIG_DIR = PurePosixPath("/etc/bacalhau")
 DATA_DIR = PurePosixPath("/var/lib/bacalhau")

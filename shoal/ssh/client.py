@@ -310,7 +310,14 @@ def check_access(access: SshAccess) -> None:
         Fault(field, f"there is no file {path}") for field, path in named.items() if path and not path.is_file()
     )
     if faults:
-        raise UsageError("files that the cluster document names for ssh are not there", faults=faults)
+        unknown = any(fault.where == "ssh.known_hosts_file" for fault in faults)
+        raise UsageError(
+            "files that the cluster document names for ssh are not there",
+            faults=faults,
+            hint="`shoal cluster host-keys` shows the machines' keys and makes the file of known hosts"
+            if unknown
+            else "mend the paths in the cluster document",
+        )
 
 
 def _options(access: SshAccess, node: Node) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from shoal.cost import prices as cost
@@ -36,7 +37,19 @@ def checked(raw: dict[str, Any], project: str | None) -> tuple[GcpSettings | Non
         return settings, None, [*faults, Fault("pricesFile", error.message), *error.faults]
     faults += [*_sizes(settings, prices), *_gpu(settings, prices)]
     estimate, over = cost_of(machines(settings), settings, prices, region=settings.region)
-    return settings, estimate, [*faults, *over]
+    return settings, _with_bucket(estimate, settings, prices), [*faults, *over]
+
+
+def _with_bucket(estimate: cost.Estimate, settings: GcpSettings, prices: cost.Prices) -> cost.Estimate:
+    """The estimate with what is said of the bucket: what it will hold nobody knows before."""
+    if settings.bucket is None:
+        return estimate
+    google = prices.vendors.get("google")
+    price = f"{google.storage.tiers[0].usd:g} USD per GB and month" if google else "a price that is not known"
+    doubt = "" if google is None or google.storage.confirmed else ", unconfirmed"
+    return replace(
+        estimate, remarks=(*estimate.remarks, f"the bucket comes on top: {price} in Standard{doubt}, and requests")
+    )
 
 
 def machines(settings: GcpSettings) -> list[cost.Machines]:

@@ -61,11 +61,26 @@ class Compute(Settings):
 
 
 class Bucket(Settings):
-    """A bucket for results."""
+    """A bucket for events and clips."""
 
-    retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    retention_days: Annotated[int, Field(ge=1, le=3650)] = 180
     """Objects older than this are deleted."""
     storage_class: Literal["STANDARD", "NEARLINE", "COLDLINE"] = "STANDARD"
+    records_nearline_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """Records older than this go to Nearline, where they would stay for its least time, 30 days."""
+    records_coldline_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """Records older than this go to Coldline, where they would stay for its least time, 90 days."""
+
+    def colder(self) -> tuple[tuple[str, int], ...]:
+        """The colder classes that records go to, each after so many days. What leaves a class before its least time
+        is paid for to the end of it (cloud.google.com/storage/pricing, early deletion)."""
+        classes = ("STANDARD", "NEARLINE", "COLDLINE")
+        steps = (("NEARLINE", self.records_nearline_days, 30), ("COLDLINE", self.records_coldline_days, 90))
+        return tuple(
+            (colder, days)
+            for colder, days, least_days in steps
+            if classes.index(colder) > classes.index(self.storage_class) and days + least_days <= self.retention_days
+        )
 
 
 class GcpSettings(CostSettings):

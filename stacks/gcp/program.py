@@ -18,7 +18,7 @@ from stacks.gcp.network import PrivateNetwork
 from stacks.gcp.node import NodeArgs
 from stacks.gcp.node_entry import proxy_command
 from stacks.gcp.requester import RequesterNode
-from stacks.gcp.results_bucket import ResultsBucket
+from stacks.gcp.results_bucket import ResultsBucket, bucket_name
 
 
 class Lab(pulumi.ComponentResource):
@@ -61,5 +61,6 @@ def _document(settings: GcpSettings, project: str, nodes: list[Any]) -> dict[str
         "engine": settings.engine,
         "mesh": settings.mesh,
         "ssh": {"proxy_command": proxy_command(project)},
+        **({"events_bucket": bucket_name(settings, project)} if settings.bucket else {}),
         "nodes": list(nodes),
     }

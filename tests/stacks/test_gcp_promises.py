@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shoal.cluster import document as cluster
+from stacks.gcp.checks import checked
 from stacks.gcp.identity import LEAST_ROLES
 from stacks.gcp.program import program
 from tests.stacks.recorded import Made, Run, run
@@ -112,7 +113,13 @@ def test_each_role_has_an_account_of_its_own_with_the_least_rights(full: Run) ->
         (f"serviceAccount:{email}", role) for email in (own, *theirs) for role in LEAST_ROLES
     )
     assert set(LEAST_ROLES) == {"roles/logging.logWriter", "roles/monitoring.metricWriter"}
-    assert [made.inputs["role"] for made in full.of("BucketIAMMember")] == ["roles/storage.objectCreator"]
+    assert {made.inputs["role"] for made in full.of("BucketIAMMember")} == {
+        "roles/storage.objectCreator",
+        "roles/storage.objectViewer",
+    }
+    assert {made.inputs["member"] for made in full.of("BucketIAMMember")} == {
+        f"serviceAccount:{email}" for email in theirs
+    }
 
 
 def test_people_get_in_by_name_to_each_machine_and_by_nothing_wider(full: Run) -> None:
@@ -195,7 +202,8 @@ def test_the_bucket_is_closed_and_emptied_by_age_and_there_only_when_asked_for(f
     assert bucket["uniformBucketLevelAccess"] is True
     assert bucket["publicAccessPrevention"] == "enforced"
     assert bucket["forceDestroy"] is False
-    assert bucket["lifecycleRules"] == [{"action": {"type": "Delete"}, "condition": {"age": 7}}]
+    tests = {"action": {"type": "Delete"}, "condition": {"age": 1, "matchesPrefixes": ["tests/"]}}
+    assert bucket["lifecycleRules"] == [{"action": {"type": "Delete"}, "condition": {"age": 7}}, tests]
     assert lab().of("Bucket") == []
 
 
@@ -258,3 +266,37 @@ def test_the_whole_stack_is_as_recorded(full: Run) -> None:
         SNAPSHOT.parent.mkdir(exist_ok=True)
         SNAPSHOT.write_text(text)
     assert json.loads(text) == json.loads(SNAPSHOT.read_text())
+
+
+def test_the_bucket_is_the_outboxes_target_by_itself(full: Run) -> None:
+    document = cluster.parse(full.outputs["cluster"], source="test")
+    assert document.events_bucket == full.one("Bucket").inputs["name"] == "my-project-1-shoal-harbour"
+    assert cluster.parse(lab().outputs["cluster"], source="test").events_bucket is None
+
+
+def test_records_go_to_colder_classes_where_they_stay_long_enough() -> None:
+    def rules(**wanted: Any) -> list[tuple[str, int]]:
+        made = lab(bucket=wanted).one("Bucket").inputs["lifecycleRules"]
+        colder = [rule for rule in made if rule["action"]["type"] == "SetStorageClass"]
+        assert all(rule["condition"]["matchesPrefixes"] == ["records/"] for rule in colder)
+        return [(rule["action"]["storageClass"], rule["condition"]["age"]) for rule in colder]
+
+    assert rules() == [("NEARLINE", 30), ("COLDLINE", 90)]
+    assert rules(retentionDays=30) == []
+    assert rules(retentionDays=90) == [("NEARLINE", 30)]
+    assert rules(retentionDays=365) == [("NEARLINE", 30), ("COLDLINE", 90)]
+    assert rules(retentionDays=365, storageClass="NEARLINE") == [("COLDLINE", 90)]
+
+
+def test_the_cost_line_says_what_the_bucket_costs() -> None:
+    def line(**more: Any) -> str:
+        _, estimate, faults = checked(
+            {"name": "harbour", "sshUser": "ops", "expiresAt": "2099-01-02T03:04:05Z", **more}, "my-project-1"
+        )
+        assert estimate is not None, faults
+        return estimate.line()
+
+    assert "the bucket comes on top: 0.02 USD per GB and month in Standard, unconfirmed, and requests" in line(
+        bucket={}
+    )
+    assert "bucket" not in line()
