@@ -24,6 +24,7 @@ from shoal.cli.run_options import (
     Model,
     Nodes,
     Precision,
+    Reuse,
     Stride,
     Targets,
     Template,
@@ -61,6 +62,7 @@ def show(
     stride: Stride = None,
     key_frames: KeyFrames = None,
     precision: Precision = None,
+    reuse: Reuse = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -85,7 +87,7 @@ def show(
             timeout_s=timeout, nodes=node, targets=target,
             knobs={
                 "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
-                "key-frames": key_frames, "precision": precision,
+                "key-frames": key_frames, "precision": precision, "reuse": reuse,
             },
         )  # fmt: skip
         job = running.plan(order).job

@@ -31,6 +31,7 @@ from shoal.cli.run_options import (
     Nodes,
     Precision,
     RecordAsJson,
+    Reuse,
     Stride,
     Targets,
     Template,
@@ -80,6 +81,7 @@ def run_(
     stride: Stride = None,
     key_frames: KeyFrames = None,
     precision: Precision = None,
+    reuse: Reuse = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -137,7 +139,7 @@ def run_(
         nodes=node, targets=target,
         knobs={
             "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "key-frames": key_frames,
-            "precision": precision,
+            "precision": precision, "reuse": reuse,
         },
     )  # fmt: skip
     with shown() as tell:

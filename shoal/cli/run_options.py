@@ -31,6 +31,10 @@ Precision = Annotated[
         help="Numbers the model computes in; else auto: bfloat16 where a trial finds the same.", show_default=False
     ),
 ]
+Reuse = Annotated[
+    Literal["off", "on"] | None,
+    typer.Option(help="on: what was found is said again where a frame did not change; else off.", show_default=False),
+]
 Attempts = Annotated[
     int | None, typer.Option(min=1, help="How often a node gets the run by itself; else bacalhau 5, ssh 1.")
 ]
