@@ -39,10 +39,10 @@ from roles.outbox.operations import (
 )
 from roles.outbox.program import archive
 from shoal.errors import Fault
-from shoal.paths import NODE_RUNS, NODE_STATE
+from shoal.paths import NODE_OUTBOX, NODE_RUNS
 
 FILES = Path(__file__).parent / "files"
-FOLDER = str(NODE_STATE / "outbox")
+FOLDER = str(NODE_OUTBOX)
 CONFIG_FOLDER = "/etc/shoal/outbox"
 SETTINGS = f"{CONFIG_FOLDER}/settings.json"
 CONFIG = f"{CONFIG_FOLDER}/rclone.conf"

@@ -25,6 +25,7 @@ from shoal.cli.run_options import (
     Nodes,
     Precision,
     Privacy,
+    Reuse,
     Stride,
     Targets,
     Template,
@@ -63,6 +64,7 @@ def show(
     key_frames: KeyFrames = None,
     precision: Precision = None,
     privacy: Privacy = None,
+    reuse: Reuse = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -87,7 +89,7 @@ def show(
             timeout_s=timeout, nodes=node, targets=target,
             knobs={
                 "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
-                "key-frames": key_frames, "precision": precision, "privacy": privacy,
+                "key-frames": key_frames, "precision": precision, "privacy": privacy, "reuse": reuse,
             },
         )  # fmt: skip
         job = running.plan(order).job

@@ -33,6 +33,7 @@ from shoal.cli.run_options import (
     Precision,
     Privacy,
     RecordAsJson,
+    Reuse,
     Stride,
     Targets,
     Template,
@@ -84,6 +85,7 @@ def run_(
     precision: Precision = None,
     privacy: Privacy = None,
     bring: BringHome = None,
+    reuse: Reuse = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -141,7 +143,7 @@ def run_(
         nodes=node, targets=target,
         knobs={
             "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "key-frames": key_frames,
-            "precision": precision, "privacy": privacy,
+            "precision": precision, "privacy": privacy, "reuse": reuse,
         },
     )  # fmt: skip
     # Only shoal's own detector makes events: what another program writes comes as it is.

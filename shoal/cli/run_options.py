@@ -46,6 +46,10 @@ BringHome = Annotated[
         show_default=False,
     ),
 ]
+Reuse = Annotated[
+    Literal["off", "on"] | None,
+    typer.Option(help="on: what was found is said again where a frame did not change; else off.", show_default=False),
+]
 Attempts = Annotated[
     int | None, typer.Option(min=1, help="How often a node gets the run by itself; else bacalhau 5, ssh 1.")
 ]
