@@ -24,6 +24,7 @@ from shoal.cli.run_options import (
     Model,
     Nodes,
     Precision,
+    Privacy,
     Reuse,
     Stride,
     Targets,
@@ -62,6 +63,7 @@ def show(
     stride: Stride = None,
     key_frames: KeyFrames = None,
     precision: Precision = None,
+    privacy: Privacy = None,
     reuse: Reuse = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
@@ -87,7 +89,7 @@ def show(
             timeout_s=timeout, nodes=node, targets=target,
             knobs={
                 "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
-                "key-frames": key_frames, "precision": precision, "reuse": reuse,
+                "key-frames": key_frames, "precision": precision, "privacy": privacy, "reuse": reuse,
             },
         )  # fmt: skip
         job = running.plan(order).job

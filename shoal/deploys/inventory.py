@@ -16,6 +16,7 @@ from shoal.files import write_atomic
 from shoal.paths import expanded, ssh_config_path
 from shoal.site import document as sites
 from shoal.site import outbox
+from shoal.ssh.client import PROXY_CONNECT_TIMEOUT_S
 from shoal.telling import to_stderr
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -151,6 +152,9 @@ def _ssh_data(cluster: Cluster) -> dict[str, Any]:
         data["ssh_known_hosts_file"] = str(expanded(ssh.known_hosts_file))
     if any(node.proxy(ssh) for node in cluster.nodes):
         data["ssh_config_file"] = str(_config_with_proxy(cluster))
+        # The greeting comes only when the proxy's program has started.
+        waits = {"timeout": PROXY_CONNECT_TIMEOUT_S, "banner_timeout": PROXY_CONNECT_TIMEOUT_S}
+        data["ssh_paramiko_connect_kwargs"] = waits
     elif ssh.config_file:
         data["ssh_config_file"] = str(expanded(ssh.config_file))
     return data
