@@ -9,6 +9,7 @@ import pulumi
 from stacks.common.cost_line import show
 from stacks.common.document import export_cluster
 from stacks.common.labels import labelled
+from stacks.common.present import present
 from stacks.common.settings import raw_settings, refuse
 from stacks.gcp.checks import checked, warnings
 from stacks.gcp.compute_pool import ComputePool
@@ -50,11 +51,14 @@ def program() -> None:
     if settings.bucket:
         ResultsBucket(settings, settings.bucket, project, workers, opts=here)
 
-    nodes = pulumi.Output.all(control.entry, *pool.entries)
+    nodes = present([control.entry, *pool.entries])
     export_cluster(nodes.apply(lambda entries: _document(settings, project, entries)))
 
 
-def _document(settings: GcpSettings, project: str, nodes: list[Any]) -> dict[str, Any]:
+def _document(settings: GcpSettings, project: str, nodes: list[Any]) -> dict[str, Any] | None:
+    """The document of the machines that are there; None where they make no cluster yet."""
+    if {role for node in nodes for role in node["roles"]} != {"requester", "compute"}:
+        return None
     return {
         "name": settings.name,
         "substrate": "gcp",

@@ -41,7 +41,8 @@ class ResultsBucket(pulumi.ComponentResource):
             # A bucket that still holds results stops a destroy; empty it first.
             force_destroy=False,
             lifecycle_rules=_rules(wanted),
-            opts=here,
+            # It holds what nothing else has: whoever wants it gone says so.
+            opts=pulumi.ResourceOptions.merge(here, pulumi.ResourceOptions(protect=True)),
         )
         for name, role in RIGHTS.items():
             storage.BucketIAMMember(name, bucket=bucket.name, role=role, member=writers.member, opts=here)
