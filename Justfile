@@ -93,7 +93,7 @@ check: _dev
     {{ dev }}/mypy
     just --fmt --check
     sh -n just requirements/update
-    {{ dev }}/shellcheck --shell sh --severity warning just requirements/update roles/*/files/*.sh shoal/check/*.sh tests/lab/guests/files/*.sh
+    {{ dev }}/shellcheck --shell sh --severity warning just requirements/update roles/*/files/*.sh stacks/*/files/*.sh shoal/check/*.sh tests/lab/guests/files/*.sh
     {{ dev }}/python -m shoal.schemas --check
 
 # The quick tests, no engine, no network: all of them, or only what is given (`./just test tests/roles/test_role_docker.py`)
@@ -126,6 +126,12 @@ test-lab *args: _dev
 [group("develop")]
 fuzz-recordings files="10000" seed="1": _dev
     PYTHONPATH=detector {{ dev }}/python -m tests.detector.read.fuzz "{{ files }}" "{{ seed }}"
+
+# The outbox killed at a thousand random moments, and its disk cut off at every step (some twenty minutes)
+[group("develop")]
+kill-outbox kills="1000" seed="1": _dev
+    {{ dev }}/python -m tests.outbox.kill "{{ kills }}" "{{ seed }}"
+    SHOAL_POWER_CUT_SEEDS=5 {{ dev }}/python -m pytest tests/outbox/test_power_cut.py
 
 # One film of 100,000 frames through the whole detector: memory stays flat (some minutes)
 [group("develop")]

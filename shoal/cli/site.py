@@ -21,7 +21,7 @@ from shoal.errors import Exit, ShoalError, UsageError
 from shoal.fleet import ready, remains
 from shoal.fleet import rotate as rotation
 from shoal.mesh import moving
-from shoal.site import allowed
+from shoal.site import allowed, event_rules
 from shoal.site import document as site
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="The outcome as JSON on
 
 @app.command()
 def prepare(
+    *,
     cluster: ClusterPath = None,
     videos: Annotated[
         Path | None, typer.Option("--videos", help="Folder of your own videos. Default: samples.")
@@ -43,6 +44,9 @@ def prepare(
     no_videos: Annotated[
         bool, typer.Option("--no-videos", help="Send none: the machines have their own under /videos.")
     ] = False,
+    events: Annotated[
+        Path | None, typer.Option("--events", metavar="FILE", help="Rules of events (TOML). Default: as before.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="A YOLOv5 model as ONNX. Default: YOLOv5s.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,8 +56,9 @@ def prepare(
     """
     if no_videos and videos is not None:
         raise UsageError("--videos and --no-videos exclude each other")
+    rules = event_rules.read(events) if events else None
     loaded = load.load_path(cluster_path(cluster))
-    document = site.prepare(loaded, videos, weights, with_videos=not no_videos, say=say)
+    document = site.prepare(loaded, videos, weights, with_videos=not no_videos, events=rules, say=say)
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
@@ -188,27 +193,37 @@ def allow_job(
 
 @app.command()
 def teardown(
+    *,
     cluster: ClusterPath = None,
     limit: LimitOption = None,
     results: Annotated[bool, typer.Option("--results", help="Remove results of runs on the machines too.")] = False,
     keep_docker: Annotated[bool, typer.Option("--keep-docker", help="Leave the container engine.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what would be taken away.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take away what `deploy` put onto the machines, and nothing else. Results of runs are kept unless asked.
 
     Ends with an inventory: what is left on each machine, and here (tokens, documents, locks of the cluster).
 
-    Example: `shoal site teardown --cluster onprem.toml --keep-docker`
+    Examples: `shoal site teardown --cluster onprem.toml --keep-docker`; `shoal site teardown --dry`
     """
     data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
     path = cluster_path(cluster)
     loaded = load.load_first(path)
-    if (there := overlay.load(loaded.name)) and there.nodes:
+    there = overlay.load(loaded.name)
+    if there and there.nodes and dry:
+        raise UsageError(
+            "the machines are on the mesh, and what takes them off it changes them",
+            hint="`shoal mesh off`, then --dry again",
+        )
+    if there and there.nodes:
         # Who logs a machine out of the mesh must not come over it.
         only = sorted(inventory.refuse_empty(loaded, loaded.substrate, limit)) if limit else ()
         moving.off(path, deploy=False, only=only, wanted=there.wanted, say=say)
-    result = run_deploy(path, "teardown", limit=limit or (), data=data, say=say)
-    _told(result, dry=False, as_json=as_json)
+    result = run_deploy(path, "teardown", limit=limit or (), data=data, dry=dry, say=say)
+    _told(result, dry=dry, as_json=as_json)
+    if dry:
+        return
     for name, left in remains.look(load.load_first(path), result.hosts).items():
         say(f"left on {name}: {', '.join(left) or 'nothing'}")
     here = ", ".join(map(str, local_files.of(loaded.name)))
@@ -250,7 +265,10 @@ def _told(result: DeployResult, *, dry: bool, as_json: bool) -> None:
         return
     if dry:
         for host, what in result.will:
-            out.print(f"{host}: {what}", markup=False, highlight=False)
+            first, *more = what.splitlines()
+            out.print(f"{host}: {first}", markup=False, highlight=False)
+            for line in more:
+                out.print(f"    {line}", markup=False, highlight=False)
         for entry in result.operations:
             if entry.changed:
                 out.print(f"would change: {entry.name} on {', '.join(entry.changed)}")
