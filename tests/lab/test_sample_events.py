@@ -25,7 +25,7 @@ NEAR_S = 1.0
 
 
 def score(events: list[dict[str, Any]]) -> tuple[float, float]:
-    """Recall and precision: an event is right that is on the camera, of the severity and at the time of a listed one."""
+    """Recall and precision: an event is right that has the camera, the severity and the time of a listed one."""
     left = dict(EXPECTED)
     right = 0
     for event in events:
@@ -39,7 +39,7 @@ def score(events: list[dict[str, Any]]) -> tuple[float, float]:
 
 
 def parked_and_listed(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Vehicles among the events' objects that stood all the time where a parked one stands, or are of no moving kind."""
+    """Vehicles among the events' objects that stood where a parked one stands, or are of a kind that does not move."""
     return [
         (event["camera"], one["class"])
         for event in events
