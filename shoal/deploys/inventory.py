@@ -15,7 +15,8 @@ from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.paths import expanded, ssh_config_path
 from shoal.site import document as sites
-from shoal.site import outbox
+from shoal.site import event_rules, outbox
+from shoal.ssh.client import PROXY_CONNECT_TIMEOUT_S
 from shoal.telling import to_stderr
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -72,7 +73,14 @@ def groups(cluster: Cluster) -> Groups:
         **_engine_data(cluster),
         **_mesh_data(cluster),
     }
-    entries = {node.name: (node.name, {**common, **_node_data(node, site)}) for node in cluster.nodes}
+    shipping = outbox.deploy_data(outbox.of_cluster(site.outbox if site else None, cluster.events_bucket))
+    entries = {
+        node.name: (
+            node.name,
+            {**common, **_node_data(node, site), **(shipping if node.has_role("compute") else {})},
+        )
+        for node in cluster.nodes
+    }
     return [entries[cluster.requester.name]], [entries[node.name] for node in cluster.compute]
 
 
@@ -122,7 +130,6 @@ def _command_line() -> tuple[Sequence[str], Sequence[str]]:
 
 def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
     clips = site.videos.get(node.name, ()) if site else ()
-    shipping = site.outbox if site and node.has_role("compute") else None
     return {
         "shoal_node": node.model_dump(mode="json"),
         "ssh_hostname": node.address,
@@ -132,7 +139,7 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "videos_camera_folders": list(node.camera_folders),
         "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
-        **outbox.deploy_data(shipping),
+        "videos_event_rules": event_rules.for_nodes(site.events) if site and site.events else None,
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
 
@@ -146,6 +153,9 @@ def _ssh_data(cluster: Cluster) -> dict[str, Any]:
         data["ssh_known_hosts_file"] = str(expanded(ssh.known_hosts_file))
     if any(node.proxy(ssh) for node in cluster.nodes):
         data["ssh_config_file"] = str(_config_with_proxy(cluster))
+        # The greeting comes only when the proxy's program has started.
+        waits = {"timeout": PROXY_CONNECT_TIMEOUT_S, "banner_timeout": PROXY_CONNECT_TIMEOUT_S}
+        data["ssh_paramiko_connect_kwargs"] = waits
     elif ssh.config_file:
         data["ssh_config_file"] = str(expanded(ssh.config_file))
     return data

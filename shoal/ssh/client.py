@@ -39,6 +39,8 @@ __all__ = [
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10
+PROXY_CONNECT_TIMEOUT_S = 60
+"""The same where a program makes the connection: its own start counts, and gcloud's takes seconds on a busy machine."""
 ALIVE_INTERVAL_S = 10
 ALIVE_COUNT = 3
 """A silent connection counts as lost after interval times count; ours reconnect, so this may be short."""
@@ -320,12 +322,17 @@ def check_access(access: SshAccess) -> None:
         )
 
 
+def connect_timeout_s(access: SshAccess, node: Node) -> int:
+    """Seconds that a connection to the node may take to come about."""
+    return PROXY_CONNECT_TIMEOUT_S if node.proxy(access) else CONNECT_TIMEOUT_S
+
+
 def _options(access: SshAccess, node: Node) -> list[str]:
     wanted = {
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
-        "ConnectTimeout": str(CONNECT_TIMEOUT_S),
+        "ConnectTimeout": str(connect_timeout_s(access, node)),
         "ServerAliveInterval": str(ALIVE_INTERVAL_S),
         "ServerAliveCountMax": str(ALIVE_COUNT),
         "ControlMaster": "auto",
