@@ -6,19 +6,22 @@ import hashlib
 import os
 import queue
 import shlex
+import shutil
 import stat
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, Fault, ShoalError, UsageError
-from shoal.ssh.failures import RemoteError, SshError, SshFailure, told
+from shoal.ssh import remote
+from shoal.ssh.failures import RemoteError, SshError, SshFailure, not_begun, told
+from shoal.ssh.remote import Line, Root
 
 __all__ = [
     "Completed",
@@ -40,8 +43,11 @@ CONNECT_TIMEOUT_S = 10
 ALIVE_INTERVAL_S = 10
 ALIVE_COUNT = 3
 """A silent connection counts as lost after interval times count; ours reconnect, so this may be short."""
+NOISE_LIMIT_BYTES = 1 << 16
+"""So much of what a login shell prints before a command is kept."""
 PERSIST_S = 30
 """How long an idle shared connection stays open for the next command."""
+SSH_PORT = 22
 SOCKET_PATH_LIMIT = 80
 """A Unix socket's path holds 108 bytes, of which ssh wants 17 for a temporary suffix."""
 
@@ -67,10 +73,20 @@ def ssh_command(cluster: Cluster, node: Node, *command: str, root: bool = False)
     say so: `"sh", "-c", script, "name", argument`. `root` puts `sudo -n` in front where the login user is not root.
     Raises UsageError where a file that the cluster document names for ssh is not there.
     """
-    check_access(cluster.ssh)
     words = ("sudo", "-n", "--", *command) if root and node.user != "root" and command else command
-    argv = ["ssh", *_options(cluster.ssh, node), "-p", str(node.port), "-l", node.user, "--", node.address]
-    return [*argv, shlex.join(words)] if words else argv
+    argv = connection(cluster.ssh, node)
+    return [*argv, remote.words(words)] if words else argv
+
+
+def connection(access: SshAccess, node: Node) -> list[str]:
+    """The argument list of ssh up to and with the address. Raises UsageError where a file that is named is missing.
+
+    A port that the document leaves out is the user's ssh configuration to name, as for `ssh HOST`.
+    """
+    check_access(access)
+    port = ["-p", str(node.port)] if "port" in node.model_fields_set or node.port != SSH_PORT else []
+    options, _ = _options(access, node)
+    return ["ssh", *options, *port, "-l", node.user, "--", node.address]
 
 
 def run(
@@ -86,30 +102,95 @@ def run(
 
     Raises SshError where ssh fails or the time is over, RemoteError where the command fails and `check` is set.
     """
-    argv = ssh_command(cluster, node, *command, root=root)
-    source: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}
+    rights = _rights(cluster, node) if root else None
+    done, line = _ended(cluster, node, command, rights, stdin=stdin, timeout_s=timeout_s)
+    if rights and done.returncode != 0 and remote.TTY_WANTED in done.stderr.decode(errors="replace"):
+        # Refused before the command was begun: nothing is done twice.
+        if stdin is not None and not isinstance(stdin, bytes):
+            stdin.seek(0)
+        done, line = _ended(cluster, node, command, replace(rights, tty=True), stdin=stdin, timeout_s=timeout_s)
+    stdout, stderr = _sorted_out(cluster, node, line, done.returncode, stdout=done.stdout, stderr=done.stderr)
+    if check and done.returncode != 0:
+        raise RemoteError(node, command, done.returncode, stderr)
+    return Completed(done.returncode, stdout, stderr)
+
+
+def _rights(cluster: Cluster, node: Node) -> Root | None:
+    return None if node.user == "root" else Root(password=cluster.sudo_password)
+
+
+def _line(command: Sequence[str], rights: Root | None) -> Line:
+    return remote.line(f"exec {shlex.join(command)}", rights)
+
+
+def _ended(
+    cluster: Cluster,
+    node: Node,
+    command: Sequence[str],
+    rights: Root | None,
+    *,
+    stdin: bytes | IO[bytes] | None,
+    timeout_s: float,
+) -> tuple[subprocess.CompletedProcess[bytes], Line]:
+    """What ssh gave back, and the line that it was given. Raises SshError where the time is over."""
+    line = _line(command, rights)
+    argv = [*connection(cluster.ssh, node), line.text]
     try:
-        done = subprocess.run(
-            argv,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            env=_environment(),
-            start_new_session=True,
-            **source,
-        )
+        with _source(line.preamble, stdin) as source:
+            done = subprocess.run(
+                argv,
+                stdin=source,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+                env=environment(),
+                start_new_session=True,
+            )
     except FileNotFoundError:
         raise _no_client() from None
     except subprocess.TimeoutExpired:
         raise SshError(
             node, SshFailure.TIMED_OUT, f"`{command[0]}` was still running after {timeout_s:.0f} s"
         ) from None
-    stderr = done.stderr.decode(errors="replace")
-    if done.returncode == 255 or done.returncode < 0:
-        raise told(node, stderr)
-    if check and done.returncode != 0:
-        raise RemoteError(node, command, done.returncode, stderr)
-    return Completed(done.returncode, done.stdout, stderr)
+    return done, line
+
+
+@contextmanager
+def _source(preamble: bytes, stdin: bytes | IO[bytes] | None) -> Iterator[Any]:
+    """What the process is to have as its standard input: `preamble`, then what `stdin` holds."""
+    if not preamble and not isinstance(stdin, bytes):
+        yield stdin or subprocess.DEVNULL
+        return
+    reading, writing = os.pipe()
+
+    def pour() -> None:
+        # The command may end before it has read all: then nobody wants the rest.
+        with suppress(BrokenPipeError), open(writing, "wb") as pipe:  # noqa: PTH123  # a descriptor
+            pipe.write(preamble)
+            if isinstance(stdin, bytes):
+                pipe.write(stdin)
+            elif stdin is not None:
+                shutil.copyfileobj(stdin, pipe)
+
+    threading.Thread(target=pour, daemon=True).start()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+
+
+def _sorted_out(
+    cluster: Cluster, node: Node, line: Line, code: int, *, stdout: bytes, stderr: bytes
+) -> tuple[bytes, str]:
+    """The command's own output. Raises SshError where it was never begun, or the connection was lost."""
+    out = remote.after_mark(stdout, line.mark)
+    err = remote.after_mark(stderr, line.mark)
+    words = (stderr if err is None else err).decode(errors="replace")
+    if code == 255 or code < 0:
+        raise told(node, words, cluster.ssh)
+    if out is None:
+        raise not_begun(node, code, stdout + stderr)
+    return out, words
 
 
 @contextmanager
@@ -122,34 +203,45 @@ def piped(
     exception kills the connection. It has a session of its own, so that Ctrl-C at the terminal reaches shoal and not
     the connection that it needs to tidy up.
     """
-    argv = ssh_command(cluster, node, *command, root=root)
+    line = _line(command, _rights(cluster, node) if root else None)
+    argv = [*connection(cluster.ssh, node), line.text]
     # A file, not a pipe: nobody reads it while the output is read, and a full pipe would stop the command.
-    with tempfile.TemporaryFile() as stderr:
+    with tempfile.TemporaryFile() as stderr, _source(line.preamble, stdin) as source:
         try:
             process = subprocess.Popen(
                 argv,
-                stdin=stdin or subprocess.DEVNULL,
+                stdin=source,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,
             )
         except FileNotFoundError:
             raise _no_client() from None
         with process:
             try:
-                yield process.stdout  # type: ignore[misc]  # a pipe was asked for
+                noise = _up_to_mark(process.stdout, line.mark)  # type: ignore[arg-type]  # a pipe was asked for
+                yield process.stdout  # type: ignore[misc]
                 code = process.wait()
             except BaseException:
                 with suppress(ProcessLookupError):
                     process.kill()
                 raise
         stderr.seek(0)
-        said = stderr.read().decode(errors="replace")
-    if code == 255 or code < 0:
-        raise told(node, said)
+        _, said = _sorted_out(cluster, node, line, code, stdout=noise, stderr=stderr.read())
     if code != 0:
         raise RemoteError(node, command, code, said)
+
+
+def _up_to_mark(stream: IO[bytes], mark: str) -> bytes:
+    """What comes first on the stream, with the mark; all there is where the mark never comes."""
+    noise = b""
+    end = f"{mark}\n".encode()
+    for line in stream:
+        noise = (noise + line)[-NOISE_LIMIT_BYTES:]
+        if noise.endswith(end):
+            break
+    return noise
 
 
 def stream(cluster: Cluster, node: Node, *command: str, root: bool = False) -> Iterator[str]:
@@ -207,7 +299,7 @@ def on_each(nodes: Sequence[Node], act: Callable[[Node], T], *, at_once: int = 1
 def close(cluster: Cluster) -> None:
     """End the shared connections to the cluster's nodes now, not some seconds after their last use; leaves no file."""
     for node in cluster.nodes:
-        socket = _control_path(cluster.ssh, node)
+        _, socket = _options(cluster.ssh, node)
         if socket.exists():
             subprocess.run(
                 ["ssh", "-o", f"ControlPath={_quoted(socket)}", "-O", "exit", "--", node.address],
@@ -234,7 +326,8 @@ def check_access(access: SshAccess) -> None:
         raise UsageError("files that the cluster document names for ssh are not there", faults=faults)
 
 
-def _options(access: SshAccess, node: Node) -> list[str]:
+def _options(access: SshAccess, node: Node) -> tuple[list[str], Path]:
+    """ssh's options, and the socket of the shared connection that is theirs."""
     wanted = {
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
@@ -244,7 +337,6 @@ def _options(access: SshAccess, node: Node) -> list[str]:
         "ServerAliveCountMax": str(ALIVE_COUNT),
         "ControlMaster": "auto",
         "ControlPersist": str(PERSIST_S),
-        "ControlPath": _quoted(_control_path(access, node)),
     }
     if access.known_hosts_file:
         # The document's file alone counts: a key that the machine at large trusts is not one that the cluster has.
@@ -258,19 +350,16 @@ def _options(access: SshAccess, node: Node) -> list[str]:
     argv = ["-F", str(access.config_file)] if access.config_file else []
     for option, value in wanted.items():
         argv += ["-o", f"{option}={value}"]
-    return argv
+    # Everything that decides whom we trust is in the name: a connection made under other rules is never shared.
+    identity = f"{argv} {node.user}@{node.address}:{node.port}"
+    socket = control_dir() / hashlib.sha256(identity.encode()).hexdigest()[:20]
+    return [*argv, "-o", f"ControlPath={_quoted(socket)}"], socket
 
 
 def _quoted(path: Path) -> str:
     """A path as one word of ssh_config: spaces kept, and no percent sign read as a token."""
     text = str(path.absolute()).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
-
-
-def _control_path(access: SshAccess, node: Node) -> Path:
-    # Everything that decides whom we trust is in the name: a connection made under other rules is never shared.
-    identity = f"{access.model_dump_json()} {node.user}@{node.address}:{node.port}"
-    return control_dir() / hashlib.sha256(identity.encode()).hexdigest()[:20]
 
 
 def control_dir() -> Path:
@@ -289,7 +378,8 @@ def control_dir() -> Path:
     return directory
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What ssh runs with."""
     return {**os.environ, "LC_ALL": "C"}  # ssh's words are read to tell the failures apart
 
 

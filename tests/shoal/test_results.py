@@ -65,7 +65,7 @@ def contents(home: Path) -> dict[str, bytes]:
 
 
 def tars(nodes: FakeNodes) -> int:
-    return sum(call[-1].startswith("tar ") for call in nodes.ssh_calls())
+    return sum("exec tar " in command for command in nodes.commands())
 
 
 def test_the_folder_comes_home_as_it_is(nodes: FakeNodes, tmp_path: Path) -> None:

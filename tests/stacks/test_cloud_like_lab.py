@@ -26,7 +26,7 @@ from pyinfra.connectors.fake import FakeConnector as _Fake
 
 # Every host is a fake one, under its own name.
 _real = _inventory.get_execution_connectors
-_inventory.get_execution_connectors = lambda: {**_real(), "ssh": _Fake}
+_inventory.get_execution_connectors = lambda: {**_real(), "openssh": _Fake}
 _own = _runpy.run_path(_os.environ["INVENTORY"])
 requester, compute = _own["requester"], _own["compute"]
 for _name, _data in [*requester, *compute]:

@@ -27,7 +27,7 @@ from pyinfra.connectors.fake import FakeConnector as _Fake
 from shoal.inventory import hosts as _hosts
 
 _real = _inventory.get_execution_connectors
-_inventory.get_execution_connectors = lambda: {**_real(), "ssh": _Fake}
+_inventory.get_execution_connectors = lambda: {**_real(), "openssh": _Fake}
 requester, compute = _hosts("onprem")
 for _name, _data in [*requester, *compute]:
     _data.update(fake_delay=0, fake_delay_jitter=0, **json.loads(os.environ["FAKE_DATA"]))
