@@ -1,4 +1,4 @@
-"""The lab's machines. `SHOAL_CLUSTER` names another document than the default lab's."""
+"""The machines of the lab that `SHOAL_LAB` names, else of the lab `lab`. `SHOAL_CLUSTER` names a document instead."""
 
 from shoal.deploys.inventory import hosts as _hosts
 

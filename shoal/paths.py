@@ -12,6 +12,9 @@ NODE_STATE = PurePosixPath("/var/lib/shoal")
 NODE_RUNS = NODE_STATE / "runs"
 NODE_DRAINED = NODE_STATE / "drained"
 """Where this file is, the node gets no new run and its engine service is left stopped (`shoal nodes drain`)."""
+NODE_IMAGE_NEEDS = NODE_STATE / "image-needs"
+"""A file per run that is not finished, its content the reference of the image that the run needs: under `node` for what
+the machine itself is to run, under `registry` (on the requester) for what any of the cluster's machines is."""
 NODE_WEIGHTS = NODE_STATE / "weights"
 NODE_VIDEOS = PurePosixPath("/videos")
 

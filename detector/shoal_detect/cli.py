@@ -12,8 +12,9 @@ from shoal_detect import __version__
 from shoal_detect.cpus import available_cpus
 from shoal_detect.errors import DetectorError, Exit, Interrupted
 from shoal_detect.model.classes import parse as parse_classes
+from shoal_detect.model.stride import GRID
 from shoal_detect.progress import say, say_error
-from shoal_detect.state.settings import GRID, Settings
+from shoal_detect.state.settings import Settings
 from shoal_detect.stop import Stop
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")

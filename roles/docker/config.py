@@ -41,6 +41,8 @@ def parse(text: str, what: str) -> JsonObject:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{what} is not JSON: line {error.lineno}: {error.msg}") from None
+    except RecursionError:
+        raise ValueError(f"{what} is nested too deep") from None
     if not isinstance(value, dict):
         raise ValueError(f"{what} is not a JSON object")  # noqa: TRY004 - the value is wrong, told as the other faults
     return value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pyinfra.api.facts import FactBase
 
 from roles.tailscale.status import Status, read
+from shoal import untrusted
+from shoal.untrusted import DamagedDocumentError
 
 LOOK_TIMEOUT_S = 10
 # Some control servers repeat a bad key in their answer, and verbose output shows what a fact reads.
@@ -45,8 +46,8 @@ class TailscaleStatus(FactBase[Status | None]):
 
 def _document(text: str) -> dict[str, Any] | None:
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError:
+        document = untrusted.json_value(text, source="tailscale status")
+    except DamagedDocumentError:
         return None
     return document if isinstance(document, dict) else None
 

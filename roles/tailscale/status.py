@@ -121,17 +121,17 @@ def read(raw: Mapping[str, Any] | None, prefs: Mapping[str, Any] | None = None) 
     """The status in decoded JSON; None where the daemon gave none. Unknown fields are left alone, absent ones empty."""
     if not raw or "BackendState" not in raw:
         return None
-    own = raw.get("Self") or {}
+    own = _table(raw.get("Self"))
     return Status(
         state=str(raw["BackendState"]),
         online=bool(own.get("Online")),
         hostname=str(own.get("HostName") or ""),
         dns_name=str(own.get("DNSName") or "").rstrip("."),
-        addresses=tuple(own.get("TailscaleIPs") or ()),
-        tags=frozenset(own.get("Tags") or ()),
+        addresses=_words(own.get("TailscaleIPs")),
+        tags=frozenset(_words(own.get("Tags"))),
         expired=bool(own.get("Expired")),
         tun=bool(raw.get("TUN")),
-        health=tuple(str(line) for line in raw.get("Health") or ()),
+        health=_words(raw.get("Health")),
         settings=_settings(prefs),
     )
 
@@ -261,8 +261,17 @@ def _settings(prefs: Mapping[str, Any] | None) -> Settings | None:
         hostname=str(prefs.get("Hostname") or ""),
         accept_dns=bool(prefs.get("CorpDNS")),
         ssh=bool(prefs.get("RunSSH")),
-        netfilter=_NETFILTER.get(int(prefs.get("NetfilterMode") or 0), "off"),
+        netfilter=_NETFILTER.get(mode if isinstance(mode := prefs.get("NetfilterMode"), int) else 0, "off"),
     )
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    """A table of a daemon's answer; an empty one where it is something else: a machine may answer anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(str(entry) for entry in value) if isinstance(value, list) else ()
 
 
 def _listed(tags: frozenset[str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
 
 from roles.videos.cameras import MARK, Camera
@@ -48,14 +49,17 @@ class VideosState(FactBase[FolderFact]):
 
     def process(self, output: list[str]) -> FolderFact:
         """One line of JSON."""
-        raw = json.loads(output[-1])
-        return FolderFact(
-            exists=raw["exists"],
-            files={name: (size, mtime) for name, (size, mtime) in raw["files"].items()},
-            marker=raw["marker"],
-            hashes=raw["hashes"],
-            free_bytes=raw["free_bytes"],
-        )
+        try:
+            raw = json.loads(output[-1])
+            return FolderFact(
+                exists=raw["exists"],
+                files={name: (size, mtime) for name, (size, mtime) in raw["files"].items()},
+                marker=raw["marker"],
+                hashes=raw["hashes"],
+                free_bytes=raw["free_bytes"],
+            )
+        except (IndexError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FactProcessError(f"the machine's word on its videos cannot be read: {error!r:.200}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def read_marker(text: str | None) -> Marker:
         raw = json.loads(text)
         files = {name: Known(**entry) for name, entry in raw["files"].items()}
         return Marker(files, bool(raw["made_folder"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Marker()
 
 

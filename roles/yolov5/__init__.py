@@ -22,15 +22,16 @@ def install() -> None:
     yolov5 = knobs.read(Yolov5, host)
     node = knobs.node_of(host)
     target = Target.of(yolov5, knobs.cluster_of(host))
+    limit_s = yolov5.yolov5_build_timeout_s
     if node.has_role("requester"):
-        base(name="Get the base of the image", yolov5=yolov5, target=target, _timeout=yolov5.yolov5_build_timeout_s)
-        image(name="Get the inference image", yolov5=yolov5, target=target, _timeout=yolov5.yolov5_build_timeout_s)
-        published(name="Push it to the site's registry", target=target, _timeout=yolov5.yolov5_build_timeout_s)
+        base(name="Get the base of the image", yolov5=yolov5, target=target, _timeout=limit_s)
+        image(name="Get the inference image", yolov5=yolov5, target=target, _timeout=limit_s)
+        published(name="Push it to the site's registry", yolov5=yolov5, target=target, _timeout=limit_s)
     if node.has_role("compute"):
         weights(name="Place the model", files=yolov5.yolov5_weights, _timeout=900)
     barrier(name="Wait until the registry has the image")
     if node.has_role("compute"):
-        pulled(name="Pull the image by its digest", target=target, _timeout=yolov5.yolov5_build_timeout_s)
+        pulled(name="Pull the image by its digest", yolov5=yolov5, target=target, _timeout=limit_s)
 
 
 @deploy("yolov5")

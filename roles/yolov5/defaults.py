@@ -37,8 +37,10 @@ class Yolov5:
     """The finished image as `docker save` writes it, on the control machine."""
     yolov5_context: Path = repository() / "detector"
     """Build context on the control machine; its content decides whether a new image is needed."""
-    yolov5_base_image: str = "python:3.11-slim-bookworm"
-    """What the image is built from where a registry answers."""
+    yolov5_base_image: str = (
+        "python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84"
+    )
+    """What the image is built from where a registry answers; by digest, so that the same is built next month."""
     yolov5_base_source: Literal["auto", "tarball", "pull", "debootstrap"] = "auto"
     """Where the base comes from. `auto`: the archive if one is given, else the registry if it answers, else made on
     the requester from its own apt sources."""
@@ -58,6 +60,11 @@ class Yolov5:
     """Address of the sources, for the built image's label. Empty: none is named."""
     yolov5_build_timeout_s: int = 1800
     """How long building or pulling the image may take before the deploy gives up."""
+    yolov5_keep_days: int = 30
+    """How long an image is kept for a run that is not finished, on its nodes and in the registry, counted from when the
+    run was last given to a node."""
+    yolov5_keep_bytes: int = 4_000_000_000
+    """Most space for images of unfinished runs, on a node and in the registry; the latest needs come first."""
     yolov5_weights: tuple[WeightsFile, ...] = ()
     """Models to place on compute nodes, set from the site document."""
 
@@ -82,4 +89,7 @@ class Yolov5:
                 found.append(Fault(where, "its sha256 is not 64 hex digits"))
             if not weights.path.is_file():
                 found.append(Fault(where, f"there is no file {weights.path}; run `shoal site prepare` again"))
+        for field in ("yolov5_keep_days", "yolov5_keep_bytes"):
+            if getattr(self, field) < 0:
+                found.append(Fault(field, "must not be negative"))
         return found

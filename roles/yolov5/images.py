@@ -22,9 +22,11 @@ from roles.common.facts import Lines, labelled
 from roles.common.operations import INCOMING, Commands, failure, upload
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
+from shoal import untrusted
 from shoal.cluster.document import Cluster
 from shoal.files import sha256_file
-from shoal.paths import NODE_STATE
+from shoal.paths import NODE_IMAGE_NEEDS, NODE_RUNS, NODE_STATE
+from shoal.untrusted import DamagedDocumentError
 
 RECORD = str(NODE_STATE / "image.json")
 """On every node: {"context", "digest", "reference", "tag"}; `reference` is pinned by the digest."""
@@ -168,15 +170,18 @@ def image(yolov5: Yolov5, target: Target) -> Commands:
 
 
 @operation()
-def published(target: Target) -> Commands:
+def published(yolov5: Yolov5, target: Target) -> Commands:
     """The image in the site's registry, and its digest on record."""
     there = _requester_image(target)
     if there.done(target):
         host.noop("the registry has it")
         return
     template = json.dumps(record_of(target, "@DIGEST@"), sort_keys=True)
-    yield _script(
+    yield _cleaning(
         "publish.sh",
+        yolov5,
+        NEEDS=str(NODE_IMAGE_NEEDS / "registry"),
+        RUNS="",  # what is done here may not be done on other nodes; the run itself ends this need
         TAG=target.tag,
         URL=target.manifest_url(),
         MANIFEST_TYPE=MANIFEST_TYPE,
@@ -189,7 +194,7 @@ def published(target: Target) -> Commands:
 
 
 @operation()
-def pulled(target: Target) -> Commands:
+def pulled(yolov5: Yolov5, target: Target) -> Commands:
     """The image on a compute node, by the digest that the requester has on record; RepoDigests are asserted."""
     wanted = _of_requester(target)
     if wanted.get("context") != target.context:
@@ -208,8 +213,12 @@ def pulled(target: Target) -> Commands:
         host.noop("the image is there")
         return
     before = _json([there.get("record", "")]).get("reference", "")
-    yield _script(
+    yield _cleaning(
         "pull.sh",
+        yolov5,
+        NEEDS=str(NODE_IMAGE_NEEDS / "node"),
+        RUNS=str(NODE_RUNS),
+        REPOSITORY=target.repository,
         REFERENCE=reference,
         RECORD=RECORD,
         TEXT=json.dumps(wanted, sort_keys=True),
@@ -234,7 +243,7 @@ def image_absent(target: Target, record: str) -> Commands:
     if there.get("images"):
         yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL)
     if there.get("record"):
-        yield f"rm -rf {record} {NODE_STATE / 'build'}"
+        yield f"rm -rf {record} {NODE_STATE / 'build'} {NODE_IMAGE_NEEDS}"
 
 
 def _of_requester(target: Target) -> dict[str, Any]:
@@ -277,10 +286,20 @@ def _requester_image(target: Target) -> RequesterImage:
 def _json(lines: list[str]) -> dict[str, Any]:
     """A JSON object, or an empty one: a damaged record is as good as none and is written anew."""
     try:
-        value = json.loads("\n".join(lines))
-    except json.JSONDecodeError:
+        value = untrusted.json_value("\n".join(lines), source="the build record")
+    except DamagedDocumentError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _cleaning(name: str, yolov5: Yolov5, **values: str) -> str:
+    """A script that removes earlier images, but for those that unfinished runs need."""
+    limits = {
+        "KEEP_DAYS": str(yolov5.yolov5_keep_days),
+        "KEEP_BYTES": str(yolov5.yolov5_keep_bytes),
+    }
+    needs = (SCRIPTS / "needs.sh").read_text(encoding="utf-8")
+    return f"{needs}\n{_script(name, **limits, **values)}"
 
 
 def _script(name: str, **values: str) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from shoal import __version__
 from shoal.cli.console import open_streams, report_error, settle_streams
 from shoal.errors import Exit, ShoalError, of_this_machine
 from shoal.interrupts import ending_at_once
+from shoal.paths import repository
+from shoal.version import described
 
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
@@ -51,7 +52,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"shoal {__version__}")
+        typer.echo(f"shoal {described(repository())}")
         raise typer.Exit
 
 

@@ -13,10 +13,9 @@ from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
 from shoal.cluster import document as cluster
-from shoal.cluster import load, onprem
+from shoal.cluster import load, onprem, which
 from shoal.errors import UsageError
 from shoal.files import write_atomic
-from shoal.paths import cluster_document
 
 app = typer.Typer(add_completion=False, help="Make, check and show a cluster document.", no_args_is_help=True)
 
@@ -145,12 +144,22 @@ def show(path: DocumentPath, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def where(name: Annotated[str, typer.Argument(help="A cluster's name, or lab, gcp or edge.")]) -> None:
-    """Print where the cluster document of this name lies.
+def where(
+    name: Annotated[
+        str | None, typer.Argument(help="A cluster's name, or lab, onprem, gcp or edge; else as for verbs without it.")
+    ] = None,
+) -> None:
+    """Print where the document of a cluster lies; on stderr, which cluster that is and what named it.
+
+    `lab` is the lab that SHOAL_LAB names, `onprem` the cluster of onprem.toml (SHOAL_ONPREM).
 
     Example: shoal run --cluster "$(shoal cluster where gcp)"
     """
-    path = cluster_document(name)
-    if not path.exists():
-        raise UsageError(f"there is no cluster document at {path}", hint="make it with `shoal up` or `shoal lab up`")
-    typer.echo(str(path))
+    if substrate := next((kind for kind in which.SUBSTRATES if kind == name), None):
+        choice = which.choose(substrate=substrate)
+    elif name:
+        choice = which.choose(named=(name, "its name"))
+    else:
+        choice = which.choose()
+    say(which.told(choice, which.opened(choice)))
+    typer.echo(str(choice.path))

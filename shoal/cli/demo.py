@@ -9,7 +9,8 @@ import typer
 
 from shoal import report
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import DEFAULT_LAB, AgreeToEngine, LabName
+from shoal.cli.options import AgreeToEngine, LabName
+from shoal.cli.options import lab as chosen
 from shoal.cli.run import show_end
 from shoal.cli.run_display import shown
 from shoal.cluster.document import Engine
@@ -39,7 +40,7 @@ def demo(
     img: Annotated[int, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = 640,
     stride: Annotated[int, typer.Option(min=1, help="Infer every n-th frame.")] = 3,
     conf: Annotated[float, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = 0.35,
-    name: LabName = DEFAULT_LAB,
+    name: LabName = None,
     timings: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Write the seconds of each stage as JSON.")
     ] = None,
@@ -63,7 +64,7 @@ def demo(
     from shoal.demo import up as demos  # noqa: PLC0415
 
     options = demos.Options(
-        lab=name,
+        lab=chosen(name),
         compute=compute,
         yes=yes,
         engine=engine,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shoal.cli.console import out, say
-from shoal.cli.up import Name
+from shoal.cli.up import Kind, Name, chosen
 from shoal.cloud import pulumi
 from shoal.errors import Exit
 from shoal.lifecycle import verbs
@@ -42,7 +42,7 @@ def demo_cloud(
     from shoal.run import start as running  # noqa: PLC0415
     from shoal.site import weights  # noqa: PLC0415
 
-    lab, code = pulumi.find("gcp", stack), Exit.OK
+    lab, code = chosen(Kind.gcp, stack), Exit.OK
     try:
         verbs.up(lab, verbs.Wanted(project=project, ttl_hours=ttl_hours), say)
         cluster = verbs.bootstrap(lab, say)

@@ -8,7 +8,8 @@ import typer
 
 from shoal.cli.console import say
 from shoal.cli.lab import AsJson, tell_down
-from shoal.cli.options import DEFAULT_LAB, LabName
+from shoal.cli.options import LabName
+from shoal.cli.options import lab as chosen
 from shoal.demo import down as demo_downs
 from shoal.paths import runs_dir
 
@@ -18,7 +19,7 @@ app = typer.Typer(add_completion=False, help="Remove every trace of the demo and
 @app.command("demo-down")
 def demo_down(
     *,
-    name: LabName = DEFAULT_LAB,
+    name: LabName = None,
     keep_cache: Annotated[
         bool, typer.Option("--keep-cache", help="Keep downloads and images: the next demo is quicker.")
     ] = False,
@@ -34,6 +35,7 @@ def demo_down(
 
         shoal demo-down --keep-cache
     """
+    name = chosen(name)
     tell_down(name, demo_downs.take_down(name, keep_cache=keep_cache, say=say), as_json=as_json)
     if runs_dir().is_dir():
         say(f"results are yours and stay: {runs_dir()}")

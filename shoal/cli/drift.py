@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, report_error, say
+from shoal.cli.options import substrate_path
 from shoal.cli.up import Kind, chosen
 from shoal.errors import Exit, ShoalError
 from shoal.lifecycle import drift as drifts
@@ -29,7 +30,8 @@ def drift(
     substrate: Annotated[Substrate, typer.Argument(help="gcp, edge or lab.")],
     *,
     stack: Annotated[
-        str | None, typer.Option("--stack", metavar="NAME", help="Another stack or lab than the one of that name.")
+        str | None,
+        typer.Option("--stack", metavar="NAME", help="Another stack than the kind's own, or lab than SHOAL_LAB's."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The table as JSON on stdout.")] = False,
 ) -> None:
@@ -45,7 +47,8 @@ def drift(
     """
     try:
         if substrate is Substrate.lab:
-            found = drifts.of_lab(stack or "lab", say)
+            document = substrate_path("lab", (stack, "--stack") if stack else None)
+            found = drifts.of_document(document, say)
         else:
             found = drifts.of_stack(chosen(Kind(substrate.value), stack), say)
     except ShoalError as error:

@@ -12,7 +12,8 @@ import typer
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import DEFAULT_LAB, AgreeToEngine, LabName
+from shoal.cli.options import AgreeToEngine, LabName
+from shoal.cli.options import lab as chosen
 from shoal.errors import Exit, ShoalError
 from shoal.lab import down as downs
 from shoal.lab import node as nodes
@@ -34,7 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 @app.command()
 def up(
     *,
-    name: LabName = DEFAULT_LAB,
+    name: LabName = None,
     compute: Annotated[
         int | None, typer.Option(help=f"Compute nodes. Default: as the lab has now, else {DEFAULT_COMPUTE}.")
     ] = None,
@@ -59,6 +60,7 @@ def up(
 
         shoal lab up --compute 4 --memory-mib 2048 --yes
     """
+    name = chosen(name)
     spec = LabSpec(name, compute, subnet, memory_mib, cpus, image, boot_timeout_s)
     options = Options(yes, recreate, scale_down, rebuild, retain)
     try:
@@ -71,7 +73,7 @@ def up(
 
 @app.command()
 def down(
-    name: LabName = DEFAULT_LAB,
+    name: LabName = None,
     purge: Annotated[
         bool, typer.Option("--purge", help="Also the images, an engine that the lab brought, and their cache.")
     ] = False,
@@ -86,6 +88,7 @@ def down(
 
         shoal lab down --purge
     """
+    name = chosen(name)
     tell_down(name, downs.down(name, purge_all=purge, keep_cache=keep_cache, say=say), as_json=as_json)
 
 
@@ -100,13 +103,14 @@ def tell_down(name: str, result: downs.Down, *, as_json: bool) -> None:
 
 
 @app.command()
-def status(name: LabName = DEFAULT_LAB, as_json: AsJson = False) -> None:
+def status(name: LabName = None, as_json: AsJson = False) -> None:
     """Show the lab's engine, network and nodes. Exit 0 if all of it is up, 3 if not.
 
     Examples:
 
         shoal lab status --json
     """
+    name = chosen(name)
     found = statuses.status(name, say=say)
     if as_json:
         print_json({**asdict(found), "running": found.running})
@@ -122,7 +126,7 @@ def status(name: LabName = DEFAULT_LAB, as_json: AsJson = False) -> None:
 def ssh(
     node: Annotated[str, typer.Argument(help="Name of the node, as compute-1.")],
     command: Annotated[list[str] | None, typer.Argument(help="A command to run there, after --.")] = None,
-    name: LabName = DEFAULT_LAB,
+    name: LabName = None,
 ) -> None:
     """Open a shell on a node, or run a command there.
 
@@ -132,6 +136,7 @@ def ssh(
 
         shoal lab ssh compute-1 -- systemctl status ssh
     """
+    name = chosen(name)
     check(LabSpec(name=name))
     config = ssh_files.config_path(name)
     if state.load_facts(name) is None or not config.exists():
@@ -150,7 +155,7 @@ def logs(
     node: Annotated[str, typer.Argument(help="Name of the node, as compute-1.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     lines: Annotated[int, typer.Option(help="How many of the last lines.", min=0)] = 100,
-    name: LabName = DEFAULT_LAB,
+    name: LabName = None,
 ) -> None:
     """Show a node's journal, through the engine: works when its network does not.
 
@@ -158,6 +163,7 @@ def logs(
 
         shoal lab logs compute-1 -f
     """
+    name = chosen(name)
     container = statuses.container_of(name, node)
     past = nodes.journal(container, lines)
     if not past:

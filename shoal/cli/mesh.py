@@ -107,7 +107,7 @@ def status(*, cluster: ClusterPath = None, as_json: JsonOption = False) -> None:
 
     Example: `shoal mesh status --json`
     """
-    _told(moving.status(cluster_path(cluster)), as_json=as_json)
+    _told(moving.status(cluster_path(cluster, claim=False)), as_json=as_json)
 
 
 @app.command()

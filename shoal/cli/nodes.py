@@ -38,7 +38,7 @@ def list_(
 
     Example: shoal nodes list --json
     """
-    found = nodes.look(read(cluster_path(cluster)))
+    found = nodes.look(read(cluster_path(cluster, claim=False)))
     if as_json:
         print_json({"nodes": [dataclasses.asdict(node) for node in found]})
     else:
@@ -121,6 +121,14 @@ def _table(found: list[nodes.NodeState]) -> Table:
     for node in found:
         share = f"{node.cpu:g} CPUs, {node.memory_bytes / 1e9:.1f} GB" if node.cpu else ""
         docker = f"Docker: {node.docker_fault}" if node.docker_fault else ""
-        note = ", ".join(filter(None, ["drained" if node.drained else "", docker]))
+        notes = ["drained" if node.drained else "", docker, *map(_kept, node.kept_images.items())]
+        note = ", ".join(filter(None, notes))
         table.add_row(node.name, node.ssh, node.engine, node.version, share, str(node.containers or ""), note)
     return table
+
+
+def _kept(image: tuple[str, int]) -> str:
+    run, size_bytes = image
+    if not size_bytes:
+        return f"the image of unfinished run {run} is gone"
+    return f"keeps the image of unfinished run {run} ({size_bytes / 1e9:.1f} GB)"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
@@ -13,13 +12,16 @@ from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.errors import Exit, Fault, ShoalError, UsageError
-from shoal.paths import cluster_document, runs_dir
+from shoal.paths import runs_dir
+from shoal.results import documents
 from shoal.results import fetch as results
 from shoal.results import record as runs
+from shoal.results.damaged import DamagedResultsError
 from shoal.results.documents import RunSummary
 from shoal.results.lock import locked
 from shoal.results.record import RunRecord
 from shoal.run import start as running
+from shoal.untrusted import DamagedDocumentError
 
 app = typer.Typer(add_completion=False, help="List, fetch, check and show results.", no_args_is_help=True)
 SUMMARY = "summary.json"
@@ -78,7 +80,7 @@ def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
     """
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
-        document = read(cluster_path(cluster) if cluster else cluster_document(record.cluster))
+        document = read(cluster_path(cluster, run_of=record.cluster))
         faults = running.fetch_home(record, document, say)
     if faults:
         raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
@@ -163,25 +165,24 @@ def _line(record: RunRecord) -> dict[str, str | int]:
 
 def _files(run: str, node: str) -> int:
     """How many files came home; 0 where the node is not whole here."""
-    path = runs.run_dir(run) / node / results.MANIFEST
-    return len(results.parse_manifest(path.read_bytes(), source=str(path)).files) if path.is_file() else 0
+    folder = runs.run_dir(run) / node
+    return len(results.read_manifest(folder).files) if (folder / results.MANIFEST).is_file() else 0
 
 
 def _summary(run: str, node: str) -> RunSummary | None:
     """The node's summary; None where the node is not whole here, or its job's program writes none."""
-    path = runs.run_dir(run) / node / SUMMARY
-    manifest = path.parent / results.MANIFEST
-    if not manifest.is_file():
+    folder = runs.run_dir(run) / node
+    if not (folder / results.MANIFEST).is_file():
         return None
-    listed = results.parse_manifest(manifest.read_bytes(), source=str(manifest)).files
-    if all(entry.path != SUMMARY for entry in listed):
-        return None
+    hint = f"`shoal results verify {run}` tells what is damaged"
     try:
-        return RunSummary.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ShoalError(
-            f"{path} cannot be read: {error}", hint=f"`shoal results verify {run}` tells what is damaged"
-        ) from None
+        if all(entry.path != SUMMARY for entry in results.read_manifest(folder).files):
+            return None
+        return documents.read(folder / SUMMARY, RunSummary)
+    except OSError as error:
+        raise ShoalError(f"{folder / SUMMARY} cannot be read: {error}", hint=hint) from None
+    except (DamagedDocumentError, DamagedResultsError) as error:
+        raise ShoalError(error.message, faults=error.faults, hint=hint) from None
 
 
 def _plain(text: str) -> Text:

@@ -16,7 +16,6 @@ from shoal.cluster.document import Cluster, Engine
 from shoal.engines.bacalhau import release
 from shoal.engines.choice import choose, refuse_unused, unused
 from shoal.errors import Exit, UsageError
-from shoal.paths import cluster_document
 from shoal.results import record as runs
 from shoal.results.record import RunRecord, Weights
 from shoal.run import start as running
@@ -47,7 +46,12 @@ def run_(
         str | None, typer.Option(metavar="FILE|SHA256", help="A YOLOv5 model as ONNX; else YOLOv5s.")
     ] = None,
     image: Annotated[
-        str | None, typer.Option(metavar="REFERENCE", help="Inference image; else the nodes' own.")
+        str | None,
+        typer.Option(
+            metavar="REFERENCE",
+            help="Inference image; else the nodes' own. With --resume, where the run's own is gone: `current` finishes "
+            "with the one that the nodes have now.",
+        ),
     ] = None,
     template: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Job template; else yolov5.")] = None,
     conf: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = None,
@@ -83,7 +87,7 @@ def run_(
         shoal run --resume 20261125-093012-3fa9
     """
     if resume:
-        fixed: dict[str, object] = {"--run": run, "--node": node, "--target": target, "--image": image}
+        fixed: dict[str, object] = {"--run": run, "--node": node, "--target": target}
         fixed |= {"--conf": conf, "--iou": iou}
         fixed |= {"--classes": classes, "--img": img, "--stride": stride, "--template": template}
         fixed |= {"--engine": engine, "--bacalhau-binary": bacalhau_binary}
@@ -99,6 +103,7 @@ def run_(
                 cpu=cpu,
                 memory=memory,
                 timeout_s=timeout,
+                image=image,
                 attempts=attempts,
                 fetch=fetch,
             )
@@ -160,7 +165,7 @@ def show_end(record: RunRecord, *, fetch: bool = True) -> None:
 
 def _cluster_of(record: RunRecord, path: Path | None) -> Cluster:
     """The document a run belongs to: the one named, else the one that is kept under the cluster's name."""
-    return read(cluster_path(path) if path else cluster_document(record.cluster))
+    return read(cluster_path(path, run_of=record.cluster))
 
 
 def _weights(given: str | None) -> tuple[Weights, Path | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,10 @@ import typer
 
 from shoal.cli.console import print_json, say
 from shoal.cloud import pulumi
-from shoal.lifecycle import verbs
+from shoal.cluster import load, which
+from shoal.errors import UsageError
+from shoal.lifecycle import kept_files, verbs
+from shoal.paths import expanded
 
 app = typer.Typer(add_completion=False, help="Make a cloud lab, or register boxes that exist.")
 
@@ -27,8 +31,22 @@ Name = Annotated[str | None, typer.Option("--stack", metavar="NAME", help="Anoth
 
 
 def chosen(kind: Kind, name: str | None) -> pulumi.Stack:
-    """The stack of a command line."""
-    return pulumi.find("gcp" if kind is Kind.gcp else "edge", name)
+    """The stack of a command line, after the line that tells which cluster it makes.
+
+    Raises UsageError where SHOAL_CLUSTER names another cluster than the stack's and no --stack decides it.
+    """
+    stack = pulumi.find("gcp" if kind is Kind.gcp else "edge", name)
+    cluster = kept_files.cluster_name(stack)
+    if name is None and (path := os.environ.get(which.CLUSTER_VARIABLE)):
+        there = load.load_first(expanded(Path(path)))
+        if (there.substrate, there.name) != (stack.kind, cluster):
+            raise UsageError(
+                f"the command is about cluster {cluster!r} of stack {stack.name!r} ({stack.kind}), and "
+                f"{which.CLUSTER_VARIABLE} names {there.name!r} ({there.substrate}) in {path}",
+                hint=f"unset {which.CLUSTER_VARIABLE}, or name the stack with --stack",
+            )
+    say(f"cluster {cluster!r} ({stack.kind}): stack {stack.name!r}, from {'--stack' if name else 'the default'}")
+    return stack
 
 
 @app.command("up")

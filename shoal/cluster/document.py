@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -156,11 +156,13 @@ class Cluster(_Document):
 
 def cross_faults(raw: Any) -> list[Fault]:
     """Faults that no single field shows, found on a raw document so that other faults do not hide them."""
+    taken_name = list(_substrates_name(raw)) if isinstance(raw, dict) else []
     nodes = raw.get("nodes") if isinstance(raw, dict) else None
     if not isinstance(nodes, list | tuple) or not nodes:
-        return []
+        return taken_name
     entries = [(index, node) for index, node in enumerate(nodes) if isinstance(node, dict)]
     faults = [
+        *taken_name,
         *_repeated(entries, lambda node: node.get("name"), "name", "node name"),
         *_repeated(
             entries,
@@ -262,6 +264,13 @@ def save(cluster: Cluster, path: Path) -> None:
 def json_schema() -> str:
     """The JSON Schema of the document, as checked in under shoal/schemas/."""
     return json.dumps(Cluster.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def _substrates_name(raw: dict[str, Any]) -> Iterator[Fault]:
+    """A cluster called `lab` that is none would share the lab's documents, tokens and locks, kept under that name."""
+    name, substrate = raw.get("name"), raw.get("substrate")
+    if name in get_args(Substrate) and name != substrate:
+        yield Fault("name", f"{name!r} is kept for the cluster of that substrate; give this one ({substrate}) another")
 
 
 def _roles(node: dict[str, Any]) -> tuple[str, ...]:

@@ -8,18 +8,16 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
-from shoal.cluster import document as clusters
 from shoal.cluster import overlay as overlays
+from shoal.cluster import owners, which
 from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Node, Substrate
-from shoal.cluster.load import load_first
 from shoal.cluster.overlay import Overlay
 from shoal.deploys import handover, lock
 from shoal.errors import ShoalError, UsageError
-from shoal.paths import cluster_document, expanded
+from shoal.paths import expanded
 from shoal.site import document as sites
 from shoal.telling import to_stderr
 
@@ -56,33 +54,28 @@ def hosts(substrate: Substrate) -> Groups:
 
 
 def load(substrate: Substrate) -> Cluster:
-    """The document from `SHOAL_CLUSTER`, else the substrate's default one; on-prem also from onprem.toml.
+    """The substrate's cluster, as `shoal.cluster.which` decides it; one line on stderr tells which that is.
 
     Nodes that have moved onto the mesh have their addresses there. Where a stack's document is not kept here (another
-    machine made it), the stack itself is asked for it.
+    machine made it), the stack itself is asked for it. Raises UsageError as `which.opened` does.
     """
     return _read(substrate)[0]
 
 
 def _read(substrate: Substrate) -> tuple[Cluster, Overlay | None]:
-    reach = reaches.made(*_first(substrate))
-    return reach.now, reach.note
-
-
-def _first(substrate: Substrate) -> tuple[Path, Cluster]:
-    if override := os.environ.get("SHOAL_CLUSTER"):
-        path = expanded(Path(override))
-        return path, load_first(path)
-    if substrate == "onprem":
-        from shoal.cluster import onprem  # noqa: PLC0415 - only this substrate reads TOML
-
-        return onprem.default_path(), onprem.load(onprem.default_path())
-    path = cluster_document(substrate)
-    if substrate in {"gcp", "edge"} and not path.exists() and shutil.which("pulumi"):
+    choice = which.choose(substrate=substrate)
+    if substrate in {"gcp", "edge"} and not choice.path.exists() and shutil.which("pulumi"):
         from shoal.cloud import pulumi  # noqa: PLC0415 - only stacks need it
 
-        return path, pulumi.document(pulumi.find("gcp" if substrate == "gcp" else "edge"))
-    return path, clusters.load(path)
+        stack = pulumi.find("gcp" if substrate == "gcp" else "edge")
+        cluster = pulumi.document(stack)
+        owners.refuse_taken(cluster, choice.path)
+        to_stderr(f"cluster {cluster.name!r} ({substrate}): the output of stack {stack.name!r}")
+    else:
+        cluster = which.opened(choice, claim=True)
+        to_stderr(which.told(choice, cluster))
+    reach = reaches.made(choice.path, cluster)
+    return reach.now, reach.note
 
 
 def groups(cluster: Cluster) -> Groups:

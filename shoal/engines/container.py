@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
+from pydantic import BaseModel, Field
+
+from shoal import untrusted
 from shoal.engines.killed import out_of_memory
 from shoal.engines.protocol import State
 from shoal.jobs.spec import JobSpec, parse_bytes
@@ -22,6 +23,15 @@ _CONFINED = (
     "--cap-drop", "ALL", "--cap-add", "DAC_OVERRIDE",
     "--security-opt", "no-new-privileges", "--pids-limit", "512",
 )  # fmt: skip
+
+
+class _DockerState(BaseModel):
+    """As the node's Docker writes it."""
+
+    status: str = Field(alias="Status")
+    exit_code: int = Field(alias="ExitCode")
+    oom_killed: bool = Field(False, alias="OOMKilled")
+    error: str = Field("", alias="Error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +80,9 @@ def docker_run(job: JobSpec, *, run: str, attempt: int) -> list[str]:
 
 
 def read_inspect(text: str) -> Inspected:
-    """`docker inspect --format '{{json .State}}'` read. Raises ValueError where it is not that."""
-    state: dict[str, Any] = json.loads(text)
-    return Inspected(
-        status=str(state["Status"]),
-        exit_code=int(state["ExitCode"]),
-        oom_killed=bool(state.get("OOMKilled")),
-        error=str(state.get("Error", "")),
-    )
+    """`docker inspect --format '{{json .State}}'` read. Raises DamagedDocumentError where it is not that."""
+    state = untrusted.document(text, _DockerState, source="the node's word on its container")
+    return Inspected(state.status, state.exit_code, state.oom_killed, state.error)
 
 
 def state_of(inspected: Inspected, *, limit_passed: bool, stop_asked: bool, timeout_s: int) -> tuple[State, str]:

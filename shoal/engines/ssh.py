@@ -34,6 +34,7 @@ from shoal.results.record import Fetched
 from shoal.ssh import client as ssh
 from shoal.ssh import failures as ssh_failures
 from shoal.ssh.failures import brief
+from shoal.untrusted import DamagedDocumentError, figure, whole
 
 PATIENCE_S = 120.0
 """How long a node may be silent before its execution counts as lost."""
@@ -78,6 +79,18 @@ class _Followed:
     timeout_s: float
     deadline: float
     stop_asked: bool = False
+
+
+def _listed(line: str) -> tuple[int, float, float]:
+    """One container as `_list` asks for it. Raises DamagedDocumentError."""
+    words = line.split()
+    if len(words) != 3:
+        raise DamagedDocumentError(f"the node's word on its containers is {line[:80]!r}")
+    attempt, limit, age = words
+    source = "the node's word on a container's"
+    # A clock that was set back makes a container younger than nothing.
+    age_s = 0.0 if age.startswith("-") else figure(age, source=f"{source} age")
+    return whole(attempt, source=f"{source} attempt"), figure(limit, source=f"{source} time limit"), age_s
 
 
 class SshRunner:
@@ -247,8 +260,7 @@ class SshRunner:
         )
         node = self._cluster.node(name)
         text = ssh.run(self._cluster, node, "sh", "-c", script, "list", label, form, root=True).text
-        rows = [line.split() for line in text.splitlines()]
-        return [(int(attempt), float(limit), float(age)) for attempt, limit, age in rows]
+        return [_listed(line) for line in text.splitlines()]
 
     def _follow(self, attempt: int, execution: Execution, timeout_s: float, *, age_s: float) -> None:
         followed = _Followed(execution, timeout_s, time.monotonic() + timeout_s - age_s)

@@ -7,7 +7,7 @@ used for that: it kills what runs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shoal.cluster.document import Cluster, Node
@@ -15,7 +15,8 @@ from shoal.engines.bacalhau import connect, secrets
 from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobError
 from shoal.engines.bacalhau.executions import execution_of
 from shoal.errors import Fault, ShoalError
-from shoal.paths import NODE_DRAINED
+from shoal.paths import NODE_DRAINED, NODE_IMAGE_NEEDS, NODE_RUNS
+from shoal.results.record import RUN_ID
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 from shoal.telling import Say
@@ -36,8 +37,14 @@ containers() {
         timeout 20 docker ps --quiet --filter "label=$label" || return
     done
 }"""
+_KEPT = """
+for need in "${3:-/dev/null}"/*; do
+    [ ! -f "$need" ] || [ -e "$4/${need##*/}/manifest.json" ] || echo "needs ${need##*/} $(
+        docker image inspect --format '{{.Size}}' "$(head -n 1 "$need")" 2>/dev/null || echo 0)"
+done
+"""
 # Docker that is there and does not answer is no Docker without containers: they outlive its restart (live-restore).
-_LOOK = f"""{_CONTAINERS}
+_LOOK = f"""{_CONTAINERS}{_KEPT}
 [ ! -e "$1" ] || echo drained
 systemctl is-active --quiet {UNIT} 2>/dev/null && echo serving
 if found=$(containers "$2" 2>/dev/null); then printf '%s\\n' "$found" | sort -u | sed -n 's/^./container &/p'
@@ -101,8 +108,12 @@ def unmark(cluster: Cluster, nodes: Sequence[Node]) -> None:
 
 
 def look(cluster: Cluster, node: Node) -> list[str]:
-    """What the machine says of itself, a line a fact: drained, serving, its containers. Raises SshError."""
-    done = ssh.run(cluster, node, "sh", "-c", _LOOK, "look", str(NODE_DRAINED), node.name, root=True)
+    """What the machine says of itself, a line a fact: drained, serving, its containers, images that it keeps.
+
+    Raises SshError.
+    """
+    words = (str(NODE_DRAINED), node.name, str(NODE_IMAGE_NEEDS / "node"), str(NODE_RUNS))
+    done = ssh.run(cluster, node, "sh", "-c", _LOOK, "look", *words, root=True)
     return done.text.splitlines()
 
 
@@ -110,6 +121,14 @@ def docker_fault(lines: Sequence[str]) -> str | None:
     """Why Docker, which is there, does not tell what runs, in a look; None where it does."""
     found = next((line for line in lines if line.startswith("docker-fault")), None)
     return None if found is None else found.partition(" ")[2] or "it does not answer"
+
+
+def kept_images(lines: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The runs in a look that images are kept for, and the sizes in bytes; other lines are passed over."""
+    for line in lines:
+        words = line.split(" ")
+        if len(words) == 3 and words[0] == "needs" and RUN_ID.fullmatch(words[1]) and words[2].isdecimal():
+            yield words[1], int(words[2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ How work is taken off them: `shoal.fleet.drain`. Who is approved, and who is for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau import connect
@@ -39,6 +39,8 @@ class NodeState:
     cpu: float = 0.0
     """CPUs that the engine gives out there."""
     memory_bytes: int = 0
+    kept_images: dict[str, int] = field(default_factory=dict)
+    """Size in bytes of the image that is kept there for a run that is not finished, by the run; 0 where it is gone."""
 
 
 def look(cluster: Cluster) -> list[NodeState]:
@@ -94,6 +96,7 @@ def _state(node: Node, machine: list[str] | ShoalError, engine: EngineNode | Non
         docker_fault=draining.docker_fault(lines) or "",
         cpu=limits.cpu if limits else 0.0,
         memory_bytes=limits.memory_bytes if limits else 0,
+        kept_images=dict(draining.kept_images(lines)),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from docker.models.containers import Container
 
 from shoal.cluster import document as cluster_document
+from shoal.cluster import owners
 from shoal.cluster.document import Arch, Cluster, Node, SshAccess
 from shoal.errors import ShoalError, UsageError
 from shoal.lab import (
@@ -83,6 +84,7 @@ def up(spec: LabSpec, options: Options | None = None, *, say: Say = to_stderr) -
     """
     options = options or Options()
     check(spec)
+    owners.refuse_lab(spec.name)
     with held(state.lock_path(spec.name), say, f"lab {spec.name!r}"):
         return _up(spec, options, say)
 

@@ -69,10 +69,10 @@ def insides(document: Path, say: Say) -> list[Drift]:
     ]
 
 
-def of_lab(name: str, say: Say) -> list[Drift]:
+def of_document(document: Path, say: Say) -> list[Drift]:
     """Drift of a lab, which has no stack: only the insides."""
     say("asking the machines")
-    return insides(cluster_document(name), say)
+    return insides(document, say)
 
 
 def of_stack(stack: Stack, say: Say) -> list[Drift]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from pydantic import BaseModel, Field
+
+from shoal import untrusted
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
+from shoal.untrusted import DamagedDocumentError
 
 LOOK_TIMEOUT_S = 30
 
@@ -66,15 +68,31 @@ def probe(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str | None]:
 
 def _read(text: str) -> Membership:
     try:
-        raw: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError:
+        told = untrusted.document(text, _Told, source="the node's word on its tailnet")
+    except DamagedDocumentError:
         return Membership("unknown (no daemon)")
-    own = raw.get("Self") or {}
-    addresses = [str(each) for each in own.get("TailscaleIPs") or ()]
+    own = told.own or _Own()
+    addresses = own.addresses or ()
     return Membership(
-        state=str(raw.get("BackendState")),
-        online=bool(own.get("Online")),
-        name=str(own.get("DNSName") or "").rstrip(".") or None,
+        state=told.state,
+        online=own.online,
+        name=(own.name or "").rstrip(".") or None,
         address=next((each for each in addresses if "." in each), next(iter(addresses), None)),
-        tun=bool(raw.get("TUN", True)),
+        tun=told.tun,
     )
+
+
+class _Own(BaseModel):
+    """A node in `tailscale status --json`."""
+
+    online: bool = Field(False, alias="Online")
+    name: str | None = Field(None, alias="DNSName")
+    addresses: list[str] | None = Field(None, alias="TailscaleIPs")
+
+
+class _Told(BaseModel):
+    """As much of `tailscale status --json` as is read here."""
+
+    state: str = Field("None", alias="BackendState")
+    own: _Own | None = Field(None, alias="Self")
+    tun: bool = Field(True, alias="TUN")

@@ -5,31 +5,27 @@ Reading never raises for that, it tells.
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from shoal.results import documents
+from shoal.results.documents import Manifest, RunSummary, VideoSummary
+from shoal.untrusted import DamagedDocumentError
 
-from shoal.cluster.document import field_faults
-
-DocumentT = TypeVar("DocumentT", bound=BaseModel)
+DocumentT = TypeVar("DocumentT", Manifest, RunSummary, VideoSummary)
 
 
 def read_document(path: Path, kind: type[DocumentT], notes: list[str]) -> DocumentT | None:
     """The document at `path`; None, with the reason appended to `notes`, where it is missing or damaged."""
     try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
-        return kind.model_validate(_printable(value))
+        return documents.read(path, kind)
     except FileNotFoundError:
         notes.append(f"{path.name} is missing")
-    except ValidationError as error:
-        faults = [str(fault) for fault in field_faults(error)] or [entry["msg"] for entry in error.errors()]
-        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        notes.append(f"{path.name} is damaged: {faults[0]}{more}")
-    except (OSError, ValueError) as error:
+    except DamagedDocumentError as error:
+        more = f" and {len(error.faults) - 1} more" if len(error.faults) > 1 else ""
+        why = f"is damaged: {error.faults[0]}{more}" if error.faults else error.message.removeprefix(f"{path} ")
+        notes.append(f"{path.name} {why}")
+    except OSError as error:
         notes.append(f"{path.name} cannot be read: {error}")
     return None
 
@@ -40,21 +36,3 @@ def inside(folder: Path, relative: str) -> Path | None:
         return None
     path = (folder / relative).resolve()
     return path if path.is_relative_to(folder.resolve()) else None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a figure")
-    return value
-
-
-def _printable(value: Any) -> Any:
-    """The value with lone surrogates (from file names that are not UTF-8) spelled out, as no writer accepts them."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, list):
-        return [_printable(item) for item in value]
-    if isinstance(value, dict):
-        return {_printable(key): _printable(item) for key, item in value.items()}
-    return value

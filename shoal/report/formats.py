@@ -18,6 +18,7 @@ OUTCOMES = {
     Outcome.STOPPED: "stopped on request",
     Outcome.UNREACHABLE: "unreachable",
     Outcome.DRAINED: "drained, given no run",
+    Outcome.DAMAGED_RESULTS: "sent damaged results",
     Outcome.NOT_RUN: "did not run",
 }
 EXIT_CODES = {

@@ -1,18 +1,33 @@
 """The documents in a run's folder, as the detector writes them: the contract between it and the control side.
 
 The detector has these as JSON Schemas of its own (detector/schemas/); a test holds the two together. Fields that a
-newer detector adds are left aside, not refused: old control machines meet new images.
+newer detector adds are left aside, not refused: old control machines meet new images. Every reader of these documents
+goes through `read`, which holds them to bounds: a node is a stranger.
 """
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shoal import untrusted
 from shoal.results.record import RunId
+from shoal.untrusted import Bounds
 
+BOUNDS = Bounds(size_bytes=32 << 20, marks=1_200_000)
+"""Of every document of a run's folder: 200,000 files in a manifest, or as many seconds with detections in a summary."""
+PATH_BYTES = 1024
+"""Of a path in the run's folder; the local path in front of it has to fit beside it into Linux's 4096 (PATH_MAX)."""
+PART_BYTES = 255
+"""Of one name in a path (NAME_MAX)."""
+KEY_FRAMES = 1000
+"""The most that the detector takes for `--key-frames`."""
+
+Text = Annotated[str, StringConstraints(max_length=16 << 10)]
+"""A video's path of 4096 bytes, each of them spelled out, and room for a message around it."""
+Word = Annotated[str, StringConstraints(max_length=256)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 DoneCode = Literal[0, 3]
@@ -27,13 +42,28 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+DocumentT = TypeVar("DocumentT", bound=_Document)
+Counts = Annotated[dict[Word, Count], Field(max_length=10_000)]
+"""By class."""
+
+
+def read(path: Path, kind: type[DocumentT]) -> DocumentT:
+    """The document in a file of a run's folder. Raises OSError and DamagedDocumentError."""
+    return untrusted.read_file(path, kind, bounds=BOUNDS)
+
+
+def parse(raw: bytes, kind: type[DocumentT], *, source: str) -> DocumentT:
+    """The document in `raw`. Raises DamagedDocumentError; `source` names the file in its text."""
+    return untrusted.document(raw, kind, source=source, bounds=BOUNDS)
+
+
 class Detection(_Document):
     """One line of detections.jsonl."""
 
-    video: str
+    video: Text
     frame: Count
     time_s: Figure
-    class_name: str = Field(alias="class")
+    class_name: Word = Field(alias="class")
     class_id: Count
     confidence: Annotated[float, Field(ge=0, le=1)]
     box: tuple[float, float, float, float]
@@ -44,20 +74,20 @@ class VideoFault(_Document):
     """Why a video could not be processed, or not to its end."""
 
     kind: Literal["unreadable", "truncated", "empty", "no_frames", "no_video_stream"]
-    message: str
+    message: Text
 
 
 class Moment(_Document):
     """Detections within one second of a video."""
 
     time_s: Figure
-    counts: dict[str, Count]
+    counts: Counts
 
 
 class KeyFrame(_Document):
     """An annotated frame kept as JPEG."""
 
-    file: str
+    file: Text
     frame: Count
     time_s: Figure
     detections: Count
@@ -69,8 +99,8 @@ class VideoSummary(_Document):
     """summary.json of one video."""
 
     schema_version: Literal[1]
-    video: str
-    video_id: str
+    video: Text
+    video_id: Word
     size_bytes: Count
     width: Count | None
     height: Count | None
@@ -81,18 +111,18 @@ class VideoSummary(_Document):
     decode_and_infer_s: Figure
     frames_per_s: Figure
     detections: Count
-    counts: dict[str, Count]
-    frames_with: dict[str, Count]
+    counts: Counts
+    frames_with: Counts
     fault: VideoFault | None
     decode_errors: Count
     timeline: tuple[Moment, ...]
-    key_frames: tuple[KeyFrame, ...]
+    key_frames: Annotated[tuple[KeyFrame, ...], Field(max_length=KEY_FRAMES)]
 
 
 class RunWeights(_Document):
     """The model, as the detector was told and as it hashed it."""
 
-    name: str
+    name: Text
     sha256: Sha256
 
 
@@ -104,7 +134,7 @@ class Totals(_Document):
     frames: Count
     frames_inferred: Count
     detections: Count
-    counts: dict[str, Count]
+    counts: Counts
 
 
 class RunSummary(_Document):
@@ -112,9 +142,9 @@ class RunSummary(_Document):
 
     schema_version: Literal[1]
     run: RunId
-    started_at: str
-    finished_at: str
-    detector_version: str
+    started_at: Word
+    finished_at: Word
+    detector_version: Word
     weights: RunWeights
     settings: dict[str, object]
     runtime: dict[str, object]
@@ -138,6 +168,8 @@ class ManifestEntry(_Document):
             raise ValueError(f"{self.path!r} is not the path of a file inside the run's folder")
         if parts[0].startswith("."):
             raise ValueError(f"{self.path!r}: a name that begins with a dot is not a result")
+        if len(self.path.encode()) > PATH_BYTES or any(len(part.encode()) > PART_BYTES for part in parts):
+            raise ValueError(f"{self.path[:80]!r}...: a path has at most {PATH_BYTES} bytes, each name {PART_BYTES}")
         return self
 
 
@@ -146,7 +178,7 @@ class Manifest(_Document):
 
     schema_version: Literal[1]
     run: RunId
-    finished_at: str
+    finished_at: Word
     exit_code: DoneCode
     files: Annotated[tuple[ManifestEntry, ...], Field(min_length=1)]
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from datetime import UTC, datetime
@@ -13,14 +12,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from shoal.cluster.document import Engine, Substrate, field_faults
+from shoal import untrusted
+from shoal.cluster.document import Engine, Substrate
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import runs_dir
+from shoal.untrusted import Bounds, DamagedDocumentError
 
 RUN_ID = re.compile(r"^[a-z0-9][a-z0-9-]{0,47}$")
+BOUNDS = Bounds(size_bytes=16 << 20)
+"""Of `run.json`: thousands of nodes with their attempts, and the job, whose program may be a long text."""
 RunId = Annotated[str, StringConstraints(pattern=RUN_ID.pattern)]
 
 
@@ -44,6 +47,8 @@ class Outcome(StrEnum):
     """The node could not be reached, or was lost."""
     DRAINED = "drained"
     """The node was taken out of service and is given no run until it is taken back."""
+    DAMAGED_RESULTS = "damaged_results"
+    """What the node sent is no manifest, or not what its manifest says; nothing of it is taken for results."""
     NOT_RUN = "not_run"
     """The node should have run the job and did not (rejected, image missing, start refused)."""
 
@@ -66,6 +71,8 @@ class Attempt(_Record):
     exit_code: int | None = None
     message: str = ""
     """For the reader: why it ended so."""
+    image: str | None = None
+    """The image that the node was given in this attempt, where it is not the run's (`--resume RUN --image ...`)."""
     execution: str | None = None
     """The engine's id of the execution, or the container's name."""
 
@@ -193,13 +200,13 @@ def load(run: str) -> RunRecord:
     """The record of `run`. Raises UsageError where there is none or it is damaged."""
     path = record_path(run)
     try:
-        return RunRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return untrusted.read_file(path, RunRecord, bounds=BOUNDS)
     except FileNotFoundError:
         there = ", ".join(list_runs()[-5:]) or "none"
         raise UsageError(f"there is no run {run!r} under {runs_dir()}", hint=f"the latest runs are: {there}") from None
-    except ValidationError as error:
-        raise UsageError(f"{path} is not a valid run record", faults=tuple(field_faults(error))) from None
-    except (OSError, ValueError) as error:
+    except DamagedDocumentError as error:
+        raise UsageError(error.message, faults=error.faults) from None
+    except OSError as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
 
 
@@ -215,6 +222,6 @@ def _begun_s(run: str) -> float:
     """When a run was begun, as seconds; where its record is damaged, when that was written."""
     path = record_path(run)
     try:
-        return RunRecord.model_validate_json(path.read_bytes()).created_at.timestamp()
-    except (OSError, ValueError):
+        return untrusted.read_file(path, RunRecord, bounds=BOUNDS).created_at.timestamp()
+    except (OSError, DamagedDocumentError):
         return path.stat().st_mtime if path.exists() else 0.0

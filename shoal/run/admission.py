@@ -10,7 +10,7 @@ from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import Constraint, JobSpec, meets
 from shoal.paths import NODE_RUNS
 from shoal.results.record import Outcome
-from shoal.run import preflight
+from shoal.run import image_needs, preflight
 from shoal.run.preflight import Survey
 from shoal.run.work import Work
 from shoal.ssh import client as ssh
@@ -20,6 +20,7 @@ from shoal.ssh.failures import brief
 def unfit(work: Work, job: JobSpec, survey: Survey, weights_path: Path | None) -> dict[str, tuple[Outcome, str]]:
     """Why nodes cannot take the job, told in one list. Places the weights on nodes that lack only them."""
     unfit = {name: (Outcome.UNREACHABLE, brief(error)) for name, error in survey.silent.items()}
+    image_needs.bring(work, [name for name, fact in survey.facts.items() if fact.fit], job.task.engine.params.image)
     unfit |= preflight.node_faults(work.cluster, survey.facts, job)
     sha256 = work.record.weights.sha256
     lacking = [name for name, fact in survey.facts.items() if fact.weights_sha256 != sha256 and name not in unfit]

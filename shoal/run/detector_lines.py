@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass, replace
 
 PREFIX = "shoal-detect: "
-_RUN = re.compile(r"run \S+: (?P<videos>\d+) videos, (?P<done>\d+) done already$")
-_VIDEO = re.compile(r'video (?P<index>\d+)/(?P<videos>\d+) "(?P<name>(?:[^"\\]|\\.)*)" (?P<rest>.*)$')
+_RUN = re.compile(r"run \S+: (?P<videos>\d{1,9}) videos, (?P<done>\d{1,9}) done already$")
+_VIDEO = re.compile(r'video (?P<index>\d{1,9})/(?P<videos>\d{1,9}) "(?P<name>(?:[^"\\]|\\.)*)" (?P<rest>.*)$')
 _FRAMES = re.compile(
-    r"(?P<frame>\d+)/(?P<frames>\d+|\?) frames (?P<rate>\d+(?:\.\d+)?) frames/s (?P<detections>\d+) detections$"
+    r"(?P<frame>\d{1,12})/(?P<frames>\d{1,12}|\?) frames (?P<rate>\d{1,12}(?:\.\d{1,12})?) frames/s "
+    r"(?P<detections>\d{1,12}) detections$"
 )
-_DONE = re.compile(r"done: \d+ frames, (?P<detections>\d+) detections(?:, \d+ decode errors)?$")
+_DONE = re.compile(r"done: \d{1,12} frames, (?P<detections>\d{1,12}) detections(?:, \d+ decode errors)?$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from shoal.engines.protocol import Execution, Handle, Runner, State
 from shoal.errors import ShoalError
 from shoal.results import fetch as results
 from shoal.results import record as runs
+from shoal.results.damaged import DamagedResultsError
 from shoal.results.documents import Manifest
 from shoal.results.record import HAS_MANIFEST, Fetched, Outcome
 from shoal.run.background import in_background
@@ -178,6 +179,9 @@ def _look_at_fetches(work: Work, now: _Now) -> None:
         node = now.fetching.pop(fetch)
         try:
             fetched = fetch.result()
+        except DamagedResultsError as error:
+            work.damaged(node, error.in_one_line)
+            continue
         except (ShoalError, OSError) as error:
             what = error.message if isinstance(error, ShoalError) else brief(error)
             work.note(f"results not brought home: {what}", node)
@@ -200,6 +204,8 @@ def _settle_later(work: Work, execution: Execution, reader: threading.Thread | N
         except (SshError, OSError) as error:
             may_go_on = _may_go_on(execution)
             return _Settled(Outcome.UNREACHABLE, _unasked(execution, error), execution.exit_code, may_go_on)
+        except DamagedResultsError as error:
+            return _Settled(Outcome.DAMAGED_RESULTS, error.in_one_line, execution.exit_code)
         except ShoalError as error:
             note = f"; {error.message}"
         known = work.runner.examine(execution) if manifest is None and is_open(execution) else execution

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shoal import untrusted
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
@@ -15,6 +15,7 @@ from shoal.paths import NODE_DRAINED, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_W
 from shoal.results.record import Outcome
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
+from shoal.untrusted import DamagedDocumentError, figure, whole
 
 MIN_FREE_BYTES = 256 * 1024 * 1024
 """Space for a run's results on a node; below it the run would end half-way."""
@@ -72,6 +73,11 @@ class NodeFacts:
     """Whether the run has a folder here already."""
     drained: bool = False
     """Taken out of service with `shoal nodes drain`."""
+
+    @property
+    def fit(self) -> bool:
+        """Whether the node could take a job if it had the image and the model."""
+        return self.docker_fault is None and not self.drained and bool(self.videos)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,10 @@ def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> 
         if isinstance(arch, ShoalError):
             reasons[name] = brief(arch)
         elif arch is None:
-            reasons[name] = f"the image {image} is not on the node; run the site deploy, which places it"
+            reasons[name] = (
+                f"the image {image} is not on the node, and the site's registry does not give it; the site deploy "
+                "places its own, with which `shoal run --resume RUN --image current` finishes a run"
+            )
         elif arch != facts[name].arch:
             reasons[name] = f"the image is for {arch}, the node is {facts[name].arch}"
     faults = {name: (Outcome.NOT_RUN, reason) for name, reason in reasons.items()}
@@ -199,18 +208,19 @@ def _unfit(fact: NodeFacts, node: Node) -> str | None:
 
 
 def _read(text: str) -> NodeFacts:
+    """The node's answer. Raises DamagedDocumentError where it is none: a node may say anything."""
     words = dict(line.partition(" ")[::2] for line in text.splitlines() if line)
     cpus, _, memory_bytes = words.get("docker", "0 0").partition(" ")
     machine = words.get("machine", "")
     return NodeFacts(
-        cpus=float(cpus),
-        memory_bytes=int(memory_bytes or 0),
+        cpus=figure(cpus, source="the node's number of CPUs"),
+        memory_bytes=whole(memory_bytes or "0", source="the node's memory"),
         docker_fault=words.get("docker-fault"),
         arch=_ARCHES.get(machine, machine),
         image=_noted_image(words.get("image")),
-        videos=int(words["videos"]) if "videos" in words else None,
+        videos=whole(words["videos"], source="the node's number of files") if "videos" in words else None,
         weights_sha256=words.get("weights"),
-        free_bytes=int(words.get("free", "0")) * 1024,
+        free_bytes=whole(words.get("free", "0"), source="the node's free space") * 1024,
         begun="begun" in words,
         drained="drained" in words,
     )
@@ -221,9 +231,9 @@ def _noted_image(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        note = json.loads(text)
+        note = untrusted.json_value(text, source=str(IMAGE_NOTE))
         reference, digest = str(note["reference"]), str(note["digest"])
-    except (ValueError, KeyError, TypeError):
+    except (DamagedDocumentError, KeyError, TypeError):
         return None
     name = reference.partition("@")[0]
     head, slash, last = name.rpartition("/")

@@ -22,9 +22,10 @@ from shoal.errors import Exit, Fault, ShoalError, UsageError, of_this_machine
 from shoal.jobs.spec import JobSpec, parse
 from shoal.results import fetch as results
 from shoal.results import record as runs
+from shoal.results.damaged import DamagedResultsError
 from shoal.results.lock import locked
 from shoal.results.record import HAS_MANIFEST, Fetched, Image, NodeRecord, Outcome, RunRecord, Weights
-from shoal.run import admission, preflight
+from shoal.run import admission, image_needs, preflight
 from shoal.run.follow import follow
 from shoal.run.outcomes import of_manifest
 from shoal.run.reattempt import healer
@@ -143,13 +144,15 @@ def resume(
     cpu: str | None = None,
     memory: str | None = None,
     timeout_s: int | None = None,
+    image: str | None = None,
     attempts: int | None = None,
     fetch: bool = True,
     runner: Runner | None = None,
 ) -> RunRecord:
     """Finish a run: adopt what still runs, give the rest to the nodes again, bring home what is missing.
 
-    The settings are the run's own; only the container's limits may be others. Returns the record.
+    The settings are the run's own; only the container's limits may be others, and the image where the run's own is
+    gone: a reference, or `image_needs.CURRENT` for the one that the nodes have now. Returns the record.
     """
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
@@ -165,6 +168,8 @@ def resume(
             if not record.missing and (not fetch or all(node.fetched for node in record.nodes.values())):
                 work.note("nothing is left to do")
                 return record
+            if image:
+                record.job = image_needs.changed(work, job, image).to_document()
             record.finished_at = None
             there = {node.name for node in cluster.nodes}
             if missing := [name for name in record.missing if name in there]:
@@ -201,15 +206,22 @@ def fetch_home(record: RunRecord, cluster: Cluster, say: Callable[[str], None]) 
 
     for name, answer in ssh.on_each(wanted, bring, at_once=FETCHES_AT_ONCE).items():
         if isinstance(answer, ShoalError):
-            faults.append(Fault(name, brief(answer)))
+            faults.append(Fault(name, _why_not_home(answer)))
+            at_home = (runs.run_dir(record.run) / name / results.MANIFEST).is_file()
+            if isinstance(answer, DamagedResultsError) and not at_home:
+                record.nodes[name].outcome, record.nodes[name].fetched = Outcome.DAMAGED_RESULTS, None
+                runs.save(record)
             continue
-        place = runs.run_dir(record.run) / name / results.MANIFEST
-        manifest = results.parse_manifest(place.read_bytes(), source=str(place))
+        manifest = results.read_manifest(runs.run_dir(record.run) / name)
         record.nodes[name].outcome = of_manifest(manifest)[0]
         record.nodes[name].fetched = answer
         runs.save(record)
         say(f"{name}: {answer.files} files, {answer.size_bytes / 1e6:.1f} MB, checked")
     return faults
+
+
+def _why_not_home(error: ShoalError) -> str:
+    return error.in_one_line if isinstance(error, DamagedResultsError) else brief(error)
 
 
 def exit_code(record: RunRecord, *, fetch: bool = True) -> Exit:
@@ -301,7 +313,9 @@ def _submit(
     if not able or work.cancelled.is_set():
         return Begun(ended=ended, waiting=tuple(full))
     # Before the start: whoever takes the run up after a crash knows that this attempt may be there.
-    work.begin(able, attempt, job.name)
+    image = job.task.engine.params.image
+    work.begin(able, attempt, job.name, image=image)
+    image_needs.note(work, able, image)
     handle = work.runner.submit(job, run=work.record.run, attempt=attempt, nodes=able)
     return Begun(handles=(handle,), ended=ended, waiting=tuple(full))
 
@@ -337,6 +351,8 @@ def _with_limits(job: JobSpec, cpu: str | None, memory: str | None, timeout_s: i
 def _close(work: Work) -> RunRecord:
     work.record.finished_at = datetime.now(UTC)
     runs.save(work.record)
+    if not work.record.missing:
+        image_needs.forget(work.cluster, work.record.run)
     return work.record
 
 

@@ -69,11 +69,15 @@ class Work:
             self.reserved = max(self.reserved, max(taken, default=0)) + 1
             return self.reserved
 
-    def begin(self, nodes: Sequence[str], attempt: int, execution: str) -> None:
-        """Record that an attempt is about to be started, and save: who takes the run up then knows of it."""
+    def begin(self, nodes: Sequence[str], attempt: int, execution: str, *, image: str) -> None:
+        """Record that an attempt is about to be started, and save: who takes the run up then knows of it.
+
+        `image` goes on record where it is not the run's.
+        """
         with self.lock:
             for node in nodes:
-                self._attempt(node, attempt).execution = execution
+                found = self._attempt(node, attempt)
+                found.execution, found.image = execution, image if image != self.record.image.reference else None
                 self.record.nodes[node].outcome = Outcome.PENDING
             runs.save(self.record)
 
@@ -86,6 +90,12 @@ class Work:
             self.record.nodes[node].outcome = outcome
             runs.save(self.record)
             self.tell(Event(Happening.ENDED, message, node, outcome))
+
+    def damaged(self, node: str, message: str) -> None:
+        """Record that what a node sent cannot be taken for its results, save, and tell; its last attempt ended so."""
+        attempts = self.record.nodes[node].attempts
+        last = attempts[-1] if attempts else None
+        self.end(node, last.number if last else 1, Outcome.DAMAGED_RESULTS, message, last.exit_code if last else None)
 
     def home(self, node: str, fetched: Fetched) -> None:
         """Record that a node's results are home, save, and tell."""

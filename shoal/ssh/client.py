@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
+import selectors
 import shlex
 import shutil
 import stat
 import subprocess
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from typing import IO, Any, TypeVar
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.ssh import remote
-from shoal.ssh.failures import RemoteError, SshError, SshFailure, not_begun, told
+from shoal.ssh.failures import RemoteError, SshError, SshFailure, TooLongError, not_begun, told
 from shoal.ssh.remote import Line, Root
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "RemoteError",
     "SshError",
     "SshFailure",
+    "TooLongError",
     "check_access",
     "close",
     "on_each",
@@ -43,10 +45,14 @@ CONNECT_TIMEOUT_S = 10
 ALIVE_INTERVAL_S = 10
 ALIVE_COUNT = 3
 """A silent connection counts as lost after interval times count; ours reconnect, so this may be short."""
-NOISE_LIMIT_BYTES = 1 << 16
-"""So much of what a login shell prints before a command is kept."""
 PERSIST_S = 30
 """How long an idle shared connection stays open for the next command."""
+ANSWER_BYTES = 16 << 20
+"""The most of a command's output that is kept in memory; a node may send without end."""
+LINE_BYTES = 64 << 10
+"""A longer line of a stream comes in pieces."""
+WORDS_BYTES = 64 << 10
+"""Of what ssh and the command say on standard error, the last so many bytes are kept."""
 SSH_PORT = 22
 SOCKET_PATH_LIMIT = 80
 """A Unix socket's path holds 108 bytes, of which ssh wants 17 for a temporary suffix."""
@@ -84,8 +90,8 @@ def connection(access: SshAccess, node: Node) -> list[str]:
     A port that the document leaves out is the user's ssh configuration to name, as for `ssh HOST`.
     """
     check_access(access)
-    port = ["-p", str(node.port)] if "port" in node.model_fields_set or node.port != SSH_PORT else []
     options, _ = _options(access, node)
+    port = ["-p", str(node.port)] if "port" in node.model_fields_set or node.port != SSH_PORT else []
     return ["ssh", *options, *port, "-l", node.user, "--", node.address]
 
 
@@ -97,69 +103,101 @@ def run(
     stdin: bytes | IO[bytes] | None = None,
     timeout_s: float = 60,
     check: bool = True,
+    most_bytes: int = ANSWER_BYTES,
 ) -> Completed:
     """Run `command` on `node` and wait for its end.
 
-    Raises SshError where ssh fails or the time is over, RemoteError where the command fails and `check` is set.
+    Raises SshError where ssh fails or the time is over, TooLongError where the answer is longer than `most_bytes`,
+    RemoteError where the command fails and `check` is set.
     """
     rights = _rights(cluster, node) if root else None
-    done, line = _ended(cluster, node, command, rights, stdin=stdin, timeout_s=timeout_s)
-    if rights and done.returncode != 0 and remote.TTY_WANTED in done.stderr.decode(errors="replace"):
+    call = _Call(cluster, node, command, stdin, timeout_s, most_bytes)
+    code, out, err, line = _ended(call, rights)
+    if rights and code != 0 and remote.TTY_WANTED in err.decode(errors="replace"):
         # Refused before the command was begun: nothing is done twice.
         if stdin is not None and not isinstance(stdin, bytes):
             stdin.seek(0)
-        done, line = _ended(cluster, node, command, replace(rights, tty=True), stdin=stdin, timeout_s=timeout_s)
-    stdout, stderr = _sorted_out(cluster, node, line, done.returncode, stdout=done.stdout, stderr=done.stderr)
-    if check and done.returncode != 0:
-        raise RemoteError(node, command, done.returncode, stderr)
-    return Completed(done.returncode, stdout, stderr)
+        code, out, err, line = _ended(call, replace(rights, tty=True))
+    stdout, words = _sorted_out(call, line, code, out, err)
+    if check and code != 0:
+        raise RemoteError(node, command, code, words)
+    return Completed(code, stdout, words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One command on one node."""
+
+    cluster: Cluster
+    node: Node
+    command: Sequence[str]
+    stdin: bytes | IO[bytes] | None = None
+    timeout_s: float = 0
+    most_bytes: int = ANSWER_BYTES
 
 
 def _rights(cluster: Cluster, node: Node) -> Root | None:
     return None if node.user == "root" else Root(password=cluster.sudo_password)
 
 
+def _ended(call: _Call, rights: Root | None) -> tuple[int, bytes, bytes, Line]:
+    """Exit status, both streams, and the line that ssh was given. Raises SshError where the time is over."""
+    line = _line(call.command, rights)
+    argv = [*connection(call.cluster.ssh, call.node), line.text]
+    given = line.preamble + (call.stdin if isinstance(call.stdin, bytes) else b"")
+    with _source(line.preamble, call.stdin) as source:
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment(),
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise _no_client() from None
+        with process:
+            try:
+                stdout, said = _exchange(process, given, time.monotonic() + call.timeout_s, call.most_bytes)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                what = f"`{call.command[0]}` was still running after {call.timeout_s:.0f} s"
+                raise SshError(call.node, SshFailure.TIMED_OUT, what) from None
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                raise
+    if stdout is None:
+        raise TooLongError(call.node, call.command, call.most_bytes)
+    return process.returncode, stdout, said, line
+
+
 def _line(command: Sequence[str], rights: Root | None) -> Line:
     return remote.line(f"exec {shlex.join(command)}", rights)
 
 
-def _ended(
-    cluster: Cluster,
-    node: Node,
-    command: Sequence[str],
-    rights: Root | None,
-    *,
-    stdin: bytes | IO[bytes] | None,
-    timeout_s: float,
-) -> tuple[subprocess.CompletedProcess[bytes], Line]:
-    """What ssh gave back, and the line that it was given. Raises SshError where the time is over."""
-    line = _line(command, rights)
-    argv = [*connection(cluster.ssh, node), line.text]
-    try:
-        with _source(line.preamble, stdin) as source:
-            done = subprocess.run(
-                argv,
-                stdin=source,
-                capture_output=True,
-                timeout=timeout_s,
-                check=False,
-                env=environment(),
-                start_new_session=True,
-            )
-    except FileNotFoundError:
-        raise _no_client() from None
-    except subprocess.TimeoutExpired:
-        raise SshError(
-            node, SshFailure.TIMED_OUT, f"`{command[0]}` was still running after {timeout_s:.0f} s"
-        ) from None
-    return done, line
+def _sorted_out(call: _Call, line: Line, code: int, stdout: bytes, stderr: bytes) -> tuple[bytes, str]:
+    """The command's own output. Raises SshError where it was never begun, or the connection was lost."""
+    out = remote.after_mark(stdout, line.mark)
+    err = remote.after_mark(stderr, line.mark)
+    words = (stderr if err is None else err).decode(errors="replace")
+    if code == 255 or code < 0:
+        raise told(call.node, words, call.cluster.ssh)
+    if out is None:
+        raise not_begun(call.node, code, stdout + stderr)
+    return out, words
 
 
 @contextmanager
 def _source(preamble: bytes, stdin: bytes | IO[bytes] | None) -> Iterator[Any]:
-    """What the process is to have as its standard input: `preamble`, then what `stdin` holds."""
-    if not preamble and not isinstance(stdin, bytes):
-        yield stdin or subprocess.DEVNULL
+    """What the process has as its standard input: a file as it is, or after `preamble`; bytes go through a pipe."""
+    if stdin is None or isinstance(stdin, bytes):
+        yield subprocess.PIPE if preamble or stdin else subprocess.DEVNULL
+        return
+    if not preamble:
+        yield stdin
         return
     reading, writing = os.pipe()
 
@@ -167,10 +205,7 @@ def _source(preamble: bytes, stdin: bytes | IO[bytes] | None) -> Iterator[Any]:
         # The command may end before it has read all: then nobody wants the rest.
         with suppress(BrokenPipeError), open(writing, "wb") as pipe:  # noqa: PTH123  # a descriptor
             pipe.write(preamble)
-            if isinstance(stdin, bytes):
-                pipe.write(stdin)
-            elif stdin is not None:
-                shutil.copyfileobj(stdin, pipe)
+            shutil.copyfileobj(stdin, pipe)
 
     threading.Thread(target=pour, daemon=True).start()
     try:
@@ -179,18 +214,52 @@ def _source(preamble: bytes, stdin: bytes | IO[bytes] | None) -> Iterator[Any]:
         os.close(reading)
 
 
-def _sorted_out(
-    cluster: Cluster, node: Node, line: Line, code: int, *, stdout: bytes, stderr: bytes
-) -> tuple[bytes, str]:
-    """The command's own output. Raises SshError where it was never begun, or the connection was lost."""
-    out = remote.after_mark(stdout, line.mark)
-    err = remote.after_mark(stderr, line.mark)
-    words = (stderr if err is None else err).decode(errors="replace")
-    if code == 255 or code < 0:
-        raise told(node, words, cluster.ssh)
-    if out is None:
-        raise not_begun(node, code, stdout + stderr)
-    return out, words
+def _exchange(
+    process: subprocess.Popen[bytes], given: bytes | None, deadline: float, most_bytes: int
+) -> tuple[bytes | None, bytes]:
+    """Hand over `given` and take in what comes: standard output, None where it is too long, and standard error's end.
+
+    As `subprocess.communicate` does it, which knows no bound. Raises TimeoutExpired at the deadline.
+    """
+    output, said = bytearray(), bytearray()
+    left = memoryview(given or b"")
+    with selectors.DefaultSelector() as selector:
+        for stream in (process.stdout, process.stderr):
+            selector.register(stream, selectors.EVENT_READ)  # type: ignore[arg-type]  # pipes were asked for
+        if process.stdin:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE)
+        while selector.get_map():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise subprocess.TimeoutExpired(process.args, 0)
+            for key, _ in selector.select(left_s):
+                if key.fileobj is process.stdin:
+                    left = _hand_over(key.fd, left)
+                    if not left:
+                        selector.unregister(key.fileobj)
+                        process.stdin.close()
+                elif not (chunk := os.read(key.fd, LINE_BYTES)):
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stdout:
+                    output += chunk
+                    if len(output) > most_bytes:
+                        process.kill()
+                        return None, bytes(said)
+                else:
+                    said = (said + chunk)[-WORDS_BYTES:]
+    process.wait(max(deadline - time.monotonic(), 0.1))
+    return bytes(output), bytes(said)
+
+
+def _hand_over(handle: int, left: memoryview) -> memoryview:
+    """Write what the pipe takes now; what is left. A command that reads no more gets no more."""
+    try:
+        return left[os.write(handle, left[:LINE_BYTES]) :] if left else left
+    except BlockingIOError:
+        return left
+    except BrokenPipeError:
+        return left[len(left) :]
 
 
 @contextmanager
@@ -203,23 +272,32 @@ def piped(
     exception kills the connection. It has a session of its own, so that Ctrl-C at the terminal reaches shoal and not
     the connection that it needs to tidy up.
     """
+    call = _Call(cluster, node, command)
     line = _line(command, _rights(cluster, node) if root else None)
     argv = [*connection(cluster.ssh, node), line.text]
-    # A file, not a pipe: nobody reads it while the output is read, and a full pipe would stop the command.
-    with tempfile.TemporaryFile() as stderr, _source(line.preamble, stdin) as source:
+    said = bytearray()
+    with _source(line.preamble, stdin) as source:
         try:
             process = subprocess.Popen(
                 argv,
                 stdin=source,
                 stdout=subprocess.PIPE,
-                stderr=stderr,
+                stderr=subprocess.PIPE,
                 env=environment(),
                 start_new_session=True,
             )
         except FileNotFoundError:
             raise _no_client() from None
+        # Read beside the output: a full pipe would stop the command, and a file would grow as long as the node likes.
+        stderr, process.stderr = process.stderr, None  # the listener's alone, also where this is left in a hurry
+        listener = threading.Thread(target=_keep_words, args=(stderr, said), daemon=True)
+        listener.start()
         with process:
             try:
+                if process.stdin:
+                    with suppress(BrokenPipeError):
+                        process.stdin.write(line.preamble)
+                        process.stdin.close()
                 noise = _up_to_mark(process.stdout, line.mark)  # type: ignore[arg-type]  # a pipe was asked for
                 yield process.stdout  # type: ignore[misc]
                 code = process.wait()
@@ -227,27 +305,35 @@ def piped(
                 with suppress(ProcessLookupError):
                     process.kill()
                 raise
-        stderr.seek(0)
-        _, said = _sorted_out(cluster, node, line, code, stdout=noise, stderr=stderr.read())
+            listener.join()
+    _, words = _sorted_out(call, line, code, noise, bytes(said))
     if code != 0:
-        raise RemoteError(node, command, code, said)
+        raise RemoteError(node, command, code, words)
 
 
 def _up_to_mark(stream: IO[bytes], mark: str) -> bytes:
-    """What comes first on the stream, with the mark; all there is where the mark never comes."""
+    """What comes first on the stream, with the mark; the last of all there is where the mark never comes."""
     noise = b""
     end = f"{mark}\n".encode()
-    for line in stream:
-        noise = (noise + line)[-NOISE_LIMIT_BYTES:]
+    while chunk := stream.readline(LINE_BYTES):
+        noise = (noise + chunk)[-WORDS_BYTES:]
         if noise.endswith(end):
             break
     return noise
 
 
+def _keep_words(stream: IO[bytes], said: bytearray) -> None:
+    """Read a stream to its end and close it; `said` holds the last of it."""
+    with stream:
+        while chunk := stream.read1(LINE_BYTES):  # type: ignore[attr-defined]  # buffered: a pipe without bufsize=0
+            said += chunk
+            del said[:-WORDS_BYTES]
+
+
 def stream(cluster: Cluster, node: Node, *command: str, root: bool = False) -> Iterator[str]:
     """Lines of `command`'s output as they come. Raises SshError or RemoteError at the end, as `run` does."""
     with piped(cluster, node, *command, root=root) as output:
-        for line in output:
+        while line := output.readline(LINE_BYTES):
             yield line.decode(errors="replace").rstrip("\r\n")
 
 

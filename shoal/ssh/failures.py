@@ -115,9 +115,18 @@ class RemoteError(ShoalError):
         self.brief = last[0]
 
 
+class TooLongError(ShoalError):
+    """A node's answer was longer than any that is meant; it was read no further."""
+
+    def __init__(self, node: Node, command: Sequence[str], most_bytes: int) -> None:
+        super().__init__(f"node {node.name}: `{command[0]}` answered with more than {most_bytes} bytes")
+        self.node = node.name
+        self.brief = f"`{command[0]}` answered with more than {most_bytes} bytes"
+
+
 def brief(error: Exception) -> str:
     """Why, in one line and without the node's name, for texts that give it already; also of a fault on this machine."""
-    if isinstance(error, SshError | RemoteError):
+    if isinstance(error, SshError | RemoteError | TooLongError):
         return error.brief
     if isinstance(error, ShoalError):
         return error.message

@@ -1,4 +1,4 @@
-"""Checks over SSH of real machines: those of the document SHOAL_CLUSTER names, else the default of SHOAL_SUBSTRATE.
+"""Checks over SSH of real machines: those of the cluster that SHOAL_SUBSTRATE and the other variables name.
 
 testinfra's own backends are given each host explicitly: with none it would test the machine it runs on.
 """
@@ -19,12 +19,7 @@ from shoal.deploys import inventory
 from shoal.errors import ShoalError
 from shoal.files import write_atomic
 
-
-def cluster_under_test() -> Cluster:
-    try:
-        return inventory.load(cast(Substrate, os.environ.get("SHOAL_SUBSTRATE", "lab")))
-    except ShoalError as error:
-        pytest.exit(str(error), returncode=error.exit_code)
+CLUSTER = pytest.StashKey[Cluster]()
 
 
 def selected(config: pytest.Config) -> bool:
@@ -32,10 +27,17 @@ def selected(config: pytest.Config) -> bool:
     return "live" in expression and "not live" not in expression
 
 
-def pytest_collection(session: pytest.Session) -> None:
-    """A document that is missing or faulty is one message, not an error of every file."""
-    if selected(session.config):
-        cluster_under_test()
+def pytest_configure(config: pytest.Config) -> None:
+    """The cluster is chosen once, where every command chooses it; the line that tells which comes first.
+
+    A document that is missing or faulty is one message, not an error of every file.
+    """
+    if not selected(config):
+        return
+    try:
+        config.stash[CLUSTER] = inventory.load(cast(Substrate, os.environ.get("SHOAL_SUBSTRATE", "lab")))
+    except ShoalError as error:
+        pytest.exit(str(error), returncode=error.exit_code)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -43,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = {"machine", "requester", "worker"} & set(metafunc.fixturenames)
     if not wanted:
         return
-    cluster = cluster_under_test() if selected(metafunc.config) else None
+    cluster = metafunc.config.stash.get(CLUSTER, None)
     for name in wanted:
         nodes: tuple[Node, ...] = ()
         if cluster is not None:
@@ -52,8 +54,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def live_cluster() -> Cluster:
-    return cluster_under_test()
+def live_cluster(pytestconfig: pytest.Config) -> Cluster:
+    return pytestconfig.stash[CLUSTER]
 
 
 @pytest.fixture(scope="session")

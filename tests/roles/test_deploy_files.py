@@ -16,7 +16,7 @@ from shoal.paths import repository
 INVENTORY = """
 import pyinfra.api.inventory as _inventory
 from pyinfra.connectors.fake import FakeConnector as _Fake
-from shoal.inventory import hosts as _hosts
+from shoal.deploys.inventory import hosts as _hosts
 
 # Every host is a fake one, under its own name.
 _real = _inventory.get_execution_connectors

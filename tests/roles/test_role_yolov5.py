@@ -56,7 +56,7 @@ def test_fresh_requester_builds_and_pushes(knobs, target):
     ]
     assert (
         text.index("debootstrap --variant=minbase")
-        < text.index('build -t "$TAG"')
+        < text.index('build -t "$STAGES:unsettled"')
         < text.index('docker push -q "$TAG"')
     )
     assert f"TAG=192.0.2.10:5000/shoal/detector:{target.context[:16]}" in text

@@ -22,7 +22,7 @@ INVENTORY = """
 import json as _json, os as _os
 import pyinfra.api.inventory as _inventory
 from pyinfra.connectors.fake import FakeConnector as _Fake
-from shoal.inventory import hosts as _hosts
+from shoal.deploys.inventory import hosts as _hosts
 
 _real = _inventory.get_execution_connectors
 _inventory.get_execution_connectors = lambda: {**_real(), "openssh": _Fake}

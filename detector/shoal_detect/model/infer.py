@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.model.classes import NAMES
-from shoal_detect.state.settings import GRID
+from shoal_detect.model.stride import GRID
 
 FloatArray = npt.NDArray[np.float32]
 Dimension = int | str | None

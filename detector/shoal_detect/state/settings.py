@@ -9,8 +9,6 @@ from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.model.classes import NAMES
 
 SCHEMA_VERSION = 1
-GRID = 32
-"""YOLOv5's coarsest stride in pixels: both sides of the model's input are multiples of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def read_json(path: Path) -> Document | None:
     """A document, or None where there is none or it is damaged."""
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 

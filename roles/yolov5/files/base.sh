@@ -28,7 +28,7 @@ debootstrap --variant=minbase --include="$PACKAGES" "$VERSION_CODENAME" "$FOLDER
     tail -n 20 "$FOLDER/debootstrap.log" >&2
     exit 1
 }
-tar -C "$FOLDER/base" --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*' --exclude='./dev/*' \
+tar -C "$FOLDER/base" --sort=name --mtime=@315532800 --numeric-owner --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*' --exclude='./dev/*' \
     --exclude='./usr/share/man/*' --exclude='./usr/share/locale/*' --exclude='./usr/share/doc/*/changelog*' \
     -cf "$FOLDER/base.tar" .
 docker import -c "LABEL $LABEL" "$FOLDER/base.tar" "$TAG" >/dev/null

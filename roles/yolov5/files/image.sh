@@ -1,6 +1,6 @@
 # The finished image from a registry if one is named and has it, else built here.
 set -eu
-trap 'rm -rf "$ARCHIVE" "$FOLDER/context"' EXIT
+trap 'rm -rf "$ARCHIVE" "$FOLDER/context" "$FOLDER/settled.tar"' EXIT
 if [ -n "$IMAGE" ]; then
     if [ "$SOURCE" = pull ] || { [ "$SOURCE" = auto ] && timeout "$PROBE_TIMEOUT_S" docker manifest inspect "$IMAGE" >/dev/null 2>&1; }; then
         docker pull -q "$IMAGE" >/dev/null
@@ -30,4 +30,10 @@ build() {
 for stage in $(awk 'toupper($1)=="FROM" && toupper($(NF-1))=="AS" {print tolower($NF)}' "$FOLDER/context/Dockerfile"); do
     build --target "$stage" -t "$STAGES:$stage"
 done
-build -t "$TAG"
+build -t "$STAGES:unsettled"
+# The same files give the same image, bit for bit: a requester that was made anew publishes the digest it had before.
+docker save "$STAGES:unsettled" |
+    docker run --rm -i --network none --entrypoint python3 -v "$FOLDER/context/settle-image:/settle-image:ro" \
+        "$STAGES:unsettled" /settle-image "$TAG" > "$FOLDER/settled.tar" || { echo "the built image could not be settled" >&2; exit 1; }
+docker load -q -i "$FOLDER/settled.tar" >/dev/null
+docker image rm "$STAGES:unsettled" >/dev/null

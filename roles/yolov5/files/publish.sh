@@ -10,6 +10,7 @@ esac
 printf '%s\n' "$TEMPLATE" | sed "s/@DIGEST@/$digest/g" > "$RECORD.part"
 mv -f "$RECORD.part" "$RECORD"
 # The registry keeps this image and the one before it (nodes that were away may still run that); older ones of ours go.
+# So do those that a run needs which is not finished, the latest first and within the limit.
 # What they alone used is given back by the registry's own clean-up.
 manifests=${URL%/*}
 digest_of() {
@@ -17,6 +18,15 @@ digest_of() {
         awk 'tolower($1)=="docker-content-digest:" {print $2}'
 }
 kept=" $digest $([ -z "$BEFORE" ] || digest_of "$BEFORE") "
+spent=0
+needed_ids=" "
+for reference in $(needed); do
+    size=$(curl -fsS --noproxy '*' -m 10 -H "Accept: $MANIFEST_TYPE" "$manifests/${reference#*@}" 2>/dev/null |
+        tr -d ' \n' | grep -o '"size":[0-9]*' | awk -F: '{ sum += $2 } END { printf "%.0f", sum }') || size=0
+    spent=$((spent + ${size:-0}))
+    [ "$spent" -gt "$KEEP_BYTES" ] || kept="$kept${reference#*@} "
+    needed_ids="$needed_ids$(docker image inspect --format '{{.Id}}' "$reference" 2>/dev/null || true) "
+done
 tags=$(curl -fsS --noproxy '*' -m 10 "${manifests%/*}/tags/list" | sed 's/.*"tags":\[//; s/\].*//' | tr -d '"' | tr ',' '\n')
 for tag in $(echo "$tags" | grep -xE '[0-9a-f]{16}' || true); do
     old=$(digest_of "$tag")
@@ -25,6 +35,8 @@ for tag in $(echo "$tags" | grep -xE '[0-9a-f]{16}' || true); do
 done
 # Earlier versions leave this engine: the registry and the nodes that run them have their own.
 for old in $(docker images --format '{{.Repository}}:{{.Tag}}' "${TAG%:*}" | grep -vxF "$TAG"); do
+    # Where the requester computes too: with its last name the image would go that a run here needs by its digest.
+    case $needed_ids in *" $(docker image inspect --format '{{.Id}}' "$old") "*) continue ;; esac
     docker image rm "$old" >/dev/null || echo "kept $old: still in use" >&2
 done
 docker image prune -f --filter "label=$LABEL" >/dev/null

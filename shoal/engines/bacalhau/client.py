@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from shoal import untrusted
 from shoal.engines.bacalhau.models import (
     Acted,
     EngineNode,
@@ -20,10 +21,13 @@ from shoal.engines.bacalhau.models import (
     VersionInfo,
 )
 from shoal.errors import ShoalError
+from shoal.untrusted import Bounds, DamagedDocumentError
 
 TIMEOUT_S = 35.0
 """The engine gives a handler 30 s."""
 PAGE = 1000
+BOUNDS = Bounds(size_bytes=64 << 20, marks=2_000_000, text_chars=1 << 20, digits=20)
+"""Of an answer: a page of jobs, each with its specification; times are nanoseconds, of 19 digits."""
 AMBIGUOUS = "MultipleNodesFound"
 """A refusal's code: several nodes have the name that was given, or begin with it."""
 DONE_BEFORE = "ConflictNodeState"
@@ -169,31 +173,39 @@ class BacalhauClient:
     def _ask(self, model: type[_T], method: str, path: str, **more: Any) -> _T:
         answer = self._request(method, path, **more)
         try:
-            return model.model_validate_json(answer.content)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
+            return untrusted.document(answer, model, source="it", bounds=BOUNDS)
+        except DamagedDocumentError as error:
+            why = error.faults[0] if error.faults else error.message
             raise EngineError(
-                f"the orchestrator's answer to {method} {path} is not what its API promises ({where}: {first['msg']})",
+                f"the orchestrator's answer to {method} {path} is not what its API promises ({why})",
                 hint="shoal speaks to Bacalhau 1.9; check the version on the requester",
             ) from None
 
-    def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def _request(self, method: str, path: str, **more: Any) -> bytes:
         self.endpoint.ensure()
+        content = bytearray()
         try:
-            answer = self._http.request(method, path, **more)
+            with self._http.stream(method, path, **more) as answer:
+                for chunk in answer.iter_bytes():
+                    content += chunk
+                    if len(content) > BOUNDS.size_bytes:
+                        raise EngineError(
+                            f"the orchestrator's answer to {method} {path} is larger than {BOUNDS.size_bytes} bytes"
+                        )
         except httpx.TransportError as error:
             raise EngineSilentError(f"the orchestrator does not answer ({_plain(error)})") from None
+        except httpx.DecodingError as error:
+            raise EngineError(f"the orchestrator's answer to {method} {path} cannot be unpacked ({error})") from None
         if answer.is_success:
-            return answer
-        raise refusal(answer.status_code, answer.content, f"{method} {path}")
+            return bytes(content)
+        raise refusal(answer.status_code, bytes(content), f"{method} {path}")
 
 
 def refusal(status: int, content: bytes, call: str) -> EngineError:
     """The error that an answer stands for."""
     try:
-        said = Refusal.model_validate_json(content)
-    except ValidationError:
+        said = untrusted.document(content, Refusal, source="the refusal", bounds=BOUNDS)
+    except DamagedDocumentError:
         said = Refusal(message=content.decode(errors="replace").strip()[:200])
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         why = (said.details or {}).get("reason", said.message)

@@ -1,7 +1,7 @@
 """What the engine's word on an execution means: the ways to end that it blurs, told apart.
 
 The texts are the engine's own (pkg/orchestrator/events.go, pkg/compute, pkg/executor/docker at v1.9.3); the recordings
-under tests/shoal/bacalhau hold every one of them as it was seen.
+under tests/shoal/engines/bacalhau hold every one of them as it was seen.
 """
 
 from __future__ import annotations

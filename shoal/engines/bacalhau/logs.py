@@ -8,12 +8,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from pydantic import ValidationError
 from websockets.exceptions import ConnectionClosedOK, WebSocketException
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
+from shoal import untrusted
 from shoal.engines.bacalhau.client import Endpoint, EngineError
 from shoal.engines.bacalhau.models import LogFrame
+from shoal.untrusted import Bounds, DamagedDocumentError
 
 OPEN_TIMEOUT_S = 15.0
 CLOSE_TIMEOUT_S = 0.5
@@ -33,6 +34,7 @@ MOST = 6
 """Streams at once. Opened FIRST_LINE_S apart, one of them is young at each of the engine's next two looks at least: as
 many streams in a row may hold the node."""
 MAX_LINE_BYTES = 1 << 20
+BOUNDS = Bounds(size_bytes=MAX_LINE_BYTES, text_chars=MAX_LINE_BYTES)
 _QUIET = logging.getLogger(f"{__name__}.websocket")
 _QUIET.propagate = False
 _QUIET.addHandler(logging.NullHandler())
@@ -57,20 +59,24 @@ class _Stream:
     def take(self, timeout_s: float) -> list[tuple[int, str]]:
         """The whole lines of the next message, numbered from 1. Raises TimeoutError, _EndedError and _BrokenError."""
         try:
-            frame = LogFrame.model_validate_json(self.socket.recv(timeout=timeout_s))
+            said = self.socket.recv(timeout=timeout_s)
+            frame = untrusted.document(said, LogFrame, source="the engine's line", bounds=BOUNDS)
         except ConnectionClosedOK:
             if not self.rest:
                 raise _EndedError from None
             whole, self.rest = [self.rest], ""  # the end comes again with the next message
         except TimeoutError:
             raise
-        except (WebSocketException, ValidationError, OSError):
+        except (WebSocketException, DamagedDocumentError, OSError):
             raise _BrokenError from None
         else:
             if frame.error:
                 raise _BrokenError
             # A long line comes in pieces; only a line break ends it.
             *whole, self.rest = (self.rest + frame.value.line).split("\n")
+            while len(self.rest) > MAX_LINE_BYTES:
+                whole.append(self.rest[:MAX_LINE_BYTES])
+                self.rest = self.rest[MAX_LINE_BYTES:]
         first = self.lines + 1
         self.lines += len(whole)
         return list(enumerate(whole, start=first))

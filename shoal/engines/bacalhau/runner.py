@@ -29,6 +29,7 @@ from shoal.results import fetch as results
 from shoal.results.record import Fetched
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
+from shoal.untrusted import DamagedDocumentError
 
 T = TypeVar("T")
 
@@ -212,7 +213,10 @@ class BacalhauRunner:
 
         def look(node: Node) -> str:
             unit = f"bacalhau-{part}.service"
-            return ssh.run(self._cluster, node, "sh", "-c", _PROGRAM, "program", unit, root=True).text.split()[0]
+            said = ssh.run(self._cluster, node, "sh", "-c", _PROGRAM, "program", unit, root=True).text.split()
+            if not said:
+                raise DamagedDocumentError(f"node {node.name} does not tell the program's sha256")
+            return said[0]
 
         found = []
         for name, answer in ssh.on_each(machines, look).items():

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -63,28 +66,73 @@ class Tunnel(Endpoint):
     def _start(self) -> subprocess.Popen[bytes]:
         node = self._cluster.requester
         self._socket.unlink(missing_ok=True)
-        # The first value of an option counts. A connection of its own: a shared one would outlive or end it.
-        own = ("ControlMaster=no", "ControlPath=none", "ExitOnForwardFailure=yes", "StreamLocalBindMask=0177")
-        options = [word for option in own for word in ("-o", option)]
-        # `cat` there reads what nobody writes: when this process ends, however it ends, so does the connection.
-        program, *rest = ssh.ssh_command(self._cluster, node, "cat")
-        argv = [program, "-T", *options, "-L", f"{self._socket}:127.0.0.1:{self._port}", *rest]
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
-            )
-            deadline = time.monotonic() + OPEN_TIMEOUT_S
-            while not self._socket.exists():
-                ended = process.poll() is not None
-                if ended or time.monotonic() > deadline:
-                    process.kill()
-                    process.communicate()
-                    errors.seek(0)
-                    said = errors.read().decode(errors="replace").strip()
-                    why = said.splitlines()[-1] if said else f"no connection within {OPEN_TIMEOUT_S:.0f} s"
-                    raise EngineSilentError(f"the requester {node.name} cannot be reached over SSH ({why})")
-                time.sleep(POLL_S)  # until the socket is there, or the deadline
-        return process
+        argv = _command(self._cluster, f"{self._socket}:127.0.0.1:{self._port}", "StreamLocalBindMask=0177")
+        return _forward(argv, lambda: _listens(self._socket), node.name)
+
+
+@contextmanager
+def on_loopback(cluster: Cluster, *, port: int = API_PORT) -> Iterator[int]:
+    """A forward from a free port of this machine's loopback to the API, for programs that take no Unix socket.
+
+    Gives the port. Who else is on this machine can reach it too, and needs a key. Raises EngineSilentError.
+    """
+    local = _free_port()
+    argv = _command(cluster, f"127.0.0.1:{local}:127.0.0.1:{port}")
+    process = _forward(argv, lambda: _listens(("127.0.0.1", local)), cluster.requester.name)
+    try:
+        yield local
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _command(cluster: Cluster, forward: str, *more: str) -> list[str]:
+    # The first value of an option counts. A connection of its own: a shared one would outlive or end it.
+    own = ("ControlMaster=no", "ControlPath=none", "ExitOnForwardFailure=yes", *more)
+    options = [word for option in own for word in ("-o", option)]
+    # `cat` there reads what nobody writes: when this process ends, however it ends, so does the connection.
+    program, *rest = ssh.ssh_command(cluster, cluster.requester, "cat")
+    return [program, "-T", *options, "-L", forward, *rest]
+
+
+def _forward(argv: Sequence[str], listens: Callable[[], bool], requester: str) -> subprocess.Popen[bytes]:
+    """Start ssh and wait until its end takes connections. Raises EngineSilentError in ssh's own words."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+        )
+        deadline = time.monotonic() + OPEN_TIMEOUT_S
+        while True:
+            # First whether ssh lives: what listens at a port may be somebody else's.
+            ended = process.poll() is not None
+            if not ended and listens():
+                return process
+            if ended or time.monotonic() > deadline:
+                process.kill()
+                process.communicate()
+                errors.seek(0)
+                said = errors.read().decode(errors="replace").strip()
+                why = said.splitlines()[-1] if said else f"no connection within {OPEN_TIMEOUT_S:.0f} s"
+                raise EngineSilentError(f"the requester {requester} cannot be reached over SSH ({why})")
+            time.sleep(POLL_S)  # until it listens, or the deadline
+
+
+def _listens(address: Path | tuple[str, int]) -> bool:
+    """Whether a connection is taken. A socket's file is there a moment before: between bind and listen it refuses."""
+    family = socket.AF_UNIX if isinstance(address, Path) else socket.AF_INET
+    with socket.socket(family) as probe:
+        try:
+            probe.connect(str(address) if isinstance(address, Path) else address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _sweep(folder: Path) -> None:

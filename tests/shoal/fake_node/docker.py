@@ -56,7 +56,7 @@ def main():
     if settings.get("down"):
         fail(settings["down"])
     {"info": info, "image": image, "run": run, "ps": ps, "wait": wait, "inspect": inspect, "logs": logs, "stop": stop,
-     "rm": remove, "events": events}[verb]()  # fmt: skip
+     "rm": remove, "events": events, "pull": pull}[verb]()  # fmt: skip
 
 
 def info():
@@ -66,6 +66,16 @@ def info():
 def image():
     arch = settings["images"].get(rest[-1])
     say(arch) if arch else fail(f"Error: No such image: {rest[-1]}")
+
+
+def pull():
+    """From the site's registry: `registry` of docker.json, {reference: arch}."""
+    arch = settings.get("registry", {}).get(rest[-1])
+    if not arch:
+        fail(f"Error response from daemon: manifest for {rest[-1]} not found")
+    settings["images"][rest[-1]] = arch
+    (node / "docker.json").write_text(json.dumps(settings))
+    say(rest[-1])
 
 
 def ps():
