@@ -97,9 +97,9 @@ def held(
 ) -> Iterator[Lock]:
     """Hold the deploy locks of the machines `names` for the block, or of none of them.
 
-    The first by name is taken before the others: of two deploys of the same machines that begin at once, one goes on. A
-    machine that does not answer has none, and is in `unreached`. `break_lock` takes over a lock whose holder has shown no sign of
-    life for `LEASE_S`; one that is alive is never taken. Raises ShoalError where another holds one.
+    The first by name is taken before the others: of two deploys of the same machines that begin at once, one goes on.
+    A machine that does not answer has none, and is in `unreached`. `break_lock` takes over a lock whose holder has
+    shown no sign of life for `LEASE_S`; one that is alive is never taken. Raises ShoalError where another holds one.
     """
     nodes = [cluster.node(name) for name in sorted(names)]
     token = secrets.token_hex(16)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-import gevent
-from gevent.event import Event
-from gevent.subprocess import PIPE, Popen
+import gevent  # type: ignore[import-untyped]
+from gevent.event import Event  # type: ignore[import-untyped]
+from gevent.subprocess import PIPE, Popen  # type: ignore[import-untyped]
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from shoal.cluster.document import Node, SshAccess

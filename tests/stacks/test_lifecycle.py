@@ -16,6 +16,7 @@ from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
+from shoal.cluster.reach import Reach
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
@@ -151,16 +152,16 @@ def edge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     }
     done = world["done"]
 
-    def on(path: Path, *, settings: Any, proxy_command: str | None, say: Any) -> Any:
+    def on(reach: Reach, *, settings: Any, proxy_command: str | None, **more: Any) -> Any:
         done.append(("mesh", dict(settings), proxy_command))
         nodes = {
             node.name: Moved(first_address=node.address, address=f"{node.name}.ts.net", peer_address="100.64.0.1")
-            for node in clusters.load(path).nodes
+            for node in reach.first.nodes
         }
-        overlay.save(Overlay(cluster="quay", nodes=nodes, settings=dict(settings)))
-        return moving.Move((), services=True)
+        note = Overlay(cluster="quay", nodes=nodes, settings=dict(settings))
+        return moving.Move((), services=True, reach=reach.noted(note))
 
-    def run_deploy(path: Path, name: str, *, data: Any, say: Any) -> deploys.DeployResult:
+    def run_deploy(reach: Reach, name: str, *, engine: Choice, **more: Any) -> deploys.DeployResult:
         done.append(("deploy", name))
         return deploys.DeployResult(name, (), 0, 0, (), 0.0)
 

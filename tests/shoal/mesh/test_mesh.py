@@ -173,7 +173,7 @@ def world(monkeypatch, cluster):
     monkeypatch.setattr(moving, "_resolves", lambda name, address: False)
     monkeypatch.setattr(moving.ssh, "close", lambda cluster: None)
 
-    def run_deploy(path, name, *, limit=(), say):
+    def run_deploy(reach, name, *, limit=(), **more):
         World.deploys.append(" ".join([name, *limit]))
 
     monkeypatch.setattr(moving, "run_deploy", run_deploy)
