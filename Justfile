@@ -15,61 +15,73 @@ list:
 
 # Three machines on this one, bootstrapped, YOLOv5 over 12 camera clips, a table and a report
 [group("demo")]
+[no-exit-message]
 demo *args:
     @{{ bin }}/shoal demo "$@"
 
 # Remove every trace of the demo and prove it (results under runs/ stay)
 [group("demo")]
+[no-exit-message]
 demo-down *args:
     @{{ bin }}/shoal demo-down "$@"
 
 # Make a cloud lab, or register boxes that exist: `./just up gcp --project my-project`, `./just up edge`
 [group("stacks")]
+[no-exit-message]
 up substrate *args: _stacks
     @{{ stacks }}/shoal up "$@"
 
 # The stack's machines become a cluster: `./just bootstrap gcp`
 [group("stacks")]
+[no-exit-message]
 bootstrap substrate *args: _stacks
     @{{ stacks }}/shoal bootstrap "$@"
 
 # The job on every compute node, and its results home: `./just run gcp`
 [group("stacks")]
+[no-exit-message]
 run substrate *args: _stacks
     @shift; {{ stacks }}/shoal run --cluster "$({{ stacks }}/shoal cluster where "{{ substrate }}")" "$@"
 
 # Where a cluster is no longer what was asked for: `./just drift gcp` (lab and edge too)
 [group("stacks")]
+[no-exit-message]
 drift substrate *args: _stacks
     @{{ stacks }}/shoal drift "$@"
 
 # Drain, unregister, destroy, and prove that nothing is left: `./just destroy gcp`
 [group("stacks")]
+[no-exit-message]
 destroy substrate *args: _stacks
     @{{ stacks }}/shoal destroy "$@"
 
 # Up, bootstrap, run and report on a cloud lab; `--destroy` takes it down again
 [group("stacks")]
+[no-exit-message]
 demo-cloud *args: _stacks
     @{{ stacks }}/shoal demo-cloud "$@"
 
 # shoal itself: `./just shoal --help`
 [group("use")]
+[no-exit-message]
 shoal *args:
     @{{ bin }}/shoal "$@"
 
 # Write onprem.toml for gateways that exist, from questions or flags
 [group("use")]
+[no-exit-message]
 register *args:
     @{{ bin }}/shoal cluster init "$@"
 
 # pyinfra of the locked environment: `./just pyinfra inventories/onprem.py deploy/site.py`
 [group("use")]
+[no-exit-message]
 pyinfra *args:
     @{{ bin }}/pyinfra "$@"
 
 # Check over SSH that machines are what the roles promise: `./just verify lab`
 [group("use")]
+[no-exit-message]
 verify substrate="lab" *args: _dev
     @shift || true; SHOAL_SUBSTRATE="{{ substrate }}" {{ dev }}/python -m pytest tests/live -m live "$@"
 

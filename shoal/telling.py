@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
+from shoal.terminal import LAYOUT, printable
+
 Say: TypeAlias = Callable[[str], None]
 """Takes one line of progress at a time; `shoal.cli.console.say` in commands."""
 
@@ -19,7 +21,7 @@ def quiet(message: str) -> None:
 
 def to_stderr(message: str) -> None:
     """One line on stderr at once, so that a log shows where a killed command was."""
-    sys.stderr.write(message + "\n")
+    sys.stderr.write(printable(message, keep=LAYOUT) + "\n")
     sys.stderr.flush()
 
 

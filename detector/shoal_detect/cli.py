@@ -13,7 +13,7 @@ from shoal_detect.cpus import available_cpus
 from shoal_detect.errors import DetectorError, Exit, Interrupted
 from shoal_detect.model.classes import parse as parse_classes
 from shoal_detect.model.stride import GRID
-from shoal_detect.progress import say, say_error
+from shoal_detect.progress import report_error, say
 from shoal_detect.state.settings import Settings
 from shoal_detect.stop import Stop
 
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(settings, stop)
     except DetectorError as error:
-        say_error(error.message)
+        report_error(error.message, error.exit_code)
         return error.exit_code
     except Interrupted as interrupted:
         say(f"interrupted by signal {interrupted.signal_number}; start it again to go on")

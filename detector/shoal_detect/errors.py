@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of `shoal-detect`; the control side reads them."""
+    """Exit codes of `shoal-detect`, as in `schemas/exit_codes.json`, which the control side keeps to as well."""
 
     DONE = 0
     USAGE = 2

@@ -1,13 +1,16 @@
-"""Progress lines on stdout: read by a person, and parsed by the runner by their prefix."""
+"""Progress, one JSON object a line (`schemas/progress.schema.json`): whoever shows it makes sentences of it."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-PREFIX = "shoal-detect: "
+FORMAT = 1
+"""The first field of every line, by which a reader knows it from other programs' words."""
 INTERVAL_S = 1.0
 
 
@@ -26,55 +29,62 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def report(event: str, **fields: Any) -> None:
+    """Print one event on stdout at once. Whoever read the lines may be gone: that does not end the run."""
+    _print(1, event, fields)
+
+
 def say(text: str) -> None:
-    """Print one line at once. Whoever read the lines may be gone: that does not end the run."""
+    """Report in words what is for people alone."""
+    report("note", text=text)
+
+
+def report_error(text: str, exit_code: int) -> None:
+    """Print the one line on stderr that says why the program ends."""
+    _print(2, "error", {"text": text, "exit_code": exit_code})
+
+
+def _print(descriptor: int, event: str, fields: dict[str, Any]) -> None:
+    stream = sys.stdout if descriptor == 1 else sys.stderr
     try:
-        sys.stdout.write(f"{PREFIX}{text}\n")
-        sys.stdout.flush()
+        # ASCII alone: no name of a file can steer a terminal, break the line, or fail to be encoded.
+        stream.write(json.dumps({"shoal_detect": FORMAT, "event": event, **fields}) + "\n")
+        stream.flush()
     except OSError:
         # What is left in the buffer would fail again at exit; from here on nobody listens.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def say_error(text: str) -> None:
-    """Print the one line on stderr that says why the program ends."""
-    try:
-        sys.stderr.write(f"{PREFIX}error: {text}\n")
-        sys.stderr.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 @dataclass
 class VideoProgress:
-    """The running line of one video, printed about once a second."""
+    """What is reported of one video: how far it is about once a second, and its end."""
 
-    position: str
-    """Which of how many, e.g. `2/6`."""
+    number: int
+    """From 1."""
+    videos: int
     name: str
+    size_bytes: int
     frames_expected: int | None = None
     started: float = field(default_factory=time.monotonic)
     _last: float = field(default_factory=time.monotonic)
 
-    @property
-    def head(self) -> str:
-        """`video 2/6 "cam03.mp4"`."""
-        return f"video {self.position} {quoted(self.name)}"
-
     def tick(self, frames: int, detections: int) -> None:
-        """Say how far it is, unless that was said less than a second ago."""
+        """Report how far it is, unless that was reported less than a second ago."""
         now = time.monotonic()
         if now - self._last < INTERVAL_S:
             return
         self._last = now
-        rate = frames / (now - self.started)
-        say(f"{self.head} {frames}/{self.frames_expected or '?'} frames {rate:.1f} frames/s {detections} detections")
+        rate = round(frames / (now - self.started), 1)
+        self._report("frames", frame=frames, frames=self.frames_expected, frames_per_s=rate, detections=detections)
 
     def done(self, frames: int, detections: int, decode_errors: int) -> None:
-        """Say that the video is done."""
-        damage = f", {decode_errors} decode errors" if decode_errors else ""
-        say(f"{self.head} done: {frames} frames, {detections} detections{damage}")
+        """Report that the video is done."""
+        self._report("video_done", frames=frames, detections=detections, decode_errors=decode_errors)
 
-    def fault(self, kind: str, message: str) -> None:
-        """Say what is wrong with the video."""
-        say(f"{self.head} FAULT {kind}: {message}")
+    def fault(self, kind: str, message: str, frames: int, detections: int) -> None:
+        """Report what is wrong with the video, and what was found before that."""
+        self._report("video_fault", kind=kind, message=message, frames=frames, detections=detections)
+
+    def _report(self, event: str, **fields: Any) -> None:
+        of = {"number": self.number, "videos": self.videos, "video": self.name, "size_bytes": self.size_bytes}
+        report(event, **of, **fields)

@@ -10,7 +10,7 @@ from shoal_detect import __version__
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.model.infer import Model, load_model, read_weights
 from shoal_detect.pipeline import Work, detect_video
-from shoal_detect.progress import VideoProgress, quoted, say
+from shoal_detect.progress import VideoProgress, quoted, report, say
 from shoal_detect.read.videos import Found, Video, find_videos
 from shoal_detect.state import store
 from shoal_detect.state.lock import locked
@@ -114,7 +114,14 @@ def _mention_newcomers(settings: Settings) -> None:
 def _process(settings: Settings, found: Found, model: Model, stop: Stop) -> list[Document]:
     """Summaries of all videos of the run, done now or before."""
     done = _done_before(settings, found.videos)
-    say(f"run {settings.run}: {len(found.videos)} videos, {len(done)} done already")
+    report(
+        "run",
+        run=settings.run,
+        videos=len(found.videos),
+        videos_done=len(done),
+        size_bytes=sum(video.size_bytes for video in found.videos),
+        done_size_bytes=sum(video.size_bytes for video in found.videos if video.video_id in done),
+    )
     if found.hidden:
         say(f"run {settings.run}: {found.hidden} hidden files left out (names that begin with a dot)")
     work = Work(settings, model, stop)
@@ -123,12 +130,13 @@ def _process(settings: Settings, found: Found, model: Model, stop: Stop) -> list
         stop.check()
         summary = done.get(video.video_id)
         if summary is None:
-            progress = VideoProgress(f"{number}/{len(found.videos)}", video.name)
+            progress = VideoProgress(number, len(found.videos), video.name, video.size_bytes)
             summary = detect_video(video, work, progress)
             if summary["fault"] is None:
                 progress.done(summary["frames"], summary["detections"], summary["decode_errors"])
             else:
-                progress.fault(summary["fault"]["kind"], summary["fault"]["message"])
+                fault = summary["fault"]
+                progress.fault(fault["kind"], fault["message"], summary["frames"], summary["detections"])
         summaries.append(summary)
     return sorted(summaries, key=lambda one: (str(one["video"]).encode(), one["video_id"]))
 
@@ -198,10 +206,7 @@ def _finish(settings: Settings, started_at: str, videos: list[Document], model: 
             f"nothing found: 0 detections in {total['frames_inferred']} inferred frames of {total['videos']} videos "
             f"at confidence {settings.conf}"
         )
-    say(
-        f"done: {total['videos']} videos, {total['faulty']} faulty, {total['frames']} frames, "
-        f"{total['detections']} detections"
-    )
+    report("done", **{name: total[name] for name in ("videos", "faulty", "frames", "detections")})
     return exit_code
 
 

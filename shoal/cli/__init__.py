@@ -18,7 +18,7 @@ from shoal.version import described
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
     *("demo", "demo-down", "lab", "up", "bootstrap", "drift", "destroy", "demo-cloud"),
-    *("cluster", "site", "mesh", "nodes", "run", "results", "report", "artifacts"),
+    *("cluster", "site", "mesh", "nodes", "run", "resume", "results", "report", "artifacts"),
 )
 
 

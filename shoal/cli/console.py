@@ -1,10 +1,14 @@
-"""What every command prints with: progress and messages on stderr, results on stdout."""
+"""What every command prints with: progress and messages on stderr, results on stdout.
+
+Nothing that a node, a container or an engine wrote reaches the terminal as anything but text: see `shoal.terminal`.
+"""
 
 from __future__ import annotations
 
 import codecs
 import json
 import os
+import re
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
@@ -12,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 
+from shoal import terminal
 from shoal.errors import ShoalError
+from shoal.terminal import PlainConsole
 
 PIPE_COLUMNS = 200
 """A pipe or a log has no width; wide enough that no cell of a table is cut."""
@@ -22,8 +27,8 @@ LEAST_COLUMNS = 40
 """Below this, or where COLUMNS says nothing sensible, tables would come out empty."""
 
 
-def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, soft_wrap=True, highlight=not stderr)
+def _console(*, stderr: bool) -> PlainConsole:
+    console = PlainConsole(stderr=stderr, soft_wrap=True, highlight=not stderr)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_COLUMNS
     elif console.width < LEAST_COLUMNS:
@@ -66,17 +71,33 @@ def settle_streams() -> None:
 
 def say(message: str) -> None:
     """One plain line of progress on stderr; the same on a terminal and in a log."""
-    err.print(message, markup=False)
+    err.print(message)
 
 
 def report_error(error: ShoalError) -> None:
     """The error in full: message, every fault, what to do."""
     with suppress(OSError):  # where nobody can be told, the exit code still says it
-        err.print(f"shoal: {error}", markup=False, style="red" if sys.stderr.isatty() else None)
+        err.print(f"shoal: {error}", style="red" if sys.stderr.isatty() else None)
 
 
 def print_json(value: Any) -> None:
     """A document for scripts on stdout."""
-    # JSON has escapes of its own for what the stream cannot take.
+    # JSON has escapes of its own for what the stream cannot take, and for what a terminal would obey.
     whole = codecs.lookup(getattr(sys.stdout, "encoding", None) or "ascii").name == "utf-8"
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=not whole))
+    text = json.dumps(value, indent=2, ensure_ascii=not whole)
+    typer.echo(_OBEYED.sub(_json_escape, text))
+
+
+def print_plain(text: str, *, end: str = "\n") -> None:
+    """Lines that a program on a machine wrote, such as its journal, on stdout: as text, without its colours."""
+    typer.echo(f"{terminal.plain(text)}{end}", nl=False)
+
+
+_OBEYED = re.compile(r"[^\n -~]")
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    if terminal.printable(match[0]) == match[0]:
+        return match[0]
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))

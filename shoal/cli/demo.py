@@ -11,12 +11,11 @@ from shoal import report
 from shoal.cli.console import out, print_json, say
 from shoal.cli.options import AgreeToEngine, LabName
 from shoal.cli.options import lab as chosen
-from shoal.cli.run import show_end
-from shoal.cli.run_display import shown
+from shoal.cli.run_display import show_end, shown
 from shoal.cluster.document import Engine
 from shoal.errors import Exit
 from shoal.report import table
-from shoal.run import start as running
+from shoal.run.carry_out import exit_code
 
 app = typer.Typer(add_completion=False, help="From nothing to detections on this machine.")
 
@@ -92,6 +91,6 @@ def demo(
         table.show(view, page, out)
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in times.stages_s.items())
     say(f"demo: {spent}; {sum(times.stages_s.values()):.1f} s in all")
-    code = running.exit_code(record)
+    code = exit_code(record)
     if code is not Exit.OK:
         raise typer.Exit(code)

@@ -34,12 +34,12 @@ def demo_cloud(
     """
     # The run's parts take a second to load; `shoal --help` does without.
     from shoal import report  # noqa: PLC0415
-    from shoal.cli.run import show_end  # noqa: PLC0415
-    from shoal.cli.run_display import shown  # noqa: PLC0415
+    from shoal.cli.run_display import show_end, shown  # noqa: PLC0415
     from shoal.engines import choice as engines  # noqa: PLC0415
     from shoal.report import table  # noqa: PLC0415
     from shoal.results.record import Weights  # noqa: PLC0415
     from shoal.run import start as running  # noqa: PLC0415
+    from shoal.run.carry_out import exit_code  # noqa: PLC0415
     from shoal.site import weights  # noqa: PLC0415
 
     lab, code = chosen(Kind.gcp, stack), Exit.OK
@@ -59,7 +59,7 @@ def demo_cloud(
         view = report.read_run(record.run)
         show_end(record)
         table.show(view, report.write_page(view), out)
-        code = running.exit_code(record)
+        code = exit_code(record)
     finally:
         if destroy and pulumi.exists(lab):
             receipt, path = verbs.destroy(lab, say, force=True)

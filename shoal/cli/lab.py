@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from shoal.cli.console import out, print_json, say
+from shoal.cli.console import out, print_json, print_plain, say
 from shoal.cli.options import AgreeToEngine, LabName
 from shoal.cli.options import lab as chosen
 from shoal.errors import Exit, ShoalError
@@ -169,17 +169,17 @@ def logs(
     if not past:
         # Not up, or in the middle of being started again and again.
         say(f"{node} has no journal (its container is {container.status}); its console's last lines:")
-        typer.echo(nodes.console(container, lines))
+        print_plain(nodes.console(container, lines))
         raise typer.Exit(Exit.INCOMPLETE)
     if not follow:
-        typer.echo(past)
+        print_plain(past)
         return
     with plain_errors(f"reading the journal of {node}"):
         # exec_run's output is a stream of bytes then; the client's types do not say so.
         command = ["journalctl", "--no-pager", f"--lines={lines}", "--follow"]
         stream: Iterator[bytes] = container.exec_run(command, stream=True).output  # type: ignore[assignment]
         for chunk in stream:
-            typer.echo(chunk.decode(errors="replace"), nl=False)
+            print_plain(chunk.decode(errors="replace"), end="")
 
 
 def _print_proof(name: str, result: downs.Down) -> None:

@@ -9,8 +9,10 @@ import typer
 from rich import box
 from rich.table import Table
 
+from shoal.cli import findings
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
+from shoal.cli.findings import YesTo
 from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_path, reach
 from shoal.errors import Exit, UsageError
 from shoal.fleet import add as fleet_add
@@ -54,24 +56,27 @@ def add(
     *,
     label: Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Repeatable.")] = None,
     arch: Annotated[str, typer.Option(help="amd64 or arm64, of a new node.")] = "amd64",
+    yes_to: YesTo = None,
     cluster: ClusterPath = None,
     break_lock: BreakLock = False,
     ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Bring a node in: a new machine, or one of the document that was drained. Touches no other node.
 
+    Begins with the look of `shoal site check`: where anything is in the way, nothing is changed, the document neither.
+
     A new machine is written into the document; an onprem.toml keeps its other lines and comments as they are.
 
     Examples: shoal nodes add compute-3=ops@10.0.0.7 --label site=harbour; shoal nodes add compute-2
     """
-    machine = None
+    machine, agreed = None, findings.agreed_names(yes_to)
     if "=" in node:
         labels = dict(text.partition("=")[::2] for text in label or [])
         machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
     elif label:
         raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
     there = reach(cluster, ask_sudo_password=ask_sudo_password)
-    fleet_add.add(there, node.partition("=")[0], machine, say, break_lock=break_lock)
+    fleet_add.add(there, node.partition("=")[0], machine, say, yes_to=agreed, break_lock=break_lock)
 
 
 @app.command()

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
@@ -20,7 +19,7 @@ from shoal.results.damaged import DamagedResultsError
 from shoal.results.documents import RunSummary
 from shoal.results.lock import locked
 from shoal.results.record import RunRecord
-from shoal.run import start as running
+from shoal.run.home import fetch_home
 from shoal.untrusted import DamagedDocumentError
 
 app = typer.Typer(add_completion=False, help="List, fetch, check and show results.", no_args_is_help=True)
@@ -81,7 +80,7 @@ def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
         document = read(cluster_path(cluster, run_of=record.cluster))
-        faults = running.fetch_home(record, document, say)
+        faults = fetch_home(record, document, say)
     if faults:
         raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
     say(f"results of run {run}: {runs.run_dir(run)}")
@@ -142,7 +141,7 @@ def show(run: RunArgument, json: AsJson = False) -> None:
         for video in summary.videos:
             fault = f"{video.fault.kind}: {video.fault.message}" if video.fault else ""
             figures = (str(video.frames), f"{video.frames_per_s:.1f}", str(video.detections))
-            table.add_row(name, _plain(video.video), *figures, _plain(fault))
+            table.add_row(name, video.video, *figures, fault)
     out.print(table)
 
 
@@ -183,8 +182,3 @@ def _summary(run: str, node: str) -> RunSummary | None:
         raise ShoalError(f"{folder / SUMMARY} cannot be read: {error}", hint=hint) from None
     except (DamagedDocumentError, DamagedResultsError) as error:
         raise ShoalError(error.message, faults=error.faults, hint=hint) from None
-
-
-def _plain(text: str) -> Text:
-    """Names come from other people's disks: nothing in them may steer the terminal."""
-    return Text("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text))

@@ -7,14 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from shoal.check import examine as checks
+from shoal.cli import findings
 from shoal.cli.console import out, print_json, say
+from shoal.cli.findings import YesTo
 from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_path, reach
 from shoal.cluster import load
-from shoal.cluster.document import Engine
+from shoal.cluster.document import Cluster, Engine
 from shoal.deploys import inventory
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.engines import choice as engines
-from shoal.errors import UsageError
+from shoal.errors import Exit, ShoalError, UsageError
 from shoal.fleet import ready
 from shoal.mesh import moving
 from shoal.site import document as site
@@ -60,6 +63,36 @@ def prepare(
 
 
 @app.command()
+def check(
+    cluster: ClusterPath = None,
+    limit: LimitOption = None,
+    engine: Annotated[Engine, typer.Option(help="What is to run jobs on the machines.")] = "auto",
+    yes_to: YesTo = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at every machine, change nothing, and list all that a deploy would meet or touch there.
+
+    `deploy` and `nodes add` begin with the same look. Ends with 2 where something is in the way or has to be agreed to,
+    with 1 where that is only that machines do not answer.
+
+    Examples: `shoal site check --cluster onprem.toml`; `shoal site check --limit gate-1 --json`
+    """
+    loaded = load.load_path(cluster_path(cluster, claim=False))
+    agreed = findings.agreed_names(yes_to)
+    names = inventory.refuse_empty(loaded, loaded.substrate, limit or ())
+    choice = _engine_in_cache(engine, loaded)
+    report = checks.examine(
+        loaded, names, site.load(loaded.name), bacalhau=choice == "bacalhau", yes_to=agreed, say=say
+    )
+    if as_json:
+        print_json(findings.as_document(report))
+    else:
+        findings.show(report)
+    if report.in_the_way:
+        raise typer.Exit(Exit.FAILED if report.transient else Exit.USAGE)
+
+
+@app.command()
 def deploy(
     *,
     cluster: ClusterPath = None,
@@ -67,23 +100,28 @@ def deploy(
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be changed.")] = False,
     engine: Annotated[Engine, typer.Option(help="What is to run jobs on the machines.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Restart the engine's services although jobs run.")] = False,
+    yes_to: YesTo = None,
     break_lock: BreakLock = False,
     ask_sudo_password: AskSudoPassword = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring every machine to what its roles need. Typed again, it changes only what is not as it should be.
 
+    Begins with the look of `shoal site check`: where anything is in the way, nothing is changed on any machine.
+
     Examples: `shoal site deploy`; `shoal site deploy --limit compute-1`; `shoal site deploy --dry`
     """
     there = reach(cluster, ask_sudo_password=ask_sudo_password)
+    agreed = findings.agreed_names(yes_to)
     # Fetched here, once and with progress.
     choice = engines.choose(engine, there.now, say=say)
     say(str(choice))
     names = inventory.refuse_empty(there.now, there.now.substrate, limit or ())
     ready.refuse_newer_engine(there.now, names, choice)
+    checks.before(there.now, names, bacalhau=choice.engine == "bacalhau", yes_to=agreed, say=say)
     if not dry and not limit:
         there = moving.on_before_site(there, say, engine=choice, break_lock=break_lock)
-    data = {"bacalhau_force": force}
+    data = {"bacalhau_force": force, **checks.agreement(agreed)}
     result = run_deploy(
         there, "site", limit=limit or (), data=data, engine=choice, dry=dry, break_lock=break_lock, say=say
     )
@@ -116,6 +154,16 @@ def teardown(
         there = move.reach or there
     result = run_deploy(there, "teardown", limit=limit or (), data=data, break_lock=break_lock, say=say)
     _told(result, dry=False, as_json=as_json)
+
+
+def _engine_in_cache(asked: Engine, cluster: Cluster) -> Engine:
+    """What a deploy would run jobs with, without fetching anything for it."""
+    try:
+        return engines.choose(asked, cluster).engine
+    except ShoalError as error:
+        if error.exit_code is not Exit.MISSING:
+            raise
+        return "bacalhau"  # asked for, and the deploy will fetch it or say how to get it
 
 
 def _told(result: DeployResult, *, dry: bool, as_json: bool) -> None:

@@ -6,6 +6,7 @@ Never holds a secret.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
@@ -33,6 +34,8 @@ Mesh = Literal["none", "tailscale"]
 Role = Literal["requester", "compute"]
 Arch = Literal["amd64", "arm64"]
 
+# Names of the loopback in Debian's and others' /etc/hosts.
+_LOCAL_NAMES = frozenset({"localhost", "ip6-localhost", "ip6-loopback", "localhost.localdomain"})
 # No dots: the engine's node ids may not have any, and one name serves everywhere.
 _NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
@@ -187,6 +190,7 @@ def cross_faults(raw: Any) -> list[Fault]:
         for index, node in entries
         if isinstance(name := node.get("name"), str) and name in taken
     ]
+    faults += _unreachable_peers(entries)
     if not any("compute" in _roles(node) for _, node in entries):
         faults.append(Fault("nodes", "no node has the role 'compute'; a job would have nowhere to run"))
     return faults
@@ -276,6 +280,36 @@ def _substrates_name(raw: dict[str, Any]) -> Iterator[Fault]:
 def _roles(node: dict[str, Any]) -> tuple[str, ...]:
     roles = node.get("roles")
     return tuple(str(role) for role in roles) if isinstance(roles, list | tuple) else ()
+
+
+def _unreachable_peers(entries: list[tuple[int, dict[str, Any]]]) -> Iterator[Fault]:
+    """Addresses beside other nodes that mean the machine itself on each of them, or nothing at all."""
+    if len(entries) < 2:
+        return
+    for index, node in entries:
+        peer, address = node.get("cluster_address"), node.get("address")
+        where = f"nodes[{index}].cluster_address"
+        if isinstance(peer, str) and (why := _nobodys(peer)):
+            yield Fault(where, f"{peer} is {why}: write the address where the other nodes reach it")
+        elif peer is None and "requester" in _roles(node) and isinstance(address, str) and (why := _nobodys(address)):
+            yield Fault(where, f"is missing, and {address} is {why}: write the address where the other nodes reach it")
+
+
+def _nobodys(address: str) -> str | None:
+    """Why no other machine reaches an address; None where one may."""
+    name = address.lower().rstrip(".")
+    if name in _LOCAL_NAMES or name.endswith(".localhost"):
+        return "every machine's own"
+    try:
+        literal = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    literal = getattr(literal, "ipv4_mapped", None) or literal
+    if literal.is_loopback:
+        return "every machine's own"
+    if literal.is_unspecified or literal.is_multicast or str(literal) == "255.255.255.255":
+        return "no machine's"
+    return None
 
 
 def _repeated(

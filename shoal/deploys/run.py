@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import queue
@@ -27,6 +26,7 @@ from shoal.deploys.log import Log
 from shoal.engines import choice as engines
 from shoal.engines.choice import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
+from shoal.locks import locked
 from shoal.paths import repository, state_dir
 from shoal.telling import Say, quiet
 
@@ -34,7 +34,6 @@ DEFAULT_TIMEOUT_S = 3600.0
 """A site's first deploy over a slow line takes minutes; an hour without an end means that something hangs."""
 STILL_AFTER_S = 10.0
 """An operation that takes longer is named again in this interval."""
-POLL_INTERVAL_S = 0.2
 END_TIMEOUT_S = 10.0
 """What pyinfra gets to end after it was told to."""
 
@@ -232,25 +231,9 @@ def lock_path(cluster: str) -> Path:
 def _alone(cluster: str, say: Say, deadline: float) -> Iterator[int]:
     """One deploy at a time per cluster. Gives the lock's descriptor, which the deploy's process inherits: if this one
     is killed, the next command still waits until that one has ended."""
-    path = lock_path(cluster)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        told = False
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise ShoalError(
-                        f"another deploy on cluster {cluster!r} does not end", hint=f"see who holds {path}, end it"
-                    ) from None
-                if not told:
-                    say(f"another deploy on cluster {cluster!r} is at work; waiting for it")
-                    told = True
-                time.sleep(POLL_INTERVAL_S)
-            else:
-                break
-        yield stream.fileno()
+    left_s = max(deadline - time.monotonic(), 0.0)
+    with locked(lock_path(cluster), what=f"a deploy of cluster {cluster!r}", say=say, timeout_s=left_s) as descriptor:
+        yield descriptor
 
 
 def _document(output: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from shoal.ssh import client as ssh
 from shoal.ssh import failures as ssh_failures
 from shoal.ssh.failures import brief
 from shoal.untrusted import DamagedDocumentError, figure, whole
+from shoal.waiting import looks
 
 PATIENCE_S = 120.0
 """How long a node may be silent before its execution counts as lost."""
@@ -79,6 +80,8 @@ class _Followed:
     timeout_s: float
     deadline: float
     stop_asked: bool = False
+    limit_passed: bool = False
+    """Written and read by the watching thread alone."""
 
 
 def _listed(line: str) -> tuple[int, float, float]:
@@ -173,7 +176,7 @@ class SshRunner:
         # The detector's own words and a traceback come by different ways; a reader wants both.
         merged = ("sh", "-c", 'exec "$@" 2>&1', "logs", "docker", "logs", "--follow", "--timestamps")
         last = ""
-        while True:
+        for _ in looks(RETRY_S):
             known = last
             since = ("--since", known) if known else ()
             try:
@@ -185,8 +188,7 @@ class SshRunner:
                 return  # the container is gone
             except ssh.SshError as error:
                 if not error.transient or self._execution(handle, node).over:
-                    return
-                time.sleep(RETRY_S)  # ended by the watching thread, which gives a lost node up
+                    return  # else the watching thread gives a lost node up
             else:
                 return
 
@@ -232,18 +234,16 @@ class SshRunner:
     def _start(self, name: str, job: JobSpec, argv: list[str]) -> None:
         """Start the container, once: where the connection broke on the way, look whether it is there already."""
         node = self._cluster.node(name)
-        deadline = time.monotonic() + self._patience_s
         command = ("sh", "-c", _START, "start", *folders(job), "--", *argv)
-        while True:
+        for look in looks(RETRY_S, timeout_s=self._patience_s):
             try:
                 ssh.run(self._cluster, node, *command, root=True)
             except ssh.RemoteError:
                 self._remove(name, job.name)  # made, but not started: the image has no such program
                 raise
             except ssh.SshError as error:
-                if not error.transient or time.monotonic() > deadline:
+                if not error.transient or look.last:
                     raise
-                time.sleep(RETRY_S)
                 command = ("sh", "-c", _START_OR_FIND, "start", job.name, *folders(job), "--", *argv)
             else:
                 return
@@ -277,37 +277,41 @@ class SshRunner:
 
     def _watch_to_the_end(self, followed: _Followed) -> None:
         node, container = followed.execution.node, followed.execution.id
-        heard = time.monotonic()
-        limit_passed = False
-        while True:
+        while (seen := self._inspect_in_time(followed)) and not seen.over:
+            pass  # the question itself waits on the node
+        if seen is None:
+            self._settle(followed, State.ENDED, None, "somebody removed the container")
+            return
+        with self._lock:
+            stop_asked = followed.stop_asked
+        state, message = state_of(
+            seen, limit_passed=followed.limit_passed, stop_asked=stop_asked, timeout_s=int(followed.timeout_s)
+        )
+        if state is State.ENDED and seen.exit_code != 0 and not message:
+            message = self._last_words(node, container)
+        self._settle(followed, state, seen.exit_code, message)
+
+    def _inspect_in_time(self, followed: _Followed) -> Inspected | None:
+        """The container after one question; a node that is silent is asked again until the patience is at its end.
+
+        A container that is over its time limit is stopped.
+        """
+        node, container = followed.execution.node, followed.execution.id
+        for look in looks(RETRY_S, timeout_s=self._patience_s):
             try:
                 left_s = followed.deadline - time.monotonic()
                 seen = self._inspect(node, container, wait_s=min(WATCH_S, max(left_s, 0.1)))
-                heard = time.monotonic()
-                if seen and not seen.over and heard >= followed.deadline:
-                    limit_passed = True
+                if seen and not seen.over and time.monotonic() >= followed.deadline:
+                    followed.limit_passed = True
                     self._stop(node, container)
-                    continue
             except (ShoalError, OSError) as error:
                 # What is not the node's may pass as well: a key that is being replaced, a full disk here.
                 lasting = isinstance(error, ssh.SshError) and not error.transient
-                if lasting or time.monotonic() - heard > self._patience_s:
+                if lasting or look.last:
                     raise
-                time.sleep(RETRY_S)  # the pause between two questions, which the patience ends
-                continue
-            if seen is None:
-                self._settle(followed, State.ENDED, None, "somebody removed the container")
-                return
-            if seen.over:
-                with self._lock:
-                    stop_asked = followed.stop_asked
-                state, message = state_of(
-                    seen, limit_passed=limit_passed, stop_asked=stop_asked, timeout_s=int(followed.timeout_s)
-                )
-                if state is State.ENDED and seen.exit_code != 0 and not message:
-                    message = self._last_words(node, container)
-                self._settle(followed, state, seen.exit_code, message)
-                return
+            else:
+                return seen
+        raise AssertionError("the last look returns or raises")
 
     def _settle(self, followed: _Followed, state: State, exit_code: int | None, message: str) -> None:
         with self._lock:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from shoal.check import examine
 from shoal.cluster import document as clusters
 from shoal.cluster import onprem_edit
 from shoal.cluster import reach as reaches
@@ -27,9 +28,17 @@ from shoal.telling import Say
 
 
 def add(
-    document: Path | Reach, name: str, machine: dict[str, Any] | None, say: Say, *, break_lock: bool = False
+    document: Path | Reach,
+    name: str,
+    machine: dict[str, Any] | None,
+    say: Say,
+    *,
+    yes_to: Sequence[str] = (),
+    break_lock: bool = False,
 ) -> Cluster:
     """Bring a node in: into the document where it is not yet, its mark away, deployed, and there for the engine.
+
+    Looked at before anything is changed, the document included; `yes_to` are agreements of its owner's.
 
     `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError, and
     ShoalError with exit code 4 where the engine's program cannot be had for it; then nothing was done.
@@ -44,6 +53,7 @@ def add(
     node = compute_node(reach.first, name)
     choice = _engine_of(reach.first, node, say)
     ready.refuse_newer_engine(reach.now, [name], choice)
+    examine.before(reach.now, [name], bacalhau=choice.engine == "bacalhau", yes_to=yes_to, say=say)
     if write is not None:
         write()
         say(f"{name} is in {reach.path}")
@@ -52,7 +62,15 @@ def add(
         moving.say_left((one for one in move.nodes if one.node == node.name), say)
         reach = move.reach or reach
     ssh.run(reach.now, reach.now.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
-    result = deploys.run_deploy(reach, "site", limit=[node.name], engine=choice, break_lock=break_lock, say=say)
+    result = deploys.run_deploy(
+        reach,
+        "site",
+        limit=[node.name],
+        data=examine.agreement(yes_to),
+        engine=choice,
+        break_lock=break_lock,
+        say=say,
+    )
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
         ready.await_ready(reach.now, [node.name], say)

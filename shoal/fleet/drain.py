@@ -20,6 +20,7 @@ from shoal.results.record import RUN_ID
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 from shoal.telling import Say
+from shoal.waiting import looks
 
 UNIT = "bacalhau-compute.service"
 POLL_S = 2.0
@@ -143,10 +144,11 @@ class _Work:
 
 def _await_rest(cluster: Cluster, nodes: Sequence[Node], say: Say, *, timeout_s: float, ask_engine: bool) -> None:
     """Until the nodes have been at rest for QUIET_S. Raises StillAtWorkError or ShoalError at the deadline."""
-    deadline = time.monotonic() + timeout_s
     told: dict[str, list[str]] = {}
     at_rest_since: float | None = None
-    while True:
+    # Without a limit of its own: a node that is seen at rest at the deadline is still watched for QUIET_S.
+    deadline = time.monotonic() + timeout_s
+    for _ in looks(POLL_S):
         seen = _look_at_work(cluster, nodes, ask_engine)
         now = time.monotonic()
         if not seen.why:
@@ -161,7 +163,6 @@ def _await_rest(cluster: Cluster, nodes: Sequence[Node], say: Say, *, timeout_s:
                 if told.get(name) != why:
                     say(f"{name}: waiting for {', '.join(why)}")
         told = seen.why
-        time.sleep(POLL_S)  # until nothing runs there, or the deadline
 
 
 def _not_at_rest(seen: _Work, timeout_s: float) -> ShoalError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Collection, Sequence
 
 from shoal.cluster.document import Cluster, Node
@@ -15,6 +14,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.run import preflight
 from shoal.ssh import client as ssh
 from shoal.telling import Say
+from shoal.waiting import looks
 
 POLL_S = 2.0
 READY_TIMEOUT_S = 120.0
@@ -68,8 +68,7 @@ def _number(version: str) -> tuple[int, ...]:
 
 def _await(client: BacalhauClient, node: Node, say: Say) -> None:
     """Until the orchestrator would give the node a job."""
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while True:
+    for look in looks(POLL_S, timeout_s=READY_TIMEOUT_S):
         there: EngineNode | None = None
         try:
             there = next((one for one in client.nodes() if one.name == node.name), None)
@@ -82,9 +81,8 @@ def _await(client: BacalhauClient, node: Node, say: Say) -> None:
         if there and there.connected and not there.approved:
             say(f"{node.name}: {why}; `shoal nodes approve {node.name}` lets it take jobs")
             return
-        if time.monotonic() > deadline:
+        if look.last:
             raise ShoalError(
                 f"{node.name} is deployed, and the orchestrator would give it no job: {why}",
                 hint="see `journalctl -u bacalhau-compute` there",
             )
-        time.sleep(POLL_S)  # until it is there, or the deadline

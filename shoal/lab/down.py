@@ -25,7 +25,7 @@ from shoal.lab import node as nodes
 from shoal.lab.client import Engine, plain_errors
 from shoal.lab.purge import Proof
 from shoal.lab.spec import LabSpec, check
-from shoal.locks import held
+from shoal.locks import locked
 from shoal.paths import cache_dir, cluster_document, state_dir
 from shoal.telling import Say, to_stderr
 
@@ -51,7 +51,7 @@ def down(name: str, *, purge_all: bool = False, keep_cache: bool = False, say: S
     Raises ShoalError where something refuses to go; what remains after all is in the result's proofs.
     """
     check(LabSpec(name=name))
-    with held(state.lock_path(name), say, f"lab {name!r}"):
+    with locked(state.lock_path(name), what=f"lab {name!r}", say=say):
         result = _down(name, purge_all, keep_cache, say)
         state.lock_path(name).unlink(missing_ok=True)
     for folder in (state.labs_folder(), cluster_document(name).parent, state_dir(), cache_dir()):

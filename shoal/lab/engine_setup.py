@@ -15,7 +15,7 @@ import typer
 from shoal.errors import Exit, ShoalError
 from shoal.lab import firewall, host, mounts, private_engine
 from shoal.lab.private_engine import Record
-from shoal.locks import held
+from shoal.locks import locked
 from shoal.paths import repository
 from shoal.telling import Say, stage
 
@@ -33,7 +33,7 @@ def bring(say: Say, *, yes: bool) -> str:
 
     Raises ShoalError (MISSING) where it may not or cannot be done.
     """
-    with held(private_engine.lock_path(), say, "the lab's engine") as lock:
+    with locked(private_engine.lock_path(), what="the lab's engine", say=say) as lock:
         systemd = Path("/run/systemd/system").is_dir()
         _require_able()
         _agree(say, systemd=systemd, yes=yes)
@@ -54,7 +54,7 @@ def bring(say: Say, *, yes: bool) -> str:
 def remove(say: Say) -> tuple[str, ...]:
     """Take the lab's own engine away: daemon, data, network settings, and the packages it brought (given back)."""
     record = private_engine.load()
-    with held(private_engine.lock_path(), say, "the lab's engine") as lock:
+    with locked(private_engine.lock_path(), what="the lab's engine", say=say) as lock:
         private_engine.stop(say)
         if record:
             if record.installed_packages and not record.private:
@@ -83,7 +83,7 @@ def remove(say: Say) -> tuple[str, ...]:
 def remove_packages(say: Say, packages: tuple[str, ...]) -> None:
     """Purge exactly these packages of this machine. Raises ShoalError where others have come to need them."""
     with (
-        held(private_engine.lock_path(), say, "packages of this machine") as lock,
+        locked(private_engine.lock_path(), what="packages of this machine", say=say) as lock,
         stage(say, f"removing {' '.join(packages)}", "packages removed"),
     ):
         _run_deploy(say, REMOVE_DEPLOY, {"docker_packages": list(packages), "docker_record": False}, lock)

@@ -18,6 +18,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.lab import inherit, names
 from shoal.lab.client import Engine, plain_errors
 from shoal.lab.ssh_files import NODE_USER
+from shoal.waiting import looks
 
 NODE_UID = 1000
 """The user's id in the node image (files/build-node.sh)."""
@@ -185,14 +186,13 @@ def wait_until_booted(container: Container, node: str, address: str, deadline: f
 
     `deadline` is a time.monotonic() value. Raises ShoalError with the node's last lines.
     """
-    state = "starting"
-    while True:
+    for look in looks(POLL_INTERVAL_S, timeout_s=deadline - time.monotonic()):
         with plain_errors(f"asking node {node}"):
             state = boot_state(container)
         if state in SETTLED and sshd_answers(address):
             return state
         gave_up = state in ("exited", "dead") or _restarts(container) > 2
-        if gave_up or time.monotonic() > deadline:
+        if gave_up or look.last:
             why = f"its container is {container.status}" if gave_up else f"it is still {state!r}"
             if state in SETTLED:
                 why = f"systemd is {state}, but sshd does not answer at {address}:{SSH_PORT}"
@@ -200,7 +200,7 @@ def wait_until_booted(container: Container, node: str, address: str, deadline: f
                 f"node {node} does not boot: {why}; its last lines:\n{last_lines(container)}",
                 hint="type the command again with --retain to keep it for a look (`shoal lab logs`)",
             )
-        time.sleep(POLL_INTERVAL_S)
+    raise AssertionError("the last look returns or raises")
 
 
 def last_lines(container: Container, count: int = 12) -> str:

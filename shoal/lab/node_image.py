@@ -13,7 +13,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.lab import base_image, image_cache, inherit
 from shoal.lab.client import Engine, no_space, plain_errors
 from shoal.lab.names import BUILD_LABEL, IMAGE_LABEL, home, short_hash
-from shoal.locks import held
+from shoal.locks import locked
 from shoal.telling import Say, stage
 
 REPOSITORY = "shoal/node"
@@ -44,7 +44,7 @@ def tag() -> str:
 def ensure(engine: Engine, say: Say, *, rebuild: bool = False) -> str:
     """The name of the node image, which is in the engine afterwards. Raises ShoalError."""
     name = tag()
-    with held(image_cache.lock_path(), say, "the node image"):
+    with locked(image_cache.lock_path(), what="the node image", say=say):
         remove_builder(engine)
         if not rebuild and engine.client.images.list(name=name):
             say(f"lab: node image {name} is there already")

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,9 +19,10 @@ from shoal.files import write_atomic
 from shoal.lab import firewall, mounts
 from shoal.lab.client import connect
 from shoal.lab.names import short_hash
-from shoal.locks import held
+from shoal.locks import locked
 from shoal.paths import state_dir
 from shoal.telling import Say, stage
+from shoal.waiting import looks, until
 
 SOCKET_PATH_MAX = 100
 """The kernel refuses socket paths of 108 characters and more; the daemon's own are some longer than ours."""
@@ -105,7 +105,7 @@ def _process_of(pid_file: Path, *, marker: str) -> int | None:
 
 def start(say: Say) -> None:
     """Start the recorded daemon again. Raises ShoalError with the end of its log where it does not come up."""
-    with held(lock_path(), say, "the lab's engine"):
+    with locked(lock_path(), what="the lab's engine", say=say):
         start_locked(say)
 
 
@@ -116,14 +116,11 @@ def stop(say: Say) -> None:
         return
     say(f"lab: stopping the lab's own engine (process {number})")
     os.kill(number, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    while pid() is not None:
-        if time.monotonic() > deadline:
-            raise ShoalError(
-                f"the lab's own engine (process {number}) did not end within {STOP_TIMEOUT_S:.0f} s",
-                hint=f"look at {folder() / 'log'}, end it with kill -9 {number}, then type the command again",
-            )
-        time.sleep(POLL_INTERVAL_S)
+    if not until(lambda: pid() is None, every_s=POLL_INTERVAL_S, timeout_s=STOP_TIMEOUT_S):
+        raise ShoalError(
+            f"the lab's own engine (process {number}) did not end within {STOP_TIMEOUT_S:.0f} s",
+            hint=f"look at {folder() / 'log'}, end it with kill -9 {number}, then type the command again",
+        )
 
 
 def daemon_program() -> str | None:
@@ -181,21 +178,20 @@ def start_locked(say: Say) -> None:
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], log: Path, socket: Path) -> None:
-
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while isinstance(reason := connect(f"unix://{socket}"), str):
+    for look in looks(POLL_INTERVAL_S, timeout_s=START_TIMEOUT_S):
+        if not isinstance(reason := connect(f"unix://{socket}"), str):
+            return
         if process.poll() is not None:
             raise ShoalError(
                 f"the lab's own engine ended at once (exit {process.returncode}); its last lines:\n{_tail(log)}",
                 exit_code=Exit.MISSING,
             )
-        if time.monotonic() > deadline:
+        if look.last:
             raise ShoalError(
                 f"the lab's own engine does not answer after {START_TIMEOUT_S:.0f} s ({reason}); "
                 f"its last lines:\n{_tail(log)}",
                 exit_code=Exit.MISSING,
             )
-        time.sleep(POLL_INTERVAL_S)
 
 
 def control_groups(root: Path = CONTROL_GROUPS) -> list[Path]:

@@ -36,7 +36,7 @@ from shoal.lab import (
 from shoal.lab.client import Engine
 from shoal.lab.spec import DEFAULT_COMPUTE, LabSpec, check, node_address, node_names
 from shoal.lab.state import LabFacts
-from shoal.locks import held
+from shoal.locks import locked
 from shoal.paths import cluster_document as cluster_path
 from shoal.telling import Say, stage, to_stderr
 
@@ -85,7 +85,7 @@ def up(spec: LabSpec, options: Options | None = None, *, say: Say = to_stderr) -
     options = options or Options()
     check(spec)
     owners.refuse_lab(spec.name)
-    with held(state.lock_path(spec.name), say, f"lab {spec.name!r}"):
+    with locked(state.lock_path(spec.name), what=f"lab {spec.name!r}", say=say):
         return _up(spec, options, say)
 
 

@@ -16,6 +16,7 @@ from shoal.lifecycle import kept_files as known
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshError
 from shoal.telling import Say
+from shoal.waiting import looks
 
 READY_TIMEOUT_S = 600.0
 """A spot machine boots in about a minute; ten mean that something is wrong."""
@@ -85,7 +86,7 @@ def _until(
     """The answer of every node, asked again until the deadline; raises ShoalError that names those without one."""
     answers: dict[str, list[str]] = {}
     why: dict[str, str] = {}
-    while True:
+    for look in looks(POLL_INTERVAL_S, timeout_s=deadline - time.monotonic()):
         waiting = [node for node in cluster.nodes if node.name not in answers]
         for name, answer in ssh.on_each(waiting, ask).items():
             if isinstance(answer, ShoalError):
@@ -97,13 +98,13 @@ def _until(
         late = [node for node in cluster.nodes if node.name not in answers]
         if not late:
             return [answers[node.name] for node in cluster.nodes]
-        if time.monotonic() >= deadline:
+        if look.last:
             raise ShoalError(
                 f"{len(late)} of {len(cluster.nodes)} machine(s) {otherwise} in time",
                 faults=tuple(Fault(node.name, why.get(node.name, otherwise)) for node in late),
                 hint="a spot machine may have been taken away: `shoal up gcp` brings it back; then bootstrap again",
             )
-        time.sleep(POLL_INTERVAL_S)
+    raise AssertionError("the last look returns or raises")
 
 
 def _host_keys(node: Node, project: str) -> list[str] | None:

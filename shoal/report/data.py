@@ -9,6 +9,7 @@ from shoal.report.model import Node, Run, State, Totals, Verification
 from shoal.report.nodes import read_node, totals
 from shoal.results import record as runs
 from shoal.results.record import HAS_MANIFEST, Outcome, RunRecord
+from shoal.terminal import printable
 
 
 def read_run(run: str) -> Run:
@@ -108,13 +109,10 @@ def _problems(record: RunRecord, nodes: list[Node], sums: Totals) -> Iterator[st
             yield f"{node.name}: {'; '.join(node.notes)}."
         for video in node.videos:
             if video.fault:
-                message = f": {words.printable(video.fault.message)}" if video.fault.message else ""
-                yield (
-                    f"{node.name}: faulty video “{words.printable(video.video)}” "
-                    f"({words.printable(video.fault.kind)}{message})"
-                )
+                message = f": {printable(video.fault.message)}" if video.fault.message else ""
+                yield (f"{node.name}: faulty video “{printable(video.video)}” ({printable(video.fault.kind)}{message})")
     if again := [node.name for node in nodes if node.outcome not in HAS_MANIFEST]:
-        yield f"To run it again on {words.listing(again, 8)}: shoal run --resume {record.run}"
+        yield f"To run it again on {words.listing(again, 8)}: shoal resume {record.run}"
     unfetched = [
         node.name for node in nodes if node.outcome in HAS_MANIFEST and node.verification is not Verification.VERIFIED
     ]
@@ -132,7 +130,7 @@ def _node_problem(node: Node) -> str:
     if last and last.exit_code is not None:
         text += f", exit code {last.exit_code}"
     if last and last.message:
-        text += f": {words.printable(last.message).rstrip('.')}"
+        text += f": {printable(last.message).rstrip('.')}"
     if not node.attempts:
         text += ", no attempt was recorded"
     if node.verification is Verification.ABSENT:
@@ -166,7 +164,7 @@ def _notices(nodes: list[Node], sums: Totals) -> Iterator[str]:
         for video in node.videos:
             if video.decode_errors and not video.fault:
                 yield (
-                    f"{node.name}: “{words.printable(video.video)}” had "
+                    f"{node.name}: “{printable(video.video)}” had "
                     f"{words.count(video.decode_errors, 'decoding error')} and was processed nevertheless."
                 )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import UTC, datetime
 
 from shoal.results.record import Outcome
+from shoal.terminal import printable
 
 OUTCOMES = {
     Outcome.PENDING: "not ended",
@@ -35,20 +35,6 @@ EXIT_CODES = {
 """The detector's own codes, and the two a signal leaves behind."""
 
 UNKNOWN = "unknown"
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories that are invisible or turn the text around them: controls, bidi marks, line separators."""
-_JOINERS = frozenset("\u200c\u200d")
-"""Joiners are a part of ordinary spelling in many scripts."""
-
-
-def printable(text: str) -> str:
-    """`text` on one line, with every character spelled out that a terminal or page would obey and not show."""
-    return "".join(
-        char.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(char) in _HIDDEN and char not in _JOINERS
-        else char
-        for char in text
-    )
 
 
 def number(value: float) -> str:

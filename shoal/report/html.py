@@ -18,6 +18,7 @@ from shoal import __version__
 from shoal.report import formats as words
 from shoal.report.model import Run, State, Verification, Video
 from shoal.report.timeline import timeline
+from shoal.terminal import printable
 
 TEMPLATES = Path(__file__).with_name("templates")
 DEFAULT_IMAGES_MAX_BYTES = 20_000_000
@@ -118,7 +119,7 @@ def _by_interest(video: Video) -> list[Any]:
 
 
 def _printable(value: Any) -> Any:
-    return words.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _preformatted(document: dict[str, Any]) -> Markup:
@@ -126,7 +127,7 @@ def _preformatted(document: dict[str, Any]) -> Markup:
     if not document:
         return Markup()
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
-    return Markup("\n").join(escape(words.printable(line)) for line in text.splitlines())
+    return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
 
 
 def _setting(value: Any) -> str:

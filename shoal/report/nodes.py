@@ -11,6 +11,7 @@ from shoal.report.model import Attempt, KeyFrame, Node, Totals, Verification, Vi
 from shoal.results.documents import KeyFrame as KeyFrameFile
 from shoal.results.documents import Manifest, RunSummary, VideoSummary
 from shoal.results.record import HAS_MANIFEST, NodeRecord, Outcome, RunRecord
+from shoal.terminal import printable
 
 STILL_PHOTO = "still-photo"
 """In the file name of a clip that was made from a photograph."""
@@ -134,12 +135,12 @@ def _videos(
             continue
         faults: list[str] = []
         document = read_document(entry, VideoSummary, faults)
-        notes += [f"videos/{words.printable(entry.parent.name)}: {fault}" for fault in faults]
+        notes += [f"videos/{printable(entry.parent.name)}: {fault}" for fault in faults]
         if document is None:
             continue
         relative = entry.relative_to(folder).as_posix()
         if sizes and relative not in sizes:
-            notes.append(f"{words.printable(relative)} is not in the manifest")
+            notes.append(f"{printable(relative)} is not in the manifest")
         found[document.video_id] = _video(
             document, folder, entry.parent, sizes, verified=verified and relative in sizes
         )

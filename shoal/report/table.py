@@ -13,6 +13,7 @@ from rich.text import Text
 
 from shoal.report import formats as words
 from shoal.report.model import Node, Run, State, Totals, Verification, Video
+from shoal.terminal import PlainConsole, printable
 
 NARROW_COLUMNS = 92
 """Below this width the table's columns would break words; lines are used in their place."""
@@ -26,7 +27,7 @@ def show(run: Run, page: Path | None, console: Console) -> None:
     """Print `run` and the path of its page. Names are printed as text, never as markup or control sequences."""
     if not console.is_terminal:
         # Colours and boxes are for eyes; a width of its own keeps rows whole in a log.
-        console = Console(
+        console = PlainConsole(
             file=console.file, width=PIPE_COLUMNS, color_system=None, force_terminal=False, highlight=False
         )
     _line(console, Text(run.state_text, style=f"bold {STATE_STYLES[run.state]}"))
@@ -44,7 +45,7 @@ def show(run: Run, page: Path | None, console: Console) -> None:
         _line(console, Text(f"note: {notice}"))
     if page is not None:
         # Not wrapped: a path broken in two cannot be clicked or copied.
-        console.print(Text(f"report: {words.printable(str(page))}"), soft_wrap=True)
+        console.print(Text(f"report: {printable(str(page))}"), soft_wrap=True)
 
 
 def _table(run: Run, decorated: bool) -> Table:
@@ -63,7 +64,7 @@ def _table(run: Run, decorated: bool) -> Table:
         table.add_row(*_cells(node.name, node.totals, _node_state(node)), style="bold" if decorated else "")
         for video in node.videos:
             table.add_row(
-                Text(f"  {words.printable(video.video)}"),
+                Text(f"  {printable(video.video)}"),
                 words.number(video.frames),
                 _rate(video.frames_per_s),
                 words.number(video.detections),
@@ -77,7 +78,7 @@ def _table(run: Run, decorated: bool) -> Table:
 
 def _cells(name: str, sums: Totals, state: str) -> tuple[Text | str, ...]:
     return (
-        Text(words.printable(name)),
+        Text(printable(name)),
         words.number(sums.frames),
         _rate(sums.frames_per_work_s),
         words.number(sums.detections),
@@ -88,9 +89,9 @@ def _cells(name: str, sums: Totals, state: str) -> tuple[Text | str, ...]:
 
 def _lines(run: Run, console: Console) -> None:
     for node in run.nodes:
-        _line(console, Text(f"{words.printable(node.name)}: {_node_state(node)}", style="bold"))
+        _line(console, Text(f"{printable(node.name)}: {_node_state(node)}", style="bold"))
         for video in node.videos:
-            _line(console, Text(words.printable(video.video)), indent=2)
+            _line(console, Text(printable(video.video)), indent=2)
             facts = [
                 words.count(video.frames, "frame"),
                 words.rate(video.frames_per_s) if video.frames_per_s is not None else "rate unknown",
@@ -128,7 +129,7 @@ def _node_state(node: Node) -> str:
 def _video_state(video: Video, node: Node) -> str:
     parts = []
     if video.fault:
-        parts.append(f"FAULT {words.printable(video.fault.kind)}")
+        parts.append(f"FAULT {printable(video.fault.kind)}")
     if video.still_photo:
         parts.append("still photo")
     if video.decode_errors:
@@ -139,7 +140,7 @@ def _video_state(video: Video, node: Node) -> str:
 
 
 def _classes(counts: dict[str, int]) -> Text:
-    shown = [f"{words.printable(name)} {found:,}" for name, found in itertools.islice(counts.items(), TOP_CLASSES)]
+    shown = [f"{printable(name)} {found:,}" for name, found in itertools.islice(counts.items(), TOP_CLASSES)]
     if len(counts) > TOP_CLASSES:
         shown.append(f"{len(counts) - TOP_CLASSES} more")
     return Text(", ".join(shown))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from shoal.report import formats as words
 from shoal.report.model import Video
+from shoal.terminal import printable
 
 MAX_BARS = 120
 """More do not fit beside one another on a phone; longer videos get wider bars."""
@@ -92,7 +93,7 @@ def _text(stacks: list[Counter[str]], names: list[str], bar_s: int, end_s: float
         found = [stack[name] for stack in stacks]
         most = found.index(max(found))
         sentences.append(
-            f"{words.printable(name)}: {words.count(sum(found), 'detection')}, "
+            f"{printable(name)}: {words.count(sum(found), 'detection')}, "
             f"most at {words.clock(most * bar_s)} ({found[most]:,})."
         )
     return " ".join(sentences)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from shoal import untrusted
+from shoal.results.exit_codes import DoneCode
 from shoal.results.record import RunId
 from shoal.untrusted import Bounds
 
@@ -30,8 +31,6 @@ Text = Annotated[str, StringConstraints(max_length=16 << 10)]
 Word = Annotated[str, StringConstraints(max_length=256)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
-DoneCode = Literal[0, 3]
-"""Exit codes of a detector that ended: all well, or at least one video faulty."""
 Figure = Annotated[float, Field(ge=0)]
 
 NOT_LISTED = frozenset({"lock", "manifest.json"})

@@ -40,6 +40,7 @@ from shoal.results.record import Fetched, check_run_id
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshFailure, brief
 from shoal.untrusted import DamagedDocumentError, read_bytes
+from shoal.waiting import looks
 
 MANIFEST = "manifest.json"
 ARRIVING = ".arriving"
@@ -104,14 +105,13 @@ def node_manifest_in_time(
     cluster: Cluster, node: Node, run: str, *, patience_s: float = PATIENCE_S
 ) -> NodeManifest | None:
     """As `node_manifest`, but a node that is away is waited for, at most `patience_s`."""
-    deadline = time.monotonic() + patience_s
-    while True:
+    for look in looks(RETRY_S, timeout_s=patience_s):
         try:
             return node_manifest(cluster, node, run)
         except ssh.SshError as error:
-            if not error.transient or time.monotonic() >= deadline:
+            if not error.transient or look.last:
                 raise
-            time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
+    raise AssertionError("the last look returns or raises")
 
 
 def parse_manifest(raw: bytes, *, source: str) -> Manifest:
@@ -146,20 +146,19 @@ def fetch_node(
     where the manifest or a file of the node is not what it should be, and ShoalError where the node has no finished
     run, or there is no space here.
     """
-    deadline = time.monotonic() + patience_s
     before: int | None = None
-    while True:
+    for look in looks(RETRY_S, timeout_s=patience_s):
         try:
             found = node_manifest(cluster, node, run)
             if found is None:
                 raise ShoalError(
                     f"node {node.name} has not finished run {run}: there is no manifest yet",
-                    hint=f"finish it with `shoal run --resume {run}`",
+                    hint=f"finish it with `shoal resume {run}`",
                 )
             with _local_disk(destination):
                 missing = _prepare(destination, found)
             if before is not None and len(missing) < before:
-                deadline = time.monotonic() + patience_s
+                look.renew()
             before = len(missing)
             if missing:
                 _refuse_too_much(destination, node, missing)
@@ -168,14 +167,14 @@ def fetch_node(
                 _make_whole(destination, found)
             return _fetched(found.manifest)
         except ssh.SshError as error:
-            if not error.transient or time.monotonic() > deadline:
+            if not error.transient or look.last:
                 raise
             if tell:
                 tell(f"{brief(error)}; trying again")
-            time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
         finally:
             # What did not come whole, or was refused, is of no use to anybody.
             shutil.rmtree(destination / ARRIVING, ignore_errors=True)
+    raise AssertionError("the last look returns or raises")
 
 
 def absent(destination: Path, manifest: Manifest) -> list[ManifestEntry]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from shoal import locks
 from shoal.errors import ShoalError
 from shoal.results.record import load, refuse_known, run_dir
+
+FORKED_S = 1.0
+"""A process that a holder was just starting when it ended has the holder's descriptor for a moment."""
 
 
 @contextmanager
@@ -21,20 +22,13 @@ def locked(run: str, *, new: bool = False) -> Iterator[None]:
     """
     if not new:
         load(run)  # a lock makes the run's folder, which a mistyped id must not leave behind
-    path = run_dir(run) / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as stream:
+    with ExitStack() as held:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
+            held.enter_context(locks.locked(run_dir(run) / ".lock", what=f"run {run}", timeout_s=FORKED_S))
+        except locks.HeldError as error:
             raise ShoalError(
-                f"another shoal process works on run {run} ({stream.read().strip() or 'just started'})",
-                hint="wait for its end, or end it first",
+                f"another shoal process works on run {run} ({error.holder})", hint="wait for its end, or end it first"
             ) from None
-        stream.truncate(0)
-        stream.write(json.dumps({"pid": os.getpid()}))
-        stream.flush()
         if new:
             refuse_known(run)  # once more: another process may have had it from its start to its end meanwhile
         yield

@@ -187,7 +187,7 @@ def refuse_known(run: str) -> None:
     """Raise UsageError where there is a run of this id already."""
     if record_path(run).exists():
         raise UsageError(
-            f"there is a run {run!r} already", hint=f"take it up again with --resume {run}, or name another"
+            f"there is a run {run!r} already", hint=f"take it up again with `shoal resume {run}`, or name another"
         )
 
 

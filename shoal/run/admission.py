@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.spec import Constraint, JobSpec, meets
 from shoal.paths import NODE_RUNS
 from shoal.results.record import Outcome
-from shoal.run import image_needs, preflight
+from shoal.run import preflight
 from shoal.run.preflight import Survey
-from shoal.run.work import Work
-from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 
 
-def unfit(work: Work, job: JobSpec, survey: Survey, weights_path: Path | None) -> dict[str, tuple[Outcome, str]]:
-    """Why nodes cannot take the job, told in one list. Places the weights on nodes that lack only them."""
-    unfit = {name: (Outcome.UNREACHABLE, brief(error)) for name, error in survey.silent.items()}
-    image_needs.bring(work, [name for name, fact in survey.facts.items() if fact.fit], job.task.engine.params.image)
-    unfit |= preflight.node_faults(work.cluster, survey.facts, job)
-    sha256 = work.record.weights.sha256
-    lacking = [name for name, fact in survey.facts.items() if fact.weights_sha256 != sha256 and name not in unfit]
-    if lacking and weights_path is None:
-        reason = f"the weights {sha256} are not on the node; give their file with --weights"
-        unfit |= dict.fromkeys(lacking, (Outcome.NOT_RUN, reason))
-    elif lacking and weights_path is not None:
-        work.note(f"placing weights {work.record.weights.name} on: {', '.join(lacking)}")
-        nodes = [work.cluster.node(name) for name in lacking]
-        placed = ssh.on_each(nodes, lambda node: preflight.place_weights(work.cluster, node, weights_path, sha256))
-        for name, answer in placed.items():
-            if isinstance(answer, ShoalError):
-                unfit[name] = (Outcome.NOT_RUN, f"the weights could not be placed: {brief(answer)}")
-    return unfit
+def unfit(cluster: Cluster, job: JobSpec, survey: Survey) -> dict[str, tuple[Outcome, str]]:
+    """Why nodes cannot take the job, in one list. Weights apart: those can be placed."""
+    silent = {name: (Outcome.UNREACHABLE, brief(error)) for name, error in survey.silent.items()}
+    return silent | preflight.node_faults(cluster, survey.facts, job)
+
+
+def without_weights(survey: Survey, sha256: str) -> list[str]:
+    """The nodes that answered and do not have the model."""
+    return [name for name, fact in survey.facts.items() if fact.weights_sha256 != sha256]
 
 
 def select(cluster: Cluster, names: Sequence[str], constraints: Sequence[Constraint]) -> list[Node]:

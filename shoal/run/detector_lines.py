@@ -1,29 +1,203 @@
-"""The detector's progress lines read: what the runner shows while containers run."""
+"""The detector's output read: events by the contract of `detector/schemas/progress.schema.json`, all else plain text.
+
+A line comes from a node. Nothing in it is believed beyond its type: names are escaped, texts are cut to a bounded
+length, and a line that is not quite an event is shown as it is.
+"""
 
 from __future__ import annotations
 
-import re
+import json
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
-PREFIX = "shoal-detect: "
-_RUN = re.compile(r"run \S+: (?P<videos>\d{1,9}) videos, (?P<done>\d{1,9}) done already$")
-_VIDEO = re.compile(r'video (?P<index>\d{1,9})/(?P<videos>\d{1,9}) "(?P<name>(?:[^"\\]|\\.)*)" (?P<rest>.*)$')
-_FRAMES = re.compile(
-    r"(?P<frame>\d{1,12})/(?P<frames>\d{1,12}|\?) frames (?P<rate>\d{1,12}(?:\.\d{1,12})?) frames/s "
-    r"(?P<detections>\d{1,12}) detections$"
-)
-_DONE = re.compile(r"done: \d{1,12} frames, (?P<detections>\d{1,12}) detections(?:, \d+ decode errors)?$")
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+FORMAT = 1
+MAX_TEXT = 500
+"""Characters of a line that are shown; what is cut is marked."""
+MAX_NAME = 200
+CUT = " [cut]"
+MAX_EVENT = 16 * 1024
+"""A longer line is no event: the longest path of a file, escaped, and the figures beside it."""
+_START = '{"shoal_detect"'
+
+Count = Annotated[int, Field(ge=0, le=2**63)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    shoal_detect: Literal[1]
+
+
+class RunEvent(_Event):
+    """What the run has before it."""
+
+    event: Literal["run"]
+    run: str
+    videos: Count
+    videos_done: Count
+    size_bytes: Count
+    done_size_bytes: Count
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"run {shown(self.run)}: {self.videos} videos, {self.videos_done} done already"
+
+
+class _OfVideo(_Event):
+    number: Annotated[int, Field(ge=1, le=2**63)]
+    videos: Count
+    video: str
+    size_bytes: Count
+
+    @property
+    def head(self) -> str:
+        """`video 2/6 "cam03.mp4"`."""
+        return f"video {self.number}/{self.videos} {quoted(self.video)}"
+
+
+class FramesEvent(_OfVideo):
+    """How far a video is."""
+
+    event: Literal["frames"]
+    frame: Count
+    frames: Count | None
+    frames_per_s: Rate
+    detections: Count
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        of = "?" if self.frames is None else self.frames
+        return f"{self.head} {self.frame}/{of} frames {self.frames_per_s:.1f} frames/s {self.detections} detections"
+
+
+class VideoDoneEvent(_OfVideo):
+    """A video is done."""
+
+    event: Literal["video_done"]
+    frames: Count
+    detections: Count
+    decode_errors: Count
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        damage = f", {self.decode_errors} decode errors" if self.decode_errors else ""
+        return f"{self.head} done: {self.frames} frames, {self.detections} detections{damage}"
+
+
+class VideoFaultEvent(_OfVideo):
+    """A video is done, and faulty."""
+
+    event: Literal["video_fault"]
+    kind: str
+    message: str
+    frames: Count
+    detections: Count
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.head} FAULT {shown(self.kind)}: {shown(self.message)}"
+
+
+class DoneEvent(_Event):
+    """The node is done."""
+
+    event: Literal["done"]
+    videos: Count
+    faulty: Count
+    frames: Count
+    detections: Count
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"done: {self.videos} videos, {self.faulty} faulty, {self.frames} frames, {self.detections} detections"
+
+
+class WordsEvent(_Event):
+    """A sentence in passing, or why it waits for the lock."""
+
+    event: Literal["note", "waiting"]
+    words: Annotated[str, Field(alias="text")]
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return shown(self.words)
+
+
+class ErrorEvent(_Event):
+    """Why the program ends."""
+
+    event: Literal["error"]
+    words: Annotated[str, Field(alias="text")]
+    exit_code: int
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"error: {shown(self.words)}"
+
+
+Event = RunEvent | FramesEvent | VideoDoneEvent | VideoFaultEvent | DoneEvent | WordsEvent | ErrorEvent
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of output: what to show, and the event where it is one."""
+
+    text: str
+    event: Event | None = None
+
+
+def read(line: str) -> Line:
+    """A line as it came. Never raises: what is no event is text."""
+    if line.startswith(_START) and len(line) <= MAX_EVENT:
+        try:
+            event = _EVENTS.validate_json(line)
+        except ValidationError:
+            return Line(shown(line))
+        return Line(shown(event.text), event)
+    return Line(shown(line))
+
+
+def plain(line: str) -> str:
+    """A line for people, whatever it is."""
+    return read(line).text
+
+
+def shown(text: str, *, most: int = MAX_TEXT) -> str:
+    """`text` in one line of `most` characters at most, in which nothing can steer a terminal."""
+    cut = text if len(text) <= most else text[: most - len(CUT)] + CUT
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in cut)
+
+
+def shown_whole(text: str) -> str:
+    """As `shown`, however long it is: for words that were bounded before."""
+    return shown(text, most=len(text))
+
+
+def quoted(name: str) -> str:
+    """A file's name in quotes, as JSON escapes it."""
+    return json.dumps(shown(name, most=MAX_NAME), ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a node is, from the lines it has printed so far."""
+    """How far a node is, from the events it has reported so far."""
 
     videos: int = 0
+    videos_done: int = 0
     video: int = 0
     """The number of the video in hand, from 1."""
     name: str = ""
-    """As the detector wrote it: signs that would disturb a terminal are escaped."""
     frame: int = 0
     frames: int | None = None
     frames_per_s: float = 0.0
@@ -31,26 +205,69 @@ class Progress:
     """In the videos that ended and the one in hand."""
     earlier_detections: int = 0
     faults: int = 0
-    note: str = ""
+    size_bytes: int = 0
+    """Of all videos of the node."""
+    done_size_bytes: int = 0
+    video_size_bytes: int = 0
+    """Of the video in hand."""
+    waiting: bool = False
+    """Whether another container has the run's folder."""
 
-    def after(self, line: str) -> tuple[Progress, bool]:
-        """The progress after one more line, and whether the line tells more than a passing figure."""
-        if not line.startswith(PREFIX):
+    def after(self, line: Line) -> tuple[Progress, bool]:
+        """The progress after one more line, and whether the line is more than a passing figure."""
+        event = line.event
+        if event is None:
             return self, True
-        text = line.removeprefix(PREFIX)
-        if match := _RUN.match(text):
-            return replace(self, videos=int(match["videos"]), note=text), True
-        if not (match := _VIDEO.match(text)):
-            return replace(self, note=text), True
-        seen = replace(self, videos=int(match["videos"]), video=int(match["index"]), name=match["name"], note="")
-        rest = match["rest"]
-        if figures := _FRAMES.match(rest):
-            detections = seen.earlier_detections + int(figures["detections"])
-            frames = None if figures["frames"] == "?" else int(figures["frames"])
-            rate = float(figures["rate"])
-            frame = int(figures["frame"])
-            return replace(seen, frame=frame, frames=frames, frames_per_s=rate, detections=detections), False
-        if done := _DONE.match(rest):
-            total = seen.earlier_detections + int(done["detections"])
-            return replace(seen, detections=total, earlier_detections=total, frame=0, frames=None), True
-        return replace(seen, faults=seen.faults + rest.startswith("FAULT ")), True
+        seen = replace(self, waiting=isinstance(event, WordsEvent) and event.event == "waiting")
+        if isinstance(event, RunEvent):
+            return replace(
+                seen,
+                videos=event.videos,
+                videos_done=event.videos_done,
+                size_bytes=event.size_bytes,
+                done_size_bytes=event.done_size_bytes,
+            ), True
+        if not isinstance(event, _OfVideo):
+            return seen, True
+        seen = replace(
+            seen,
+            videos=event.videos,
+            video=event.number,
+            name=shown(event.video),
+            video_size_bytes=event.size_bytes,
+        )
+        if isinstance(event, FramesEvent):
+            detections = seen.earlier_detections + event.detections
+            return replace(
+                seen,
+                frame=event.frame,
+                frames=event.frames,
+                frames_per_s=event.frames_per_s,
+                detections=detections,
+            ), False
+        if not isinstance(event, VideoDoneEvent | VideoFaultEvent):
+            return seen, True
+        total = seen.earlier_detections + event.detections
+        return replace(
+            seen,
+            detections=total,
+            earlier_detections=total,
+            videos_done=seen.videos_done + 1,
+            done_size_bytes=seen.done_size_bytes + event.size_bytes,
+            video_size_bytes=0,
+            frame=0,
+            frames=None,
+            faults=seen.faults + isinstance(event, VideoFaultEvent),
+        ), True
+
+    @property
+    def share(self) -> float | None:
+        """How much of the node's footage is done, 0 to 1, by the size of the files; None before anything is known."""
+        if not self.videos:
+            return None
+        if self.videos_done >= self.videos:
+            return 1.0
+        in_hand = min(self.frame / self.frames, 1.0) if self.frames else 0.0
+        if not self.size_bytes:
+            return min((self.videos_done + in_hand) / self.videos, 1.0)
+        return min((self.done_size_bytes + in_hand * self.video_size_bytes) / self.size_bytes, 1.0)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from shoal.engines import killed
 from shoal.engines.protocol import Execution, State
 from shoal.results.documents import Manifest
+from shoal.results.exit_codes import AGAIN, WITH_MANIFEST, DetectorExit
 from shoal.results.record import Outcome
+from shoal.run.detector_lines import plain
 
-DETECTOR_FAULTY_VIDEOS = 3
-DETECTOR_NO_VIDEOS = 4
-_DETECTOR_CODES = {
-    2: "the detector refused its settings, or the run's folder was begun with others",
-    5: "the detector cannot use the weights",
-    6: "no space left on the node, or its run folder cannot be written",
+_WORDS: dict[int, str] = {
+    DetectorExit.USAGE: "the detector refused its settings, or the run's folder was begun with others",
+    DetectorExit.WEIGHTS: "the detector cannot use the weights",
+    DetectorExit.STATE: "no space left on the node, or its run folder cannot be written",
 }
-_INTERRUPTED = (130, 143)
+_FINAL = frozenset(DetectorExit) - AGAIN - WITH_MANIFEST
+"""After these the same job would end the same way. (One that ends well without a manifest is no such end.)"""
 
 _BY_STATE = {
     State.OUT_OF_MEMORY: Outcome.OUT_OF_MEMORY,
@@ -38,23 +39,22 @@ def outcome_of(execution: Execution, manifest: Manifest | None) -> tuple[Outcome
 def _of_exit_code(code: int | None, message: str) -> tuple[Outcome, str]:
     if code is None:
         return Outcome.FAILED, message
-    if code == DETECTOR_NO_VIDEOS:
+    if code == DetectorExit.NO_VIDEOS:
         return Outcome.NO_VIDEOS, "the detector found no video"
-    if code in _INTERRUPTED:
-        return Outcome.STOPPED, f"somebody told the container to end (exit code {code})"
     if code == killed.KILLED:
         return Outcome.FAILED, killed.UNKNOWN
-    why = _DETECTOR_CODES.get(code, "the container failed" if code else "the container ended without a manifest")
-    return Outcome.FAILED, f"{why} (exit code {code})" + (f": {message}" if message else "")
+    why = _WORDS.get(code, "the container failed" if code else "the container ended without a manifest")
+    last = plain(message)
+    return Outcome.FAILED, f"{why} (exit code {code})" + (f": {last}" if last else "")
 
 
 def of_manifest(manifest: Manifest) -> tuple[Outcome, str]:
     """The outcome of a finished run folder."""
-    if manifest.exit_code == DETECTOR_FAULTY_VIDEOS:
+    if manifest.exit_code == DetectorExit.FAULTY_VIDEOS.value:
         return Outcome.FAULTY_VIDEOS, "at least one video is faulty; the others were processed"
     return Outcome.FINISHED, ""
 
 
 def worth_another_try(outcome: Outcome, exit_code: int | None) -> bool:
     """Whether the same run may fare better when it is given to the node again without a person's doing."""
-    return outcome in _WORTH_ANOTHER_TRY or (outcome is Outcome.FAILED and exit_code not in _DETECTOR_CODES)
+    return outcome in _WORTH_ANOTHER_TRY or (outcome is Outcome.FAILED and exit_code not in _FINAL)

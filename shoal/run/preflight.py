@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from shoal import untrusted
 from shoal.cluster.document import Cluster, Node
@@ -23,7 +22,6 @@ SHARE = 0.8
 """How much of the smallest node a job gets unless told: the rest is for the machine itself. The engine's own rule."""
 DEFAULT_MEMORY_BYTES = 2_000_000_000
 """Enough for YOLOv5s at 640 pixels and one decoded video at a time; less where a node has less."""
-UPLOAD_TIMEOUT_S = 1800
 IMAGE_NOTE = NODE_STATE / "image.json"
 """Written by the role that places the inference image: {reference, digest}."""
 _ARCHES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -41,17 +39,6 @@ if [ -e "$6" ]; then echo "drained yes"; fi
 place=$4
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 echo "free $(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
-"""
-_PLACE_WEIGHTS = r"""
-set -eu
-mkdir -p -m 0755 "$1"
-arriving=$(mktemp "$1/.$2.XXXXXX.part")
-trap 'rm -f "$arriving"' EXIT
-trap 'exit 1' HUP INT TERM
-cat >"$arriving"
-echo "$2  $arriving" | sha256sum -c --status || { echo "the file arrived damaged" >&2; exit 1; }
-chmod 0644 "$arriving"
-mv "$arriving" "$1/$2.onnx"
 """
 
 
@@ -169,7 +156,7 @@ def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> 
         elif arch is None:
             reasons[name] = (
                 f"the image {image} is not on the node, and the site's registry does not give it; the site deploy "
-                "places its own, with which `shoal run --resume RUN --image current` finishes a run"
+                "places its own, with which `shoal resume RUN --image current` finishes a run"
             )
         elif arch != facts[name].arch:
             reasons[name] = f"the image is for {arch}, the node is {facts[name].arch}"
@@ -184,15 +171,6 @@ def is_drained(cluster: Cluster, node: Node) -> bool:
         return ssh.run(cluster, node, "test", "-e", str(NODE_DRAINED), root=True, check=False).exit_code == 0
     except ssh.SshError:
         return False
-
-
-def place_weights(cluster: Cluster, node: Node, path: Path, sha256: str) -> None:
-    """Put a weights file on a node, checked there before it gets its name. Raises SshError or RemoteError."""
-    with path.open("rb") as stream:
-        ssh.run(
-            cluster, node, "sh", "-c", _PLACE_WEIGHTS, "weights", str(NODE_WEIGHTS), sha256,
-            root=True, stdin=stream, timeout_s=UPLOAD_TIMEOUT_S,
-        )  # fmt: skip
 
 
 def _unfit(fact: NodeFacts, node: Node) -> str | None:

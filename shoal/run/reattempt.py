@@ -1,20 +1,18 @@
-"""Automatic attempts: nodes without a finished manifest get the run again, once they can be given a job."""
+"""Automatic attempts: a node without a finished manifest gets the run again, once it can be given a job."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
 from shoal.cluster.document import Engine
+from shoal.errors import ShoalError
 from shoal.jobs.spec import parse
+from shoal.results.record import Outcome
 from shoal.run import preflight
-from shoal.run.background import in_background
 from shoal.run.outcomes import worth_another_try
-from shoal.run.work import Begun, Work
+from shoal.run.work import Begun, Give, Work
+from shoal.ssh.failures import brief
+from shoal.waiting import looks
 
 ATTEMPT_PAUSE_S = 5.0
 """Pause before the second automatic attempt; twice that before the third, and so on ..."""
@@ -29,70 +27,87 @@ DEFAULT_ATTEMPTS: dict[Engine, int] = {"bacalhau": 5, "ssh": 1}
 
 
 @dataclass(slots=True)
-class Healer:
-    """Further attempts, node by node: each as soon as the node's own share is over, whatever the others do."""
+class Reattempts:
+    """The further attempts of one node; its methods wait, in the node's own thread."""
 
     work: Work
-    again: Callable[[Sequence[str]], Begun]
-    """Gives nodes the run."""
-    attempts: int
-    """How often a node is given the run, the first time included."""
-    given: Counter[str] = field(default_factory=Counter)
-    stayed_away: set[str] = field(default_factory=set)
-    """Nodes that were waited for in vain; the attempt that followed says why, and is their last."""
+    node: str
+    give: Give
+    attempts: int | None = None
+    """How often the node is given the run, the first time included; the engine's own number where it is None."""
+    given: int = 1
+    over: bool = False
+    """Whether the last attempt was the last: it was waited for in vain, or another would be refused as well."""
 
-    def __call__(self, node: str) -> Future[Begun] | None:
-        """The node's next attempt, begun in the background; None where it may not fare better, or had all of them."""
-        entry = self.work.record.nodes[node]
-        if node in self.stayed_away or not worth_another_try(entry.outcome, entry.attempts[-1].exit_code):
-            return None
-        self.given[node] += 1
-        if self.given[node] >= self.attempts:
-            return None
-        pause_s = min(ATTEMPT_PAUSE_S * 2 ** (self.given[node] - 1), MAX_PAUSE_S)
-        self.work.note(f"again in {pause_s:.0f} s", node)
-        return in_background(partial(self._once_back, node, pause_s))
+    def next(self) -> Begun | None:
+        """The next attempt, after a pause and once the node is back; None where there is to be none."""
+        while self._may_fare_better():
+            self.given += 1
+            pause_s = min(ATTEMPT_PAUSE_S * 2 ** (self.given - 2), MAX_PAUSE_S)
+            self.work.note(f"again in {pause_s:.0f} s", self.node)
+            # A backoff: what made the node fail is given time to pass.
+            self.work.cancelled.wait(pause_s)
+            self._wait_until_back()
+            if self.work.cancelled.is_set():
+                return None
+            if begun := self._begin():
+                return begun
+        return None
 
-    def in_turn(self, node: str) -> Future[Begun]:
-        """The attempt that waits for room on the node, in the background; waiting uses none up, however long it is."""
-        return in_background(partial(self._once_there_is_room, node))
-
-    def _once_there_is_room(self, node: str) -> Begun:
+    def in_turn(self) -> Begun | None:
+        """The attempt that waits for room on the node; waiting uses none up, however long it is."""
         with self.work.lock:
             job = parse(self.work.record.job, source="the run's job")
-        while not self.work.cancelled.wait(BACK_POLL_S):
-            if node not in self.work.runner.full(job, [node]):
-                return self.again([node])
-        return Begun()
+        try:
+            for look in looks(BACK_POLL_S, cancelled=self.work.cancelled):
+                if not look.first and self.node not in self.work.runner.full(job, [self.node]):
+                    break
+        except (ShoalError, OSError) as error:
+            self._not_given(error)
+            return self.next()
+        if self.work.cancelled.is_set():
+            return None
+        return self._begin() or self.next()
 
-    def _once_back(self, node: str, pause_s: float) -> Begun:
-        # A backoff: what made the node fail is given time to pass.
-        if not self.work.cancelled.wait(pause_s):
-            self._wait_until_back(node)
-        return Begun() if self.work.cancelled.is_set() else self.again([node])
+    def _may_fare_better(self) -> bool:
+        """Whether the node is to be given the run again."""
+        entry = self.work.record.nodes[self.node]
+        most = self.attempts or DEFAULT_ATTEMPTS.get(self.work.record.engine, 1)
+        if self.over or self.given >= most or self.work.cancelled.is_set():
+            return False
+        return not entry.attempts or worth_another_try(entry.outcome, entry.attempts[-1].exit_code)
 
-    def _wait_until_back(self, node: str) -> None:
+    def _begin(self) -> Begun | None:
+        try:
+            return self.give([self.node])
+        except (ShoalError, OSError) as error:
+            self._not_given(error)
+            return None
+
+    def _not_given(self, error: ShoalError | OSError) -> None:
+        """Record why an attempt was not begun; where that does not pass by itself, no other is."""
+        why = f"could not be given the run again: {error if isinstance(error, ShoalError) else brief(error)}"
+        entry = self.work.record.nodes[self.node]
+        if entry.outcome is Outcome.PENDING:
+            number = entry.attempts[-1].number if entry.attempts else self.work.next_attempt()
+            self.work.end(self.node, number, Outcome.UNREACHABLE, why)
+        else:
+            self.work.note(why, self.node)
+        self.over = self.over or not (isinstance(error, OSError) or error.transient)
+
+    def _wait_until_back(self) -> None:
         """Wait until the node can be given a job again, for at most BACK_TIMEOUT_S, or is seen to be drained.
 
         So a short absence does not use attempts up, and a long one is not waited for again before each of them.
         """
-        deadline = time.monotonic() + BACK_TIMEOUT_S
-        told = False
-        while why := self.work.runner.away([node]).get(node):
-            if preflight.is_drained(self.work.cluster, self.work.cluster.node(node)):
-                return  # the attempt itself tells
-            if not told:
-                self.work.note(f"waiting for it: {why}", node)
-            told = True
-            if time.monotonic() > deadline:
-                self.stayed_away.add(node)
+        for look in looks(BACK_POLL_S, timeout_s=BACK_TIMEOUT_S, cancelled=self.work.cancelled):
+            why = self.work.runner.away([self.node]).get(self.node)
+            if why is None:
+                if not look.first:
+                    self.work.note("is back", self.node)
                 return
-            if self.work.cancelled.wait(BACK_POLL_S):
-                return
-        if told:
-            self.work.note("is back", node)
-
-
-def healer(work: Work, attempts: int | None, again: Callable[[Sequence[str]], Begun]) -> Healer:
-    """What gives the nodes of `work` further attempts; their number is the engine's own where it is None."""
-    return Healer(work, again, attempts or DEFAULT_ATTEMPTS.get(work.record.engine, 1))
+            if preflight.is_drained(self.work.cluster, self.work.cluster.node(self.node)):
+                return  # the attempt itself records it
+            if look.first:
+                self.work.note(f"waiting for it: {why}", self.node)
+            self.over = look.last

@@ -1,19 +1,18 @@
-"""What following a run needs to know, and the events that it reports."""
+"""A run in hand: its record, kept true at every moment, and the events that it reports."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Protocol
 
 from shoal.cluster.document import Cluster
 from shoal.engines.protocol import Handle, Runner
 from shoal.results import record as runs
 from shoal.results.record import Attempt, Fetched, Outcome, RunRecord
+from shoal.run.detector_lines import Line
 
 
 class Happening(StrEnum):
@@ -34,6 +33,8 @@ class Event:
     text: str
     node: str = ""
     outcome: Outcome | None = None
+    line: Line | None = None
+    """With LINE: what was read; `text` is the same for people."""
 
 
 Tell = Callable[[Event], None]
@@ -41,7 +42,7 @@ Tell = Callable[[Event], None]
 
 @dataclass(slots=True)
 class Work:
-    """A run in hand."""
+    """A run in hand, shared by the threads of its nodes."""
 
     cluster: Cluster
     runner: Runner
@@ -49,25 +50,33 @@ class Work:
     tell: Tell
     fetch: bool = True
     lock: threading.RLock = field(default_factory=threading.RLock)
+    """Held while the record is changed or an event is reported."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     """Set once nothing more is to be started."""
-    reserved: int = 0
+    _reserved: int = 0
+    _alone: int | None = None
 
     def say(self, event: Event) -> None:
-        """Tell an event; one at a time."""
+        """Report an event; one at a time."""
         with self.lock:
-            self.tell(event)
+            if self._is_with_us():
+                self.tell(event)
 
     def note(self, text: str, node: str = "") -> None:
-        """Tell something in passing."""
+        """Report something in passing."""
         self.say(Event(Happening.NOTE, text, node))
+
+    def leave(self) -> None:
+        """From here on only the calling thread reports and records: others may be left behind in mid-work."""
+        with self.lock:
+            self._alone = threading.get_ident()
 
     def next_attempt(self) -> int:
         """A number that no attempt of this run has, on any node: an attempt's job is named after it."""
         with self.lock:
             taken = (entry.number for node in self.record.nodes.values() for entry in node.attempts)
-            self.reserved = max(self.reserved, max(taken, default=0)) + 1
-            return self.reserved
+            self._reserved = max(self._reserved, max(taken, default=0)) + 1
+            return self._reserved
 
     def begin(self, nodes: Sequence[str], attempt: int, execution: str, *, image: str) -> None:
         """Record that an attempt is about to be started, and save: who takes the run up then knows of it.
@@ -82,8 +91,10 @@ class Work:
             runs.save(self.record)
 
     def end(self, node: str, attempt: int, outcome: Outcome, message: str, exit_code: int | None = None) -> None:
-        """Record what became of an attempt, save, and tell."""
+        """Record what became of an attempt, save, and report it."""
         with self.lock:
+            if not self._is_with_us():
+                return
             found = self._attempt(node, attempt)
             found.ended_at, found.outcome = datetime.now(UTC), outcome
             found.message, found.exit_code = message, exit_code
@@ -98,12 +109,17 @@ class Work:
         self.end(node, last.number if last else 1, Outcome.DAMAGED_RESULTS, message, last.exit_code if last else None)
 
     def home(self, node: str, fetched: Fetched) -> None:
-        """Record that a node's results are home, save, and tell."""
+        """Record that a node's results are home, save, and report it."""
         with self.lock:
+            if not self._is_with_us():
+                return
             self.record.nodes[node].fetched = fetched
             runs.save(self.record)
             text = f"{fetched.files} files, {fetched.size_bytes / 1e6:.1f} MB, checked"
             self.tell(Event(Happening.FETCHED, text, node))
+
+    def _is_with_us(self) -> bool:
+        return self._alone in (None, threading.get_ident())
 
     def _attempt(self, node: str, number: int) -> Attempt:
         """The record of an attempt, made where it is not there."""
@@ -127,14 +143,16 @@ class Begun:
     waiting: tuple[str, ...] = ()
     """Nodes whose turn has not come: other work has their room. No attempt has begun."""
 
+    @property
+    def nodes(self) -> list[str]:
+        """All of them."""
+        started = [node for handle in self.handles for node in handle.nodes]
+        return [*started, *self.finished, *self.ended, *self.waiting]
 
-class Heal(Protocol):
-    """Begins what a node is to be given later."""
+    def handle_of(self, node: str) -> Handle | None:
+        """What was started on the node, or is there already."""
+        return next((handle for handle in self.handles if node in handle.nodes), None)
 
-    def __call__(self, node: str) -> Future[Begun] | None:
-        """The node's next attempt, in the background; None where there is to be none."""
-        ...
 
-    def in_turn(self, node: str) -> Future[Begun]:
-        """The attempt that waits for room on the node, in the background."""
-        ...
+Give = Callable[[Sequence[str]], Begun]
+"""Gives nodes the run: what is there is adopted, what is done is found, the rest is submitted."""

@@ -273,7 +273,9 @@ def piped(
     the connection that it needs to tidy up.
     """
     call = _Call(cluster, node, command)
-    line = _line(command, _rights(cluster, node) if root else None)
+    rights = _rights(cluster, node) if root else None
+    # Unlike with `run`, nobody can take back what was read of a refusal: whether sudo wants a terminal is asked first.
+    line = _line(command, replace(rights, tty=None) if rights else None)
     argv = [*connection(cluster.ssh, node), line.text]
     said = bytearray()
     with _source(line.preamble, stdin) as source:

@@ -30,8 +30,9 @@ class Root:
 
     password: SecretStr | None = None
     """Given to sudo on its standard input; None where it asks for none."""
-    tty: bool = False
-    """Whether sudo wants a terminal (`requiretty`): it gets one, and the command keeps its pipes."""
+    tty: bool | None = False
+    """Whether sudo wants a terminal (`requiretty`): it gets one, and the command keeps its pipes. None: found out
+    there, at the price of one more sudo."""
     user: str | None = None
     login: bool = False
     keep_environment: bool = False
@@ -86,11 +87,14 @@ def _sudo(script: str, root: Root, mark: str) -> str:
     argv += ["-E"] if root.keep_environment else []
     argv += ["-u", root.user] if root.user else []
     command = f"exec {shlex.join([*argv, '--', 'sh', '-c', script])}"
-    if not root.tty:
+    if root.tty is False:
         return command
     # script(1) makes a terminal for sudo to find; input and output stay what they are, by descriptors past the three.
     inner = f"exec <&3 >&4 2>&5 3<&- 4>&- 5>&-; {command}"
-    return f"SHELL=/bin/sh exec script -qefc {shlex.quote(inner)} /dev/null 3<&0 4>&1 5>&2 </dev/null >/dev/null"
+    on_tty = f"SHELL=/bin/sh exec script -qefc {shlex.quote(inner)} /dev/null 3<&0 4>&1 5>&2 </dev/null >/dev/null"
+    if root.tty:
+        return on_tty
+    return f"case $(sudo -n true 2>&1 </dev/null) in *{shlex.quote(TTY_WANTED)}*) {on_tty} ;; esac; {command}"
 
 
 def after_mark(output: bytes, mark: str) -> bytes | None:

@@ -163,6 +163,18 @@ def write_sound(path: Path) -> None:
             container.mux(packet)
 
 
+def events(output: str) -> list[dict[str, Any]]:
+    """The events that the program printed, without the field that every one has."""
+    found = [json.loads(line) for line in output.splitlines()]
+    assert {one.pop("shoal_detect") for one in found} <= {1}
+    return found
+
+
+def notes(output: str) -> str:
+    """The sentences among them, one a line."""
+    return "\n".join(one["text"] for one in events(output) if "text" in one)
+
+
 def shoal_detect(arguments: Sequence[str], **more: Any) -> subprocess.Popen[str]:
     """Start the program as the image does."""
     environment = {**os.environ, "PYTHONPATH": str(DETECTOR), "PYTHONUNBUFFERED": "1"}

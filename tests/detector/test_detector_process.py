@@ -73,7 +73,7 @@ def test_killed_in_the_middle_and_run_again_the_results_are_those_of_a_run_in_on
 
     code, out, _ = _finish(arguments(*SLOW))
     assert code == 0
-    assert "run run-1: 2 videos, 1 done already" in out
+    assert making.events(out)[0]["videos_done"] == 1
     assert making.detections(state) == whole
     assert done.stat().st_ino == inode
     assert making.document(state / "manifest.json")["exit_code"] == 0
@@ -90,11 +90,11 @@ def test_a_signal_ends_it_between_two_frames(
     out, err = process.communicate(timeout=TIMEOUT_S)
     assert time.monotonic() - asked < 5
     assert (process.returncode, err) == (code, "")
-    assert f"shoal-detect: interrupted by signal {int(number)}" in out
+    assert f"interrupted by signal {int(number)}" in making.notes(out)
     assert not (state / "manifest.json").exists()
     assert len([path for path in (state / "videos").iterdir() if not path.name.startswith(".")]) == 1
     code, out, _ = _finish(arguments(*SLOW))
-    assert (code, "2 videos, 1 done already" in out) == (0, True)
+    assert (code, making.events(out)[0]["videos_done"]) == (0, 1)
     assert not list(state.glob("videos/.*.part"))
 
 
@@ -106,10 +106,10 @@ def test_a_second_instance_waits_for_the_first_and_says_so(two_videos: Path, sta
     assert second.returncode == 0, err
     assert first.wait(timeout=TIMEOUT_S) == 0
     first.communicate(timeout=TIMEOUT_S)
-    lines = out.splitlines()
-    assert lines[0].startswith("shoal-detect: waiting for another instance that holds the lock")
-    assert f"process {first.pid} on " in lines[0]
-    assert "finished already" in lines[1]
+    lines = making.events(out)
+    assert lines[0]["event"] == "waiting"
+    assert f"holds the lock (process {first.pid} on " in lines[0]["text"]
+    assert "finished already" in lines[1]["text"]
     assert set(json.loads((state / "lock").read_text())) == {"pid", "host", "started_at"}
 
 
@@ -155,7 +155,9 @@ def test_a_write_that_fails_is_one_line_and_exit_6(videos: Path, state: Path, ar
     _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 6
     assert err.count("\n") == 1
-    assert err.startswith("shoal-detect: error: cannot write ")
+    (error,) = making.events(err)
+    assert (error["event"], error["exit_code"]) == ("error", 6)
+    assert error["text"].startswith("cannot write ")
     assert "File too large" in err
     _assert_nothing_finished(state)
     assert _finish(arguments())[0] == 0
@@ -184,7 +186,7 @@ def test_no_space_left_is_one_line_and_exit_6(videos: Path, state: Path, argumen
     ended = _on_own_mount(arguments(), state, 'mount -t tmpfs -o size=24k tmpfs "$STATE"')
     assert ended.returncode == 6, ended.stderr
     error, *listing = ended.stderr.splitlines()
-    assert error.startswith("shoal-detect: error: cannot write ")
+    assert making.notes(error).startswith("cannot write ")
     assert "No space left on device; free space" in error
     assert "Traceback" not in ended.stderr
     assert "manifest.json" not in listing
@@ -195,8 +197,9 @@ def test_a_read_only_state_folder_is_one_line_and_exit_6(videos: Path, state: Pa
     making.write_video(videos / "a.avi", making.moving(2))
     ended = _on_own_mount(arguments(), state, 'mount -t tmpfs -o ro tmpfs "$STATE"')
     assert ended.returncode == 6, ended.stderr
-    assert ended.stderr.startswith("shoal-detect: error: cannot take the lock in ")
-    assert "Read-only file system" in ended.stderr.splitlines()[0]
+    error = making.notes(ended.stderr.splitlines()[0])
+    assert error.startswith("cannot take the lock in ")
+    assert "Read-only file system" in error
 
 
 # --- the command line

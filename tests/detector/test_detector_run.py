@@ -108,10 +108,16 @@ def test_a_run_finds_what_is_there_and_describes_it(
         "video": "cam01.mp4", "frame": 2, "time_s": 0.2, "class": "person", "class_id": 0,
         "confidence": third["confidence"], "box": [0.0, 32.0, 32.0, 64.0],
     }  # fmt: skip
-    out = capsys.readouterr().out.splitlines()
-    assert out[0] == "shoal-detect: run run-1: 2 videos, 0 done already"
-    assert out[1] == 'shoal-detect: video 1/2 "cam01.mp4" done: 20 frames, 15 detections'
-    assert out[-1] == "shoal-detect: done: 2 videos, 0 faulty, 30 frames, 22 detections"
+    out = making.events(capsys.readouterr().out)
+    sizes = [video["size_bytes"] for video in summary["videos"]]
+    assert out[0] == {
+        "event": "run", "run": "run-1", "videos": 2, "videos_done": 0, "size_bytes": sum(sizes), "done_size_bytes": 0,
+    }  # fmt: skip
+    assert out[1] == {
+        "event": "video_done", "number": 1, "videos": 2, "video": "cam01.mp4", "size_bytes": sizes[0],
+        "frames": 20, "detections": 15, "decode_errors": 0,
+    }  # fmt: skip
+    assert out[-1] == {"event": "done", "videos": 2, "faulty": 0, "frames": 30, "detections": 22}
 
 
 def test_boxes_are_in_pixels_of_the_original_frame(videos: Path, state: Path, settings: MakeSettings) -> None:
@@ -153,7 +159,8 @@ def test_nothing_found_is_said_and_one_frame_kept(
     assert run(settings(), Stop()) is Exit.DONE
     (video,) = _check_folder(state)["videos"]
     assert [key_frame["frame"] for key_frame in video["key_frames"]] == [0]
-    assert "nothing found: 0 detections in 5 inferred frames of 1 videos at confidence 0.35" in capsys.readouterr().out
+    out = making.notes(capsys.readouterr().out)
+    assert "nothing found: 0 detections in 5 inferred frames of 1 videos at confidence 0.35" in out
 
 
 def test_faulty_videos_are_named_and_the_others_done(
@@ -185,9 +192,14 @@ def test_faulty_videos_are_named_and_the_others_done(
     cut = summary["videos"][0]
     assert 10 <= cut["frames"] <= 20
     assert cut["detections"] >= cut["frames"]
-    out = capsys.readouterr().out
-    assert 'shoal-detect: video 2/7 "empty.mp4" FAULT empty: the file has 0 bytes\n' in out
-    assert "shoal-detect: done: 7 videos, 6 faulty, " in out
+    out = making.events(capsys.readouterr().out)
+    assert {
+        "event": "video_fault", "number": 2, "videos": 7, "video": "empty.mp4", "size_bytes": 0,
+        "kind": "empty", "message": "the file has 0 bytes", "frames": 0, "detections": 0,
+    } in out  # fmt: skip
+    assert {name: out[-1][name] for name in ("event", "videos", "faulty")} == {
+        "event": "done", "videos": 7, "faulty": 6
+    }  # fmt: skip
     # A finished run ends with the same code again.
     assert run(settings(), Stop()) is Exit.FAULTY_VIDEOS
 
@@ -208,7 +220,8 @@ def test_names_of_any_kind_are_read_and_kept(
     summary = _check_folder(state)
     assert {video["video"] for video in summary["videos"]} == {*NAMES, "bad\\xff.avi"}
     assert all(video["frames"] == 3 for video in summary["videos"])
-    assert r'"line\nbreak.avi" done: 3 frames' in capsys.readouterr().out
+    done = [one for one in making.events(capsys.readouterr().out) if one["event"] == "video_done"]
+    assert ("line\nbreak.avi", 3) in [(one["video"], one["frames"]) for one in done]
 
 
 def test_the_same_videos_give_the_same_bytes(videos: Path, state: Path, settings: MakeSettings) -> None:
@@ -251,7 +264,7 @@ def test_a_finished_run_ends_at_once_even_without_weights(
     capsys.readouterr()
     assert run(settings(), Stop()) is Exit.DONE
     assert {name: (state / name).stat().st_mtime_ns for name in making.tree(state) if name != "lock"} == before
-    out = capsys.readouterr().out
+    out = making.notes(capsys.readouterr().out)
     assert "finished already" in out
     assert "1 videos appeared after it was finished and are not part of it" in out
 
@@ -293,10 +306,10 @@ def test_done_videos_are_skipped_and_leftovers_removed(
     assert making.detections(state) == whole
     assert folders["a"].stat().st_ino == stays
     assert not [name for name in making.tree(state) if "/." in f"/{name}"]
-    out = capsys.readouterr().out
-    assert "run run-1: 3 videos, 1 done already" in out
-    assert 'video 1/3 "a.avi"' not in out
-    assert 'video 2/3 "b.avi" done' in out
+    first, *others = making.events(capsys.readouterr().out)
+    assert (first["videos"], first["videos_done"]) == (3, 1)
+    done = [(one["number"], one["video"]) for one in others if one["event"] == "video_done"]
+    assert done[0] == (2, "b.avi")
     _check_folder(state)
 
 
@@ -312,7 +325,7 @@ def test_files_of_a_finished_run_that_are_gone_or_changed_are_done_again(
     next((second / "frames").iterdir()).unlink()
     (state / "summary.json").unlink()
     assert run(settings(), Stop()) is Exit.DONE
-    out = capsys.readouterr().out
+    out = making.notes(capsys.readouterr().out)
     assert f'"videos/{first.name}/detections.jsonl" has ' in out
     assert f'"videos/{second.name}/frames/' in out
     assert '"summary.json" is missing, doing it again' in out
@@ -352,7 +365,7 @@ def test_a_video_that_changed_is_done_again_and_one_that_is_gone_stays(
     assert {video["video"]: video["frames"] for video in summary["videos"]} == {
         "a.avi": 8, "b.avi": 5, "c.avi": 5, "d.avi": 4,
     }  # fmt: skip
-    out = capsys.readouterr().out
+    out = making.notes(capsys.readouterr().out)
     assert '"a.avi" changed from ' in out
     assert '"c.avi" is done and no longer in the input folder' in out
 

@@ -26,6 +26,8 @@ from shoal_detect.read.prefetch import prefetch
 from shoal_detect.read.videos import display_name, find_videos, video_id
 from shoal_detect.state.summary import Tally
 
+from tests.detector import detector_making as making
+
 # --- classes
 
 
@@ -368,17 +370,26 @@ def test_names_stay_on_one_line_and_cannot_steer_the_terminal(name: str, expecte
 
 
 def test_progress_is_said_at_most_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
-    running = progress.VideoProgress("2/6", "cam03.mp4", 300)
+    running = progress.VideoProgress(2, 6, "cam03.mp4", 1000, 300)
     running.tick(10, 1)
     assert capsys.readouterr().out == ""
     running.started -= 10
     running._last -= 1
     running.tick(120, 37)
     running.tick(121, 38)
-    line = capsys.readouterr().out
-    assert line.startswith('shoal-detect: video 2/6 "cam03.mp4" 120/300 frames 1')
-    assert line.endswith(" frames/s 37 detections\n")
-    assert line.count("\n") == 1
+    (line,) = making.events(capsys.readouterr().out)
+    assert 10 < line.pop("frames_per_s") < 13
+    assert line == {
+        "event": "frames", "number": 2, "videos": 6, "video": "cam03.mp4", "size_bytes": 1000,
+        "frame": 120, "frames": 300, "detections": 37,
+    }  # fmt: skip
+
+
+def test_whatever_a_video_is_called_a_line_is_one_line_of_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.VideoProgress(1, 1, "a\nb\x1b[31m\u2028\udcff.mp4", 1).done(1, 0, 0)
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert out.count("\n") == 1
 
 
 # --- prefetching

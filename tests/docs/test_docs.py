@@ -30,6 +30,7 @@ PAGE_NAME = re.compile(r"`(docs/[a-z0-9-]+\.md)`")
 THEIRS = {
     "ssh",
     "ssh-keyscan",
+    "ssh-keygen",
     "git",
     "cd",
     "export",

@@ -40,8 +40,8 @@ class Runs:
         return self.home / self.id(name)
 
     def command(self, *words: str) -> list[str]:
-        # Over ssh whatever is cached or deployed by other tests of the session; a resumed run keeps its own engine.
-        engine = ["--engine", "ssh"] if words[0] == "run" and not {"--resume", "--engine"} & set(words) else []
+        # Over ssh whatever is cached or deployed by other tests of the session.
+        engine = ["--engine", "ssh"] if words[0] == "run" and "--engine" not in words else []
         return [sys.executable, "-m", "shoal", *words, *engine]
 
     def environment(self) -> dict[str, str]:

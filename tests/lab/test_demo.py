@@ -139,11 +139,11 @@ def test_typed_once_more_it_changes_nothing_on_the_machines(demo: Demo) -> None:
 
 
 def test_a_run_that_was_killed_is_finished_by_resume(demo: Demo) -> None:
-    """The demo killed while results came home left a run that says so, and that --resume makes whole."""
+    """The demo killed while results came home left a run that says so, and that `shoal resume` makes whole."""
     unfinished = [run for run in demo.runs if any(not node["fetched"] for node in run["nodes"].values())]
     assert unfinished, "at least one of the kills was in mid-run"
     run = str(unfinished[-1]["run"])
-    done = demo.shoal("run", "--resume", run, "--json")
+    done = demo.shoal("resume", run, "--json")
     assert done.returncode == 0, done.stderr[-4000:]
     record = json.loads(done.stdout)
     assert all(node["outcome"] == "finished" and node["fetched"] for node in record["nodes"].values())

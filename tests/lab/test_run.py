@@ -54,7 +54,7 @@ def test_a_run_comes_home_whole(runs: Runs, whole: str) -> None:
         for entry in json.loads((folder / "manifest.json").read_text())["files"]:
             assert hashlib.sha256((folder / entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
     assert runs.shoal("results", "verify", runs.id(whole)).returncode == 0
-    again = runs.shoal("run", "--resume", runs.id(whole))
+    again = runs.shoal("resume", runs.id(whole))
     assert again.returncode == 0
     assert "nothing is left to do" in again.stderr
 
@@ -113,12 +113,12 @@ def test_odd_names_come_home(runs: Runs) -> None:
 
 def test_the_control_process_killed_in_mid_run(runs: Runs, whole: str) -> None:
     process = runs.begun("run", "--run", runs.id("orphan"), *SLOW)
-    read_until(process, "compute-1: shoal-detect: video 1", "compute-2: shoal-detect: video 1")
+    read_until(process, "compute-1: video 1", "compute-2: video 1")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert runs.outcomes("orphan") == dict.fromkeys(NODES, "pending")
     assert [runs.containers(node) for node in NODES] == [[f"shoal-{runs.id('orphan')}-a1"]] * 2
-    done = runs.shoal("run", "--resume", runs.id("orphan"))
+    done = runs.shoal("resume", runs.id("orphan"))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("adopted the container of attempt 1") == 2
     assert runs.attempts("orphan") == dict.fromkeys(NODES, 1), "none was started beside one that runs"
@@ -127,13 +127,13 @@ def test_the_control_process_killed_in_mid_run(runs: Runs, whole: str) -> None:
 
 def test_the_container_killed_in_mid_video_and_taken_up_equals_an_uninterrupted_run(runs: Runs, whole: str) -> None:
     process = runs.begun("run", "--run", runs.id("killed"), *SLOW)
-    read_until(process, "compute-1: shoal-detect: video 2/6", "compute-2: shoal-detect: video 1")
+    read_until(process, "compute-1: video 2/6", "compute-2: video 1")
     runs.on("compute-1", f"docker kill --signal KILL shoal-{runs.id('killed')}-a1")
     _, said = process.communicate()
     assert process.returncode == 3, said
     assert runs.outcomes("killed") == {"compute-1": "stopped", "compute-2": "finished"}
     assert "compute-1: stopped: somebody on the node ended the container (docker kill or stop, exit code 137)" in said
-    done = runs.shoal("run", "--resume", runs.id("killed"))
+    done = runs.shoal("resume", runs.id("killed"))
     assert done.returncode == 0, done.stderr
     # At least the one that was waited for; how many more depends on how fast the machine is.
     assert re.search(r"6 videos, [1-5] done already", done.stderr), done.stderr
@@ -143,7 +143,7 @@ def test_the_container_killed_in_mid_video_and_taken_up_equals_an_uninterrupted_
 
 def test_a_connection_that_breaks_in_mid_run_is_taken_up_again(runs: Runs) -> None:
     process = runs.begun("run", "--run", runs.id("cut"), "--node", "compute-1", *SLOW)
-    read_until(process, "compute-1: shoal-detect: video 1")
+    read_until(process, "compute-1: video 1")
     # The server's side of every connection, on that machine only; the listening one stays.
     runs.on("compute-1", "pkill -KILL -f '^sshd: shoal'")
     _, said = process.communicate()
@@ -153,7 +153,7 @@ def test_a_connection_that_breaks_in_mid_run_is_taken_up_again(runs: Runs) -> No
 
 def test_interrupted_it_stops_the_containers(runs: Runs) -> None:
     process = runs.begun("run", "--run", runs.id("stopped"), *SLOW)
-    read_until(process, "compute-1: shoal-detect: video 1", "compute-2: shoal-detect: video 1")
+    read_until(process, "compute-1: video 1", "compute-2: video 1")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130, said
@@ -185,7 +185,7 @@ def test_a_node_that_is_away_is_named_and_completed_later(runs: Runs) -> None:
     assert done.returncode == 3, done.stderr
     assert runs.outcomes("away") == {"compute-1": "finished", "compute-2": "unreachable"}
     assert "compute-2: unreachable: no answer in time" in done.stderr
-    done = runs.shoal("run", "--resume", runs.id("away"))
+    done = runs.shoal("resume", runs.id("away"))
     assert done.returncode == 0, done.stderr
     assert runs.attempts("away") == {"compute-1": 1, "compute-2": 2}
 
@@ -195,7 +195,7 @@ def test_out_of_memory_is_named(runs: Runs) -> None:
     assert done.returncode == 3, done.stderr
     assert runs.outcomes("small") == dict.fromkeys(NODES, "out_of_memory")
     assert "ran out of memory (exit code 137)" in done.stderr
-    done = runs.shoal("run", "--resume", runs.id("small"), "--memory", "2GB")
+    done = runs.shoal("resume", runs.id("small"), "--memory", "2GB")
     assert done.returncode == 0, done.stderr
 
 

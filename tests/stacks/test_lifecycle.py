@@ -243,14 +243,14 @@ def test_a_machine_on_the_mesh_is_waited_for_there_and_at_its_first_address(
         return ssh.Completed(0, b"", "")
 
     monkeypatch.setattr(ssh, "run", run)
-    assert access._lets_in(cluster, node) == []
+    assert access._lets_in(cluster, overlay.applied(cluster), node) == []
     assert asked == ["dock-1.ts.net"]
     answering.remove("dock-1.ts.net")
-    assert access._lets_in(cluster, node) == []
+    assert access._lets_in(cluster, overlay.applied(cluster), node) == []
     assert asked[1:] == ["dock-1.ts.net", "192.0.2.2"]
     answering.clear()
     with pytest.raises(SshError, match=r"192\.0\.2\.2"):
-        access._lets_in(cluster, node)
+        access._lets_in(cluster, overlay.applied(cluster), node)
 
 
 def test_one_stacks_document_is_not_taken_for_anothers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

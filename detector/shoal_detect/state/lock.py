@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shoal_detect.progress import say
+from shoal_detect.progress import report
 from shoal_detect.state.store import state_errors
 from shoal_detect.stop import Stop
 
@@ -52,7 +52,7 @@ def _acquire(handle: int, state: Path, stop: Stop) -> None:
             return
         if not waiting:
             waiting = True
-            say(f"waiting for another instance that holds the lock{_described(handle)}")
+            report("waiting", text=f"waiting for another instance that holds the lock{_described(handle)}")
         stop.wait(POLL_S)
 
 

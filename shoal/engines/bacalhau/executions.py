@@ -101,4 +101,4 @@ def _last_words(stderr: str, exit_code: int) -> str:
     if exit_code == 0:
         return ""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else ""
+    return lines[-1].strip() if lines else ""  # the engine keeps 2 KB

@@ -15,6 +15,7 @@ from shoal import untrusted
 from shoal.engines.bacalhau.client import Endpoint, EngineError
 from shoal.engines.bacalhau.models import LogFrame
 from shoal.untrusted import Bounds, DamagedDocumentError
+from shoal.waiting import looks, until
 
 OPEN_TIMEOUT_S = 15.0
 CLOSE_TIMEOUT_S = 0.5
@@ -94,7 +95,9 @@ def lines(
     """
     path = f"/api/v1/orchestrator/jobs/{job}/logs?execution_id={execution}&follow=true"
     seen = 0
-    while not never():
+    for _ in looks(RETRY_S):
+        if never():
+            return
         last_try = over()
         numbered = _until_ended(endpoint, path, over)
         whole = False
@@ -109,7 +112,6 @@ def lines(
                 yield text
         if last_try or whole:
             return
-        time.sleep(RETRY_S)  # the pause between two tries; `over` ends them
 
 
 def _until_ended(endpoint: Endpoint, path: str, over: Callable[[], bool]) -> Generator[tuple[int, str], None, bool]:
@@ -167,10 +169,7 @@ def _next(streams: list[_Stream]) -> tuple[list[tuple[int, str]], bool]:
 
 def _soon(over: Callable[[], bool]) -> bool:
     """Whether the execution is seen to be over within END_S."""
-    deadline = time.monotonic() + END_S
-    while not (ended := over()) and time.monotonic() < deadline:
-        time.sleep(0.1)  # another thread asks the engine
-    return ended
+    return until(over, every_s=0.1, timeout_s=END_S) or False  # another thread asks the engine
 
 
 def _open(endpoint: Endpoint, path: str, closing: ExitStack) -> _Stream:

@@ -30,6 +30,7 @@ from shoal.results.record import Fetched
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 from shoal.untrusted import DamagedDocumentError
+from shoal.waiting import looks, until
 
 T = TypeVar("T")
 
@@ -155,10 +156,10 @@ class BacalhauRunner:
 
     def logs(self, handle: Handle, node: str) -> Iterator[str]:
         """Live lines of the container on `node`, once it has an execution."""
-        while not (found := self._execution(handle, node)).id:
-            if found.over:
-                return
-            time.sleep(POLL_S)  # ended by the watching thread, which sees an execution or the job's end
+        # The watching thread sees an execution, or the job's end.
+        found = until(lambda: _begun(self._execution(handle, node)), every_s=POLL_S, cancelled=self._closed)
+        if found is None or not found.id:
+            return
         yield from engine_logs.lines(
             self._client.endpoint,
             handle.job,
@@ -180,10 +181,9 @@ class BacalhauRunner:
             self._persistently(lambda: self._client.stop(handle.job, "asked"))
         except EngineError:
             return self._live(handle)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while (live := self._live(handle)) and time.monotonic() < deadline:
-            time.sleep(POLL_S)  # the watching thread sees the ends
-        return live
+        # The watching thread sees the ends.
+        until(lambda: not self._live(handle), every_s=POLL_S, timeout_s=STOP_TIMEOUT_S)
+        return self._live(handle)
 
     def release(self, handle: Handle, node: str) -> None:
         """Nothing to let go of: the engine removes a container that it saw end, and its job's record cannot go."""
@@ -246,22 +246,19 @@ class BacalhauRunner:
                 self._give_up(followed, f"{brief(error)}; the container may go on unseen")
 
     def _watch_to_the_end(self, followed: _Followed, refused: frozenset[str]) -> None:
-        heard = time.monotonic()
-        while not self._closed.is_set():
+        for look in looks(POLL_S, timeout_s=self._patience_s, cancelled=self._closed):
             try:
                 view = self._client.job(followed.handle.job)
-                heard = time.monotonic()
             except NoSuchJobError as error:
                 self._give_up(followed, f"{error.message}; its disk was lost, and the container may go on unseen")
                 return
             except (ShoalError, OSError) as error:
-                if _is_refusal(error) or time.monotonic() - heard > self._patience_s:
+                if _is_refusal(error) or look.last:
                     raise
             else:
+                look.renew()
                 if self._take_in(followed, view, refused):
                     return
-            # The pause between two questions; the executions' end, the patience or `close` ends them.
-            self._closed.wait(POLL_S)
 
     def _take_in(self, followed: _Followed, view: JobView, refused: frozenset[str]) -> bool:
         """Note what `view` shows; whether all is over."""
@@ -296,15 +293,14 @@ class BacalhauRunner:
 
         `refused_at_once`: a fault of the orchestrator's own (HTTP 500) may be about what it was given, and is raised.
         """
-        deadline = time.monotonic() + self._patience_s
-        while True:
+        for look in looks(RETRY_S, timeout_s=self._patience_s):
             try:
                 return ask()
             except EngineError as error:
                 at_fault = error.status == httpx.codes.INTERNAL_SERVER_ERROR
-                if not error.transient or (at_fault and refused_at_once) or time.monotonic() > deadline:
+                if not error.transient or (at_fault and refused_at_once) or look.last:
                     raise
-                time.sleep(RETRY_S)  # the pause between two tries, which the deadline ends
+        raise AssertionError("the last look returns or raises")
 
 
 def _is_refusal(error: ShoalError | OSError) -> bool:
@@ -321,6 +317,11 @@ def _unseen(before: Execution, job: Job) -> Execution:
     # Seen after a restart of the orchestrator.
     why = "the engine does not know of its execution any more; the container may go on unseen"
     return replace(before, state=State.LOST, message=why)
+
+
+def _begun(execution: Execution) -> Execution | None:
+    """`execution` once it has a container or will have none."""
+    return execution if execution.id or execution.over else None
 
 
 def _unfit(name: str, node: EngineNode | None) -> Execution | None:

@@ -113,8 +113,8 @@ class Site:
 
     def run(self, *words: str, resume: str | None = None, quick: bool = True) -> Run:
         name = resume or f"t{next(_numbers)}-{secrets.token_hex(3)}"
-        options = ["--resume", name] if resume else ["--run", name, *(QUICK if quick else [])]
-        process = self._start("run", "--cluster", str(self.lab.document), *options, *words)
+        verb = ["resume", name] if resume else ["run", "--run", name, *(QUICK if quick else [])]
+        process = self._start(*verb, "--cluster", str(self.lab.document), *words)
         return Run(self, name, process, time.monotonic()).follow()
 
     def shoal(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -128,7 +128,7 @@ def test_control_machine_killed_in_mid_run(whole_site: Site, reference: Referenc
     adopted = [line for _, line in again.lines if "adopted" in line]
     assert adopted, again.text
     assert again.attempts(ONE) == 1  # nothing was started twice
-    seen.append(f"`--resume` adopted the containers and was whole after {again.seconds:.0f} s")
+    seen.append(f"`resume` adopted the containers and was whole after {again.seconds:.0f} s")
 
 
 def test_progress_is_live_for_who_takes_the_run_up_too(whole_site: Site, seen: list[str]) -> None:
@@ -155,7 +155,7 @@ def test_node_that_stays_away_ends_the_run_and_resume_completes_it(
     whole_site.power(ONE, on=False)
     assert run.end() == 3, run.text
     assert run.outcomes() == {ONE: "unreachable", TWO: "finished"}
-    assert "finish it with `shoal run --resume" in run.text
+    assert "finish it with `shoal resume" in run.text
     seen += [f"exit 3 after {run.seconds:.0f} s", f"told {run.message(ONE)!r}"]
     whole_site.power(ONE, on=True)
     whole_site.wait_for_ssh(ONE)
@@ -163,7 +163,7 @@ def test_node_that_stays_away_ends_the_run_and_resume_completes_it(
     assert again.end() == 0, again.text
     assert detections(again) == reference.detections
     assert again.attempts(TWO) == 1
-    seen.append(f"`--resume` was whole after {again.seconds:.0f} s")
+    seen.append(f"`resume` was whole after {again.seconds:.0f} s")
 
 
 def test_full_disk(whole_site: Site, reference: Reference, seen: list[str]) -> None:
@@ -181,7 +181,7 @@ def test_full_disk(whole_site: Site, reference: Reference, seen: list[str]) -> N
     again = whole_site.run(resume=run.id)
     assert again.end() == 0, again.text
     assert detections(again) == reference.detections
-    seen.append(f"with room again `--resume` was whole after {again.seconds:.0f} s")
+    seen.append(f"with room again `resume` was whole after {again.seconds:.0f} s")
 
 
 def test_wrong_token(whole_site: Site, seen: list[str]) -> None:
@@ -285,7 +285,7 @@ def test_container_killed_on_its_node(whole_site: Site, reference: Reference, se
     again = whole_site.run(resume=run.id)
     assert again.end() == 0, again.text
     assert detections(again) == reference.detections
-    seen.append(f"`--resume` was whole after {again.seconds:.0f} s")
+    seen.append(f"`resume` was whole after {again.seconds:.0f} s")
 
 
 def test_time_limit(whole_site: Site, seen: list[str], tmp_path: Path) -> None:

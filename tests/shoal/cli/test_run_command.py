@@ -11,6 +11,7 @@ from fake_nodes import FakeNodes
 from typer.testing import CliRunner, Result
 
 from shoal.cli import results as results_command
+from shoal.cli import resume as resume_command
 from shoal.cli import run as run_command
 from shoal.cluster import document as cluster
 from shoal.engines.bacalhau import release
@@ -36,7 +37,8 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 def shoal(*words: str) -> Result:
     app = typer.Typer()
     app.add_typer(results_command.app, name="results")
-    app.registered_commands += run_command.app.registered_commands
+    for verb in (run_command, resume_command):
+        app.registered_commands += verb.app.registered_commands
     return CliRunner().invoke(app, list(words))
 
 
@@ -47,14 +49,14 @@ def test_from_run_to_figures(nodes: FakeNodes) -> None:
     assert done.exit_code == Exit.INCOMPLETE
     assert "engine: ssh (no Bacalhau for amd64 in the artefact cache)" in done.stderr
     assert "c2: failed: the container failed (exit code 9)" in done.stderr
-    assert "finish it with `shoal run --resume r1`" in done.stderr
+    assert "finish it with `shoal resume r1`" in done.stderr
     assert json.loads(done.stdout)["nodes"]["c1"]["outcome"] == "finished"
     assert json.loads(shoal("results", "list", "--json").stdout)[0]["state"] == "open"
     unfinished = shoal("results", "fetch", "r1")
     assert isinstance(unfinished.exception, ShoalError)
     assert unfinished.exception.exit_code is Exit.INCOMPLETE
     assert [fault.where for fault in unfinished.exception.faults] == ["c2"]
-    again = shoal("run", "--resume", "r1", "--weights", "m.onnx")
+    again = shoal("resume", "r1", "--weights", "m.onnx")
     assert again.exit_code == Exit.OK, again.stderr
     assert "run r1 is whole" in again.stderr
     assert shoal("results", "verify", "r1").exit_code == Exit.OK
@@ -79,7 +81,9 @@ def test_a_damaged_record_is_named_and_hides_no_other(nodes: FakeNodes) -> None:
     assert [fault.where for fault in listed.exception.faults] == ["r2"]
 
 
-@pytest.mark.parametrize("words", [["results", "fetch", "r9"], ["results", "verify", "r9"], ["run", "--resume", "r9"]])
+@pytest.mark.parametrize(
+    "words", [["results", "fetch", "r9"], ["results", "verify", "r9"], ["resume", "r9"], ["run", "--resume", "r9"]]
+)
 def test_a_mistyped_run_leaves_no_folder(nodes: FakeNodes, words: list[str]) -> None:
     assert isinstance(shoal(*words).exception, UsageError)
     assert not (nodes.root / "home" / "r9").exists()
@@ -90,7 +94,7 @@ def test_a_mistyped_run_leaves_no_folder(nodes: FakeNodes, words: list[str]) -> 
     [
         (["--target", "site"], "is not KEY=VALUE"),
         (["--resume", "r1", "--conf", "0.5", "--node", "c1"], "leave out --node, --conf"),
-        (["--resume", "r1", "--engine", "auto", "--template", "yolov5"], "leave out --template, --engine"),
+        (["--resume", "r1", "--engine", "auto", "--template", "yolov5"], "leave out --engine, --template"),
         (["--resume", "r1", "--bacalhau-binary", __file__], "leave out --bacalhau-binary"),
         (["--engine", "ssh", "--bacalhau-binary", __file__], "engine ssh (as asked) has no use for it"),
         (["--resume", "r1"], "there is no run 'r1'"),
@@ -114,3 +118,20 @@ def test_a_program_for_which_no_engine_is_chosen_is_refused(nodes: FakeNodes, tm
     assert isinstance(done.exception, UsageError)
     assert "engine ssh (no Bacalhau for amd64 in the artefact cache) has no use for it" in str(done.exception)
     assert nodes.containers("c1") == []
+
+
+def test_the_old_flag_still_resumes_and_names_the_verb(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "b.mp4", "exit 9")
+    assert shoal("run", "--run", "r1", "--weights", "m.onnx").exit_code == Exit.INCOMPLETE
+    again = shoal("run", "--resume", "r1", "--weights", "m.onnx", "--memory", "3GB", "--json")
+    assert again.exit_code == Exit.OK, again.stderr
+    assert "`shoal run --resume` goes away with the next release; type `shoal resume r1`" in again.stderr
+    record = json.loads(again.stdout)
+    assert record["job"]["Tasks"][0]["Resources"]["Memory"] == "3GB"
+    assert "goes away" not in shoal("resume", "r1").stderr
+
+
+def test_resume_has_no_option_that_would_change_the_run(nodes: FakeNodes) -> None:
+    for words in (["--conf", "0.5"], ["--node", "c1"], ["--run", "r2"], ["--engine", "ssh"]):
+        assert shoal("resume", "r1", *words).exit_code == Exit.USAGE

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from shoal.check import examine
 from shoal.cli.nodes import app
 from shoal.cluster import onprem, onprem_edit
 from shoal.deploys import run as deploys
@@ -152,6 +153,7 @@ def test_the_verbs_write_the_persons_document(path: Path, monkeypatch: pytest.Mo
         return Deployed()
 
     monkeypatch.setattr(deploys, "run_deploy", run_deploy)
+    monkeypatch.setattr(examine, "before", lambda *_, **__: None)
     monkeypatch.setenv("SHOAL_CACHE", str(path.parent / "cache"))
     path.write_text(EXAMPLE.replace('engine = "auto"', 'engine = "ssh"'), encoding="utf-8")
     words = ["add", "gate-3=ops@192.0.2.23", "--label", "site=north", "--arch", "arm64", "--cluster", str(path)]

@@ -45,7 +45,7 @@ def own_state(tmp_path, monkeypatch):
 def document(tmp_path) -> Path:
     """A cluster where nobody listens."""
     nodes = (
-        Node(name="office", roles=("requester",), address="127.0.0.1", port=1),
+        Node(name="office", roles=("requester",), address="127.0.0.1", port=1, cluster_address="10.0.0.1"),
         Node(name="gate-1", roles=("compute",), address="127.0.0.1", port=2),
     )
     path = tmp_path / "cluster.json"

@@ -1,4 +1,4 @@
-"""The ssh runner's pure half, outcomes, progress lines and the choice of an engine."""
+"""The ssh runner's pure half, outcomes and the choice of an engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from shoal.errors import Exit, ShoalError
 from shoal.jobs.spec import parse
 from shoal.results.documents import Manifest
 from shoal.results.record import Outcome
-from shoal.run.detector_lines import Progress
 from shoal.run.outcomes import outcome_of, worth_another_try
 
 
@@ -109,9 +108,9 @@ def manifest(exit_code: int) -> Manifest:
         (State.ENDED, 4, Outcome.NO_VIDEOS, False),
         (State.ENDED, 5, Outcome.FAILED, False),
         (State.ENDED, 6, Outcome.FAILED, False),
-        (State.ENDED, 130, Outcome.STOPPED, False),
+        (State.ENDED, 130, Outcome.FAILED, True),
         (State.ENDED, 137, Outcome.FAILED, True),
-        (State.ENDED, 143, Outcome.STOPPED, False),
+        (State.ENDED, 143, Outcome.FAILED, True),
         (State.ENDED, None, Outcome.FAILED, True),
         (State.OUT_OF_MEMORY, 137, Outcome.OUT_OF_MEMORY, True),
         (State.TIMED_OUT, 143, Outcome.TIMED_OUT, False),
@@ -131,27 +130,6 @@ def test_outcomes_without_a_manifest(state: State, exit_code: int | None, outcom
 @pytest.mark.parametrize(("code", "outcome"), [(0, Outcome.FINISHED), (3, Outcome.FAULTY_VIDEOS)])
 def test_the_manifest_is_the_truth_whatever_the_engine_says(state: State, code: int, outcome: Outcome) -> None:
     assert outcome_of(Execution("c1", "x", state, 137), manifest(code))[0] is outcome
-
-
-def test_progress_follows_the_detectors_lines() -> None:
-    lines = [
-        ("run r1: 3 videos, 0 done already", True),
-        ('video 1/3 "a \\"b\\" 1/2 frames.mp4" 120/300 frames 14.2 frames/s 37 detections', False),
-        ('video 1/3 "a \\"b\\" 1/2 frames.mp4" done: 300 frames, 99 detections, 2 decode errors', True),
-        ('video 2/3 "x.mp4" FAULT truncated: cut off', True),
-        ('video 3/3 "y.mp4" 5/? frames 10 frames/s 1 detections', False),
-    ]
-    progress = Progress()
-    for line, telling in lines:
-        progress, told = progress.after(f"shoal-detect: {line}")
-        assert told is telling, line
-    assert (progress.video, progress.videos, progress.name) == (3, 3, "y.mp4")
-    assert (progress.frame, progress.frames, progress.frames_per_s) == (5, None, 10.0)
-    assert (progress.detections, progress.faults) == (100, 1)
-    assert progress.after("Traceback (most recent call last):") == (progress, True)
-    assert progress.after("shoal-detect: waiting for another instance that holds the lock")[0].note.startswith(
-        "waiting"
-    )
 
 
 def cluster(engine: str) -> Cluster:

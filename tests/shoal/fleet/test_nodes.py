@@ -11,6 +11,7 @@ import pytest
 from depot import Commands, depot
 from typer.testing import CliRunner
 
+from shoal.check import examine
 from shoal.cli.nodes import app
 from shoal.cli.site import app as site_app
 from shoal.cluster import document as clusters
@@ -33,6 +34,19 @@ from shoal.fleet import nodes, ready
 from shoal.fleet import remove as fleet_remove
 from shoal.mesh import moving
 from shoal.ssh import client as ssh
+
+
+@pytest.fixture(autouse=True)
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], bool, list[str]]]:
+    """Stands for the look before a deploy, which needs machines: the nodes, whether for the engine, agreements."""
+    seen: list[tuple[list[str], bool, list[str]]] = []
+
+    def before(cluster: Cluster, names: Sequence[str], *, bacalhau: bool, yes_to: Sequence[str], say: Any) -> None:
+        assert {node.name for node in cluster.nodes} >= set(names)
+        seen.append((sorted(names), bacalhau, list(yes_to)))
+
+    monkeypatch.setattr(examine, "before", before)
+    return seen
 
 
 @pytest.fixture
@@ -395,6 +409,30 @@ def test_a_node_of_a_cluster_without_the_engine_needs_none(
     with_programs(monkeypatch)
     fleet_add.add(document, "gate-1", None, lambda _: None)
     assert done == [f"gate-1: {UNMARKED}", "site gate-1"]
+
+
+def test_a_node_is_looked_at_before_the_document_is_touched(
+    adding: tuple[Path, list[str]], looked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, done = adding
+    with_programs(monkeypatch)
+    ended = CliRunner().invoke(app, ["add", "gate-1", "--yes-to", "docker-restart", "--cluster", str(document)])
+    assert ended.exit_code == 0, ended.output
+    assert looked == [(["gate-1"], False, ["docker-restart"])]
+    done.clear()
+    before = document.read_bytes()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise UsageError("2 things are in the way; nothing was changed")
+
+    monkeypatch.setattr(examine, "before", refuse)
+    machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23"}
+    with pytest.raises(UsageError, match="in the way"):
+        fleet_add.add(document, "gate-3", machine, lambda _: None)
+    assert (document.read_bytes(), done) == (before, [])
+    wrong = CliRunner().invoke(app, ["add", "gate-1", "--yes-to", "nonsense", "--cluster", str(document)])
+    assert isinstance(wrong.exception, UsageError)
+    assert "docker-restart" in str(wrong.exception)
 
 
 def test_a_node_that_would_be_newer_than_the_orchestrator_does_not_come_in(

@@ -7,14 +7,11 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
 
-from shoal import locks
 from shoal.errors import ShoalError
 from shoal.lab import inherit, mounts, names, network, node_image, private_engine, ssh_files, state
 from shoal.telling import stage
@@ -88,15 +85,6 @@ def test_the_key_is_made_once_and_is_private() -> None:
     assert {path.name for path in state.folder("lab").iterdir()} == {"id_ed25519", "id_ed25519.pub"}
 
 
-def test_a_full_disk_keeps_nobody_from_a_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "pwrite", full)
-    with locks.held(tmp_path / "lock", lambda line: None, "it") as descriptor:
-        assert os.fstat(descriptor).st_size == 0
-
-
 def test_control_sockets_fit_in_the_kernel_s_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for folder in (tmp_path / "s", tmp_path / ("long" * 30)):
         monkeypatch.setenv("SHOAL_STATE", str(folder))
@@ -137,37 +125,6 @@ def test_names_differ_between_labs_and_state_folders(monkeypatch: pytest.MonkeyP
     assert names.lab_labels("a") != labels
     # The kernel's limit for interface names.
     assert len(first[0]) <= 15
-
-
-def test_a_second_command_waits_and_says_so(tmp_path: Path) -> None:
-    said: list[str] = []
-    entered = threading.Event()
-
-    def second() -> None:
-        with locks.held(tmp_path / "lock", said.append, "lab 'x'"):
-            entered.set()
-
-    with locks.held(tmp_path / "lock", said.append, "lab 'x'"):
-        thread = threading.Thread(target=second)
-        thread.start()
-        assert not entered.wait(0.3)
-        # As `down` does: whoever waits must not end up with a lock on a file that is gone.
-        (tmp_path / "lock").unlink()
-    thread.join(10)
-    assert entered.is_set()
-    assert said == [f"lab: another command (process {os.getpid()}) is at work on lab 'x'; waiting for it"]
-    assert (tmp_path / "lock").exists()
-
-
-def test_a_killed_command_holds_no_lock(tmp_path: Path) -> None:
-    code = (
-        "import os, sys; from pathlib import Path; from shoal import locks\n"
-        "with locks.held(Path(sys.argv[1]), print, 'x'): os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False)
-    said: list[str] = []
-    with locks.held(tmp_path / "lock", said.append, "x"):
-        assert said == []
 
 
 def test_mounts_below_a_folder_deepest_first() -> None:

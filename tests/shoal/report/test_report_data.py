@@ -254,7 +254,7 @@ def test_says_what_to_do() -> None:
     failed = read_run(example.partly_failed_run())
     one_node(fetched=False)
 
-    assert f"To run it again on compute-2, compute-3: shoal run --resume {failed.run}" in failed.problems
+    assert f"To run it again on compute-2, compute-3: shoal resume {failed.run}" in failed.problems
     assert f"To bring home and check the results of compute-1: shoal results fetch {RUN}" in read_run(RUN).problems
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shoal.report import formats as words
 from shoal.results.record import Outcome
@@ -77,19 +75,6 @@ def test_moments_are_utc() -> None:
 
 def test_every_outcome_has_words() -> None:
     assert set(words.OUTCOMES) == set(Outcome)
-
-
-def test_printable_keeps_ordinary_names_and_spells_out_what_is_hidden() -> None:
-    assert words.printable("Bäckerei Ω “3”.mp4") == "Bäckerei Ω “3”.mp4"
-    assert words.printable("a\nb\x1b[31m\u202egpj.exe\x7f") == "a\\nb\\x1b[31m\\u202egpj.exe\\x7f"
-
-
-@given(st.text())
-def test_printable_is_one_line_and_can_be_written(text: str) -> None:
-    shown = words.printable(text)
-    assert len(shown.splitlines()) <= 1
-    assert not any(ord(char) < 32 or ord(char) == 127 for char in shown)
-    shown.encode("utf-8")
 
 
 def test_listing_says_how_many_are_left_out() -> None:

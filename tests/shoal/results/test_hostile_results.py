@@ -21,6 +21,9 @@ from shoal.results import record as runs
 from shoal.results.damaged import DamagedResultsError
 from shoal.results.record import Outcome
 from shoal.run import start as running
+from shoal.run.carry_out import exit_code
+from shoal.run.home import fetch_home
+from shoal.run.resume import resume
 from shoal.ssh import client as ssh
 
 RUN = "r1"
@@ -80,13 +83,13 @@ def test_a_damaged_manifest_is_its_nodes_outcome_and_the_others_come_home(nodes:
     assert outcomes(record) == {"c1": Outcome.DAMAGED_RESULTS, "c2": Outcome.FINISHED}
     assert record.nodes["c2"].fetched is not None
     assert "manifest" in record.nodes["c1"].attempts[-1].message
-    assert running.exit_code(record) is Exit.INCOMPLETE
+    assert exit_code(record) is Exit.INCOMPLETE
     assert not list((runs.run_dir(RUN) / "c1").rglob("*"))
     # And again: neither is the run lost, nor does it end otherwise.
-    again = running.resume(RUN, nodes.cluster, nodes.tell)
+    again = resume(RUN, nodes.cluster, nodes.tell)
     assert outcomes(again) == {"c1": Outcome.DAMAGED_RESULTS, "c2": Outcome.FINISHED}
     _mend(nodes)
-    assert running.resume(RUN, nodes.cluster, nodes.tell).complete
+    assert resume(RUN, nodes.cluster, nodes.tell).complete
 
 
 def _node_ends_with(nodes: FakeNodes, text: str) -> None:
@@ -190,11 +193,11 @@ def test_a_file_that_was_changed_is_the_nodes_outcome(nodes: FakeNodes, monkeypa
     record = running.start(nodes.order(fetch=False), nodes.tell)
     assert outcomes(record) == {"c1": Outcome.FINISHED, "c2": Outcome.FINISHED}
     next(folder(nodes).rglob("detections.jsonl")).write_bytes(b"something else\n")
-    record = running.resume(RUN, nodes.cluster, nodes.tell)
+    record = resume(RUN, nodes.cluster, nodes.tell)
     assert outcomes(record) == {"c1": Outcome.DAMAGED_RESULTS, "c2": Outcome.FINISHED}
     assert "is shorter than its manifest says" in record.nodes["c1"].attempts[-1].message
     assert record.nodes["c2"].fetched is not None
-    faults = running.fetch_home(record, nodes.cluster, lambda text: None)
+    faults = fetch_home(record, nodes.cluster, lambda text: None)
     assert [fault.where for fault in faults] == ["c1"]
 
 

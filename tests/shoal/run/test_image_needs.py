@@ -12,6 +12,7 @@ from shoal.results import record as runs
 from shoal.results.record import Outcome
 from shoal.run import image_needs
 from shoal.run import start as running
+from shoal.run.resume import resume
 
 NEEDS = "/var/lib/shoal/image-needs"
 OTHER = IMAGE.replace("d" * 64, "e" * 64)
@@ -43,7 +44,7 @@ def test_what_a_run_needs_is_noted_until_it_is_whole(nodes: FakeNodes) -> None:
         assert nodes.path(name, f"{NEEDS}/{kind}/r1").read_text() == f"{IMAGE}\n"
     assert not nodes.path("requester", f"{NEEDS}/node").exists()
     mend(nodes)
-    running.resume("r1", nodes.cluster, nodes.tell)
+    resume("r1", nodes.cluster, nodes.tell)
     assert not nodes.path("requester", f"{NEEDS}/registry/r1").exists()
 
 
@@ -59,7 +60,7 @@ def test_a_node_that_lost_the_image_gets_it_from_the_sites_registry(nodes: FakeN
     mend(nodes)
     deployed_anew(nodes, "c1", "c2")
     nodes.docker("c2", images={OTHER: "amd64"}, registry={IMAGE: "amd64"})
-    record = running.resume("r1", nodes.cluster, nodes.tell)
+    record = resume("r1", nodes.cluster, nodes.tell)
     assert outcomes(record) == {"c1": Outcome.FINISHED, "c2": Outcome.FINISHED}
     assert "c2: note: brought the run's image from the site's registry" in nodes.told()
     assert record.nodes["c2"].attempts[-1].image is None
@@ -69,13 +70,13 @@ def test_where_it_is_gone_the_way_that_works_is_told_and_works(nodes: FakeNodes)
     running.start(nodes.order(), nodes.tell)
     mend(nodes)
     deployed_anew(nodes, "c1", "c2")
-    record = running.resume("r1", nodes.cluster, nodes.tell)
+    record = resume("r1", nodes.cluster, nodes.tell)
     assert outcomes(record)["c2"] is Outcome.NOT_RUN
     message = record.nodes["c2"].attempts[-1].message
-    assert "--resume RUN --image current" in message
+    assert "shoal resume RUN --image current" in message
     assert "which places it" not in message
 
-    record = running.resume("r1", nodes.cluster, nodes.tell, image=image_needs.CURRENT)
+    record = resume("r1", nodes.cluster, nodes.tell, image=image_needs.CURRENT)
     assert outcomes(record) == {"c1": Outcome.FINISHED, "c2": Outcome.FINISHED}
     assert record.image.reference == IMAGE
     assert [attempt.image for attempt in record.nodes["c1"].attempts] == [None]

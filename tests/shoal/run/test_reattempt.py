@@ -22,6 +22,8 @@ from shoal.results.record import Outcome
 from shoal.run import preflight
 from shoal.run import reattempt as healing
 from shoal.run import start as running
+from shoal.run.carry_out import exit_code
+from shoal.run.resume import resume
 from shoal.run.work import Event, Happening
 from shoal.ssh.client import SshError
 from shoal.ssh.failures import SshFailure
@@ -62,7 +64,7 @@ def test_a_node_that_stays_away_ends_the_run(nodes: FakeNodes, monkeypatch: pyte
     monkeypatch.setattr(healing, "BACK_TIMEOUT_S", 0.2)
     nodes.down("c2")
     record = running.start(nodes.order(attempts=3), nodes.tell)
-    assert running.exit_code(record) is Exit.INCOMPLETE
+    assert exit_code(record) is Exit.INCOMPLETE
     # One attempt after the wait, which says why; not another wait before each of those that were left.
     assert [attempt.outcome for attempt in record.nodes["c2"].attempts] == [Outcome.UNREACHABLE] * 2
     assert [event.node for event in nodes.events if event.text.startswith("waiting for it: ")] == ["c2"]
@@ -142,7 +144,7 @@ def test_an_attempt_that_cannot_be_begun_hinders_no_other_node(nodes: FakeNodes)
     assert record.nodes["c2"].outcome is Outcome.FINISHED
     assert record.nodes["c1"].outcome is Outcome.UNREACHABLE
     assert "could not be given the run again: nobody answers" in record.nodes["c1"].attempts[-1].message
-    assert running.exit_code(record) is Exit.INCOMPLETE
+    assert exit_code(record) is Exit.INCOMPLETE
 
 
 class OnceSilent(SshRunner):
@@ -237,7 +239,7 @@ def test_ctrl_c_ends_the_waiting_for_room(nodes: FakeNodes) -> None:
         running.start(nodes.order(), tell, runner=Full(nodes.cluster, {"c1": 1000, "c2": 1000}))
     record = runs.load("r1")
     assert {node.outcome for node in record.nodes.values()} == {Outcome.PENDING}
-    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+    assert resume("r1", nodes.cluster, nodes.tell).complete
 
 
 def test_a_node_that_goes_away_while_it_waits_is_told_as_such(nodes: FakeNodes) -> None:
@@ -279,21 +281,21 @@ def test_resume_gives_a_drained_node_no_run_and_says_so(nodes: FakeNodes) -> Non
     nodes.video("c1", "a.mp4", "exit 1")
     running.start(nodes.order(), nodes.tell)
     drain(nodes, "c1")
-    record = running.resume("r1", nodes.cluster, nodes.tell, attempts=5)
+    record = resume("r1", nodes.cluster, nodes.tell, attempts=5)
     assert record.nodes["c1"].outcome is Outcome.DRAINED
     assert len(record.nodes["c1"].attempts) == 2  # one word on it, not five
-    assert running.exit_code(record) is Exit.INCOMPLETE
+    assert exit_code(record) is Exit.INCOMPLETE
     told = [event.text for event in nodes.events if event.outcome is Outcome.DRAINED]
     assert told == ["given no run; `shoal nodes add c1` takes it back"]
     assert not preflight.is_drained(nodes.cluster, nodes.cluster.node("c2"))
     nodes.path("c1", "/var/lib/shoal/drained").unlink()
-    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+    assert resume("r1", nodes.cluster, nodes.tell).complete
 
 
 def test_what_a_drained_node_has_finished_still_comes_home(nodes: FakeNodes) -> None:
     running.start(nodes.order(fetch=False), nodes.tell)
     drain(nodes, "c1")
-    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+    assert resume("r1", nodes.cluster, nodes.tell).complete
 
 
 def test_a_run_leaves_drained_nodes_out_and_refuses_one_that_is_named(nodes: FakeNodes) -> None:

@@ -31,6 +31,9 @@ from shoal.results import record as runs
 from shoal.results.record import Outcome
 from shoal.run import reattempt as healing
 from shoal.run import start as running
+from shoal.run.carry_out import exit_code
+from shoal.run.home import fetch_home
+from shoal.run.resume import resume
 from shoal.run.work import Happening
 
 
@@ -56,7 +59,7 @@ def test_a_run_ends_whole_with_every_file_home(nodes: FakeNodes) -> None:
     nodes.video("c2", "c.mp4", "slow")
     record = running.start(nodes.order(knobs={"conf": 0.4, "classes": "car,traffic light"}), nodes.tell)
     assert outcomes(record) == {"c1": Outcome.FINISHED, "c2": Outcome.FINISHED}
-    assert running.exit_code(record) is Exit.OK
+    assert exit_code(record) is Exit.OK
     assert record.complete
     assert runs.load("r1") == record
     manifest = json.loads((home("c1") / "manifest.json").read_text())
@@ -90,9 +93,9 @@ def test_a_faulty_video_does_not_stop_the_others_and_is_an_incomplete_run(nodes:
     nodes.video("c2", "c.mp4")
     record = running.start(nodes.order(), nodes.tell)
     assert outcomes(record) == {"c1": Outcome.FAULTY_VIDEOS, "c2": Outcome.FINISHED}
-    assert running.exit_code(record) is Exit.INCOMPLETE
+    assert exit_code(record) is Exit.INCOMPLETE
     assert (home("c1") / "manifest.json").exists()
-    again = running.resume("r1", nodes.cluster, nodes.tell)
+    again = resume("r1", nodes.cluster, nodes.tell)
     assert outcomes(again) == outcomes(record)
     assert "nothing is left to do" in nodes.told()
 
@@ -116,9 +119,9 @@ def test_one_node_fails_the_other_finishes_and_resume_completes(
     record = running.start(nodes.order(), nodes.tell)
     assert outcomes(record) == {"c1": outcome, "c2": Outcome.FINISHED}
     assert words in record.nodes["c1"].attempts[0].message
-    assert running.exit_code(record) is Exit.INCOMPLETE
+    assert exit_code(record) is Exit.INCOMPLETE
     assert not home("c1").exists()
-    record = running.resume("r1", nodes.cluster, nodes.tell)
+    record = resume("r1", nodes.cluster, nodes.tell)
     assert record.complete
     assert [attempt.number for attempt in record.nodes["c1"].attempts] == [1, 2]
     assert [attempt.number for attempt in record.nodes["c2"].attempts] == [1]
@@ -145,7 +148,7 @@ def test_a_node_that_is_down_is_named_and_completed_later(nodes: FakeNodes) -> N
     told = [event for event in nodes.events if event.kind in (Happening.ENDED, Happening.LINE)]
     assert (told[0].node, told[0].outcome) == ("c2", Outcome.UNREACHABLE)  # said before anything started
     nodes.up("c2")
-    assert running.resume("r1", nodes.cluster, nodes.tell, weights_path=nodes.weights()).complete
+    assert resume("r1", nodes.cluster, nodes.tell, weights_path=nodes.weights()).complete
 
 
 def test_unfit_nodes_do_not_hold_the_others_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +243,7 @@ def test_the_time_limit_stops_the_container_and_resume_goes_on(nodes: FakeNodes)
     assert outcomes(record) == {"c1": Outcome.TIMED_OUT, "c2": Outcome.FINISHED}
     assert record.nodes["c1"].attempts[0].message == "not done after 2 s, and stopped"
     waits.with_suffix(".go").touch()
-    record = running.resume("r1", nodes.cluster, nodes.tell, timeout_s=60)
+    record = resume("r1", nodes.cluster, nodes.tell, timeout_s=60)
     assert record.complete
     assert "1 done already" in nodes.told()
 
@@ -284,7 +287,7 @@ def test_a_node_that_stays_away_is_lost_and_its_work_is_found_later(
     assert "the container may go on" in record.nodes["c1"].attempts[0].message
     nodes.up("c1")
     waits.with_suffix(".go").touch()
-    record = running.resume("r1", nodes.cluster, nodes.tell)
+    record = resume("r1", nodes.cluster, nodes.tell)
     assert record.complete
     assert len(record.nodes["c1"].attempts) == 1  # the container was adopted, none was started beside it
     assert nodes.containers("c1") == []
@@ -373,7 +376,7 @@ def test_the_control_process_killed_in_mid_run_loses_nothing(nodes: FakeNodes) -
         if "adopted" in event.text and event.node == "c2":
             waits["c2"].with_suffix(".go").touch()
 
-    record = running.resume("r1", nodes.cluster, tell)
+    record = resume("r1", nodes.cluster, tell)
     assert record.complete
     assert [len(node.attempts) for node in record.nodes.values()] == [1, 1]
     assert len(pids) == 2
@@ -392,12 +395,12 @@ def test_interrupted_while_containers_are_started_it_says_what_to_do(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(SshRunner, "submit", interrupted)
         running.start(nodes.order(), nodes.tell)
-    assert "interrupted; `shoal run --resume r1` goes on, and adopts what still runs" in nodes.told()
+    assert "interrupted; `shoal resume r1` goes on, and adopts what still runs" in nodes.told()
     assert outcomes(runs.load("r1")) == {"c1": Outcome.PENDING, "c2": Outcome.PENDING}
-    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+    assert resume("r1", nodes.cluster, nodes.tell).complete
 
 
-GOES_ON = "`shoal run --resume r1` goes on, and adopts what still runs"
+GOES_ON = "`shoal resume r1` goes on, and adopts what still runs"
 
 
 @pytest.mark.parametrize("error", [ShoalError("nobody answers"), RuntimeError("a fault")])
@@ -414,7 +417,7 @@ def test_whatever_ends_a_run_says_how_it_goes_on(
         patched.setattr(SshRunner, "submit", failing)
         running.start(nodes.order(), nodes.tell)
     assert f"ended before it was whole; {GOES_ON}" in nodes.told()
-    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+    assert resume("r1", nodes.cluster, nodes.tell).complete
 
 
 def test_a_full_disk_here_names_the_run_to_go_on_with(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,7 +436,7 @@ def test_a_full_disk_here_names_the_run_to_go_on_with(nodes: FakeNodes, monkeypa
     assert GOES_ON in str(ended.value.hint)
     assert "type the command again" not in str(ended.value)
     assert ended.value.exit_code is Exit.FAILED
-    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+    assert resume("r1", nodes.cluster, nodes.tell).complete
 
 
 def test_a_node_whose_results_cannot_be_written_here_hinders_no_other(
@@ -451,14 +454,14 @@ def test_a_node_whose_results_cannot_be_written_here_hinders_no_other(
     with monkeypatch.context() as patched:
         patched.setattr(results, "fetch_node", full)
         record = running.start(nodes.order(), nodes.tell)
-        faults = running.fetch_home(record, nodes.cluster, lambda _: None)
+        faults = fetch_home(record, nodes.cluster, lambda _: None)
     assert outcomes(record) == {"c1": Outcome.FINISHED, "c2": Outcome.FINISHED}
-    assert running.exit_code(record) is Exit.INCOMPLETE
+    assert exit_code(record) is Exit.INCOMPLETE
     assert record.nodes["c2"].fetched
     assert not record.nodes["c1"].fetched
     assert "c1: note: results not brought home: /tmp/names: No space left on device" in nodes.told()
     assert faults == [Fault("c1", "/tmp/names: No space left on device")]
-    assert running.resume("r1", nodes.cluster, nodes.tell).complete
+    assert resume("r1", nodes.cluster, nodes.tell).complete
 
 
 class Believing(SshRunner):
@@ -519,7 +522,7 @@ def test_interrupted_stops_the_containers_and_says_so(nodes: FakeNodes) -> None:
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "stopping the containers" in out
-    assert "`shoal run --resume r1` goes on" in out
+    assert "`shoal resume r1` goes on" in out
     record = runs.load("r1")
     assert outcomes(record) == {"c1": Outcome.STOPPED, "c2": Outcome.FINISHED}
     assert record.nodes["c1"].attempts[0].message == "stopped on request"
@@ -532,7 +535,7 @@ def test_two_processes_do_not_work_on_one_run(nodes: FakeNodes) -> None:
     process = in_another_process(nodes)
     read_until(process, "frames/s")
     with pytest.raises(ShoalError, match=f"another shoal process works on run r1 .*{process.pid}"):
-        running.resume("r1", nodes.cluster, nodes.tell)
+        resume("r1", nodes.cluster, nodes.tell)
     waits.with_suffix(".go").touch()
     process.communicate(timeout=20)
     assert process.returncode == 0
@@ -582,7 +585,7 @@ def test_resume_wants_the_runs_own_cluster(nodes: FakeNodes) -> None:
     running.start(nodes.order(), nodes.tell)
     other = nodes.cluster.model_copy(update={"name": "other"})
     with pytest.raises(UsageError, match="belongs to cluster 'test'"):
-        running.resume("r1", other, nodes.tell)
+        resume("r1", other, nodes.tell)
 
 
 def test_results_that_stay_on_the_nodes_are_fetched_later(nodes: FakeNodes) -> None:
@@ -590,9 +593,9 @@ def test_results_that_stay_on_the_nodes_are_fetched_later(nodes: FakeNodes) -> N
     nodes.video("c2", "a.mp4")
     record = running.start(nodes.order(fetch=False), nodes.tell)
     assert not record.complete
-    assert running.exit_code(record, fetch=False) is Exit.OK
+    assert exit_code(record, fetch=False) is Exit.OK
     assert not home("c1").exists()
-    assert running.fetch_home(record, nodes.cluster, lambda text: None) == []
+    assert fetch_home(record, nodes.cluster, lambda text: None) == []
     assert runs.load("r1").complete
 
 
@@ -631,7 +634,7 @@ def test_the_record_has_the_programs_that_the_machines_run(nodes: FakeNodes) -> 
     # The second is none that this machine knows: an older deploy's, or somebody's own.
     assert found == {"a": ("1.9.3", "given", ["requester", "c1"]), "b": ("1.9.2", "unknown", ["c2"])}
     upgraded = OnBacalhau(nodes.cluster, {"c2": "c" * 64})
-    record = running.resume("r1", nodes.cluster, nodes.tell, runner=upgraded)
+    record = resume("r1", nodes.cluster, nodes.tell, runner=upgraded)
     assert record.complete
     assert [(one.sha256[0], one.runs_on) for one in record.engine_programs][-1] == ("c", ["c2"])
     assert runs.load("r1") == record
@@ -685,7 +688,7 @@ def test_resume_asks_for_no_more_than_the_engine_gives_out(nodes: FakeNodes) -> 
     nodes.video("c2", "a.mp4")
     running.start(nodes.order(), nodes.tell)
     with pytest.raises(UsageError, match="more than these nodes have") as refused:
-        running.resume("r1", nodes.cluster, nodes.tell, memory="7GB", runner=Strict(nodes.cluster))
+        resume("r1", nodes.cluster, nodes.tell, memory="7GB", runner=Strict(nodes.cluster))
     assert refused.value.faults[0].where == "c1"
     assert len(runs.load("r1").nodes["c1"].attempts) == 1
-    assert running.resume("r1", nodes.cluster, nodes.tell, memory="6GB", runner=Strict(nodes.cluster)).complete
+    assert resume("r1", nodes.cluster, nodes.tell, memory="6GB", runner=Strict(nodes.cluster)).complete

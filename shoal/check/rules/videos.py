@@ -1,0 +1,93 @@
+"""The videos folder: where it lies, whether clips can be placed in it, and what is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shoal.check.facts import Facts
+from shoal.check.finding import Finding, note, refusal, warning
+from shoal.check.plan import NodePlan
+from shoal.check.rules.system import names, size
+from shoal.paths import NODE_STATE
+
+WITHOUT_OWNERS = frozenset({"vfat", "exfat", "fuseblk", "ntfs", "ntfs3", "msdos"})
+NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "ceph", "glusterfs"})
+LOST_AT_BOOT = frozenset({"tmpfs", "ramfs"})
+MANY_FILES = 20_000
+
+
+def videos(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
+    """All about the folder; nothing where the machine does not compute."""
+    if not plan.node.has_role("compute"):
+        return
+    there, name, folder = facts.videos, plan.node.name, plan.videos_folder
+    if there.kind == "silent":
+        yield refusal(
+            name,
+            "videos",
+            f"{folder} does not answer ({there.file_system} mounted at {there.mount}): its server or its disk is away",
+            "bring that back, or unmount it",
+        )
+        return
+    if there.kind == "other":
+        yield refusal(name, "videos", f"{folder} is there and is no folder", "move it away")
+        return
+    if there.link:
+        yield note(name, "videos", f"{folder} is a link to {there.link}")
+    if plan.clips:
+        yield from _placing(facts, plan)
+    elif (there.kind == "none" or there.files == 0) and not plan.node.camera_folders:
+        yield warning(
+            name,
+            "videos",
+            f"there is no video under {folder}, none is to be placed, and the document names no camera folders",
+            "`shoal site prepare` with clips, or camera_folders in the cluster document",
+        )
+    if there.kind != "folder":
+        return
+    if there.file_system in NETWORK:
+        yield warning(
+            name,
+            "videos",
+            f"{folder} is on a network file system ({there.file_system}, mounted at {there.mount}): a job reads every "
+            "video over it, and waits while its server is away",
+        )
+    if there.files and f"{NODE_STATE}/videos.json" not in facts.our_files:
+        more = " at least" if there.files >= MANY_FILES else ""
+        yield note(
+            name, "videos", f"{folder} has{more} {there.files} files of the owner's ({size(there.size_bytes or 0)}); "
+            "they stay as they are, and jobs read them"
+        )  # fmt: skip
+
+
+def _placing(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
+    """What keeps clips from being placed."""
+    there, name, folder = facts.videos, plan.node.name, plan.videos_folder
+    count = len(plan.clips)
+    none = "or have none placed: `shoal site prepare --no-videos`"
+    place = next((place for place in facts.places if place.folder == folder), None)
+    if there.kind == "folder" and ("ro" in there.options or (place is not None and not place.writable)):
+        why = "is mounted read-only" if "ro" in there.options else "cannot be written, not by root either"
+        what = f"{folder} {why} ({there.file_system} at {there.mount}), and {count} clips are to be placed there"
+        yield refusal(name, "videos", what, f"mount it for writing, {none}")
+    elif there.kind == "folder" and there.file_system in WITHOUT_OWNERS:
+        yield refusal(
+            name,
+            "videos",
+            f"{folder} is on {there.file_system} (mounted at {there.mount}), which keeps no owners and modes, and "
+            f"{count} clips are to be placed there",
+            f"use a file system of Linux, {none}",
+        )
+    elif there.kind == "folder" and there.file_system in LOST_AT_BOOT:
+        yield warning(name, "videos", f"{folder} is in memory ({there.file_system}): the clips are gone after a boot")
+    if f"{NODE_STATE}/videos.json" not in facts.our_files:
+        foreign = sorted(
+            clip for clip, size_bytes in plan.clips.items() if there.clips.get(clip, size_bytes) != size_bytes
+        )
+        if foreign:
+            yield refusal(
+                name,
+                "videos",
+                f"in {folder} there are other files under the names of clips that are to be placed: {names(foreign)}",
+                f"rename the clips, {none}",
+            )

@@ -1,0 +1,95 @@
+"""One program sent to one machine over SSH, and what it printed, of a size and in a time that are bounded."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO
+
+from shoal.check.answer import LIMIT_BYTES, UnreadableError
+from shoal.cluster.document import Cluster, Node
+from shoal.ssh import client as ssh
+
+CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a machine printed, and when: seconds of this machine's clock."""
+
+    output: bytes
+    asked_at_s: float
+    answered_at_s: float
+    """When the first of it was here."""
+
+
+def run(
+    cluster: Cluster, node: Node, command: tuple[str, ...], stdin: bytes, *, timeout_s: float, root: bool = False
+) -> Said:
+    """Run `command` on the machine, as the login user or as root, with `stdin`.
+
+    Raises SshError and RemoteError as `shoal.ssh` does, and UnreadableError where the answer is too long or the time is
+    over; the connection is closed then.
+    """
+    asked = time.time()
+    with fed(stdin) as feed, ssh.piped(cluster, node, *command, root=root, stdin=feed.source) as output:
+        said, answered = _bounded(output, time.monotonic() + timeout_s, timeout_s)
+    return Said(said, asked, answered or time.time())
+
+
+def _bounded(output: IO[bytes], deadline: float, timeout_s: float) -> tuple[bytes, float | None]:
+    parts: list[bytes] = []
+    size, first = 0, None
+    while True:
+        ready, _, _ = select.select([output], [], [], max(deadline - time.monotonic(), 0))
+        if not ready:
+            raise UnreadableError(f"it was not done within {timeout_s:.0f} s")
+        chunk = os.read(output.fileno(), CHUNK_BYTES)
+        if not chunk:
+            return b"".join(parts), first
+        first = first or time.time()
+        parts.append(chunk)
+        size += len(chunk)
+        if size > LIMIT_BYTES:
+            raise UnreadableError(f"it answered with more than {LIMIT_BYTES >> 20} MiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A pipe that a program reads, and what lets it come to its end."""
+
+    source: IO[bytes]
+    end: threading.Event
+
+
+@contextmanager
+def fed(data: bytes, *, hold_open: bool = False) -> Iterator[Feed]:
+    """A pipe with `data` in it, written by a thread: nothing of it lies on a disk.
+
+    With `hold_open` its end comes when `end` is set, or the block is left.
+    """
+    read_end, write_end = os.pipe()
+    end = threading.Event()
+    if not hold_open:
+        end.set()
+
+    def feed() -> None:
+        # Who reads may go away before it is through; what became of it is told by its end.
+        with suppress(BrokenPipeError), os.fdopen(write_end, "wb") as sink:
+            sink.write(data)
+            sink.flush()
+            end.wait()
+
+    thread = threading.Thread(target=feed, daemon=True)
+    try:
+        with os.fdopen(read_end, "rb") as source:
+            thread.start()
+            yield Feed(source, end)
+    finally:
+        end.set()
+        thread.join()
