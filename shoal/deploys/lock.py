@@ -35,6 +35,8 @@ PLACE = PurePosixPath("/run/shoal-deploy.lock")
 BEAT_S = 10.0
 LEASE_S = 30.0
 """Without a sign of life for so long, the holder counts as killed. k0sctl's lock has three beats as well."""
+UPTIME_STEP_S = 2.0
+"""Whole seconds are counted on the machines; both ends of a span may be off by one."""
 CALL_TIMEOUT_S = 60.0
 _SCRIPT = Path(__file__).with_name("lock.sh")
 
@@ -162,7 +164,8 @@ class HeldError(ShoalError):
 def refusal(held_by_others: Mapping[str, HeldError]) -> ShoalError:
     """The error where another holds the locks of machines."""
     hint = (
-        "wait until that command has ended, then type yours again"
+        f"wait until that command has ended, then type yours again; one that was killed counts as such after "
+        f"{LEASE_S:.0f} s without a sign of life, and then --break-lock takes its lock over"
         if any(error.other.alive for error in held_by_others.values())
         else "its command was probably killed. See on that machine that it has ended; then type yours again with "
         "--break-lock (for plain pyinfra: --data break_lock=true)"
@@ -175,9 +178,9 @@ def refusal(held_by_others: Mapping[str, HeldError]) -> ShoalError:
 
 
 def _take(cluster: Cluster, node: Node, token: str, text: str, *, break_lock: bool, say: Say) -> None:
-    first: Held | None = None
+    seen: tuple[Held, float] | None = None
     while True:
-        other = read(call(cluster, node, "take", token, text))
+        other, now = read(call(cluster, node, "take", token, text)), time.monotonic()
         if other is None:
             return
         if not break_lock:
@@ -186,14 +189,13 @@ def _take(cluster: Cluster, node: Node, token: str, text: str, *, break_lock: bo
             say(f"{node.name}: {other}; it is broken, as asked")
             call(cluster, node, "break", other.token)
             continue
-        if first is None or first.token != other.token:
+        if seen is None or seen[0].token != other.token:
             say(f"{node.name}: {other}; waiting whether there is another one")
-            first = other
-        elif other.silent_s < first.silent_s:
-            raise HeldError(other)  # it is alive: never broken
-        # Until it is silent for a lease, or shows that it is not.
-        first = other
-        time.sleep(min(BEAT_S / 2, max(LEASE_S - other.silent_s, 0.1)))
+            seen = other, now
+        elif other.silent_s + UPTIME_STEP_S < seen[0].silent_s + now - seen[1]:
+            raise HeldError(other)  # there was one: it is alive, and never broken
+        # Until it has been silent for a lease, or shows that it is not.
+        time.sleep(min(BEAT_S / 2, LEASE_S - other.silent_s))
 
 
 def _give_back(cluster: Cluster, nodes: Sequence[Node], token: str, say: Say) -> None:

@@ -48,7 +48,7 @@ for _ in 1 2 3 4 5; do
     if [ "$other" = "$token" ]; then
         # Ours already: a sign of life.
         uptime_s
-        echo "$line" >"$lock/beat"
+        echo "$line" >"$lock/beat.part" && mv -f "$lock/beat.part" "$lock/beat" || exit 1
         echo taken
         exit 0
     fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import queue
 import selectors
@@ -285,6 +286,7 @@ def piped(
                 stdin=source,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                bufsize=0,
                 env=environment(),
                 start_new_session=True,
             )
@@ -301,7 +303,9 @@ def piped(
                         process.stdin.write(line.preamble)
                         process.stdin.close()
                 noise = _up_to_mark(process.stdout, line.mark)  # type: ignore[arg-type]  # a pipe was asked for
-                yield process.stdout  # type: ignore[misc]
+                # Buffered from here on only: who reads the descriptor itself misses nothing.
+                with io.BufferedReader(process.stdout) as output:  # type: ignore[type-var]
+                    yield output
                 code = process.wait()
             except BaseException:
                 with suppress(ProcessLookupError):
@@ -314,7 +318,10 @@ def piped(
 
 
 def _up_to_mark(stream: IO[bytes], mark: str) -> bytes:
-    """What comes first on the stream, with the mark; the last of all there is where the mark never comes."""
+    """What comes first on the stream, with the mark; the last of all there is where the mark never comes.
+
+    The stream has no buffer, so that nothing of what follows is taken from it.
+    """
     noise = b""
     end = f"{mark}\n".encode()
     while chunk := stream.readline(LINE_BYTES):
@@ -327,7 +334,7 @@ def _up_to_mark(stream: IO[bytes], mark: str) -> bytes:
 def _keep_words(stream: IO[bytes], said: bytearray) -> None:
     """Read a stream to its end and close it; `said` holds the last of it."""
     with stream:
-        while chunk := stream.read1(LINE_BYTES):  # type: ignore[attr-defined]  # buffered: a pipe without bufsize=0
+        while chunk := stream.read(LINE_BYTES):  # without a buffer: what there is
             said += chunk
             del said[:-WORDS_BYTES]
 
