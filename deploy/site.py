@@ -5,9 +5,10 @@ from pyinfra import host, logger
 from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
 from roles.common import preflight
 from roles.common.knobs import cluster_of, node_of
-from roles.site import MODELS
+from roles.site import LOOKS, MODELS
 
 preflight.site(host, MODELS)
+preflight.machines(host, LOOKS)
 _node = node_of(host)
 _mesh = cluster_of(host).mesh == "tailscale"
 
@@ -33,4 +34,8 @@ elif _mesh:
     if _node.has_role("requester"):
         # `shoal site deploy` refuses this unless it was agreed to; plain pyinfra goes on.
         logger.warning("mesh: registry and engine are not on the mesh, and open at the first addresses: shoal mesh on")
+    firewall.remove()
+elif cluster_of(host).firewall == "on":
+    firewall.install()
+elif firewall.is_there():
     firewall.remove()

@@ -1,16 +1,23 @@
-"""Takes away what site.py put, in reverse. Results of runs are kept, unless `--data teardown_results=true`;
-the engine is taken only if it was put there by us, and kept with `--data teardown_docker=false`."""
+"""Takes away what site.py put, in reverse, and says what it left and why. Results of runs are kept, unless
+`--data teardown_results=true`; the engine is taken only if it was put there by us and holds nothing of others, and
+kept with `--data teardown_docker=false`."""
 
 from pyinfra import host
 
 from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
 from roles.common.knobs import cluster_of, node_of
+from roles.common.operations import settled
+from shoal.paths import NODE_STATE
 
 _node = node_of(host)
 
 _mesh = cluster_of(host).mesh == "tailscale"
 
-if _mesh:
+# A deploy that was cut off may still be at work there: what it puts after we looked would stay.
+settled(
+    name="End what an earlier deploy left at work", build_folder=str(NODE_STATE / "build"), wait_s=600, _timeout=900
+)
+if _mesh or firewall.is_there():
     # First: what it installed needs libraries that came with the engine.
     firewall.remove()
 bacalhau.remove()
@@ -24,6 +31,4 @@ if host.data.get("teardown_docker", True):
 if _mesh:
     # Refused where this very run comes over the mesh: `shoal site teardown` goes back to the first addresses before.
     tailscale.remove()
-base.remove(
-    remove_runs=bool(host.data.get("teardown_results", False)), keep_records=not host.data.get("teardown_docker", True)
-)
+base.remove(remove_runs=bool(host.data.get("teardown_results", False)))

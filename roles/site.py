@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from roles import base, docker, videos
 from roles.bacalhau.defaults import Bacalhau
 from roles.base.defaults import Base
-from roles.common.preflight import Models
+from roles.common.preflight import Looks, Models
 from roles.docker.defaults import Docker
 from roles.firewall.defaults import Firewall
 from roles.registry.defaults import Registry
@@ -24,4 +25,9 @@ MODELS: Models = (
     ("compute", Videos),
     ("*", Yolov5),
     ("*", Bacalhau),
+)
+LOOKS: Looks = (
+    ("*", base.machine_faults),
+    ("*", docker.machine_faults),
+    ("compute", videos.machine_faults),
 )

@@ -12,6 +12,10 @@ from types import FrameType
 INTERRUPTED = 130
 
 
+class ReportedInterrupt(KeyboardInterrupt):
+    """Ctrl-C, after the person was told what goes on and how it is taken up."""
+
+
 @contextmanager
 def ending_at_once() -> Iterator[None]:
     """Within it Ctrl-C ends the process with 130. For imports alone: nothing is begun yet that wants an end.

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.bacalhau.config import (
+    ADMISSION,
     CONFIG_DIR,
     DATA_DIR,
+    GUARD,
+    GUARD_UNIT,
+    GUARD_UNIT_PATH,
+    POLICY,
     PROGRAM,
     Service,
+    certificates,
     config,
+    guard_unit_text,
     orchestrator,
+    orchestrator_addresses,
+    policy,
     rendered,
     services,
     unit_text,
@@ -39,6 +49,17 @@ from shoal.engines.bacalhau import secrets
 from shoal.errors import Fault
 from shoal.paths import NODE_DRAINED
 
+
+@dataclass(frozen=True)
+class Made:
+    """What a service is made of."""
+
+    program: Program
+    config: bytes
+    unit: str
+    certificates: dict[str, tuple[bytes, str, str]]
+
+
 ASK_ORCHESTRATOR = "See that the orchestrator can be changed now"
 ASK_COMPUTE = "See that the compute can be changed now"
 
@@ -61,23 +82,31 @@ def install() -> None:
         )
     if fault := data_version_fault():
         raise knobs.RefusedError("nothing was changed", [Fault(node.name, fault)])
-    tokens = secrets.ensure(cluster.name)
+    tokens, tls = secrets.ensure_tls(cluster.name, orchestrator_addresses(settings, cluster.requester))
     ours = services(node)
     # Facts of the moment before the deploy; nothing in it changes them.
     drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
-    contents = {each: rendered(config(each, settings, node, cluster, tokens)) for each in ours}
-    units = {each: _unit(each, settings) for each in ours}
-    files = {each: _files(each, wanted, contents[each], units[each]) for each in ours}
+    made = {
+        each: Made(
+            program=wanted,
+            config=rendered(config(each, settings, node, cluster, tokens)),
+            unit=_unit(each, settings),
+            certificates=certificates(each, tls),
+        )
+        for each in ours
+    }
+    files = {each: _files(each, made[each]) for each in ours}
     for each in [one for one in ours if one.part == "orchestrator"]:
         not_in_mid_run(name=ASK_ORCHESTRATOR, service=each, wanted=files[each], force=settings.bacalhau_force)
     for each in [one for one in ours if one.part == "compute"]:
         not_in_mid_run(name=ASK_COMPUTE, service=each, wanted=files[each], force=settings.bacalhau_force)
     barrier(name="Wait until every machine can be changed", unanimous=(ASK_ORCHESTRATOR, ASK_COMPUTE))
     for each in [one for one in ours if one.part == "orchestrator"]:
-        _install(each, settings, wanted, contents[each], units[each], run=True)
+        _install(each, settings, made[each], run=True)
     barrier(name="Wait until the orchestrator runs", behind=cluster.requester.name)
     for each in [one for one in ours if one.part == "compute"]:
-        _install(each, settings, wanted, contents[each], units[each], run=not drained)
+        _guard(settings)
+        _install(each, settings, made[each], run=not drained)
     barrier(name="Wait until the compute services run")
     if node.has_role("requester"):
         active = {one.name: one for one in host.inventory.get_active_hosts()}
@@ -103,10 +132,19 @@ def remove() -> None:
     for each in reversed(ours):
         service_absent(name=f"Stop the {each.part}", unit=each.unit)
     if node.has_role("compute"):
+        service_absent(name="Stop the guard before Docker", unit=GUARD_UNIT)
         containers_absent(name="Remove the engine's containers", node_id=node.name, _timeout=120)
     absent(
         name="Remove the engine",
-        paths=[*(each.unit_path for each in ours), str(CONFIG_DIR), str(DATA_DIR), PROGRAM],
+        paths=[
+            *(each.unit_path for each in ours),
+            GUARD_UNIT_PATH,
+            GUARD,
+            ADMISSION,
+            str(CONFIG_DIR),
+            str(DATA_DIR),
+            PROGRAM,
+        ],
     )
     if node.has_role("requester"):
         system_user_absent(name="Remove the orchestrator's user")
@@ -118,19 +156,43 @@ def _unit(each: Service, settings: Bacalhau) -> str:
     return unit_text(each, template, mesh=mesh, allowed_paths=settings.bacalhau_allowed_paths)
 
 
-def _files(each: Service, wanted: Program, content: bytes, unit: str) -> dict[str, str]:
+def _files(each: Service, made: Made) -> dict[str, str]:
     """The files that the service reads at its start, by path, and their hashes as they are to be."""
+    found = {
+        PROGRAM: made.program.sha256,
+        each.config_path: hashlib.sha256(made.config).hexdigest(),
+        each.unit_path: hashlib.sha256(made.unit.encode()).hexdigest(),
+    }
+    found |= {path: hashlib.sha256(text).hexdigest() for path, (text, _, _) in made.certificates.items()}
+    if each.part == "compute":
+        found |= {path: hashlib.sha256(text.encode()).hexdigest() for path, text in _guard_files().items()}
+    return found
+
+
+def _guard_files() -> dict[str, str]:
+    """What the guard before Docker is made of; the policy, which it reads at each request, is not among it."""
     return {
-        PROGRAM: wanted.sha256,
-        each.config_path: hashlib.sha256(content).hexdigest(),
-        each.unit_path: hashlib.sha256(unit.encode()).hexdigest(),
+        ADMISSION: (FILES / "admission.py").read_text(encoding="utf-8"),
+        GUARD: (FILES / "docker_guard.py").read_text(encoding="utf-8"),
+        GUARD_UNIT_PATH: guard_unit_text((FILES / "docker-guard.service").read_text(encoding="utf-8")),
     }
 
 
-def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes, unit: str, *, run: bool) -> None:
+def _guard(settings: Bacalhau) -> None:
+    """What decides on the node what may run, before the service that is told to run it."""
+    folders(name="Make the folder of the policy", paths={str(CONFIG_DIR): ("755", "root:root")})
+    text_file(name="Write down what may run here", path=POLICY, content=policy(settings))
+    contents = _guard_files()
+    text_file(name="Place the rules of admission", path=ADMISSION, content=contents[ADMISSION])
+    text_file(name="Place the guard before Docker", path=GUARD, content=contents[GUARD])
+    text_file(name="Describe the guard to systemd", path=GUARD_UNIT_PATH, content=contents[GUARD_UNIT_PATH])
+    service(name="Run the guard before Docker", unit=GUARD_UNIT, config_files=list(contents), _timeout=60)
+
+
+def _install(each: Service, settings: Bacalhau, made: Made, *, run: bool) -> None:
     if each.owner != "root":
         system_user(name="Make the orchestrator's user")
-    program(name="Place the engine's program", wanted=wanted, _timeout=900)
+    program(name="Place the engine's program", wanted=made.program, _timeout=900)
     folders(
         name=f"Make the folders of the {each.part}",
         paths={
@@ -139,22 +201,25 @@ def _install(each: Service, settings: Bacalhau, wanted: Program, content: bytes,
             each.data_path: ("700", f"{each.owner}:{each.owner}"),
         },
     )
+    for path, (text, mode, owner) in made.certificates.items():
+        what = path.rpartition("/")[2]
+        secret_file(name=f"Place {what} of the {each.part}", path=path, content=text, owner=owner, mode=mode)
     joining = run and each.part == "compute"
     timeout_s = settings.bacalhau_ready_timeout_s
     secret_file(
         name=f"Configure the {each.part}",
         path=each.config_path,
-        content=content,
+        content=made.config,
         owner=each.owner,
         joins_within_s=timeout_s if joining else None,
         _timeout=timeout_s + 30,
     )
     config_is_read(name=f"Read the {each.part}'s configuration back", service=each)
-    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=unit)
+    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=made.unit)
     if joining:
         joins(
             name="See that the orchestrator takes the node", service=each, timeout_s=timeout_s, _timeout=timeout_s + 30
         )
     if run:
-        files = list(_files(each, wanted, content, unit))
+        files = list(_files(each, made))
         service(name=f"Run the {each.part}", unit=each.unit, config_files=files, _timeout=120)

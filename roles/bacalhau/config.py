@@ -19,7 +19,8 @@ from roles.common.addresses import authority
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau import API_PORT
 from shoal.engines.bacalhau.secrets import Tokens
-from shoal.paths import NODE_RUNS, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.engines.bacalhau.tls import Tls
+from shoal.paths import NODE_IMAGE_NEEDS, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
 
 Part = Literal["orchestrator", "compute"]
 
@@ -28,7 +29,23 @@ CONFIG_DIR = PurePosixPath("/etc/bacalhau")
 DATA_DIR = PurePosixPath("/var/lib/bacalhau")
 USER = "bacalhau"
 CLIENT_ACTIONS = ["read:*", "write:job", "write:node"]
+PERSON_ACTIONS = ["read:*", "write:job"]
 READER_ACTIONS = ["read:*"]
+AUTHORITY = str(CONFIG_DIR / "authority.pem")
+"""The cluster's own certificate authority: all that a node trusts on the orchestrator's port."""
+CERTIFICATE = str(CONFIG_DIR / "orchestrator.pem")
+KEY = str(CONFIG_DIR / "orchestrator.key")
+POLICY = str(CONFIG_DIR / "admission.json")
+ADMISSION = "/usr/local/lib/shoal/admission.py"
+GUARD = "/usr/local/lib/shoal/docker_guard.py"
+GUARD_UNIT = "shoal-docker-guard.service"
+GUARD_UNIT_PATH = f"/etc/systemd/system/{GUARD_UNIT}"
+GUARD_SOCKET = "/run/shoal-guard/docker.sock"
+PROBE = f"/usr/bin/python3 -E -s -B {ADMISSION} {POLICY}"
+IMAGE_RECORD = str(NODE_STATE / "image.json")
+"""Written by the role `yolov5`: the image that the site's deploy pinned on the node."""
+INPUTS_OFF = ("s3", "s3PreSigned", "s3managed", "urlDownload", "inline", "ipfs")
+"""Every kind of input but paths of the node: the service would fetch or write them before a container is asked for."""
 HEADER = "# Written by shoal's role `bacalhau`; changes are overwritten. Holds the cluster's token.\n"
 
 
@@ -90,8 +107,8 @@ def config(service: Service, knobs: Bacalhau, node: Node, cluster: Cluster, toke
         **part,
         "DisableAnalytics": True,
         "UpdateConfig": {"Interval": "0s"},
+        "InputSources": {"Disabled": list(INPUTS_OFF)},
         # The S3 parts ask cloud metadata servers at each start.
-        "InputSources": {"Disabled": ["s3"]},
         "Publishers": {**part.get("Publishers", {}), "Disabled": ["s3", "s3managed", *local]},
         "Engines": {"Disabled": ["wasm"]},
         "Logging": {"Level": knobs.bacalhau_log_level, "Mode": "default"},
@@ -108,6 +125,7 @@ def _orchestrator(knobs: Bacalhau, node: Node, tokens: Tokens) -> dict[str, Any]
             "Port": knobs.bacalhau_nats_port,
             "Advertise": authority(node.peer_address, knobs.bacalhau_nats_port),
             "Auth": {"Token": tokens.node_token.get_secret_value()},
+            "TLS": {"ServerCert": CERTIFICATE, "ServerKey": KEY, "CACert": AUTHORITY},
             "NodeManager": {
                 "ManualApproval": knobs.bacalhau_manual_approval,
                 "DisconnectTimeout": duration(knobs.bacalhau_disconnect_timeout_s),
@@ -125,6 +143,8 @@ def _compute(knobs: Bacalhau, node: Node, cluster: Cluster, tokens: Tokens) -> d
             "Enabled": True,
             "Orchestrators": [f"nats://{requester}"],
             "Auth": {"Token": tokens.node_token.get_secret_value()},
+            # With it the service insists on TLS: an orchestrator without is no orchestrator to it.
+            "TLS": {"CACert": AUTHORITY},
             "Heartbeat": {"Interval": duration(knobs.bacalhau_heartbeat_s)},
             "AllocatedCapacity": {
                 "CPU": knobs.bacalhau_capacity_cpu,
@@ -132,17 +152,14 @@ def _compute(knobs: Bacalhau, node: Node, cluster: Cluster, tokens: Tokens) -> d
                 "Disk": knobs.bacalhau_capacity_disk,
                 "GPU": knobs.bacalhau_capacity_gpu,
             },
-            # An entry is matched with a whole path: a folder does not stand for what is in it.
-            "AllowListedLocalPaths": [
-                f"{NODE_VIDEOS}:ro",
-                f"{NODE_VIDEOS}/**:ro",
-                f"{NODE_WEIGHTS}:ro",
-                f"{NODE_RUNS}/*:rw",
-                *knobs.bacalhau_allowed_paths,
-            ],
+            "AllowListedLocalPaths": allowed_paths(knobs),
         },
         # `anywhere`: a path that is not allowed then fails with a reason; `local` would decline in silence.
-        "JobAdmissionControl": {"Locality": "anywhere", "RejectNetworkedJobs": not knobs.bacalhau_networked_jobs},
+        "JobAdmissionControl": {
+            "Locality": "anywhere",
+            "RejectNetworkedJobs": not knobs.bacalhau_networked_jobs,
+            "ProbeExec": PROBE,
+        },
         "WebUI": {"Enabled": False},
     }
     if node.labels:
@@ -153,12 +170,63 @@ def _compute(knobs: Bacalhau, node: Node, cluster: Cluster, tokens: Tokens) -> d
     return wanted
 
 
+def allowed_paths(knobs: Bacalhau) -> list[str]:
+    """What jobs may mount. An entry is matched with a whole path: a folder does not stand for what is in it."""
+    return [
+        f"{NODE_VIDEOS}:ro",
+        f"{NODE_VIDEOS}/**:ro",
+        f"{NODE_WEIGHTS}:ro",
+        f"{NODE_RUNS}/*:rw",
+        *knobs.bacalhau_allowed_paths,
+    ]
+
+
+def policy(knobs: Bacalhau) -> str:
+    """What may run on a compute node, as `files/admission.py` reads it; the site's own image is in its record."""
+    document = {
+        "image_needs": str(NODE_IMAGE_NEEDS / "node"),
+        "image_record": IMAGE_RECORD,
+        "jobs": [{"image": job.image, "entrypoint": list(job.entrypoint)} for job in knobs.bacalhau_jobs],
+        "networked": knobs.bacalhau_networked_jobs,
+        "paths": allowed_paths(knobs),
+        "runs": str(NODE_RUNS),
+    }
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def certificates(service: Service, tls: Tls) -> dict[str, tuple[bytes, str, str]]:
+    """The files that a service needs for TLS: content, mode and owner by path. No secret but the orchestrator's key."""
+    found = {AUTHORITY: (tls.authority_certificate.encode(), "644", "root")}
+    if service.part == "orchestrator":
+        found[CERTIFICATE] = (tls.certificate.encode(), "644", "root")
+        found[KEY] = (tls.key.get_secret_value().encode(), "600", service.owner)
+    return found
+
+
+def orchestrator_addresses(knobs: Bacalhau, node: Node) -> list[str]:
+    """Where the orchestrator is reached: what its certificate has to be for."""
+    known = (node.peer_address, node.address, node.first_address, knobs.bacalhau_nats_bind)
+    return sorted({each for each in known if each and each not in ("0.0.0.0", "::")})  # noqa: S104  # told apart, not bound
+
+
+def guard_unit_text(template: str) -> str:
+    """The unit of the guard before Docker."""
+    for name, value in {"GUARD": GUARD, "POLICY": POLICY, "SOCKET": GUARD_SOCKET}.items():
+        template = template.replace(f"@{name}@", value)
+    return template
+
+
 def _users(tokens: Tokens) -> list[dict[str, Any]]:
     return [
         {
             "Alias": "shoal",
             "APIKey": tokens.control_key.get_secret_value(),
             "Capabilities": [{"Actions": CLIENT_ACTIONS}],
+        },
+        {
+            "Alias": "client",
+            "APIKey": tokens.client_key.get_secret_value(),
+            "Capabilities": [{"Actions": PERSON_ACTIONS}],
         },
         {
             "Alias": "reader",
@@ -211,7 +279,7 @@ def unit_text(service: Service, template: str, *, mesh: bool, allowed_paths: Seq
     """
     after = ["network-online.target", *(["tailscaled.service"] if mesh else [])]
     if service.part == "compute":
-        after.append("docker.service")
+        after += ["docker.service", GUARD_UNIT]
     values = {
         "AFTER": " ".join(after),
         "PROGRAM": PROGRAM,
@@ -221,6 +289,7 @@ def unit_text(service: Service, template: str, *, mesh: bool, allowed_paths: Seq
         # A path that is not there must not keep the service from starting.
         "WRITABLE": " ".join([str(NODE_RUNS), *(f'"-{path}"' for path in writable(allowed_paths))]),
         "USER": service.owner,
+        "SOCKET": GUARD_SOCKET,
     }
     for name, value in values.items():
         template = template.replace(f"@{name}@", value)

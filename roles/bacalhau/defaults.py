@@ -20,6 +20,7 @@ from shoal.engines.bacalhau.release import check_supported
 from shoal.errors import Fault, UsageError
 
 _AMOUNT = re.compile(r"[1-9][0-9]{0,2}%|[0-9]+(\.[0-9]+)?m?|[0-9]+(\.[0-9]+)?\s?[KMGT]i?B", re.IGNORECASE)
+_PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9./:_-]*@sha256:[0-9a-f]{64}")
 HIDDEN = ("/home/", "/root/", "/run/user/")
 """What ProtectHome= of the unit takes away."""
 _ALLOWED = re.compile(r"/[^:]*(:r[ow])?")
@@ -32,6 +33,16 @@ class Program:
     path: Path
     sha256: str
     version: str
+
+
+@dataclass(frozen=True)
+class AllowedJob:
+    """A kind of job that may run besides the site's own."""
+
+    entrypoint: tuple[str, ...]
+    """Word by word; empty: the image's own."""
+    image: str | None = None
+    """Pinned by its digest. None: the image that the site's deploy puts on the node."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,9 @@ class Bacalhau:
     """More paths that jobs may mount, `PATH`, `PATH:ro` or `PATH:rw`; a pattern matches a whole path (`/data/**`).
     Not in home directories, which the service does not see. What it may write to gets into its unit. Always allowed:
     /videos and its tree read-only, the models read-only, each run's own folder read-write."""
+    bacalhau_jobs: tuple[AllowedJob, ...] = ()
+    """Kinds of jobs that a node takes besides the site's own image with its own entry point, set from the site document
+    (`shoal site allow`). Placed on the node; whoever commands the engine cannot change it."""
     bacalhau_networked_jobs: bool = False
     """Whether jobs may ask for a network."""
     bacalhau_local_publisher: bool = False
@@ -119,6 +133,11 @@ class Bacalhau:
             Fault("bacalhau_allowed_paths", f"{path!r} is in a home directory, which the compute service does not see")
             for path in self.bacalhau_allowed_paths
             if path.startswith(HIDDEN)
+        ]
+        found += [
+            Fault(f"bacalhau_jobs[{number}]", f"its image is not pinned by a digest (found {job.image!r})")
+            for number, job in enumerate(self.bacalhau_jobs)
+            if job.image is not None and not _PINNED.fullmatch(job.image)
         ]
         if self.bacalhau_log_level not in ("trace", "debug", "info", "warn", "error"):
             found.append(Fault("bacalhau_log_level", "is none of trace, debug, info, warn, error"))

@@ -60,14 +60,14 @@ def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> 
         if unknown := [line.removeprefix(UNKNOWN) for line in running if line.startswith(UNKNOWN)]:
             yield failure(
                 f"{service.unit} has to be restarted ({why}), and whether jobs run cannot be told: {unknown[0]}. "
-                "Nothing was touched. Where no run is under way, restart it with --force (pyinfra: --data "
-                "bacalhau_force=true)"
+                "Nothing was touched. Where no run is under way, restart it with `shoal site deploy --force` (pyinfra: "
+                "--data bacalhau_force=true)"
             )
             return
         yield failure(
             f"{service.unit} has to be restarted ({why}), and jobs run: {'; '.join(running[:3])}. Nothing was touched. "
-            "Type this again when they are over, or restart all the same with --force (pyinfra: --data "
-            "bacalhau_force=true): the runner then gives the lost work to the node again"
+            "Type this again when they are over, or restart all the same with `shoal site deploy --force` (pyinfra: "
+            "--data bacalhau_force=true): the runner then gives the lost work to the node again"
         )
 
 
@@ -97,16 +97,18 @@ def program(wanted: Program) -> Commands:
 
 
 @operation()
-def secret_file(path: str, content: bytes, owner: str, joins_within_s: int | None = None) -> Commands:
+def secret_file(
+    path: str, content: bytes, owner: str, joins_within_s: int | None = None, mode: str = "600"
+) -> Commands:
     """A file that others may not read. It travels as an upload: neither a command nor a log shows what is in it.
 
     With `joins_within_s` the orchestrator is shown the token in it first, and the old file stays where it refuses.
     """
     sha256 = hashlib.sha256(content).hexdigest()
     state = host.get_fact(FileState, path=path)
-    if state is None or (state.sha256, state.mode, state.user) != (sha256, "600", owner):
+    if state is None or (state.sha256, state.mode, state.user) != (sha256, mode, owner):
         proof = None if joins_within_s is None else lambda part: on_node("join.py", "wait", part, str(joins_within_s))
-        yield from upload(io.BytesIO(content), sha256, path, mode="600", owner=f"{owner}:{owner}", proof=proof)
+        yield from upload(io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", proof=proof)
 
 
 @operation()

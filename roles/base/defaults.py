@@ -16,7 +16,8 @@ class Base:
     base_hostname: bool = True
     """Whether the machine's host name is set to the node's name. Off for on-prem machines: they have an owner."""
     base_time: Literal["timesyncd", "chrony", "none"] = "timesyncd"
-    """What keeps the clock. In a container, where no clock can be set, it is installed and left idle."""
+    """What keeps the clock where the machine has no time daemon; one that is there serves, and is left as it is. In a
+    container, where no clock can be set, it is installed and left idle."""
     base_packages: tuple[str, ...] = ("ca-certificates", "curl", "python3")
     """Debian packages that every node gets. The other roles need these three."""
     base_apt_lock_timeout_s: int = 180

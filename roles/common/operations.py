@@ -14,8 +14,12 @@ from pyinfra.api.command import FileUploadCommand, FunctionCommand, PyinfraComma
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from roles.common import apt
+from roles.common.consent import APT_UPGRADE, agreed, owned
 from roles.common.facts import Existing, FileState, FolderStates, InstalledPackages, Lines, UnitState
 from roles.common.knobs import node_of
+from roles.common.notes import left, will
+from roles.common.script import common
 from shoal.paths import NODE_STATE
 
 if TYPE_CHECKING:
@@ -28,6 +32,9 @@ INCOMING = NODE_STATE / "incoming"
 """Where uploads land; it belongs to the SSH user, so that a large file is written once and then moved."""
 RECORDS = NODE_STATE / "roles"
 """What each role put on the machine, so that `remove` takes that and nothing else."""
+HOLD = "/run/shoal/deploy.lock"
+"""Held on the machine by every program of ours that may outlive the connection that started it; see `settled`."""
+APT_STAMP = "/var/lib/apt/periodic/update-success-stamp"
 APT_FRESH_MINUTES = 60
 APT_MEND_S = 180
 
@@ -78,18 +85,49 @@ def folders(paths: dict[str, tuple[str, str]]) -> Commands:
         user, _, group = owner.partition(":")
         if there.get(path) != f"{mode} {user} {group or user}":
             quoted = shlex.quote(path)
-            yield f"mkdir -p {quoted} && chown {shlex.quote(owner)} {quoted} && chmod {mode} {quoted}"
+            yield f"umask 022; mkdir -p {quoted} && chown {shlex.quote(owner)} {quoted} && chmod {mode} {quoted}"
 
 
 @operation()
-def text_file(path: str, content: str, mode: str = "644") -> Commands:
-    """A small file that holds no secret (its content is in the command), owned by root, replaced in one step."""
+def text_file(path: str, content: str, mode: str = "644", role: str = "") -> Commands:
+    """A small file that holds no secret (its content is in the command), owned by root, replaced in one step.
+
+    With `role` the file goes on that role's record before it is placed, together with a copy of what was there;
+    `text_files_absent` reads it.
+    """
     state = host.get_fact(FileState, path=path)
     wanted = hashlib.sha256(content.encode()).hexdigest()
     if state is not None and (state.sha256, state.mode, state.user, state.group) == (wanted, mode, "root", "root"):
         host.noop(f"{path} is as wanted")
         return
-    yield write_text(path, content, mode)
+    will(f"{'replace' if state else 'write'} {path}")
+    yield placed(path, content, role, mode) if role else write_text(path, content, mode)
+
+
+@operation()
+def text_files_absent(role: str, legacy: Sequence[str] = ()) -> Commands:
+    """The files on the role's record that still are what we wrote; what was there before comes back. Others are named.
+
+    `legacy` are paths that earlier versions wrote without a record; they go where there is no record.
+    """
+    record = str(RECORDS / f"{role}.files")
+    lines = host.get_fact(Lines, script=common("placed.sh", RECORD=record))
+    if not lines:
+        there = host.get_fact(Existing, paths=tuple(legacy)) if legacy else []
+        if there:
+            yield f"rm -rf -- {shlex.join(there)}"
+        return
+    for line in lines[1:]:
+        recorded, now, path = line.split(" ", 2)
+        if now not in {recorded, "-"}:
+            left(f"{path}: it was changed after shoal wrote it")
+    yield common("unplace.sh", RECORD=record, BEFORE=str(RECORDS / f"{role}.before"))
+
+
+def placed(path: str, content: str, role: str, mode: str = "644") -> str:
+    """The program that places a small text file and keeps the role's record of it."""
+    encoded = base64.b64encode(content.encode()).decode()
+    return common("place.sh", TARGET=path, MODE=mode, CONTENT=encoded, ROLE=role, RECORDS=str(RECORDS))
 
 
 def write_text(path: str, content: str, mode: str = "644") -> str:
@@ -98,7 +136,7 @@ def write_text(path: str, content: str, mode: str = "644") -> str:
     part = shlex.quote(str(final.parent / f".{final.name}.part"))
     encoded = base64.b64encode(content.encode()).decode()
     return (
-        f"mkdir -p {shlex.quote(str(final.parent))} && printf %s {encoded} | base64 -d > {part} && "
+        f"umask 022; mkdir -p {shlex.quote(str(final.parent))} && printf %s {encoded} | base64 -d > {part} && "
         f"chmod {mode} {part} && mv -f {part} {shlex.quote(path)}"
     )
 
@@ -122,86 +160,100 @@ def empty_folders_absent(paths: list[str]) -> Commands:
 
 
 @operation()
-def packages(names: list[str], role: str, *, start_services: bool = True, keep_record: bool = True) -> Commands:
+def packages(
+    names: list[str], role: str, *, start_services: bool = True, keep_record: bool = True, brings: Sequence[str] = ()
+) -> Commands:
     """Debian packages; what was missing before (dependencies too) goes into the role's record, for `remove`.
 
-    With `start_services=False` a temporary policy-rc.d keeps apt from starting services (no systemd to start them).
+    apt is asked first what it would do. Where anything of the machine's would be removed, replaced by an older version
+    or taken off its hold, nothing is installed; an owner's packages are upgraded only with his consent. `brings` are
+    lines `user X`, `group X` and `path X` of what the packages make and leave behind; those that are new go on record
+    too. With `start_services=False` a temporary policy-rc.d keeps apt from starting services.
     """
     installed: set[str] = host.get_fact(InstalledPackages, packages=tuple(names))
-    missing = sorted(set(names) - installed)
+    missing = tuple(sorted(set(names) - installed))
     if not missing:
         host.noop("all packages are installed")
         return
-    wanted = shlex.join(missing)
-    record = shlex.quote(str(RECORDS / f"{role}.packages"))
-    stamp = "/var/lib/apt/periodic/update-success-stamp"
-    lines = [
-        "set -e",
-        "export DEBIAN_FRONTEND=noninteractive LC_ALL=C",
-        # An apt that was cut off leaves a journal, which dpkg has to work through first; another may be at work on it.
-        f'end=$(($(date +%s) + {APT_MEND_S})); until [ -z "$(ls /var/lib/dpkg/updates 2>/dev/null)" ] || '
-        'dpkg --configure -a; do [ "$(date +%s)" -lt "$end" ] || exit 1; sleep 2; done',
-        f'[ -n "$(find {stamp} -mmin -{APT_FRESH_MINUTES} 2>/dev/null)" ] || '
-        f"{{ apt-get -q -o Acquire::Retries=3 update && mkdir -p {PurePosixPath(stamp).parent} && touch {stamp}; }}",
-    ]
-    if keep_record:
-        # Written before the packages are there: cut off in between, `remove` still knows of them.
-        lines.append(
-            f"mkdir -p {shlex.quote(str(RECORDS))} && "
-            f"apt-get -s -q install --no-install-recommends {wanted} | "
-            f"awk '$1==\"Inst\" && $3 !~ /^\\[/ {{print $2}}' >> {record} && sort -u -o {record} {record}"
-        )
-    install = (
-        "apt-get -q -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
-        f"-o Acquire::Retries=3 install --no-install-recommends {wanted}"
+    for line in apt.consequences(host.get_fact(apt.Simulated, names=missing)):
+        will(line)
+    yield _refresh_program()
+    if faults := packages_refused(host, missing):
+        yield failure(f"{', '.join(missing)} cannot be installed: {'; '.join(faults)}")
+        return
+    yield _install_program(
+        missing, role if keep_record else "", brings=brings, start_services="yes" if start_services else "no"
     )
-    if not start_services:
-        install = (
-            "policy=/usr/sbin/policy-rc.d; if [ ! -e $policy ]; then trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM; "
-            "printf '#!/bin/sh\\nexit 101\\n' > $policy && chmod 755 $policy; fi\n" + install
-        )
-    lines.append(install)
-    yield "\n".join(lines)
+
+
+def packages_program(names: Sequence[str], role: str) -> str:
+    """The two programs of `packages`, for a program of a role's that finds out itself whether it needs them."""
+    return f"{_refresh_program()}\n{_install_program(names, role)}"
+
+
+def _refresh_program() -> str:
+    return common(
+        "apt_refresh.sh",
+        HOLD=HOLD,
+        STAMP=APT_STAMP,
+        FRESH_MINUTES=str(APT_FRESH_MINUTES),
+        MEND_S=str(APT_MEND_S),
+    )
+
+
+def _install_program(
+    names: Sequence[str], role: str, *, brings: Sequence[str] = (), start_services: str = "yes"
+) -> str:
+    return common(
+        "apt_install.sh",
+        HOLD=HOLD,
+        WANTED=" ".join(names),
+        RECORD=str(RECORDS / f"{role}.packages") if role else "",
+        BROUGHT="\n".join(brings),
+        START_SERVICES=start_services,
+    )
+
+
+def packages_refused(host: Host, names: Sequence[str]) -> list[str]:
+    """Why those of the packages that are missing cannot be installed on this machine; asked of its own apt."""
+    installed: set[str] = host.get_fact(InstalledPackages, packages=tuple(names))
+    missing = tuple(sorted(set(names) - installed))
+    if not missing:
+        return []
+    simulation = host.get_fact(apt.Simulated, names=missing)
+    return apt.refusals(simulation, may_upgrade=not owned(host) or APT_UPGRADE in agreed(host))
 
 
 @operation()
 def recorded_packages_absent(role: str, *, keep_needed: bool = False) -> Commands:
-    """Purge the packages the role's record names. Fails where apt would take anything else along with them; with
-    `keep_needed` those that others have come to need are left instead."""
+    """Purge the packages the role's record names, and what they made. Fails where apt would take anything else along
+    with them; with `keep_needed` those that others have come to need are left instead."""
     record = str(RECORDS / f"{role}.packages")
     if not host.get_fact(Existing, paths=(record,)):
         host.noop("this role installed no packages")
         return
-    yield f"{_purge(f'$(cat {shlex.quote(record)})', keep_needed=keep_needed)}\nrm -f {shlex.quote(record)}"
+    names: list[str] = host.get_fact(Lines, script=f"cat {shlex.quote(record)} 2>/dev/null || true")
+    yield common(
+        "apt_purge.sh", HOLD=HOLD, NAMES=" ".join(names), RECORD=record, KEEP_NEEDED="yes" if keep_needed else "no"
+    )
 
 
 @operation()
 def packages_absent(names: list[str]) -> Commands:
     """Purge exactly these packages. Fails where apt would take anything else along with them."""
     if host.get_fact(InstalledPackages, packages=tuple(names)):
-        yield _purge(shlex.join(names))
+        yield common("apt_purge.sh", HOLD=HOLD, NAMES=" ".join(names), RECORD="", KEEP_NEEDED="no")
 
 
-def _purge(names: str, *, keep_needed: bool = False) -> str:
-    alone = 'alone=; for p in $ours; do [ -n "$(others $p)" ] || alone="$alone $p"; done; ours=$alone'
-    return "\n".join(
-        [
-            "set -e",
-            "export DEBIAN_FRONTEND=noninteractive LC_ALL=C",
-            f"ours=$(for p in {names}; do "
-            "case $(dpkg-query -W -f '${db:Status-Status}' \"$p\" 2>/dev/null || true) in "
-            'installed|config-files) echo "$p";; esac; done | sort -u)',
-            # What apt would take along that is not ours.
-            'others() { apt-get -s -q purge "$@" | awk \'$1=="Purg"||$1=="Remv" {print $2}\' | sort -u | '
-            'while read -r p; do case " $(echo $ours) " in *" $p "*) ;; *) echo "$p";; esac; done; }',
-            *([alone] if keep_needed else []),
-            'if [ -n "$ours" ]; then',
-            "  more=$(others $ours)",
-            '  if [ -n "$more" ]; then echo "not removed: other packages need them:" $more >&2; exit 1; fi',
-            "  apt-get -q -y purge $ours",
-            "fi",
-        ]
-    )
+@operation()
+def settled(build_folder: str, wait_s: int) -> Commands:
+    """Nothing of an earlier deploy is at work on the machine any more: it may have outlived the connection.
+
+    A build of the image is ended, with all it started. An apt at work is waited for: dpkg is not to be cut off.
+    """
+    script = common("settle.sh", HOLD=HOLD, FOLDER=build_folder, WAIT_S=str(wait_s), ACT="no")
+    if host.get_fact(Lines, script=script):
+        yield common("settle.sh", HOLD=HOLD, FOLDER=build_folder, WAIT_S=str(wait_s), ACT="yes")
 
 
 @operation()
@@ -216,6 +268,8 @@ def service(unit: str, config_files: list[str] | None = None, *, may_idle_in_con
         yield "systemctl daemon-reload"
     if not state.enabled:
         yield f"systemctl enable --quiet {quoted}"
+    if state.active and (state.outdated or state.needs_reload):
+        will(f"restart {unit}")
     told = f"{{ systemctl status --no-pager --lines=20 {quoted} >&2; exit 1; }}"
     if not state.active:
         if may_idle_in_container and state.in_container:
@@ -242,11 +296,13 @@ def upload(
     mode: str = "644",
     owner: str = "root:root",
     proof: Callable[[str], str] | None = None,
+    replaces: str | None = None,
 ) -> Commands:
     """Commands that bring a file over, check its hash on the node, and only then move it to its place.
 
     `source` is a local path or a file-like object. It is written once, by the SSH user, into `INCOMING`. `proof` makes
-    a shell line of the arrived file's path; where that fails, the old file stays.
+    a shell line of the arrived file's path; where that fails, the old file stays. With `replaces` the place is looked
+    at once more: only a file with that SHA-256 is replaced, and with an empty one nothing may be there.
     """
     landed = str(INCOMING / f"{sha256}.part")
     place = PurePosixPath(final)
@@ -261,12 +317,26 @@ def upload(
             f"trap 'rm -f {quoted_landed} {quoted_part}' EXIT",
             f"found=$(sha256sum < {quoted_landed} | cut -d' ' -f1)",
             f'[ "$found" = {sha256} ] || {{ echo {told}"$found" >&2; exit 1; }}',
-            f"mkdir -p {shlex.quote(str(place.parent))}",
+            f"umask 022; mkdir -p {shlex.quote(str(place.parent))}",
             # Closed before it leaves its private folder: it may be a secret, and arrives as its user's umask makes it.
             f"chmod go= {quoted_landed} && mv -f {quoted_landed} {quoted_part}",
             f"chown {shlex.quote(owner)} {quoted_part} && chmod {mode} {quoted_part}",
             # The proof may have taken a while: a service that was started meanwhile has read the old file.
             *([proof(part), f"touch {quoted_part}"] if proof else []),
-            f"mv -f {quoted_part} {shlex.quote(final)}",
+            *(_into_place(quoted_part, shlex.quote(final), replaces)),
         ]
     )
+
+
+def _into_place(part: str, final: str, replaces: str | None) -> list[str]:
+    """Shell lines that give an arrived file its name. Both paths are quoted."""
+    if replaces is None:
+        return [f"mv -f {part} {final}"]
+    if not replaces:
+        told = "another file has come to lie there meanwhile: "
+        return [f"mv -n {part} {final}", f"[ ! -e {part} ] || {{ echo {shlex.quote(told)}{final} >&2; exit 1; }}"]
+    told = "another file lies there now than the one that was to be replaced: "
+    return [
+        f'[ "$(sha256sum < {final} | cut -c1-64)" = {replaces} ] || {{ echo {shlex.quote(told)}{final} >&2; exit 1; }}',
+        f"mv -f {part} {final}",
+    ]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from gevent.lock import BoundedSemaphore  # type: ignore[import-untyped]
+from gevent.pool import Pool  # type: ignore[import-untyped]
 
 from roles.common.knobs import RefusedError, cluster_of, examine, node_of
 from shoal.errors import Fault
@@ -14,6 +18,10 @@ if TYPE_CHECKING:
 
 Models = tuple[tuple[str, type], ...]
 """Pairs of node role (`*` for every node) and the knobs that a deploy reads for it."""
+Looks = tuple[tuple[str, "Callable[[Host], list[Fault]]"], ...]
+"""Pairs of node role (`*` for every node) and a role's look at a machine: what of it stands against a deploy."""
+AT_ONCE = 20
+_LOOKING = BoundedSemaphore()
 
 
 def site(host: Host, models: Models) -> None:
@@ -24,6 +32,24 @@ def site(host: Host, models: Models) -> None:
 def settings(host: Host, models: Models) -> None:
     """As `site`, for a deploy that needs no site document: faults of the roles' settings alone."""
     _refuse(_faults(host.inventory, models, whole=False))
+
+
+def machines(host: Host, looks: Looks) -> None:
+    """Raise RefusedError with all that stands against a deploy on all machines: each is read, and none is changed."""
+    # pyinfra prepares its hosts together; the first one looks for all.
+    with _LOOKING:
+        found = _machine_faults(host.inventory, looks)
+    _refuse(found)
+
+
+@lru_cache(maxsize=4)
+def _machine_faults(inventory: Inventory, looks: Looks) -> tuple[Fault, ...]:
+    def of(host: Host) -> list[Fault]:
+        node = node_of(host)
+        return [fault for role, look in looks if role == "*" or role in node.roles for fault in look(host)]
+
+    found = Pool(AT_ONCE).map(of, list(inventory.get_active_hosts()))
+    return tuple(fault for faults in found for fault in faults)
 
 
 def _refuse(faults: tuple[Fault, ...]) -> None:

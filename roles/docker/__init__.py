@@ -1,34 +1,59 @@
-"""Role `docker`: a container engine, from the distribution or from the vendor."""
+"""Role `docker`: a container engine. One that is there is used as it is; else one is installed."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.common import knobs
-from roles.common.operations import absent, packages, packages_absent, recorded_packages_absent, service
-from roles.docker.config import wanted_config
+from roles.common.operations import packages_absent, packages_refused, text_files_absent
 from roles.docker.defaults import Docker
-from roles.docker.operations import daemon_config, daemon_config_absent, data_absent, group_members, vendor_source
-from shoal.paths import NODE_STATE
+from roles.docker.operations import (
+    DAEMON_JSON,
+    daemon_config,
+    daemon_config_absent,
+    engine_absent,
+    engine_installed,
+    engine_recorded,
+    engine_runs,
+    group_members,
+    group_members_absent,
+    planned,
+    vendor_source,
+)
+from shoal.errors import Fault
 
-DAEMON_JSON = "/etc/docker/daemon.json"
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+
+__all__ = ["DAEMON_JSON", "install", "machine_faults", "remove"]
+
 KEYRING = "/etc/apt/keyrings/shoal-docker-ce.asc"
 SOURCES = "/etc/apt/sources.list.d/shoal-docker-ce.sources"
-UNIT = "docker.service"
+
+
+def machine_faults(target: Host) -> list[Fault]:
+    """What of this machine's engine stands against a deploy; looked for before the first change."""
+    docker = knobs.read(Docker, target)
+    what = planned(target, docker)[1]
+    found = [Fault(f"{target.name}: docker", text) for text in what.refusals]
+    if what.install and docker.docker_source == "distribution":
+        found += [
+            Fault(f"{target.name}: docker", text) for text in packages_refused(target, list(docker.docker_packages))
+        ]
+    return found
 
 
 @deploy("docker")
 def install() -> None:
-    """Configuration first, then the engine: it starts with the right settings and needs no restart."""
+    """Record and configuration first, then the engine: it starts with the right settings and needs no restart."""
     docker = knobs.read(Docker, host)
+    if docker.docker_record:
+        engine_recorded(name="Note what engine is there", docker=docker)
     if docker.docker_configure:
-        daemon_config(
-            name="Configure the engine",
-            path=DAEMON_JSON,
-            wanted=wanted_config(docker, knobs.cluster_of(host)),
-            record=str(NODE_STATE / "roles" / "docker.json"),
-        )
+        daemon_config(name="Configure the engine", docker=docker)
     if docker.docker_source == "docker-ce":
         vendor_source(
             name="Add the vendor's repository",
@@ -37,22 +62,9 @@ def install() -> None:
             keyring=KEYRING,
             sources=SOURCES,
         )
-    engine = docker.docker_ce_packages if docker.docker_source == "docker-ce" else docker.docker_packages
-    packages(
-        name="Install the engine",
-        names=[*engine, *docker.docker_extra_packages],
-        role="docker",
-        start_services=docker.docker_service,
-        keep_record=docker.docker_record,
-        _timeout=docker.docker_apt_timeout_s,
-    )
+    engine_installed(name="Install the engine", docker=docker, _timeout=docker.docker_apt_timeout_s)
     if docker.docker_service:
-        service(
-            name="Run the engine",
-            unit=UNIT,
-            config_files=[DAEMON_JSON] if docker.docker_configure else [],
-            _timeout=120,
-        )
+        engine_runs(name="Run the engine", docker=docker, _timeout=120)
     if docker.docker_users:
         group_members(name="Let users drive the engine", users=docker.docker_users)
 
@@ -61,14 +73,13 @@ def install() -> None:
 def remove() -> None:
     """Take away what `install` put; an engine that was there before stays, with its own settings."""
     docker = knobs.read(Docker, host)
-    record = str(NODE_STATE / "roles" / "docker.json")
-    if docker.docker_configure:
-        daemon_config_absent(name="Take our settings back", path=DAEMON_JSON, record=record)
     if not docker.docker_record:
         packages_absent(
             name="Remove the named packages", names=list(docker.docker_packages), _timeout=docker.docker_apt_timeout_s
         )
         return
-    data_absent(name="Stop our engine and remove its data", role="docker", _timeout=120)
-    recorded_packages_absent(name="Remove the engine", role="docker", _timeout=docker.docker_apt_timeout_s)
-    absent(name="Remove the vendor's repository", paths=[KEYRING, SOURCES])
+    if docker.docker_configure:
+        daemon_config_absent(name="Take our settings back", _timeout=120)
+    group_members_absent(name="Take users out of its group")
+    engine_absent(name="Remove the engine, if it is ours", _timeout=docker.docker_apt_timeout_s)
+    text_files_absent(name="Remove the vendor's repository", role="docker", legacy=(KEYRING, SOURCES))

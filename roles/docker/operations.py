@@ -5,52 +5,278 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.common.facts import Existing, FileState, Lines, labelled
-from roles.common.operations import RECORDS, Commands, failure, write_text
-from roles.docker.config import merged, parse, rendered, without
+from roles.common.consent import DOCKER_RESTART, agreed
+from roles.common.facts import Existing, FileState, Lines, UnitState, labelled
+from roles.common.knobs import cluster_of
+from roles.common.notes import left, will
+from roles.common.operations import (
+    RECORDS,
+    Commands,
+    failure,
+    packages,
+    placed,
+    recorded_packages_absent,
+    write_text,
+)
+from roles.common.script import script
+from roles.docker.config import LISTS, JsonObject, Ours, merged, parse, read_record, rendered
+from roles.docker.defaults import Docker
 from roles.docker.openpgp import dearmoured
+from roles.docker.plan import (
+    RELOADED,
+    EngineFacts,
+    EnginePlan,
+    action,
+    ends,
+    facts_of,
+    first_record,
+    plan,
+    stands_in_the_way,
+)
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+
+FILES = Path(__file__).parent / "files"
+DAEMON_JSON = "/etc/docker/daemon.json"
+UNIT = "docker.service"
+RECORD = str(RECORDS / "docker.json")
+PACKAGES = str(RECORDS / "docker.packages")
+MEMBERS = str(RECORDS / "docker.members")
+BRINGS = (
+    "group docker",
+    "path /etc/docker",
+    "path /etc/cni",
+    "path /etc/cni/net.d",
+    "path /var/lib/docker",
+    "path /var/lib/containerd",
+    "path /opt/containerd",
+)
+"""What the engine's packages make and leave behind."""
+
+
+class Engine(FactBase[EngineFacts]):
+    """What of a container engine is on the machine; see files/look.sh."""
+
+    def command(self, registry: str = "") -> str:
+        """One program that reads only."""
+        del registry
+        return script(FILES / "look.sh", DAEMON_JSON=DAEMON_JSON, RECORD=RECORD, PACKAGES=PACKAGES)
+
+    @staticmethod
+    def default() -> EngineFacts:
+        """There is nothing."""
+        return EngineFacts()
+
+    def process(self, output: list[str]) -> EngineFacts:
+        """See `facts_of`."""
+        return facts_of(output)
+
+
+def planned(host: Host, docker: Docker) -> tuple[EngineFacts, EnginePlan]:
+    """The engine of a host as it is, and what a deploy would do to it."""
+    facts = host.get_fact(Engine)
+    return facts, plan(facts, docker, cluster_of(host), agreed(host))
 
 
 @operation()
-def daemon_config(path: str, wanted: dict[str, Any], record: str) -> Commands:
-    """Our keys in daemon.json, beside those of others; `record` on the machine holds which are ours."""
-    texts = _read(path, record)
+def engine_recorded(docker: Docker) -> Commands:
+    """What is there before the first change, on record; and the refusals, in case nobody looked before."""
+    facts, what = planned(host, docker)
+    if what.refusals:
+        yield failure(f"the engine cannot be used: {'; '.join(what.refusals)}")
+        return
+    if facts.record is not None:
+        host.noop("it is on record")
+        return
+    if docker.docker_record:
+        yield write_text(RECORD, first_record(facts).rendered(), "600")
+
+
+@operation()
+def daemon_config(docker: Docker) -> Commands:
+    """Our keys in daemon.json, beside its owner's; the record says first which are ours and what they replace."""
+    facts, what = planned(host, docker)
+    if what.refusals:
+        yield failure(f"the engine cannot be used: {'; '.join(what.refusals)}")
+        return
+    there, ours = parse(facts.file or "", DAEMON_JSON), read_record(facts.record)
+    target = merged(there, ours, what.wanted)
+    for line in what.will:
+        will(line)
+    text = rendered(target) if target != there or (facts.file is None and target) else None
+    record = ours.with_settings(there, what.wanted, sha256_text(text) if text else ours.written)
+    if facts.record is None:
+        record = replace(first_record(facts), keys=record.keys, before=record.before, written=record.written)
+    if record != ours or facts.record is None:
+        # First the record, then the file: cut off in between, the next run and `remove` still know what is ours. What
+        # was ours and is still in the file stays ours until the file is written.
+        claimed = replace(record, keys={**ours.keys, **record.keys}, before={**ours.before, **record.before})
+        yield write_text(RECORD, claimed.rendered(), "600")
+    if text is not None:
+        yield script(FILES / "write_config.sh", TARGET=DAEMON_JSON, CONTENT=_base64(text))
+    if record != ours and {**ours.keys, **record.keys} != record.keys:
+        yield write_text(RECORD, record.rendered(), "600")
+
+
+@operation()
+def engine_installed(docker: Docker) -> Commands:
+    """The engine's packages, where the machine has no engine, or has this one and lacks something of it."""
+    facts = host.get_fact(Engine)
+    asked = docker.docker_ce_packages if docker.docker_source == "docker-ce" else docker.docker_packages
+    names = [*(asked if not facts.there or facts.engine in asked else ()), *docker.docker_extra_packages]
+    if not names:
+        host.noop(f"the machine has an engine already: {facts.engine or facts.program}")
+        return
+    yield from packages._inner(
+        names=names,
+        role="docker",
+        start_services=docker.docker_service,
+        keep_record=docker.docker_record,
+        brings=BRINGS,
+    )
+
+
+@operation()
+def engine_runs(docker: Docker) -> Commands:
+    """The engine enabled, running and with our settings in force; an owner's is restarted only where it must be."""
+    facts, what = planned(host, docker)
+    unit = host.get_fact(UnitState, unit=UNIT, files=(DAEMON_JSON,) if docker.docker_configure else ())
+    if unit.needs_reload:
+        yield "systemctl daemon-reload"
+    if not unit.enabled:
+        yield f"systemctl enable --quiet {UNIT}"
+    mine = read_record(facts.record).keys
+    untrusted = [entry for entry in what.wanted.get("insecure-registries", []) if entry not in facts.trusts]
+    changed = [*(["insecure-registries"] if facts.version and untrusted else [])]
+    if unit.outdated and not facts.is_ours and facts.there:
+        changed += [key for key in mine if key not in RELOADED]
+    todo = action(facts, changed, outdated=unit.outdated) if facts.there else ("nothing" if unit.active else "start")
+    if not facts.version and facts.there and unit.active:
+        # It runs and does not answer: its own start is not to be cut off, see the wait below.
+        todo = "restart" if unit.outdated and facts.is_ours else "nothing"
+    if todo == "restart" and not docker.docker_configure:
+        todo = "nothing"
+    lost = ends(facts)
+    if todo == "restart" and lost and DOCKER_RESTART not in agreed(host):
+        names = ", ".join(container.name for container in lost)
+        yield failure(f"a restart of the engine would end {names}; agree with --yes-to {DOCKER_RESTART}")
+        return
+    status = f"{{ systemctl status --no-pager --lines=20 {UNIT} >&2; exit 1; }}"
+    if todo in {"start", "restart"}:
+        yield f"systemctl {todo} {UNIT} || {status}"
+    elif todo == "reload":
+        yield script(FILES / "reload.sh", UNIT=UNIT, REGISTRIES=" ".join(untrusted), WAIT_S="30")
+
+
+@operation()
+def daemon_config_absent() -> Commands:
+    """Our keys out of daemon.json and its owner's former values back; the very file where nobody changed it since."""
+    facts = host.get_fact(Engine)
     try:
-        there, ours = parse(texts.get("file", ""), path), parse(texts.get("record", ""), record)
+        there, ours = parse(facts.file or "", DAEMON_JSON), read_record(facts.record)
     except ValueError as error:
         yield failure(f"{error}; mend or remove it")
         return
-    if ours != wanted:
-        # First the record, then the file: cut off in between, the next run and `remove` still know what is ours.
-        yield write_text(record, rendered({**ours, **wanted} if texts.get("file") else wanted))
-    target = rendered(merged(there, ours, wanted))
-    if rendered(there) != target or "file" not in texts:
-        yield write_text(path, target)
-    if ours != wanted and texts.get("file") and {**ours, **wanted} != wanted:
-        yield write_text(record, rendered(wanted))
-
-
-@operation()
-def daemon_config_absent(path: str, record: str) -> Commands:
-    """Our keys out of daemon.json; the file goes when nothing is left in it."""
-    texts = _read(path, record)
-    if "record" not in texts:
+    if not ours.keys:
         host.noop("no settings of ours")
         return
+    if facts.file is not None:
+        back = ours.taken_back(there)
+        if sha256_text(facts.file) == ours.written:
+            text = ours.text
+            if text is None and back:
+                text = rendered(back)
+        else:
+            text = rendered(back) if back else None
+            for key in sorted(key for key in ours.keys if key in back and key not in ours.before):
+                left(f"{DAEMON_JSON}: {key}: it was changed after shoal set it")
+        yield from _taken_over(facts, ours, back)
+        if text is None:
+            yield f"rm -f {shlex.quote(DAEMON_JSON)}"
+        else:
+            yield script(FILES / "write_config.sh", TARGET=DAEMON_JSON, CONTENT=_base64(text))
+        yield from _restarted(facts, ours)
+    yield write_text(RECORD, replace(ours, keys={}, before={}, written="").rendered(), "600")
+
+
+def _taken_over(facts: EngineFacts, ours: Ours, back: JsonObject) -> Commands:
+    """A running engine of an owner's without our settings, by a reload. One that reads its settings anew keeps a list
+    that is not in them any more (Docker: `reloadInsecureRegistries`), so it is first given without our entries."""
+    if not facts.version or not all(key in RELOADED for key in ours.keys):
+        return
+    interim = {**back, **{key: back.get(key, []) for key in LISTS & set(ours.keys)}}
+    yield script(FILES / "write_config.sh", TARGET=DAEMON_JSON, CONTENT=_base64(rendered(interim)))
+    yield script(FILES / "reload.sh", UNIT=UNIT, REGISTRIES="", WAIT_S="0")
+
+
+def _restarted(facts: EngineFacts, ours: Ours) -> Commands:
+    """A running engine of an owner's without settings that take a restart; it keeps them where that ends containers."""
+    if not facts.version or facts.is_ours or all(key in RELOADED for key in ours.keys):
+        return
+    if ends(facts):
+        left(f"{UNIT} runs with {', '.join(sorted(ours.keys))} until its next start: a restart would end containers")
+    else:
+        yield f"systemctl restart {UNIT}"
+
+
+@operation()
+def engine_absent() -> Commands:
+    """An engine of ours with its data, where nothing of others is in it; the state that an owner's was in before."""
+    facts = host.get_fact(Engine)
     try:
-        there, ours = parse(texts.get("file", ""), path), parse(texts["record"], record)
+        before = read_record(facts.record)
     except ValueError as error:
         yield failure(f"{error}; mend or remove it")
         return
-    left = without(there, ours)
-    yield write_text(path, rendered(left)) if left else f"rm -f {shlex.quote(path)}"
-    yield f"rm -f {shlex.quote(record)}"
+    if not facts.is_ours:
+        if facts.record is not None:
+            yield from _state_before(facts, before)
+            yield f"rm -f {shlex.quote(RECORD)}"
+        packages_of_ours = host.get_fact(Existing, paths=(PACKAGES,))
+        if packages_of_ours:
+            yield from recorded_packages_absent._inner(role="docker")
+        return
+    if others := stands_in_the_way(facts, before):
+        left(f"the engine ({facts.engine}), because not all in it is ours: {', '.join(others)}")
+        host.noop("the engine holds what is not ours")
+        return
+    folders = [facts.root, *(["/var/lib/containerd"] if {"containerd", "containerd.io"} & facts.ours else [])]
+    kept = facts.root in before.data and facts.root in facts.data
+    if kept:
+        left(f"{facts.root}: it held data before the deploy")
+    if facts.unit_there:
+        yield script(
+            FILES / "stop.sh",
+            UNITS="docker.socket docker.service" + (" containerd.service" if len(folders) > 1 else ""),
+            DATA=" ".join(folder for folder in folders if folder not in before.data),
+            KEPT=facts.root if kept else "",
+            ENTRIES=" ".join(before.entries),
+            FORWARD=before.forward,
+            SYSCTL="\n".join(f"{name} {value}" for name, value in sorted(before.sysctl.items())),
+        )
+    yield from recorded_packages_absent._inner(role="docker")
+    yield f"rm -f {shlex.quote(RECORD)}"
+
+
+def _state_before(facts: EngineFacts, before: Ours) -> Commands:
+    """An owner's engine that was off or not enabled is so again, unless he has come to use it."""
+    if before.unit_state == "disabled" and facts.unit_state == "enabled":
+        yield f"systemctl disable --quiet {UNIT}"
+    if before.unit_state and not before.unit_active and facts.unit_active:
+        if facts.running:
+            names = ", ".join(container.name for container in facts.running)
+            left(f"{UNIT} runs, although it did not before: containers run on it ({names})")
+        else:
+            yield f"systemctl stop {'' if before.socket_active else 'docker.socket '}{UNIT}"
 
 
 @operation()
@@ -77,9 +303,9 @@ def vendor_source(repository: str, key_file: Path | None, keyring: str, sources:
     changed = False
     for path, content in ((keyring, armoured), (sources, text)):
         state = host.get_fact(FileState, path=path)
-        if state is None or state.sha256 != _sha256(content):
+        if state is None or state.sha256 != sha256_text(content):
             changed = True
-            yield write_text(path, content)
+            yield placed(path, content, "docker")
     if changed:
         # The engine's packages are asked for next, and a fresh stamp would skip the refresh.
         yield "rm -f /var/lib/apt/periodic/update-success-stamp"
@@ -87,55 +313,28 @@ def vendor_source(repository: str, key_file: Path | None, keyring: str, sources:
 
 @operation()
 def group_members(users: tuple[str, ...]) -> Commands:
-    """Users in the group `docker`."""
+    """Users in the group `docker`; those that we put in go on record first."""
     lines = host.get_fact(Lines, script="getent group docker || true")
     members = set(lines[0].rsplit(":", 1)[1].split(",")) if lines else set()
     for user in users:
         if user not in members:
-            yield f"usermod -aG docker {shlex.quote(user)}"
+            yield f"echo {shlex.quote(user)} >> {MEMBERS} && usermod -aG docker {shlex.quote(user)}"
 
 
 @operation()
-def data_absent(role: str) -> Commands:
-    """Stop the engine and empty its data folders, where the engine is ours and runs nobody else's containers."""
-    if not host.get_fact(Existing, paths=(str(RECORDS / f"{role}.packages"),)):
-        host.noop("the engine is not ours")
-        return
-    foreign = host.get_fact(
-        Lines, script="if command -v docker >/dev/null && docker info >/dev/null 2>&1; then docker ps -aq; fi"
-    )
-    if foreign:
-        yield failure(
-            f"{len(foreign)} containers are still on the engine; remove them first, or leave it with "
-            "--data teardown_docker=false"
-        )
-        return
-    yield "\n".join(
-        [
-            "if [ -d /run/systemd/system ]; then",
-            "  systemctl stop docker.socket docker.service containerd.service 2>/dev/null || true",
-            "fi",
-            # The folders may be mounts of their own, and then cannot go themselves.
-            "for d in /var/lib/docker /var/lib/containerd; do",
-            '  [ ! -d "$d" ] || find "$d" -xdev -mindepth 1 -delete',
-            "done",
-            # Made by the engine for itself at its first start.
-            "rm -f /etc/docker/key.json && rmdir --ignore-fail-on-non-empty /etc/docker",
-        ]
-    )
+def group_members_absent() -> Commands:
+    """Users that we put into the group `docker` out of it again."""
+    ours: list[str] = host.get_fact(Lines, script=f"cat {MEMBERS} 2>/dev/null || true")
+    for user in dict.fromkeys(ours):
+        yield f"! id -nG {shlex.quote(user)} 2>/dev/null | grep -qw docker || gpasswd -d {shlex.quote(user)} docker"
+    if host.get_fact(Existing, paths=(MEMBERS,)):
+        yield f"rm -f {MEMBERS}"
 
 
-def _read(path: str, record: str) -> dict[str, str]:
-    """The two files' texts, each on one base64 line, so that one command reads both."""
-    script = "; ".join(
-        f"[ ! -f {shlex.quote(name)} ] || echo {label} $(base64 -w0 < {shlex.quote(name)})"
-        for label, name in (("file", path), ("record", record))
-    )
-    return {
-        key: base64.b64decode(value).decode(errors="replace")
-        for key, value in labelled(host.get_fact(Lines, script=script)).items()
-    }
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
-def _sha256(content: str) -> str:
+def sha256_text(content: str) -> str:
+    """Hex digest of a text as it lies in a file."""
     return hashlib.sha256(content.encode()).hexdigest()

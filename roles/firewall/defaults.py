@@ -28,6 +28,11 @@ class Firewall:
     firewall_container_interfaces: tuple[str, ...] = ("docker0", "br-*")
     """Bridges of the container engine: published ports stay reachable from them, and from the mesh, but not from
     outside. A star may stand at the end."""
+    firewall_peer_addresses: tuple[str, ...] = ()
+    """Without the mesh: addresses or networks (10.0.0.0/24) that nodes come from. Empty: their addresses in the cluster
+    document."""
+    firewall_peer_ports: tuple[int, ...] = (4222, 5000)
+    """Without the mesh: the requester's ports for its nodes (`bacalhau_nats_port`, `registry_port`)."""
     firewall_rollback_s: int = 45
     """A new rule set takes itself back after this time, unless a new login has come through it by then."""
     firewall_apt_timeout_s: int = 600
@@ -44,6 +49,13 @@ class Firewall:
                 ipaddress.ip_address(address)
             except ValueError:
                 found.append(Fault("firewall_management_addresses", f"{address!r} is not an IP address"))
+        for address in self.firewall_peer_addresses:
+            try:
+                ipaddress.ip_network(address, strict=False)
+            except ValueError:
+                found.append(Fault("firewall_peer_addresses", f"{address!r} is neither an IP address nor a network"))
+        if bad := [port for port in self.firewall_peer_ports if not 1 <= port <= 65535]:
+            found.append(Fault("firewall_peer_ports", f"not ports: {', '.join(map(str, bad))}"))
         if bad := [port for port in self.firewall_ssh_ports if not 1 <= port <= 65535]:
             found.append(Fault("firewall_ssh_ports", f"not ports: {', '.join(map(str, bad))}"))
         if not 0 <= self.firewall_direct_udp_port <= 65535:

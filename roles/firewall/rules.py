@@ -22,6 +22,10 @@ class Openings:
     container_interfaces: tuple[str, ...] = ("docker0", "br-*")
     ping: bool = True
     direct_udp_port: int = 0
+    peers: tuple[str, ...] = ()
+    """Addresses and networks of the site's other nodes, where they reach this one without a mesh ..."""
+    peer_ports: tuple[int, ...] = ()
+    """... and the TCP ports that they are let in to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def _body(openings: Openings) -> str:
         "ct state invalid drop",
         f'iifname {{ "{LOOPBACK}", "{openings.mesh_interface}" }} accept',
         *_ssh(openings),
+        *_peers(openings),
         # Nobody but the mesh's own interface speaks for addresses of the mesh.
         "ip saddr 100.64.0.0/10 drop",
         "ip6 saddr fd7a:115c:a1e0::/48 drop",
@@ -123,6 +128,20 @@ def _ssh(openings: Openings) -> list[str]:
         f"{'ip6' if ipaddress.ip_address(address).version == 6 else 'ip'} daddr {address} {ports} accept"
         for address in openings.management
     ]
+
+
+def _peers(openings: Openings) -> list[str]:
+    """Rules for the site's own nodes, by address family."""
+    if not openings.peer_ports:
+        return []
+    ports = f"tcp dport {{ {', '.join(map(str, sorted(openings.peer_ports)))} }}"
+    found = []
+    for version, family in ((4, "ip"), (6, "ip6")):
+        if ours := sorted(
+            each for each in openings.peers if ipaddress.ip_network(each, strict=False).version == version
+        ):
+            found.append(f"{family} saddr {{ {', '.join(ours)} }} {ports} accept")
+    return found
 
 
 def _chain(name: str, rules: list[str]) -> list[str]:

@@ -19,7 +19,8 @@ def garbage_absent(config: str, unit: str) -> Commands:
     anything in that is just being counted as unused, nor remember what is gone."""
     quoted = shlex.quote(config)
     script = (
-        f"! command -v docker-registry >/dev/null || docker-registry garbage-collect --dry-run {quoted} 2>/dev/null"
+        f"[ ! -f {quoted} ] || ! command -v docker-registry >/dev/null || "
+        f"docker-registry garbage-collect --dry-run {quoted} 2>/dev/null"
     )
     unused = [line for line in host.get_fact(Lines, script=script) if line.startswith(GARBAGE)]
     if not unused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyinfra.api.deploy import deploy
+from pyinfra.api.host import Host
 from pyinfra.context import host
 
 from roles.common import knobs
@@ -10,12 +11,19 @@ from roles.common.knobs import RefusedError
 from roles.videos import cameras, operations
 from roles.videos.defaults import Videos
 from roles.videos.facts import CameraMounts
-from roles.videos.operations import cameras_absent, clips, clips_absent, folder
+from roles.videos.operations import cameras_absent, clips, clips_absent, folder, placing_faults, planned
 from shoal.errors import Fault
 from shoal.paths import NODE_STATE
 
 MARKER = str(NODE_STATE / "videos.json")
 """On the node: which clips are ours, with their hash, size and time."""
+
+
+def machine_faults(target: Host) -> list[Fault]:
+    """What of this machine's footage stands in the way of our clips; looked for before the first change."""
+    videos = knobs.read(Videos, target)
+    state, _, todo = planned(target, videos.videos_folder, videos.videos_files, MARKER)
+    return [Fault(f"{target.name}: videos", text) for text in placing_faults(state, todo, videos.videos_folder)]
 
 
 @deploy("videos")

@@ -15,14 +15,20 @@ from roles.videos.cameras import MARK, Camera
 
 SCRIPT = (Path(__file__).parent / "state.py").read_text(encoding="utf-8")
 
+FileState = tuple[int, int, int]
+
 
 @dataclass(frozen=True)
 class FolderFact:
     """The videos folder of a node."""
 
     exists: bool = False
-    files: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Name under the folder -> size in bytes, modification time in nanoseconds."""
+    files: dict[str, FileState] = field(default_factory=dict)
+    """Name under the folder -> size in bytes (-1: no regular file), modification time in nanoseconds, inode."""
+    folders: frozenset[str] = frozenset()
+    """Subfolders, by their path under the folder."""
+    inodes: bool = True
+    """Whether the file system keeps the numbers of its files."""
     marker: str | None = None
     """Text of our marker file, None where there is none."""
     hashes: dict[str, str] = field(default_factory=dict)
@@ -53,7 +59,9 @@ class VideosState(FactBase[FolderFact]):
             raw = json.loads(output[-1])
             return FolderFact(
                 exists=raw["exists"],
-                files={name: (size, mtime) for name, (size, mtime) in raw["files"].items()},
+                files={name: (size, mtime, inode) for name, (size, mtime, inode) in raw["files"].items()},
+                folders=frozenset(raw["folders"]),
+                inodes=raw["inodes"],
                 marker=raw["marker"],
                 hashes=raw["hashes"],
                 free_bytes=raw["free_bytes"],

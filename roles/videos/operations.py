@@ -6,19 +6,35 @@ import hashlib
 import io
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.common.facts import Lines
+from roles.common.notes import left, will
 from roles.common.operations import Commands, failure, upload, write_text
 from roles.videos.cameras import Camera
 from roles.videos.defaults import VideoFile
 from roles.videos.facts import CameraMounts, FolderFact, UnitFile, VideosState
-from roles.videos.plan import Known, Marker, doubtful, plan, read_marker, render_marker
+from roles.videos.plan import (
+    Known,
+    Marker,
+    Plan,
+    doubtful,
+    is_ours,
+    ours_to_read,
+    plan,
+    read_marker,
+    remembered,
+    render_marker,
+)
 
 UNITS = PurePosixPath("/etc/systemd/system")
+TAKE = (Path(__file__).parent / "take.py").read_text(encoding="utf-8")
+NAMED = 10
+"""So many names at most are named one by one."""
 HASH_BATCH = 200
 """So many names at most go into one command line."""
 SPARE_BYTES = 64 << 20
@@ -28,69 +44,116 @@ SPARE_BYTES = 64 << 20
 @operation()
 def folder(path: str, owner: str | None, mode: str | None, marker: str) -> Commands:
     """The videos folder; one that is there keeps what no knob asks for."""
+    state = host.get_fact(VideosState, folder=path, marker=marker)
+    known = read_marker(state.marker)
     script = f"stat -c '%a %U:%G' {shlex.quote(path)} 2>/dev/null || true"
     lines = host.get_fact(Lines, script=script)
     quoted = shlex.quote(path)
     if not lines:
-        known = Marker(made_folder=True)
+        known.made_folder, known.made_folders = True, known.made_folders or []
+        will(f"make the folder {path}")
         yield write_text(marker, render_marker(known))
         yield (
-            f"mkdir -p {quoted} && chown {shlex.quote(owner or 'root:root')} {quoted} && chmod {mode or '755'} {quoted}"
+            f"umask 022; mkdir -p {quoted} && chown {shlex.quote(owner or 'root:root')} {quoted} && "
+            f"chmod {mode or '755'} {quoted}"
         )
         return
     there_mode, there_owner = lines[0].split()
-    if owner is not None and owner != there_owner:
-        yield f"chown {shlex.quote(owner)} {quoted}"
-    if mode is not None and mode.lstrip("0") != there_mode:
-        yield f"chmod {mode} {quoted}"
+    changes = [
+        *([f"chown {shlex.quote(owner)} {quoted}"] if owner is not None and owner != there_owner else []),
+        *([f"chmod {mode} {quoted}"] if mode is not None and mode.lstrip("0") != there_mode else []),
+    ]
+    if changes and not known.made_folder and not known.folder_before:
+        known.folder_before = lines[0]
+        yield from _write_marker(marker, known)
+    yield from changes
 
 
 @operation()
 def clips(folder: str, files: tuple[VideoFile, ...], marker: str) -> Commands:
-    """Ours that are missing or wrong are placed, ours that are not wanted any more removed, others' left alone."""
-    state = host.get_fact(VideosState, folder=folder, marker=marker)
-    known = read_marker(state.marker)
-    todo = plan(state, known, files, _hashes(folder, marker, doubtful(state, known, files)))
-    if todo.foreign:
-        names = ", ".join(map(repr, todo.foreign))
-        yield failure(
-            f"in {folder} there are files with the names of ours but not from us: {names}; move or rename them"
-        )
+    """Ours that are missing or outdated are placed, ours that are not wanted any more removed, others' left alone."""
+    state, known, todo = planned(host, folder, files, marker)
+    if faults := placing_faults(state, todo, folder):
+        yield failure("; ".join(faults))
         return
-    needed = sum(file.size_bytes for file in todo.place) + SPARE_BYTES
-    if todo.place and state.exists and state.free_bytes < needed:
-        yield failure(
-            f"no space left in {folder}: {needed >> 20} MiB are needed, {state.free_bytes >> 20} MiB are free"
-        )
-        return
+    if todo.place:
+        names = ", ".join(file.name for file in todo.place[:NAMED])
+        more = f" and {len(todo.place) - NAMED} more" if len(todo.place) > NAMED else ""
+        will(f"place {len(todo.place)} clip{'s' if len(todo.place) > 1 else ''} in {folder}: {names}{more}")
+    for name in todo.left:
+        left(f"{folder}/{name}: it was ours, and another file lies there now")
     if todo.remove:
-        yield f"rm -f -- {shlex.join(str(PurePosixPath(folder) / name) for name in todo.remove)}"
-        yield _prune(folder, todo.remove)
+        yield from _taken(folder, state, todo.remove)
+        yield _prune(folder, todo.remove, known)
+    made = known.made_folders
     if todo.place:
         # Claimed before they come: cut off in between, what lies there is still known to be ours.
-        claimed = {file.name: Known(file.sha256, file.size_bytes, 0) for file in todo.place}
-        yield from _write_marker(marker, Marker({**known.files, **claimed}, known.made_folder))
+        claimed = {
+            file.name: Known(file.sha256, file.size_bytes, 0, former_sha256=todo.replace.get(file.name, ""))
+            for file in todo.place
+        }
+        made = _new_folders(state, known, todo.place)
+        yield from _write_marker(
+            marker, Marker({**known.files, **claimed}, known.made_folder, made, known.folder_before)
+        )
     for file in todo.place:
-        yield from upload(str(file.path), file.sha256, str(PurePosixPath(folder) / file.name))
+        yield from upload(
+            str(file.path),
+            file.sha256,
+            str(PurePosixPath(folder) / file.name),
+            replaces=todo.replace.get(file.name, ""),
+        )
     if todo.remember:
         after = host.get_fact(VideosState, folder=folder, marker=marker)
-        yield from _write_marker(marker, _marker(after, known, files))
+        known.made_folders = made
+        yield from _write_marker(marker, remembered(after, known, files, todo))
+
+
+def planned(target: Host, folder: str, files: Sequence[VideoFile], marker: str) -> tuple[FolderFact, Marker, Plan]:
+    """The folder of a host as it is, the record, and what a deploy would do with its clips."""
+    state = target.get_fact(VideosState, folder=folder, marker=marker)
+    known = read_marker(state.marker)
+    return state, known, plan(state, known, files, _hashes(target, folder, marker, doubtful(state, known, files)))
+
+
+def placing_faults(state: FolderFact, todo: Plan, folder: str) -> list[str]:
+    """Why the clips cannot be placed: others' files in their way, or no room."""
+    found = []
+    if todo.foreign:
+        names = ", ".join(map(repr, todo.foreign))
+        found.append(
+            f"in {folder} there are files with the names of ours but not from us: {names}; move or rename them"
+        )
+    needed = sum(file.size_bytes for file in todo.place) + SPARE_BYTES
+    if todo.place and state.exists and state.free_bytes < needed:
+        found.append(f"no space left in {folder}: {needed >> 20} MiB are needed, {state.free_bytes >> 20} MiB are free")
+    return found
 
 
 @operation()
 def clips_absent(folder: str, marker: str) -> Commands:
-    """Our clips, then the folder if it is ours and empty, then the marker."""
+    """Our clips, then the folder if it is ours and empty, then the record. What is not ours is named and stays."""
     state = host.get_fact(VideosState, folder=folder, marker=marker)
     if state.marker is None:
         host.noop("nothing here is ours")
         return
     known = read_marker(state.marker)
-    ours = sorted(name for name in known.files if name in state.files)
+    hashes = _hashes(host, folder, marker, ours_to_read(state, known))
+    there = sorted(name for name in known.files if name in state.files)
+    ours = [name for name in there if is_ours(state, known.files[name], name, hashes.get(name))]
+    for name in there:
+        if name not in ours and not known.files[name].found:
+            left(f"{folder}/{name}: another file lies there than the clip that shoal placed")
     if ours:
-        yield f"rm -f -- {shlex.join(str(PurePosixPath(folder) / name) for name in ours)}"
-        yield _prune(folder, ours)
+        yield from _taken(folder, state, ours)
+    if known.files:
+        yield _prune(folder, sorted(known.files), known)
+    quoted = shlex.quote(folder)
     if known.made_folder and state.exists:
-        yield f"rmdir --ignore-fail-on-non-empty -- {shlex.quote(folder)}"
+        yield f"rmdir --ignore-fail-on-non-empty -- {quoted}"
+    elif known.folder_before and state.exists:
+        mode, owner = known.folder_before.split()
+        yield f"chown {shlex.quote(owner)} {quoted} && chmod {shlex.quote(mode)} {quoted}"
     yield f"rm -f {shlex.quote(marker)}"
 
 
@@ -162,20 +225,27 @@ def _rmdir(folder: str) -> str:
     return f"{{ [ ! -d {quoted} ] || rmdir --ignore-fail-on-non-empty -- {quoted}; }}"
 
 
-def _hashes(folder: str, marker: str, names: list[str]) -> dict[str, str]:
+def _hashes(target: Host, folder: str, marker: str, names: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for start in range(0, len(names), HASH_BATCH):
         batch = tuple(names[start : start + HASH_BATCH])
-        found.update(host.get_fact(VideosState, folder=folder, marker=marker, names=batch).hashes)
+        found.update(target.get_fact(VideosState, folder=folder, marker=marker, names=batch).hashes)
     return found
 
 
-def _marker(after: FolderFact, before: Marker, files: tuple[VideoFile, ...]) -> Marker:
-    entries = {file.name: (file, after.files[file.name]) for file in files if file.name in after.files}
-    return Marker(
-        {name: Known(file.sha256, size, mtime) for name, (file, (size, mtime)) in entries.items()},
-        before.made_folder,
-    )
+def _taken(folder: str, state: FolderFact, names: Sequence[str]) -> Commands:
+    """Commands that delete clips that still are the files that were looked at."""
+    for start in range(0, len(names), HASH_BATCH):
+        words = [str(word) for name in names[start : start + HASH_BATCH] for word in (name, *state.files[name])]
+        yield shlex.join(["python3", "-c", TAKE, folder, *words])
+
+
+def _new_folders(state: FolderFact, known: Marker, files: Sequence[VideoFile]) -> list[str] | None:
+    """The subfolders on record as ours, with those that are going to be made for these files."""
+    if known.made_folders is None and known.files:
+        return None  # an earlier version's record: it has no list
+    wanted = {str(parent) for file in files for parent in PurePosixPath(file.name).parents if str(parent) != "."}
+    return sorted({*(known.made_folders or []), *(wanted - {*state.folders})})
 
 
 def _write_marker(path: str, marker: Marker) -> Commands:
@@ -184,15 +254,13 @@ def _write_marker(path: str, marker: Marker) -> Commands:
     yield from upload(io.BytesIO(text), hashlib.sha256(text).hexdigest(), path)
 
 
-def _prune(folder: str, names: list[str]) -> str:
-    """Remove subfolders that held only our clips; the innermost first."""
-    parents = {
-        str(PurePosixPath(folder) / parent)
-        for name in names
-        for parent in PurePosixPath(name).parents
-        if str(parent) != "."
-    }
+def _prune(folder: str, names: Sequence[str], known: Marker) -> str:
+    """Remove subfolders that we made for our clips and that are empty; the innermost first."""
+    parents = {str(parent) for name in names for parent in PurePosixPath(name).parents if str(parent) != "."}
+    if known.made_folders is not None:
+        parents &= {*known.made_folders}
     if not parents:
         return ":"
-    ordered = sorted(parents, key=lambda path: -path.count("/"))
-    return f"rmdir --ignore-fail-on-non-empty -- {shlex.join(ordered)}"
+    ordered = sorted((str(PurePosixPath(folder) / parent) for parent in parents), key=lambda path: -path.count("/"))
+    quoted = shlex.join(ordered)
+    return f'for d in {quoted}; do [ ! -d "$d" ] || rmdir --ignore-fail-on-non-empty -- "$d"; done'

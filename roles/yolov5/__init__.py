@@ -6,7 +6,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.common import knobs
-from roles.common.operations import barrier
+from roles.common.operations import barrier, recorded_packages_absent
 from roles.yolov5.defaults import Yolov5
 from roles.yolov5.images import RECORD, Target, base, image, image_absent, published, pulled
 from roles.yolov5.weights import weights, weights_absent
@@ -41,3 +41,4 @@ def remove() -> None:
     target = Target.of(yolov5, knobs.cluster_of(host))
     image_absent(name="Remove the image", target=target, record=RECORD, _timeout=120)
     weights_absent(name="Remove the models")
+    recorded_packages_absent(name="Remove what made its base", role="yolov5", _timeout=600)

@@ -11,6 +11,7 @@ from shoal.errors import Fault
 from shoal.paths import repository
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9./:_-]*@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Yolov5:
     """Where the inference image comes from. `auto`: the archive if one is given, else the published image if one is
     named and a registry has it, else a build on the requester."""
     yolov5_image: str = ""
-    """Published image, as `registry/name@sha256:...` or with a tag. Empty: there is none, nothing is pulled."""
+    """Published image, as `registry/name@sha256:...`: a tag can mean another image tomorrow, and is refused. Empty:
+    there is none, nothing is pulled."""
     yolov5_image_tarball: Path | None = None
     """The finished image as `docker save` writes it, on the control machine."""
     yolov5_context: Path = repository() / "detector"
@@ -51,7 +53,12 @@ class Yolov5:
     yolov5_repository: str = "shoal/detector"
     """Name of the image in the site's registry."""
     yolov5_registry_port: int = 5000
-    """Port of the site's registry on the requester."""
+    """Port of the site's registry on the requester, where nodes pull from."""
+    yolov5_registry_write_port: int = 5001
+    """Its port on the requester's loopback, where the image is pushed."""
+    yolov5_overwrite: bool = False
+    """Push our own image over what the registry has under its tag although this requester has no record of making that.
+    Asked for by hand, once the reason is known: another image there is somebody else's word."""
     yolov5_registry_probe_timeout_s: int = 8
     """How long a public registry may take to answer before the next source is tried."""
     yolov5_build_network: str = "host"
@@ -75,6 +82,10 @@ class Yolov5:
             found.append(Fault("yolov5_image_tarball", "is needed with yolov5_image_source tarball"))
         if self.yolov5_image_source == "pull" and not self.yolov5_image:
             found.append(Fault("yolov5_image", "is needed with yolov5_image_source pull"))
+        if self.yolov5_image and not PINNED.fullmatch(self.yolov5_image):
+            found.append(
+                Fault("yolov5_image", f"is not pinned by a digest, name@sha256:... (found {self.yolov5_image!r})")
+            )
         if self.yolov5_base_source == "tarball" and self.yolov5_base_tarball is None:
             found.append(Fault("yolov5_base_tarball", "is needed with yolov5_base_source tarball"))
         for field in ("yolov5_image_tarball", "yolov5_base_tarball"):

@@ -19,9 +19,10 @@ from pyinfra.context import host, state
 
 from roles.common.addresses import authority
 from roles.common.facts import Lines, labelled
-from roles.common.operations import INCOMING, Commands, failure, upload
+from roles.common.operations import INCOMING, Commands, failure, packages_program, upload
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
+from roles.yolov5.follow import followed
 from shoal import untrusted
 from shoal.cluster.document import Cluster
 from shoal.files import sha256_file
@@ -30,6 +31,9 @@ from shoal.untrusted import DamagedDocumentError
 
 RECORD = str(NODE_STATE / "image.json")
 """On every node: {"context", "digest", "reference", "tag"}; `reference` is pinned by the digest."""
+BUILDS = str(NODE_STATE / "builds")
+"""On the requester: a line `CONTEXT DIGEST` for each image that it made. What it does not name is not ours, whoever
+says so: the tag is the hash of a public build context, so anybody can foresee it."""
 SCRIPTS = Path(__file__).parent / "files"
 BASE = "shoal/detector-base"
 STAGES = "shoal/detector-stage"
@@ -46,6 +50,9 @@ class Target:
     requester: str
     """Name of the host that has the registry."""
     authority: str
+    """Where nodes pull from: it takes nothing."""
+    write_authority: str
+    """Where the requester pushes: its own loopback."""
     repository: str
     context: str
     """Hash of the build context: other content, other tag."""
@@ -56,6 +63,7 @@ class Target:
         return cls(
             requester=cluster.requester.name,
             authority=authority(cluster.requester.peer_address, yolov5.yolov5_registry_port),
+            write_authority=authority("127.0.0.1", yolov5.yolov5_registry_write_port),
             repository=yolov5.yolov5_repository,
             context=context.context_hash(yolov5.yolov5_context),
         )
@@ -67,8 +75,8 @@ class Target:
 
     @property
     def tag(self) -> str:
-        """Full name with tag."""
-        return f"{self.authority}/{self.repository}:{self.version}"
+        """Full name with tag, by which the requester knows and pushes it."""
+        return f"{self.write_authority}/{self.repository}:{self.version}"
 
     @property
     def base_tag(self) -> str:
@@ -76,27 +84,40 @@ class Target:
         return f"{BASE}:current"
 
     def reference(self, digest: str) -> str:
-        """Full name pinned by digest."""
+        """Full name pinned by digest, by which nodes pull it."""
         return f"{self.authority}/{self.repository}@{digest}"
 
     def manifest_url(self) -> str:
         """Where the registry tells the digest of the tag."""
-        return f"http://{self.authority}/v2/{self.repository}/manifests/{self.version}"
+        return f"http://{self.write_authority}/v2/{self.repository}/manifests/{self.version}"
 
 
 @dataclass(frozen=True)
 class RequesterImage:
-    """What the requester has of the image."""
+    """What the requester has of the image, and what the registry says of its tag."""
 
     record: dict[str, Any]
     local_id: str
     base_id: str
+    own_digest: str
+    """Of the image that this requester made of this context, by its own record; empty: it made none."""
     published_digest: str
 
     def done(self, target: Target) -> bool:
         """The registry has it under the digest on record."""
         digest = self.published_digest
-        return bool(digest) and self.record == record_of(target, digest)
+        return bool(digest) and digest == self.own_digest and self.record == record_of(target, digest)
+
+    def foreign(self, target: Target) -> str | None:
+        """Why what the registry has under the tag is not ours; None where it is ours, or where there is nothing."""
+        if not self.published_digest or self.published_digest == self.own_digest:
+            return None
+        own = f"this requester made {self.own_digest}" if self.own_digest else "this requester has no record of it"
+        return (
+            f"the site's registry has {self.published_digest} as {target.repository}:{target.version}, and {own}: "
+            "somebody else wrote to it, or the requester's record was lost. Nothing was pulled or pushed. Find out who "
+            "can log in to the requester; then --data yolov5_overwrite=true puts the requester's own image in its place"
+        )
 
 
 def record_of(target: Target, digest: str) -> dict[str, str]:
@@ -112,7 +133,10 @@ def record_of(target: Target, digest: str) -> dict[str, str]:
 @operation()
 def base(yolov5: Yolov5, target: Target) -> Commands:
     """The base image in the requester's engine, if a build is ahead."""
-    there = _requester_image(target)
+    there = _requester_image(target, overwrite=yolov5.yolov5_overwrite)
+    if why := there.foreign(target):
+        yield failure(why)
+        return
     if there.published_digest or there.local_id or _source(yolov5) == "tarball":
         host.noop("no build is needed")
         return
@@ -125,22 +149,28 @@ def base(yolov5: Yolov5, target: Target) -> Commands:
         yield from upload(str(archive), sha256_file(archive), landed)
         yield _script("base_from_archive.sh", ARCHIVE=landed, TAG=target.base_tag, LABEL=LABEL)
         return
-    yield _script(
-        "base.sh",
-        TAG=target.base_tag,
-        LABEL=LABEL,
-        SOURCE=yolov5.yolov5_base_source,
-        IMAGE=yolov5.yolov5_base_image,
-        PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
-        PACKAGES=",".join(yolov5.yolov5_base_packages),
-        FOLDER=str(NODE_STATE / "build"),
+    yield followed(
+        _script(
+            "base.sh",
+            TAG=target.base_tag,
+            LABEL=LABEL,
+            SOURCE=yolov5.yolov5_base_source,
+            IMAGE=yolov5.yolov5_base_image,
+            PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
+            PACKAGES=",".join(yolov5.yolov5_base_packages),
+            INSTALL=packages_program(("debootstrap",), "yolov5"),
+            FOLDER=str(NODE_STATE / "build"),
+        )
     )
 
 
 @operation()
 def image(yolov5: Yolov5, target: Target) -> Commands:
-    """The inference image in the requester's engine, unless the registry has it already."""
-    there = _requester_image(target)
+    """The inference image in the requester's engine, unless the registry has ours already."""
+    there = _requester_image(target, overwrite=yolov5.yolov5_overwrite)
+    if why := there.foreign(target):
+        yield failure(why)
+        return
     if there.published_digest or there.local_id:
         host.noop("the image is there")
         return
@@ -153,26 +183,31 @@ def image(yolov5: Yolov5, target: Target) -> Commands:
     packed = context.archive(yolov5.yolov5_context, dict([context.pip_wheel()]))
     landed = str(INCOMING / "context.tar.gz")
     yield from upload(io.BytesIO(packed), hashlib.sha256(packed).hexdigest(), landed)
-    yield _script(
-        "image.sh",
-        ARCHIVE=landed,
-        TAG=target.tag,
-        BASE=target.base_tag,
-        STAGES=STAGES,
-        SOURCE=source,
-        IMAGE=yolov5.yolov5_image,
-        PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
-        ORIGIN=yolov5.yolov5_origin,
-        NETWORK=yolov5.yolov5_build_network,
-        SETTINGS=context.SETTINGS_FOLDER,
-        FOLDER=str(NODE_STATE / "build"),
+    yield followed(
+        _script(
+            "image.sh",
+            ARCHIVE=landed,
+            TAG=target.tag,
+            BASE=target.base_tag,
+            STAGES=STAGES,
+            SOURCE=source,
+            IMAGE=yolov5.yolov5_image,
+            PROBE_TIMEOUT_S=str(yolov5.yolov5_registry_probe_timeout_s),
+            ORIGIN=yolov5.yolov5_origin,
+            NETWORK=yolov5.yolov5_build_network,
+            SETTINGS=context.SETTINGS_FOLDER,
+            FOLDER=str(NODE_STATE / "build"),
+        )
     )
 
 
 @operation()
 def published(yolov5: Yolov5, target: Target) -> Commands:
-    """The image in the site's registry, and its digest on record."""
-    there = _requester_image(target)
+    """The image in the site's registry, and its digest on record: the one that this requester's own engine gives."""
+    there = _requester_image(target, overwrite=yolov5.yolov5_overwrite)
+    if why := there.foreign(target):
+        yield failure(why)
+        return
     if there.done(target):
         host.noop("the registry has it")
         return
@@ -188,7 +223,10 @@ def published(yolov5: Yolov5, target: Target) -> Commands:
         RECORD=RECORD,
         TEMPLATE=template,
         LABEL=LABEL,
-        PUSH="no" if there.published_digest else "yes",
+        CONTEXT=target.context,
+        BUILDS=BUILDS,
+        REPOSITORY=target.repository,
+        PUBLISHED=there.published_digest,
         BEFORE=str(there.record.get("tag", "")).rpartition(":")[2],
     )
 
@@ -233,17 +271,18 @@ def image_absent(target: Target, record: str) -> Commands:
         host.get_fact(
             Lines,
             script=(
-                f"[ ! -e {record} ] || echo record yes; "
+                f"{{ [ ! -e {record} ] && [ ! -e {BUILDS} ] && [ ! -e {NODE_STATE / 'build'} ]; }} || echo record yes; "
                 "if command -v docker >/dev/null && docker info >/dev/null 2>&1; then "
-                f"echo images $(docker images -q --no-trunc --filter reference='*/{target.repository}' "
+                "echo engine yes; "
+                f"echo images $(docker images -q --filter label={LABEL} --filter reference='*/{target.repository}' "
                 f"--filter reference={BASE} --filter reference={STAGES} | sort -u); fi"
             ),
         )
     )
-    if there.get("images"):
-        yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL)
+    if there.get("engine") and (there.get("images") or there.get("record")):
+        yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL, RECORD=record)
     if there.get("record"):
-        yield f"rm -rf {record} {NODE_STATE / 'build'} {NODE_IMAGE_NEEDS}"
+        yield f"rm -rf {record} {BUILDS} {NODE_STATE / 'build'} {NODE_IMAGE_NEEDS}"
 
 
 def _of_requester(target: Target) -> dict[str, Any]:
@@ -266,20 +305,30 @@ def _source(yolov5: Yolov5) -> str:
     return yolov5.yolov5_image_source
 
 
-def _requester_image(target: Target) -> RequesterImage:
+def _requester_image(target: Target, *, overwrite: bool) -> RequesterImage:
+    """What is there; with `overwrite` a foreign image counts as none, so that our own is pushed over it."""
+    repository = f"{target.write_authority}/{target.repository}"
     script = (
         f'echo "record $(cat {RECORD} 2>/dev/null)"; '
+        f"echo built $(awk '$1 == \"{target.context}\" {{print $2}}' {BUILDS} 2>/dev/null | tail -n 1); "
+        "echo pushed $(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "
+        f"{shlex.quote(target.tag)} 2>/dev/null | sed -n 's#^{repository}@##p' | head -n 1); "
         f"echo local $(docker image inspect --format '{{{{.Id}}}}' {shlex.quote(target.tag)} 2>/dev/null); "
         f"echo base $(docker image inspect --format '{{{{.Id}}}}' {target.base_tag} 2>/dev/null); "
         f"echo digest $(curl -fsSI --noproxy '*' -m 5 -H 'Accept: {MANIFEST_TYPE}' {target.manifest_url()} 2>/dev/null "
         "| tr -d '\\r' | awk 'tolower($1)==\"docker-content-digest:\" {print $2}')"
     )
     there = labelled(host.get_fact(Lines, script=script))
+    record = _json([there.get("record", "")])
+    recorded = str(record.get("digest", "")) if record.get("context") == target.context else ""
+    # The engine's word for an image that it pushed itself is as good as the record, which is written after it.
+    own, published_digest = there.get("built", "") or recorded or there.get("pushed", ""), there.get("digest", "")
     return RequesterImage(
-        record=_json([there.get("record", "")]),
+        record=record,
         local_id=there.get("local", ""),
         base_id=there.get("base", ""),
-        published_digest=there.get("digest", ""),
+        own_digest=own,
+        published_digest="" if overwrite and published_digest != own else published_digest,
     )
 
 

@@ -32,7 +32,8 @@ def weights(files: tuple[WeightsFile, ...]) -> Commands:
 
 @operation()
 def weights_absent() -> Commands:
-    """All models."""
+    """All models of ours: their names are their content. What else lies in the folder stays."""
     folder = shlex.quote(str(NODE_WEIGHTS))
-    if host.get_fact(Lines, script=f"[ ! -d {folder} ] || find {folder} -name '*.onnx' -type f | head -1"):
-        yield f"find {folder} -name '*.onnx' -type f -delete"
+    ours = f"find {folder} -maxdepth 1 -regextype posix-extended -regex '.*/[0-9a-f]{{64}}[.]onnx' -type f"
+    if host.get_fact(Lines, script=f"[ ! -d {folder} ] || {ours} -print -quit"):
+        yield f"{ours} -delete"

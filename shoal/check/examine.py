@@ -143,11 +143,11 @@ def _ask(cluster: Cluster, wanted: Mapping[str, NodePlan], node: Node) -> Facts:
     mark = program.new_mark()
     plan = wanted[node.name]
     text = program.text(plan, mark, "login").encode()
-    said = session.run(cluster, node, program.COMMAND, text, timeout_s=LOOK_LIMIT_S)
+    said = session.as_user(cluster, node, program.COMMAND, text, timeout_s=LOOK_LIMIT_S)
     login, root, sudo = answers.read(said.output, mark), None, ""
     text = program.text(plan, mark, "root").encode()
     try:
-        there = session.run(cluster, node, program.COMMAND, text, timeout_s=LOOK_LIMIT_S, root=True)
+        there = session.as_root(cluster, node, program.COMMAND, text, timeout_s=LOOK_LIMIT_S)
         root = answers.read(there.output, mark)
     except RemoteError as error:
         sudo = answers.printable(error.stderr)

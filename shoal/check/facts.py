@@ -163,6 +163,10 @@ class Facts:
     packages: dict[str, str] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
     audit: str = ""
+    removals: tuple[str, ...] = ()
+    """Packages that apt would remove for those that a deploy installs."""
+    upgrades: tuple[str, ...] = ()
+    """Packages that are there and that apt would bring to another version for them."""
     journal_bytes: int | None = None
     manager_proxy: dict[str, str] = field(default_factory=dict)
     docker: Docker = field(default_factory=Docker)
@@ -217,6 +221,8 @@ def read(answer: Answer, *, asked_at_s: float = 0.0, answered_at_s: float = 0.0)
         },
         held=frozenset(_lines(root.get("held", ""))),
         audit=line(root.get("audit", ""), 300),
+        removals=tuple(re.findall(r"^Remv (\S+)", root.get("simulation", ""), re.MULTILINE)),
+        upgrades=tuple(re.findall(r"^Inst (\S+) \[", root.get("simulation", ""), re.MULTILINE)),
         journal_bytes=_journal(root.get("journal", "")),
         manager_proxy=_assignments(root.get("manager_proxy", "")),
         docker=_docker(root),

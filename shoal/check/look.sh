@@ -1,6 +1,7 @@
 # Runs on a machine before the first change, as the login user (PART=login) and as root (PART=root). It changes nothing.
 # Prints one JSON object of texts, each bounded, between two marks; what they mean is judged on the control machine.
-# Set in front: MARK, PART, LIMIT_S, FOLDERS, NAMES, CLIPS (one a line), VIDEOS, PACKAGES, UNITS.
+# Set in front: MARK, PART, LIMIT_S, FOLDERS, NAMES, CLIPS (one a line), VIDEOS, PACKAGES, UNITS, WANTED
+# (packages that a deploy installs) and ENGINE (those of an engine, where there is none).
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -152,6 +153,13 @@ videos() {
     done
 }
 
+simulation() { # what apt would do, by the package lists that are there
+    wanted=$WANTED
+    have docker || [ -e /snap/bin/docker ] || wanted="$wanted $ENGINE"
+    # shellcheck disable=SC2086  # one word for each package
+    within apt-get -s -q install --no-install-recommends $wanted | grep -E '^(Inst|Remv|E:) '
+}
+
 ours() { # what an earlier deploy of shoal left
     for path in /var/lib/shoal/roles/*.packages; do [ ! -e "$path" ] || sed "s#^#${path##*/} #" "$path"; done
     for path in /etc/shoal/registry.yml /etc/systemd/system/docker-registry.service.d/shoal.conf \
@@ -194,6 +202,7 @@ root_facts() {
     dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' $PACKAGES 2>/dev/null | text packages 65536
     apt-mark showhold 2>/dev/null | text held
     dpkg --audit 2>/dev/null | head -n 40 | text audit
+    simulation | text simulation 65536
     within journalctl --disk-usage | text journal
     docker_facts
     videos | text videos 131072

@@ -71,6 +71,19 @@ class NodePlan:
         return self.knobs.get(name, default)
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """Debian packages that the roles install on any machine of this kind."""
+        base = tuple(self.knob("base_packages", ("ca-certificates", "curl", "python3")))
+        return (*base, *(("docker-registry",) if self.node.has_role("requester") else ()))
+
+    @property
+    def engine_packages(self) -> tuple[str, ...]:
+        """Those of the engine, where the distribution's is installed; the vendor's come from elsewhere."""
+        if self.knob("docker_source", "distribution") != "distribution":
+            return ()
+        return tuple(self.knob("docker_packages", ("docker.io", "iptables")))
+
+    @property
     def registry(self) -> str:
         """`address:port` of the site's registry, as nodes name it."""
         port = self.knob("registry_port", REGISTRY_PORT)

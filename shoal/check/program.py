@@ -36,6 +36,8 @@ def text(plan: NodePlan, mark: str, part: Literal["login", "root"]) -> str:
         "FOLDERS": "\n".join(folders),
         "NAMES": plan.requester,
         "PACKAGES": " ".join(PACKAGES),
+        "WANTED": " ".join(plan.packages),
+        "ENGINE": " ".join(plan.engine_packages),
         "UNITS": " ".join(TIME_UNITS),
         "VIDEOS": plan.videos_folder,
         "CLIPS": "\n".join(plan.clips),

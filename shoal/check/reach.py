@@ -90,7 +90,7 @@ def _from_each(cluster: Cluster, nodes: Sequence[Node], ports: Sequence[Port]) -
         pairs = " ".join(f"{address} {port.port}" for port in ports)  # an address holds no blank and no quote
         script = f"MARK={mark} LIMIT_S={PROBE_LIMIT_S}\nset -- {pairs}\n{_PROBE}"
         limit_s = 20.0 + PROBE_LIMIT_S * len(ports)
-        said = session.run(cluster, node, ("sh", "-c", 'eval "$(cat)"'), script.encode(), timeout_s=limit_s)
+        said = session.as_user(cluster, node, ("sh", "-c", 'eval "$(cat)"'), script.encode(), timeout_s=limit_s)
         return read_probe(said.output.decode(errors="replace"), mark)
 
     found: dict[tuple[str, int], Reach] = {}

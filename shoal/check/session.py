@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import select
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, cast
 
-from shoal.check.answer import LIMIT_BYTES, UnreadableError
+from shoal.check.answer import LIMIT_BYTES, UnreadableError, line
 from shoal.cluster.document import Cluster, Node
 from shoal.ssh import client as ssh
+from shoal.ssh.failures import told
 
 CHUNK_BYTES = 1 << 16
+END_LIMIT_S = 10
+"""What a command may still take after it has closed its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +33,52 @@ class Said:
     """When the first of it was here."""
 
 
-def run(
-    cluster: Cluster, node: Node, command: tuple[str, ...], stdin: bytes, *, timeout_s: float, root: bool = False
-) -> Said:
-    """Run `command` on the machine, as the login user or as root, with `stdin`.
+def as_user(cluster: Cluster, node: Node, command: tuple[str, ...], stdin: bytes, *, timeout_s: float) -> Said:
+    """Run `command` on the machine as the login user, with `stdin`; what the login shell prints before it comes too.
 
-    Raises SshError and RemoteError as `shoal.ssh` does, and UnreadableError where the answer is too long or the time is
+    Raises SshError where ssh fails, and UnreadableError where the command fails, the answer is too long or the time is
     over; the connection is closed then.
     """
     asked = time.time()
-    with fed(stdin) as feed, ssh.piped(cluster, node, *command, root=root, stdin=feed.source) as output:
+    argv = ssh.ssh_command(cluster, node, *command)
+    with tempfile.TemporaryFile() as words, fed(stdin) as feed:
+        process = subprocess.Popen(
+            argv,
+            stdin=feed.source,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        with process:
+            try:
+                said, answered = _bounded(cast(IO[bytes], process.stdout), time.monotonic() + timeout_s, timeout_s)
+                code = _end_of(process)
+            except BaseException:
+                process.kill()
+                raise
+        words.seek(0)
+        stderr = words.read(CHUNK_BYTES).decode(errors="replace")
+    if code == 255 or code < 0:
+        raise told(node, stderr)
+    if code != 0 and not said:
+        raise UnreadableError(f"its shell did not run the look: {line(stderr, 160) or f'exit code {code}'}")
+    return Said(said, asked, answered or time.time())
+
+
+def as_root(cluster: Cluster, node: Node, command: tuple[str, ...], stdin: bytes, *, timeout_s: float) -> Said:
+    """The same as root, through sudo where the login user is not. Raises RemoteError where sudo does not let it."""
+    asked = time.time()
+    with fed(stdin) as feed, ssh.piped(cluster, node, *command, root=True, stdin=feed.source) as output:
         said, answered = _bounded(output, time.monotonic() + timeout_s, timeout_s)
     return Said(said, asked, answered or time.time())
+
+
+def _end_of(process: subprocess.Popen[bytes]) -> int:
+    try:
+        return process.wait(timeout=END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise UnreadableError(f"its login did not end within {END_LIMIT_S} s of the answer") from None
 
 
 def _bounded(output: IO[bytes], deadline: float, timeout_s: float) -> tuple[bytes, float | None]:

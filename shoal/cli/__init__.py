@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from shoal.cli.console import open_streams, report_error, settle_streams
+from shoal.cli.console import open_streams, report_error, say, settle_streams
+from shoal.cli.interrupted import unreported, words_for
 from shoal.errors import Exit, ShoalError, of_this_machine
 from shoal.interrupts import ending_at_once
 from shoal.paths import repository
@@ -18,7 +20,7 @@ from shoal.version import described
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
     *("demo", "demo-down", "lab", "up", "bootstrap", "drift", "destroy", "demo-cloud"),
-    *("cluster", "site", "mesh", "nodes", "run", "resume", "results", "report", "artifacts"),
+    *("cluster", "site", "mesh", "nodes", "run", "resume", "job", "engine", "results", "report", "cost", "artifacts"),
 )
 
 
@@ -81,5 +83,16 @@ def _run() -> None:
             raise  # not the system's own word: a library's
         report_error(of_this_machine(error))
         sys.exit(Exit.FAILED)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        _report_interrupt(interrupt)
         sys.exit(Exit.INTERRUPTED)
+    except SystemExit as end:
+        if end.code == Exit.INTERRUPTED:
+            _report_interrupt(end)  # typer makes this of a Ctrl-C
+        raise
+
+
+def _report_interrupt(error: BaseException) -> None:
+    if unreported(error):
+        with suppress(OSError):  # where nobody can be told, the exit code still says it
+            say(f"shoal: {words_for(sys.argv[1:])}")

@@ -14,6 +14,7 @@ from shoal.cli.options import lab as chosen
 from shoal.cli.run_display import show_end, shown
 from shoal.cluster.document import Engine
 from shoal.errors import Exit
+from shoal.interrupts import ReportedInterrupt
 from shoal.report import table
 from shoal.run.carry_out import exit_code
 
@@ -80,7 +81,7 @@ def demo(
             page = report.write_page(view)
     except KeyboardInterrupt:
         say("demo: interrupted; typed again it goes on, `shoal demo-down` removes what there is")
-        raise
+        raise ReportedInterrupt from None
     finally:
         if timings:
             times.write(timings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from shoal.engines.bacalhau import release
 from shoal.engines.choice import choose, refuse_unused, unused
 from shoal.errors import UsageError
 from shoal.results.record import Weights
+from shoal.run import adopt as adoption
 from shoal.run import start as running
 
 app = typer.Typer(add_completion=False, help="Run the detector on the nodes.")
@@ -28,6 +29,13 @@ _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 @app.command("run")
 def run_(
+    what: Annotated[
+        Literal["adopt"] | None,
+        typer.Argument(help="Take up a run that the engine was given elsewhere.", show_default=False),
+    ] = None,
+    adopted: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Its id, as in its job's label shoal-run.", show_default=False)
+    ] = None,
     *,
     ctx: typer.Context,
     cluster: ClusterPath = None,
@@ -65,6 +73,9 @@ def run_(
 ) -> None:
     """Run the detector over /videos of every matching node, and bring the results home to runs/<run>/<node>/.
 
+    `adopt RUN` makes a record of what the engine knows of a run that was handed in by the engine's own command line, or
+    from another control machine, then follows and finishes it as `shoal resume` does.
+
     Ctrl-C stops the containers. A run that is not whole, for whatever reason, is finished by `shoal resume`.
 
     Exit codes: 0 every expected node finished and its results are home; 3 some did not, were drained, or have faulty
@@ -78,10 +89,19 @@ def run_(
         shoal run --target site=harbour --stride 5 --timeout 3600
 
         shoal run --node gate-1 --weights my-yolov5m.onnx
+
+        shoal run adopt harbour-1
     """
-    if resume:
+    if (what is None) != (adopted is None) or (adopted and resume):
+        raise UsageError("`shoal run adopt RUN` names the run that is adopted, and no other")
+    if adopted:
+        _refuse_other_options(ctx)
+        adoption.adopt(adopted, read(cluster_path(cluster)))
+        resume = adopted
+    elif resume:
         _refuse_other_options(ctx)
         say(f"`shoal run --resume` goes away with the next release; type `shoal resume {resume}`")
+    if resume:
         resume_run(
             resume, cluster=cluster, weights=weights, image=image, timeout=timeout, cpu=cpu, memory=memory,
             attempts=attempts, fetch=fetch, json=json,
@@ -95,7 +115,7 @@ def run_(
     if program and choice.engine == "ssh":
         raise unused(choice.reason)
     say(str(choice))
-    model, path = _weights(weights)
+    model, path = model_for(weights)
     knobs: dict[str, str | int | float | None] = {
         "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride
     }  # fmt: skip
@@ -112,7 +132,7 @@ def run_(
         memory=memory,
         timeout_s=timeout or running.DEFAULT_TIMEOUT_S,
         nodes=tuple(node or ()),
-        targets=_targets(target or []),
+        targets=targets_of(target or []),
         run=run,
         attempts=attempts,
         fetch=fetch,
@@ -124,7 +144,7 @@ def run_(
 
 def _refuse_other_options(ctx: typer.Context) -> None:
     """Raise UsageError that names the options given with --resume that `shoal resume` does not have."""
-    known = {"resume", *inspect.signature(resume_run).parameters}
+    known = {"what", "adopted", "resume", *inspect.signature(resume_run).parameters}
     typed = [
         one
         for one in ctx.command.params
@@ -134,7 +154,7 @@ def _refuse_other_options(ctx: typer.Context) -> None:
         raise UsageError(f"a run is resumed with its own settings: leave out {', '.join(given)}")
 
 
-def _weights(given: str | None) -> tuple[Weights, Path | None]:
+def model_for(given: str | None) -> tuple[Weights, Path | None]:
     """The model of a new run and its file here, if any."""
     if given and _SHA256.fullmatch(given):
         return Weights(name=given[:12], sha256=given), None
@@ -144,7 +164,8 @@ def _weights(given: str | None) -> tuple[Weights, Path | None]:
     return Weights(name=found.name, sha256=found.sha256, licence=found.licence), found.path
 
 
-def _targets(texts: list[str]) -> dict[str, str]:
+def targets_of(texts: list[str]) -> dict[str, str]:
+    """`KEY=VALUE` of `--target` as labels. Raises UsageError."""
     targets = {}
     for text in texts:
         key, equals, value = text.partition("=")

@@ -19,7 +19,9 @@ from shoal.deploys.run import DeployResult, run_deploy
 from shoal.engines import choice as engines
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.fleet import ready
+from shoal.fleet import rotate as rotation
 from shoal.mesh import moving
+from shoal.site import allowed
 from shoal.site import document as site
 
 app = typer.Typer(
@@ -128,6 +130,62 @@ def deploy(
     if choice.engine == "bacalhau" and not dry:
         ready.await_ready(there.now, result.hosts, say)
     _told(result, dry=dry, as_json=as_json)
+
+
+@app.command()
+def rotate(
+    cluster: ClusterPath = None,
+    force: Annotated[bool, typer.Option("--force", help="Although jobs run or a machine does not answer.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the engine's token, API keys and certificates anew and hand them to every machine.
+
+    After a node was lost or somebody left. Example: `shoal site rotate --cluster onprem.toml`
+    """
+    path = cluster_path(cluster)
+    choice = engines.choose("bacalhau", load.load_path(path), say=say)
+    result = rotation.rotate(path, engines.deploy_data(choice), say, force=force)
+    _told(result, dry=False, as_json=as_json)
+
+
+@app.command("allow")
+def allow_job(
+    template: Annotated[
+        str | None, typer.Option("--template", help="A job template, by name or path: its entry point is allowed.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="With which image, NAME@sha256:... Default: the site's own.")
+    ] = None,
+    none: Annotated[
+        bool, typer.Option("--none", help="Nothing but the site's own image as it is, as at first.")
+    ] = False,
+    cluster: ClusterPath = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what nodes with the engine may run besides the site's own image; without options, show it.
+
+    Nodes hold to it themselves from the next deploy on. Examples: `shoal site allow --image r.example/x@sha256:...`;
+    `shoal site allow --template yolov5-upstream --image docker.io/ultralytics/yolov5@sha256:...`
+    """
+    name = load.load_path(cluster_path(cluster)).name
+    if none and (template or image):
+        raise UsageError("--none excludes --template and --image")
+    if none:
+        document = site.allow_none(name)
+    elif template or image:
+        document = site.allow(name, allowed.kind_of_job(template, image))
+        say("the next `shoal site deploy` places it on the nodes")
+    else:
+        document = site.load(name) or site.SiteDocument(cluster=name)
+    if as_json:
+        print_json([job.model_dump(mode="json") for job in document.jobs])
+        return
+    out.print("the site's own image, with its own entry point", markup=False)
+    for job in document.jobs:
+        words = " ".join(job.entrypoint).splitlines() or ["its own entry point"]
+        more = f" ... ({len(words)} lines)" if len(words) > 1 else ""
+        image_name = job.image or "the site's own image"
+        out.print(f"{image_name}: {words[0]}{more}", markup=False)
 
 
 @app.command()

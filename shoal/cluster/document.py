@@ -31,6 +31,7 @@ from shoal.files import write_atomic
 Substrate = Literal["gcp", "edge", "lab", "onprem"]
 Engine = Literal["auto", "bacalhau", "ssh"]
 Mesh = Literal["none", "tailscale"]
+Firewall = Literal["off", "on"]
 Role = Literal["requester", "compute"]
 Arch = Literal["amd64", "arm64"]
 
@@ -113,6 +114,11 @@ class Cluster(_Document):
     substrate: Substrate
     engine: Engine = "auto"
     mesh: Mesh = "none"
+    firewall: Firewall = Field(
+        "off",
+        description="Whether machines of a site without a mesh get a packet filter: nothing from outside but SSH, and "
+        "the site's own nodes to the requester. With a mesh they have one in any case.",
+    )
     ssh: SshAccess = Field(default_factory=SshAccess)
     nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
     # Not a field: it is in memory only, in no document, schema, text or log.

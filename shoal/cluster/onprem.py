@@ -13,7 +13,7 @@ from shoal.errors import Fault, UsageError
 from shoal.paths import expanded, named
 
 TABLES = frozenset({"cluster", "ssh", "node"})
-CLUSTER_KEYS = ("name", "engine", "mesh")
+CLUSTER_KEYS = ("name", "engine", "mesh", "firewall")
 PATHS = ("identity_file", "known_hosts_file", "config_file")
 
 

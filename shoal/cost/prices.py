@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shoal.cluster.document import Arch, field_faults
 from shoal.errors import Fault, UsageError
@@ -77,6 +77,71 @@ class NatPrice(_Price):
     usd_per_vm_hour: Usd
 
 
+class Tier(_Table):
+    """One step of a graduated price; it counts from where the step before ends."""
+
+    up_to: Annotated[float, Field(gt=0)] | None = None
+    """Units up to which it counts; None for all that is over."""
+    usd: Usd
+    """Per unit."""
+
+
+class Tiers(_Price):
+    """A graduated price: each unit costs what its step says."""
+
+    tiers: Annotated[list[Tier], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _rising(self) -> Tiers:
+        ends = [tier.up_to for tier in self.tiers]
+        limits = [end for end in ends[:-1] if end is not None]
+        if ends[-1] is not None or len(limits) != len(ends) - 1 or limits != sorted(set(limits)):
+            raise ValueError("each step but the last needs an `up_to`, and they must rise")
+        return self
+
+    def usd(self, units: float) -> float:
+        """What `units` cost together."""
+        total, start = 0.0, 0.0
+        for tier in self.tiers:
+            end = units if tier.up_to is None else min(units, tier.up_to)
+            total += max(0.0, end - start) * tier.usd
+            start = max(start, end)
+        return total
+
+
+class AccessPrice(_Price):
+    """Price of operations on stored objects."""
+
+    usd_per_thousand: Usd
+
+
+class TrafficPrice(_Price):
+    """Price of data that leaves the vendor."""
+
+    usd_per_gb: Usd
+
+
+class Vendor(_Table):
+    """What one vendor asks for central processing."""
+
+    name: str
+    storage: Tiers
+    """Per GB and month."""
+    access: AccessPrice
+    ai: Tiers
+    """Per image, of one month."""
+    network_out: TrafficPrice
+
+    def parts(self) -> dict[str, _Price]:
+        """Its prices by the names that people read."""
+        return {
+            "storage": self.storage,
+            "access": self.access,
+            "AI service": self.ai,
+            "network out": self.network_out,
+        }
+
+
 class Prices(_Table):
     """The price table."""
 
@@ -88,6 +153,7 @@ class Prices(_Table):
     disks: dict[str, DiskPrice]
     gpus: dict[str, GpuPrice]
     nat: NatPrice
+    vendors: dict[str, Vendor] = Field(default_factory=dict)
 
     def unsourced(self) -> list[Fault]:
         """Prices whose source the table does not name."""
@@ -98,6 +164,8 @@ class Prices(_Table):
             named[f"disks.{name}"] = disk
         for name, gpu in self.gpus.items():
             named |= {f"gpus.{name}.on_demand": gpu.on_demand, f"gpus.{name}.spot": gpu.spot}
+        for name, vendor in self.vendors.items():
+            named |= {f"vendors.{name}, {part}": price for part, price in vendor.parts().items()}
         return [
             Fault(f"{where}.source", f"{price.source!r} is not among [sources]")
             for where, price in named.items()

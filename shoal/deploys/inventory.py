@@ -231,7 +231,10 @@ def _lab_data(cluster: Cluster) -> dict[str, Any]:
 def _image_data(site: sites.SiteDocument | None) -> dict[str, Any]:
     if site is None:
         return {}
-    data: dict[str, Any] = {"yolov5_weights": [entry.model_dump(mode="json") for entry in site.weights]}
+    data: dict[str, Any] = {
+        "yolov5_weights": [entry.model_dump(mode="json") for entry in site.weights],
+        "bacalhau_jobs": [job.model_dump(mode="json") for job in site.jobs],
+    }
     if site.image.base_tarball:
         data["yolov5_base_tarball"] = str(site.image.base_tarball)
     if site.image.image_tarball:

@@ -15,7 +15,11 @@ _FATAL = re.compile(r"^--> (?P<what>pyinfra error|An exception occurred|An inter
 # pyinfra's own words; a command's output may begin with "Error" as well.
 _ERROR = re.compile(r"^Error: (executed \d+ commands|could not (load|process) fact)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NOTE = re.compile(r"^(?P<kind>will|left): (?P<text>.*)$")
+"""What a role says of the machine beside its operations; see roles/common/notes.py."""
 _DONE = ("Success", "No changes", "Skipped", "Connected", "Ready:")
+PROGRESS = "progress: "
+"""Begins a line in which a role's long script says what it is at."""
 KEPT_LINES = 12
 """So many last lines of a failed command are told."""
 
@@ -33,6 +37,10 @@ class Log:
     """By host: the operation that failed and its last lines."""
     refusal: str = ""
     """Why pyinfra itself or a deploy's own checks refused to begin or to go on."""
+    will: list[tuple[str, str]] = field(default_factory=list)
+    """Host and what the deploy is going to do to it, found while it is prepared."""
+    left: list[tuple[str, str]] = field(default_factory=list)
+    """Host and what a teardown left there, with the reason."""
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
     _words: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=KEPT_LINES)))
     _in_refusal: bool = False
@@ -60,16 +68,23 @@ class Log:
             self._host(match["host"], match["text"].strip())
 
     def _host(self, host: str, text: str) -> None:
-        if text == "Success" or text.startswith("Success on retry"):
+        if match := _NOTE.match(text):
+            notes = self.will if match["kind"] == "will" else self.left
+            if (host, match["text"]) not in notes:
+                notes.append((host, match["text"]))
+                self.say(f"  {host}: {text}")
+        elif text == "Success" or text.startswith("Success on retry"):
             self.say(f"  {host}: {self.operation}: changed ({time.monotonic() - self.started_s:.1f} s)")
         elif _ERROR.match(text):
             words = "\n      ".join(self._words[host])
-            self.errors[host] = f"{self.operation or 'connecting'}\n      {words}" if words else self.operation
+            self.errors[host] = f"{self.operation or 'connecting'}\n      {words}" if words else self.operation or text
             self.say(f"  {host}: {self.operation}: FAILED")
         elif not self.operation and text not in _DONE and not text.startswith(_DONE):
             # Before the first operation a host's only other words are about why it cannot be reached.
             self.errors[host] = text
             self.say(f"  {host}: {text}")
+        elif text.startswith(PROGRESS):
+            self.say(f"  {host}: {text.removeprefix(PROGRESS)} ({time.monotonic() - self.started_s:.0f} s)")
         elif text and not text.startswith(_DONE):
             self._words[host].append(text)
 

@@ -63,6 +63,10 @@ class DeployResult:
     failed_hosts: tuple[str, ...]
     duration_s: float
     operations: tuple[OperationResult, ...] = field(default_factory=tuple)
+    will: tuple[tuple[str, str], ...] = ()
+    """Host and consequence: packages, restarts, files, as far as they are known before the first change."""
+    left: tuple[tuple[str, str], ...] = ()
+    """Host and what a teardown left on it, with the reason."""
 
 
 def run_deploy(
@@ -146,6 +150,8 @@ def run_deploy(
         failed_hosts=(),
         duration_s=duration_s,
         operations=operations,
+        will=tuple(log.will),
+        left=tuple(log.left),
     )
 
 

@@ -16,6 +16,7 @@ import jinja2
 import yaml
 
 from shoal.errors import UsageError
+from shoal.jobs.identity import ATTEMPT_LABEL, RUN_LABEL, refuse_other_run
 from shoal.jobs.spec import Constraint, JobSpec, parse
 from shoal.paths import NODE_RUNS, NODE_WEIGHTS
 
@@ -50,7 +51,7 @@ def job_name(run: str, attempt: int) -> str:
 
 def labels(run: str, attempt: int) -> dict[str, str]:
     """The job's labels, by which the engine finds a run again."""
-    return {"shoal-run": run, "shoal-attempt": str(attempt)}
+    return {RUN_LABEL: run, ATTEMPT_LABEL: str(attempt)}
 
 
 def only_nodes(names: Sequence[str]) -> Constraint:
@@ -115,7 +116,25 @@ def render(template: str, values: Values) -> JobSpec:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"the job template {path} does not make YAML: {error}") from None
-    return parse(raw, source=f"the job made from {path}")
+    job = parse(raw, source=f"the job made from {path}")
+    refuse_other_run(job, values.run, source=f"the job made from {path}")
+    return job
+
+
+def read(path: Path) -> JobSpec:
+    """A finished job in a file, YAML or JSON. Raises UsageError with every fault."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the job {path} cannot be read: {error}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"the job {path} is not YAML: {error}") from None
+    return parse(raw, source=str(path))
+
+
+def text(job: JobSpec) -> str:
+    """The job as YAML, as the engine's own command line takes it; `read` gives the same job."""
+    return yaml.safe_dump(job.to_document(), sort_keys=False, allow_unicode=True)
 
 
 def _program(name: str) -> str:

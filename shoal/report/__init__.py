@@ -6,12 +6,13 @@ from pathlib import Path
 
 from shoal.errors import ShoalError
 from shoal.files import write_atomic
+from shoal.report.cost import cost_lines, cost_of
 from shoal.report.data import read_run
 from shoal.report.html import DEFAULT_IMAGES_MAX_BYTES, render
 from shoal.report.model import Run
 from shoal.results.record import run_dir
 
-__all__ = ["page_path", "read_run", "write_page"]
+__all__ = ["cost_lines", "cost_of", "page_path", "read_run", "write_page"]
 
 
 def page_path(run: str) -> Path:

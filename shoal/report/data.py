@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shoal.cost.prices import load_prices
 from shoal.report import formats as words
+from shoal.report.cost import cost_lines, cost_of_nodes
 from shoal.report.model import Node, Run, State, Totals, Verification
 from shoal.report.nodes import read_node, totals
 from shoal.results import record as runs
@@ -44,6 +46,7 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
         unverified_home_bytes=sum(node.home_bytes for node in nodes if node.verification is not Verification.VERIFIED),
         cost_usd=cost_usd,
         cost_text=cost_text,
+        cost_lines=cost_lines(cost_of_nodes(nodes, sums.footage_s, sums.frames, load_prices())),
         created_at=words.utc(record.created_at),
         finished_at=words.utc(record.finished_at) if record.finished_at else None,
         cluster=record.cluster,

@@ -160,6 +160,8 @@ class Run(_View):
     unverified_home_bytes: int
     cost_usd: float | None
     cost_text: str
+    cost_lines: list[str]
+    """The same per hour of footage and per thousand frames, and an estimate for the walk-through's machines."""
     created_at: datetime
     finished_at: datetime | None
     cluster: str

@@ -110,6 +110,7 @@ def _sums(run: Run) -> list[str]:
         f"wall time {words.duration(run.wall_time_s)}{pace}",
         f"{words.size(sums.video_bytes)} of video stayed on the nodes, {words.size(run.home_bytes)} came home",
         f"cost: {run.cost_text}",
+        *(line for line in run.cost_lines if not line.startswith("cost: ")),
     ]
 
 

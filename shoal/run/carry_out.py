@@ -12,6 +12,7 @@ from shoal.cluster.document import Cluster, Engine
 from shoal.engines.choice import runner_for
 from shoal.engines.protocol import Runner
 from shoal.errors import Exit, ShoalError, of_this_machine
+from shoal.interrupts import ReportedInterrupt
 from shoal.results import record as runs
 from shoal.results.record import Outcome, RunRecord
 from shoal.run import image_needs
@@ -31,6 +32,13 @@ def carry_out(work: Work, begin: Callable[[], Begun], *, weights_path: Path | No
         runs.save(work.record)
         if not work.record.missing:
             image_needs.forget(work.cluster, work.record.run)
+        return work.record
+
+
+def hand_in(work: Work, begin: Callable[[], Begun]) -> RunRecord:
+    """Begin and leave it at that: the nodes go on by themselves, and `shoal.run.resume` follows them."""
+    with _reporting_how_it_goes_on(work):
+        begin()
         return work.record
 
 
@@ -71,4 +79,6 @@ def _reporting_how_it_goes_on(work: Work) -> Iterator[None]:
     except BaseException as error:
         how = "interrupted" if isinstance(error, KeyboardInterrupt) else "ended before it was whole"
         work.note(f"{how}; {what_to_do}")
+        if isinstance(error, KeyboardInterrupt):
+            raise ReportedInterrupt from None
         raise

@@ -301,7 +301,7 @@ class _Part:
 class _Silence:
     """When the silence of a container is to be reported: after SILENCE_S, and each time it has doubled."""
 
-    next_s: float = SILENCE_S
+    next_s: float = field(default_factory=lambda: SILENCE_S)
 
     def text(self, heard_s: float, waiting: bool) -> str | None:
         """The words, when it is time for them; `heard_s` is when the last line came."""

@@ -6,6 +6,7 @@ are doing; `shoal.run.resume` takes the run up then.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -16,12 +17,15 @@ from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau.release import Binary
 from shoal.engines.choice import Choice, programs, refuse_others
 from shoal.engines.protocol import Runner
+from shoal.jobs import identity
+from shoal.jobs.spec import Constraint, JobSpec
 from shoal.results import record as runs
 from shoal.results.lock import locked
 from shoal.results.record import Image, NodeRecord, RunRecord, Weights
 from shoal.run import admission, preflight
-from shoal.run.carry_out import carry_out, driving
+from shoal.run.carry_out import carry_out, driving, hand_in
 from shoal.run.give import submit, unfit_nodes
+from shoal.run.preflight import Survey
 from shoal.run.work import Tell, Work
 
 DEFAULT_TEMPLATE = "yolov5"
@@ -51,19 +55,36 @@ class Order:
     attempts: int | None = None
     """How often a node is given the run, the first time included; else the engine's own number."""
     fetch: bool = True
+    job: JobSpec | None = None
+    """A finished job (`shoal job submit`): what it says holds, the run's id too, in place of a template and knobs."""
 
 
-def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecord:
-    """Check everything, then run the job on every node it is for. Returns the record as it stands at the end.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would be, after every check that changes nothing and needs no engine."""
 
-    Raises UsageError or ShoalError where nothing could be started; then nothing was changed, weights on nodes apart.
-    """
-    run = runs.check_run_id(order.run) if order.run else runs.new_run_id()
+    record: RunRecord
+    job: JobSpec
+    nodes: list[Node]
+    drained: list[str]
+    """Nodes that the run would be for, were they not out of service."""
+    survey: Survey
+
+
+def plan(order: Order) -> Plan:
+    """Ask the nodes and render the job; nothing is changed. Raises UsageError or ShoalError as `start` does."""
+    finished = identity.of(order.job, source="the job") if order.job else None
+    given = finished.run if finished else order.run
+    run = runs.check_run_id(given) if given else runs.new_run_id()
     runs.refuse_known(run)
-    constraints = [
-        *(jobs.label_is(key, value) for key, value in sorted(order.targets.items())),
-        *([jobs.only_nodes(order.nodes)] if order.nodes else []),
-    ]
+    constraints = (
+        list(order.job.constraints)
+        if order.job
+        else [
+            *(jobs.label_is(key, value) for key, value in sorted(order.targets.items())),
+            *([jobs.only_nodes(order.nodes)] if order.nodes else []),
+        ]
+    )
     nodes = admission.select(order.cluster, order.nodes, constraints)
     survey = preflight.survey(order.cluster, nodes, run=run, weights_sha256=order.weights.sha256)
     admission.refuse_begun(run, survey)
@@ -71,22 +92,10 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
     survey = survey.without(drained)
     if not survey.facts:
         raise admission.nobody(survey.silent, {})
-    image = order.image or jobs.DEFAULT_IMAGES.get(order.template) or preflight.common_image(survey.facts)
-    cpu, memory = preflight.default_resources(survey.facts)
-    values = jobs.Values(
-        run=run,
-        attempt=1,
-        image=image,
-        weights_name=order.weights.name,
-        weights_sha256=order.weights.sha256,
-        cpu=order.cpu or cpu,
-        memory=order.memory or memory,
-        timeout_s=order.timeout_s,
-        knobs=order.knobs,
-        constraints=constraints,
-    )
-    job = jobs.render(order.template, values)
+    job = order.job or _rendered(order, run, constraints, survey)
     admission.refuse_too_much(job, survey)
+    image, limits = job.task.engine.params.image, job.task.resources
+    knobs: Mapping[str, str | int | float] = finished.knobs if finished else order.knobs
     record = RunRecord(
         run=run,
         created_at=datetime.now(UTC),
@@ -95,12 +104,40 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
         engine=order.engine.engine,
         engine_reason=order.engine.reason,
         template=order.template,
-        options={**order.knobs, "timeout_s": order.timeout_s, "cpu": values.cpu, "memory": values.memory},
+        options={**knobs, "timeout_s": job.timeout_s, "cpu": limits.cpu, "memory": limits.memory},
         image=Image(reference=image, digest=image.partition("@")[2] or None),
         weights=order.weights,
         job=job.to_document(),
-        nodes={node.name: _node_record(node) for node in nodes},
+        nodes={node.name: node_record(node) for node in nodes},
     )
+    return Plan(record, job, nodes, drained, survey)
+
+
+def _rendered(order: Order, run: str, constraints: Sequence[Constraint], survey: Survey) -> JobSpec:
+    cpu, memory = preflight.default_resources(survey.facts)
+    values = jobs.Values(
+        run=run,
+        attempt=1,
+        image=order.image or jobs.DEFAULT_IMAGES.get(order.template) or preflight.common_image(survey.facts),
+        weights_name=order.weights.name,
+        weights_sha256=order.weights.sha256,
+        cpu=order.cpu or cpu,
+        memory=order.memory or memory,
+        timeout_s=order.timeout_s,
+        knobs=order.knobs,
+        constraints=constraints,
+    )
+    return jobs.render(order.template, values)
+
+
+def start(order: Order, tell: Tell, *, runner: Runner | None = None, wait: bool = True) -> RunRecord:
+    """Check everything, then run the job on every node it is for. Returns the record as it stands at the end.
+
+    Without `wait` it ends when the job is handed in, and `shoal.run.resume` takes the run up. Raises UsageError or
+    ShoalError where nothing could be started; then nothing was changed, weights and image on nodes apart.
+    """
+    planned = plan(order)
+    record, job, nodes, survey = planned.record, planned.job, planned.nodes, planned.survey
     with driving(runner, order.engine.engine, order.cluster) as driver:
         names = [node.name for node in nodes]
         driver.admit(job, names)
@@ -114,14 +151,17 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None) -> RunRecor
         unfit = unfit_nodes(work, job, survey, order.weights_path)
         if len(unfit) == len(nodes):
             raise admission.nobody(survey.silent, unfit)
-        with locked(run, new=True):
+        with locked(record.run, new=True):
             runs.save(record)
-            for name in drained:
+            for name in planned.drained:
                 work.note("is drained and gets no run", name)
-            work.note(f"run {run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
+            work.note(f"run {record.run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
             begin = partial(submit, work, job, work.next_attempt(), names, unfit)
+            if not wait:
+                return hand_in(work, begin)
             return carry_out(work, begin, weights_path=order.weights_path, attempts=order.attempts)
 
 
-def _node_record(node: Node) -> NodeRecord:
+def node_record(node: Node) -> NodeRecord:
+    """A node that a run expects, before its first attempt."""
     return NodeRecord(arch=node.arch, spot=node.spot, price_usd_per_hour=node.price_usd_per_hour)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shoal.site.videos import Clip
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+PinnedImage = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9./:_-]*@sha256:[0-9a-f]{64}$")]
 
 
 class _Document(BaseModel):
@@ -54,6 +55,13 @@ class SiteImage(_Document):
     image_tarball: Path | None = None
 
 
+class SiteJob(_Document):
+    """A kind of job that nodes take besides the site's own image with its own entry point."""
+
+    image: PinnedImage | None = Field(None, description="Pinned by its digest. Absent: the site's own image.")
+    entrypoint: tuple[str, ...] = Field((), description="Word by word. Empty: the image's own.")
+
+
 class SiteDocument(_Document):
     """What is to be on the nodes of one cluster."""
 
@@ -63,6 +71,8 @@ class SiteDocument(_Document):
     """Clips by node name."""
     weights: tuple[SiteWeights, ...] = ()
     image: SiteImage = Field(default_factory=SiteImage)
+    jobs: tuple[SiteJob, ...] = ()
+    """Placed on every compute node by the deploy, and held to there: whoever commands the engine cannot add to it."""
 
 
 def document_path(cluster: str) -> Path:
@@ -116,6 +126,7 @@ def prepare(
     clips: Sequence[Clip] = ()
     if with_videos:
         clips = samples.sample_clips(say=say) if videos is None else video_files.from_directory(videos, say=say)
+    before = load(cluster.name)
     spread = video_files.assign(clips, [node.name for node in cluster.compute])
     model = weights_files.yolov5s(say=say) if weights is None else weights_files.from_file(weights)
     document = SiteDocument(
@@ -129,9 +140,34 @@ def prepare(
         },
         weights=(SiteWeights(path=model.path, sha256=model.sha256, name=model.name, licence=model.licence),),
         image=SiteImage(base_tarball=_base_tarball(cluster)),
+        jobs=before.jobs if before else (),
     )
     save(document)
     return document
+
+
+def allow(cluster: str, job: SiteJob) -> SiteDocument:
+    """Add a kind of job to the document; the next deploy tells the nodes. Raises UsageError where there is none."""
+    document = _prepared(cluster)
+    jobs = document.jobs if job in document.jobs else (*document.jobs, job)
+    return _with_jobs(document, jobs)
+
+
+def allow_none(cluster: str) -> SiteDocument:
+    """Take every kind of job but the site's own out of the document. Raises UsageError where there is none."""
+    return _with_jobs(_prepared(cluster), ())
+
+
+def _prepared(cluster: str) -> SiteDocument:
+    if (document := load(cluster)) is None:
+        raise UsageError(f"there is no site document for cluster {cluster!r}", hint="run `shoal site prepare` first")
+    return document
+
+
+def _with_jobs(document: SiteDocument, jobs: tuple[SiteJob, ...]) -> SiteDocument:
+    changed = document.model_copy(update={"jobs": jobs})
+    save(changed)
+    return changed
 
 
 def _base_tarball(cluster: Cluster) -> Path | None:

@@ -102,7 +102,7 @@ def test_every_compute_node_has_the_image_by_digest(lab, deployed):
 
 def test_old_images_leave_the_registry_and_their_space_is_given_back(lab, deployed):
     record = json.loads(on(lab, "requester", "cat /var/lib/shoal/image.json"))
-    repository_name = record["reference"].partition("@")[0]
+    repository_name = record["tag"].rpartition(":")[0]
     # Two images of earlier checkouts, one layer of 4 MB each, and one that somebody else keeps there.
     for tag in ("0" * 16, "f" * 16, "theirs"):
         on(

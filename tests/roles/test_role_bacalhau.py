@@ -17,7 +17,27 @@ import pytest
 from role_harness import CLUSTER, changed, run, run_on_all, unit_answer
 
 from roles import bacalhau
-from roles.bacalhau.config import CONFIG_DIR, PROGRAM, compute, config, duration, orchestrator, rendered, unit_text
+from roles.bacalhau.config import (
+    ADMISSION,
+    AUTHORITY,
+    CERTIFICATE,
+    CONFIG_DIR,
+    GUARD,
+    GUARD_UNIT_PATH,
+    KEY,
+    POLICY,
+    PROGRAM,
+    certificates,
+    compute,
+    config,
+    duration,
+    guard_unit_text,
+    orchestrator,
+    orchestrator_addresses,
+    policy,
+    rendered,
+    unit_text,
+)
 from roles.bacalhau.defaults import Bacalhau
 from roles.bacalhau.operations import FILES
 from roles.common.knobs import RefusedError
@@ -57,8 +77,19 @@ def answer(content, mode, owner):
 def converged(node, data, **more):
     service = service_of(node)
     knobs = Bacalhau()
-    settings = rendered(config(service, knobs, node, CLUSTER, secrets.ensure(CLUSTER.name)))
+    tokens, tls = secrets.ensure_tls(CLUSTER.name, orchestrator_addresses(knobs, OFFICE))
+    settings = rendered(config(service, knobs, node, CLUSTER, tokens))
+    guard_unit = guard_unit_text((FILES / "docker-guard.service").read_text())
     return {
+        **{
+            f"[ ! -f {path} ]": answer(content, mode, owner)
+            for path, (content, mode, owner) in certificates(service, tls).items()
+        },
+        f"[ ! -f {POLICY} ]": answer(policy(knobs).encode(), "644", "root"),
+        f"[ ! -f {ADMISSION} ]": answer((FILES / "admission.py").read_bytes(), "644", "root"),
+        f"[ ! -f {GUARD} ]": answer((FILES / "docker_guard.py").read_bytes(), "644", "root"),
+        f"[ ! -f {GUARD_UNIT_PATH} ]": answer(guard_unit.encode(), "644", "root"),
+        "systemctl show shoal-docker-guard": unit_answer(),
         f"[ ! -f {PROGRAM} ]": answer(ELF, "755", "root"),
         f"[ ! -f {service.config_path} ]": answer(settings, "600", service.owner),
         f"[ ! -f {service.unit_path} ]": answer(unit_of(service).encode(), "644", "root"),
@@ -83,6 +114,7 @@ def test_the_orchestrators_settings():
     assert [user["Capabilities"][0]["Actions"] for user in settings["API"]["Auth"]["Users"]] == [
         ["read:*", "write:job", "write:node"], ["read:*"],
     ]  # fmt: skip
+    assert settings["Orchestrator"]["TLS"] == {"ServerCert": CERTIFICATE, "ServerKey": KEY, "CACert": AUTHORITY}
     assert settings["WebUI"] == {"Enabled": False, "Listen": "127.0.0.1:8438"}
     assert settings["Publishers"]["Disabled"] == ["s3", "s3managed", "local"]
     assert settings["DisableAnalytics"] is True
@@ -98,7 +130,15 @@ def test_a_compute_services_settings():
     ]  # fmt: skip
     assert settings["Compute"]["AllocatedCapacity"]["CPU"] == "80%"
     assert settings["Labels"] == {"site": "north"}
-    assert settings["JobAdmissionControl"] == {"Locality": "anywhere", "RejectNetworkedJobs": True}
+    assert settings["JobAdmissionControl"] == {
+        "Locality": "anywhere", "RejectNetworkedJobs": True,
+        "ProbeExec": "/usr/bin/python3 -E -s -B /usr/local/lib/shoal/admission.py /etc/bacalhau/admission.json",
+    }  # fmt: skip
+    assert settings["Compute"]["TLS"] == {"CACert": "/etc/bacalhau/authority.pem"}
+    # Inputs that the service itself would fetch or write, before any container is asked for.
+    assert {"urlDownload", "inline", "ipfs", "s3", "s3PreSigned", "s3managed"} <= set(
+        settings["InputSources"]["Disabled"]
+    )
     assert "Orchestrator" not in settings
     published = config(compute(node), Bacalhau(bacalhau_local_publisher=True), node, CLUSTER, secrets.ensure("depot"))
     assert published["Publishers"]["Disabled"] == ["s3", "s3managed"]
@@ -162,7 +202,10 @@ def test_no_token_is_in_any_command(data):
         outcome = run(bacalhau.install, {}, node=node, data=data)
         tokens = secrets.load("depot")
         assert tokens is not None
-        for token in (tokens.node_token, tokens.control_key, tokens.reader_key):
+        assert tokens.tls is not None
+        for token in (
+            tokens.node_token, tokens.control_key, tokens.reader_key, tokens.tls.key, tokens.tls.authority_key
+        ):  # fmt: skip
             assert token.get_secret_value() not in outcome.text()
             assert not any(token.get_secret_value() in name for name in outcome.operations)
     assert secrets.path("depot").stat().st_mode & 0o777 == stat.S_IRUSR | stat.S_IWUSR
@@ -260,13 +303,45 @@ def test_nothing_to_change_in_mid_run_is_no_fault(data):
     assert changed(outcome) == []
 
 
+def test_the_authoritys_key_stays_at_home_and_the_orchestrators_goes_to_the_requester_alone(data):
+    tokens, tls = secrets.ensure_tls(CLUSTER.name, orchestrator_addresses(Bacalhau(), OFFICE))
+    placed = {service.part: certificates(service, tls) for service in (orchestrator(OFFICE), compute(GATE))}
+    for files in placed.values():
+        assert not any(tls.authority_key.get_secret_value().encode() in content for content, _, _ in files.values())
+    assert placed["orchestrator"][KEY] == (tls.key.get_secret_value().encode(), "600", "bacalhau")
+    assert set(placed["compute"]) == {AUTHORITY}
+    assert tokens.tls == tls
+
+
+def test_docker_is_reached_by_way_of_the_guard_alone(data):
+    text = unit_of(compute(GATE))
+    assert "Environment=DOCKER_HOST=unix:///run/shoal-guard/docker.sock" in text
+    assert "InaccessiblePaths=-/run/docker.sock" in text
+    outcome = run(bacalhau.install, {"systemctl show": unit_answer(ActiveState="inactive")}, node="gate-1", data=data)
+    steps = outcome.text()
+    assert steps.index("systemctl start shoal-docker-guard") < steps.index("systemctl start bacalhau-compute")
+
+
+def test_other_rules_of_admission_restart_nothing_in_mid_run(data):
+    """The guard reads the policy at each request; a new guard is another matter."""
+    busy = {"docker ps --filter label=bacalhau-executor=bacalhau-gate-1": ["a-container"]}
+    jobs = [{"entrypoint": ["python3", "-c"], "image": None}]
+    outcome = run(bacalhau.install, converged(GATE, data, **busy), node="gate-1", data={**data, "bacalhau_jobs": jobs})
+    assert not outcome.failed
+    assert changed(outcome) == ["bacalhau | Write down what may run here"]
+    other = {**busy, f"[ ! -f {GUARD} ]": answer(b"older", "644", "root")}
+    outcome = run(bacalhau.install, converged(GATE, data, **other), node="gate-1", data=data)
+    assert outcome.failed
+    assert changed(outcome) == ["bacalhau | See that the compute can be changed now"]
+
+
 def test_a_drained_node_is_not_started(data):
     answers = {
         "for p in /var/lib/shoal/drained": ["/var/lib/shoal/drained"],
         "systemctl show": unit_answer(ActiveState="inactive", UnitFileState="disabled"),
     }
     outcome = run(bacalhau.install, answers, node="gate-1", data=data)
-    assert "systemctl start" not in outcome.text()
+    assert "systemctl start bacalhau" not in outcome.text()
     assert "bacalhau | Configure the compute" in changed(outcome)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,14 +20,16 @@ from roles import bacalhau
 from roles.bacalhau.config import compute, config, rendered
 from roles.bacalhau.defaults import Bacalhau
 from roles.bacalhau.operations import FILES
-from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau import secrets, tls
 
 TOKEN = "the-token-of-this-cluster"
 GATE = CLUSTER.node("gate-1")
 
 
 @contextmanager
-def orchestrator(greeting: bytes = b'INFO {"auth_required":true}\r\n') -> Iterator[str]:
+def orchestrator(
+    greeting: bytes = b'INFO {"auth_required":true}\r\n', context: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """The message port of an orchestrator, as far as a client sees it before its first subscription."""
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -36,8 +39,12 @@ def orchestrator(greeting: bytes = b'INFO {"auth_required":true}\r\n') -> Iterat
                 way, _ = server.accept()
             except OSError:
                 return
+            way.sendall(greeting)
+            try:
+                way = context.wrap_socket(way, server_side=True) if context else way
+            except OSError:
+                continue  # the client refused
             with way, way.makefile("rb") as stream:
-                way.sendall(greeting)
                 hello = stream.readline()
                 if not hello.startswith(b"CONNECT "):
                     continue
@@ -54,8 +61,14 @@ def orchestrator(greeting: bytes = b'INFO {"auth_required":true}\r\n') -> Iterat
         server.close()
 
 
-def asked(tmp_path: Path, verb: str, place: str, token: str = TOKEN, *more: str) -> subprocess.CompletedProcess[str]:
-    settings = {"Compute": {"Orchestrators": [f"nats://{place}"], "Auth": {"Token": token}}}
+def asked(
+    tmp_path: Path, verb: str, place: str, token: str = TOKEN, *more: str, authority: str = ""
+) -> subprocess.CompletedProcess[str]:
+    compute: dict[str, object] = {"Orchestrators": [f"nats://{place}"], "Auth": {"Token": token}}
+    if authority:
+        (tmp_path / "authority.pem").write_text(authority)
+        compute["TLS"] = {"CACert": str(tmp_path / "authority.pem")}
+    settings = {"Compute": compute}
     path = tmp_path / "compute.yaml"
     path.write_bytes(rendered(settings))
     command = [sys.executable, str(FILES / "join.py"), verb, str(path), *more]
@@ -94,6 +107,32 @@ def test_something_else_there_is_told(tmp_path: Path) -> None:
     assert "what answers there is not the orchestrator" in done.stderr
 
 
+def test_the_authority_is_asked_for_before_the_token_is_shown(tmp_path: Path) -> None:
+    ours, theirs = (tls.current(None, name, ["127.0.0.1"]) for name in ("depot", "other"))
+    (tmp_path / "certificate.pem").write_text(ours.certificate)
+    (tmp_path / "key.pem").write_text(ours.key.get_secret_value())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    with orchestrator(b'INFO {"tls_required":true}\r\n', context) as place:
+        assert asked(tmp_path, "look", place, authority=ours.authority_certificate).stdout == "taken\n"
+        assert asked(tmp_path, "wait", place, TOKEN, "5", authority=ours.authority_certificate).returncode == 0
+        assert asked(tmp_path, "look", place, authority=theirs.authority_certificate).stdout == ""
+        done = asked(tmp_path, "wait", place, TOKEN, "600", authority=theirs.authority_certificate)
+        assert done.returncode == 1
+        assert "does not show a certificate of this cluster's authority" in done.stderr
+        wrong = asked(tmp_path, "wait", place, "wrong", "600", authority=ours.authority_certificate)
+        assert "refuses this node's token (Authorization Violation)" in wrong.stderr
+
+
+def test_an_orchestrator_that_does_not_encrypt_is_not_shown_the_token(tmp_path: Path) -> None:
+    authority = tls.current(None, "depot", ["127.0.0.1"]).authority_certificate
+    with orchestrator() as place:
+        assert asked(tmp_path, "look", place, authority=authority).stdout == ""
+        done = asked(tmp_path, "wait", place, TOKEN, "600", authority=authority)
+    assert done.returncode == 1
+    assert "does not encrypt yet" in done.stderr
+
+
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
@@ -126,7 +165,7 @@ def test_a_token_that_is_not_taken_any_more_is_found_although_nothing_changes(da
     assert "bacalhau | Configure the compute" not in changed(outcome)
     assert "bacalhau | See that the orchestrator takes the node" in changed(outcome)
     text = outcome.text()
-    assert text.index("python3 - wait /etc/bacalhau/compute.yaml") < text.index("systemctl start")
+    assert text.index("python3 - wait /etc/bacalhau/compute.yaml") < text.index("systemctl start bacalhau")
 
 
 def test_a_drained_node_joins_nothing(data: dict[str, object]) -> None:

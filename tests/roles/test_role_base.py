@@ -21,6 +21,7 @@ def converged(**more):
         "stat -c '%F|": [
             f"directory|755 root root|/var/lib/shoal{name}" for name in ("", "/runs", "/weights", "/roles")
         ],
+        "time-daemon": ["daemon systemd-timesyncd", "ours systemd-timesyncd"],
         "dpkg-query": [f"{name} installed" for name in ("ca-certificates", "curl", "python3", "systemd-timesyncd")],
         'echo "kernel': ["kernel gate-1", "file gate-1", "known yes"],
         "systemctl show systemd-timesyncd": unit_answer(),
@@ -39,8 +40,8 @@ def test_fresh_machine():
     assert not outcome.failed
     # The lock's time-out comes before the first call of apt.
     assert text.index(APT_CONF) < text.index("apt-get")
-    assert "install --no-install-recommends ca-certificates curl python3 systemd-timesyncd" in text
-    assert "hostname gate-1" in text
+    assert "WANTED='ca-certificates curl python3 systemd-timesyncd'" in text
+    assert "WANTED=gate-1" in text
     assert "systemctl enable --quiet systemd-timesyncd.service" in text
     assert JOURNALD_CONF in text
 
@@ -88,11 +89,44 @@ def test_all_faulty_knobs_are_told_at_once():
     ("remove_runs", "gone"), [(False, False), (True, True)], ids=["results are kept", "results go when asked"]
 )
 def test_remove(remove_runs, gone):
-    runs = re.compile(r"for p in .*/var/lib/shoal/runs[ ;]")
-    answers = {runs: ["/var/lib/shoal/runs"], "roles/base.packages": ["there"]}
+    # Answered only where the runs' folder is among what goes with all it holds.
+    runs = re.compile(r"for p in [^;]*/var/lib/shoal/runs ?[^;]*; do \[ ! -e")
+    answers = {
+        runs: ["gone /var/lib/shoal/runs", "folder /var/lib/shoal", "in /var/lib/shoal/runs/r1/manifest.json"],
+        "cat /var/lib/shoal/roles/base.packages": ["curl"],
+        "for p in /var/lib/shoal/roles/base.packages": ["there"],
+    }
     text = run(lambda: base.remove(remove_runs=remove_runs), answers).text()
     assert ("rm -rf -- /var/lib/shoal/runs" in text) is gone
-    assert "apt-get -q -y purge $ours" in text
+    assert "NAMES=curl" in text
+
+
+def test_what_others_put_into_our_folders_stays_and_is_named(capfd):
+    answers = {"-mindepth 1": ["in /var/lib/shoal/own.txt", "folder /var/lib/shoal/weights", "folder /var/lib/shoal"]}
+    outcome = run(base.remove, answers)
+    assert "rmdir --ignore-fail-on-non-empty -- /var/lib/shoal/weights" in outcome.commands
+    assert "rm -rf" not in outcome.text()
+
+
+@pytest.mark.parametrize("daemon", ["chrony", "ntpsec", "openntpd", "systemd-timesyncd"])
+def test_a_time_daemon_that_is_there_serves(daemon):
+    outcome = run(base.install, converged(**{"time-daemon": [f"daemon {daemon}"], "systemctl show": unit_answer()}))
+    assert changed(outcome) == []
+    fresh = run(
+        base.install,
+        {"time-daemon": [f"daemon {daemon}"], "systemctl show": unit_answer(), 'echo "kernel': ["kernel x"]},
+    )
+    assert "WANTED='ca-certificates curl python3'" in fresh.text()
+    assert "systemctl enable" not in fresh.text()
+
+
+def test_what_apt_would_remove_is_a_refusal_with_names():
+    simulation = ["Remv chrony [4.3]", "Inst systemd-timesyncd (252 Debian:12 [amd64])"]
+    outcome = run(
+        base.install, {"apt-get -s": simulation, "systemctl show": unit_answer(), 'echo "kernel': ["kernel x"]}
+    )
+    assert outcome.failed
+    assert "--no-remove" not in outcome.text(), "nothing is installed"
 
 
 def test_remove_on_a_bare_machine_does_nothing():

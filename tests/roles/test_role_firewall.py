@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import re
 
 import pytest
-from role_harness import changed, file_answer, run
+from role_harness import CLUSTER, changed, file_answer, run, unit_answer
 
 from roles import firewall
 from roles.common.knobs import RefusedError
@@ -60,6 +62,46 @@ def test_ssh_by_address_family():
     assert "\t\ttcp dport { 22 } accept" in text(Openings("tailscale0", (22,), ()))
 
 
+def test_a_lan_sites_requester_lets_its_own_nodes_in_and_nobody_else():
+    peers = ("192.0.2.21", "192.0.2.22", "2001:db8::/64")
+    rules = text(Openings("tailscale0", (22,), ("192.0.2.10",), peers=peers, peer_ports=(5000, 4222)))
+    incoming = chain(rules, "input")
+    assert "ip saddr { 192.0.2.21, 192.0.2.22 } tcp dport { 4222, 5000 } accept" in incoming
+    assert "ip6 saddr { 2001:db8::/64 } tcp dport { 4222, 5000 } accept" in incoming
+    assert "5000" not in text(OPENINGS)
+
+
+def test_nodes_are_let_in_by_their_addresses_and_names_are_refused(logins):
+    office = run(firewall.install, answers(), node="office")
+    assert not office.failed
+    assert "ip saddr { 192.0.2.21, 192.0.2.22 } tcp dport { 4222, 5000 } accept" in decoded(office)
+    assert "tcp dport { 4222, 5000 }" not in decoded(run(firewall.install, answers(), node="gate-1"))
+    mesh = run(firewall.install, answers(), node="office", cluster=CLUSTER.model_copy(update={"mesh": "tailscale"}))
+    assert "tcp dport { 4222, 5000 }" not in decoded(mesh)
+    other = CLUSTER.nodes[1].model_copy(update={"address": "gate-1.example"})
+    named = CLUSTER.model_copy(update={"nodes": (CLUSTER.nodes[0], other)})
+    with pytest.raises(RefusedError, match=r"gate-1\.example: is a name"):
+        run(firewall.install, answers(), node="office", cluster=named)
+    data = {"firewall_peer_addresses": ["192.0.2.0/24"]}
+    given = run(firewall.install, answers(), node="office", cluster=named, data=data)
+    assert "ip saddr { 192.0.2.0/24 }" in decoded(given)
+
+
+def decoded(outcome):
+    """The rules among a deploy's commands."""
+    found = [base64.b64decode(word) for word in re.findall(r"printf %s (\S+) \| base64 -d > ", outcome.text())]
+    return b"".join(found).decode()
+
+
+def test_whoever_empties_the_rule_set_has_ours_put_back():
+    again = (operations.FILES / "nftables.conf").read_text()
+    for moment in ("ExecStartPost", "ExecReload", "ExecStopPost"):
+        assert f"{moment}=-/usr/bin/systemctl --no-block try-reload-or-restart shoal-firewall.service" in again
+    assert "nftables.service" in (operations.FILES / "firewall.service").read_text().split("After=")[1].splitlines()[0]
+    check = (operations.FILES / "check.service").read_text()
+    assert "ConditionPathExists=!/run/shoal-firewall" in check  # new rules that are being tried are not undone
+
+
 def test_the_stamp_follows_the_rules():
     assert stamp(OPENINGS) != stamp(Openings("tailscale0", (22, 2222), ("192.0.2.21",)))
     assert f"chain {stamp(OPENINGS)} {{" in text(OPENINGS)
@@ -97,9 +139,11 @@ def test_where_ssh_is_let_in():
 def answers(**more):
     common = {
         "dpkg-query": ["nftables installed"],
-        "[ ! -f /etc/systemd/system/shoal-firewall.service ]": file_answer(
-            (operations.FILES / "firewall.service").read_text()
-        ),
+        **{
+            f"[ ! -f {path} ]": file_answer((operations.FILES / name).read_text())
+            for path, name in firewall.OUR_FILES.items()
+        },
+        "systemctl show shoal-firewall-check.timer": unit_answer(),
         "ip -o addr": ADDRESSES,
         "sshd -T": ["22"],
         "SSH_CONNECTION": SSH,

@@ -8,15 +8,20 @@ from role_harness import changed, file_answer, run, unit_answer
 
 from roles import registry
 from roles.common.knobs import RefusedError
-from roles.registry import CONFIG, DROP_IN, FILES, config_text
+from roles.registry import CONFIG, DROP_IN, FILES, READ_CONFIG, READ_UNIT_FILE, config_text, read_config_text
 from roles.registry.defaults import Registry
 
 DROP_IN_TEXT = (FILES / "shoal.conf").read_text(encoding="utf-8").replace("@CONFIG@", CONFIG)
 
+READ_UNIT_TEXT = (FILES / "registry-read.service").read_text(encoding="utf-8").replace("@CONFIG@", READ_CONFIG)
+
 
 def converged(**more):
     return {
-        f"[ ! -f {CONFIG} ]": file_answer(config_text(Registry(), "192.0.2.10")),
+        f"[ ! -f {CONFIG} ]": file_answer(config_text(Registry())),
+        f"[ ! -f {READ_CONFIG} ]": file_answer(read_config_text(Registry(), "192.0.2.10")),
+        f"[ ! -f {READ_UNIT_FILE} ]": file_answer(READ_UNIT_TEXT),
+        "systemctl show shoal-registry-read": unit_answer(),
         f"[ ! -f {DROP_IN} ]": file_answer(DROP_IN_TEXT),
         "dpkg-query": ["docker-registry installed"],
         "stat -c '%F|": ["directory|750 docker-registry docker-registry|/var/lib/shoal/registry"],
@@ -26,15 +31,24 @@ def converged(**more):
     }
 
 
-def test_configuration():
-    config = yaml.safe_load(config_text(Registry(), "192.0.2.10"))
-    assert config["http"]["addr"] == "192.0.2.10:5000"
+def test_images_are_taken_on_loopback_alone():
+    config = yaml.safe_load(config_text(Registry(registry_bind="192.0.2.99")))
+    assert config["http"]["addr"] == "127.0.0.1:5001"
     assert "auth" not in config
     assert config["storage"]["delete"]["enabled"] is True
     assert config["storage"]["filesystem"]["rootdirectory"] == "/var/lib/shoal/registry"
-    assert (
-        yaml.safe_load(config_text(Registry(registry_bind="2001:db8::1"), "x"))["http"]["addr"] == "[2001:db8::1]:5000"
-    )
+
+
+def test_nodes_get_a_listener_that_takes_nothing():
+    config = yaml.safe_load(read_config_text(Registry(), "192.0.2.10"))
+    assert config["http"]["addr"] == "192.0.2.10:5000"
+    assert config["storage"]["maintenance"]["readonly"]["enabled"] is True
+    assert "delete" not in config["storage"]
+    # The kernel holds it too: the service may write nowhere.
+    assert "ProtectSystem=strict" in READ_UNIT_TEXT
+    assert "ReadWritePaths" not in READ_UNIT_TEXT
+    bound = read_config_text(Registry(registry_bind="2001:db8::1"), "x")
+    assert yaml.safe_load(bound)["http"]["addr"] == "[2001:db8::1]:5000"
 
 
 def test_fresh_machine_starts_with_our_configuration():
@@ -45,9 +59,11 @@ def test_fresh_machine_starts_with_our_configuration():
     )
     text = outcome.text()
     assert not outcome.failed
-    assert text.index(CONFIG) < text.index("install --no-install-recommends docker-registry")
+    assert text.index(CONFIG) < text.index("WANTED=docker-registry")
     assert text.index("systemctl daemon-reload") < text.index("systemctl start docker-registry.service")
-    assert text.index("systemctl start") < text.index("until curl")
+    # The one on loopback first: an earlier version's listens on the nodes' address.
+    assert text.index("systemctl start docker-registry") < text.index("systemctl start shoal-registry-read.service")
+    assert text.index("systemctl start shoal-registry-read") < text.index("until curl")
 
 
 def test_converged_machine_is_left_alone():
@@ -64,6 +80,8 @@ def test_faulty_knobs():
     with pytest.raises(RefusedError) as caught:
         run(registry.install, {}, node="office", data={"registry_port": 0, "registry_storage": "/"})
     assert len(caught.value.faults) == 2
+    with pytest.raises(RefusedError):
+        run(registry.install, {}, node="office", data={"registry_write_port": 5000})
 
 
 def test_remove():

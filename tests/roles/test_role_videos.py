@@ -18,9 +18,11 @@ from roles.videos import cameras
 from roles.videos.cameras import Camera
 from roles.videos.defaults import VideoFile
 from roles.videos.facts import SCRIPT, CameraMounts, FolderFact, PlaceFact, VideosState
+from roles.videos.operations import TAKE
 from roles.videos.plan import Known, Marker, doubtful, plan, read_marker, render_marker
 
 NAME = 'it\'s "gate" ä.mp4'
+INODE = 5
 
 
 @pytest.fixture
@@ -40,12 +42,16 @@ def data(*clips: VideoFile):
 
 
 def answer(files, marker=None, hashes=None, exists=True, free_bytes=1 << 40):
-    state = {"exists": exists, "files": files, "marker": marker, "hashes": hashes or {}, "free_bytes": free_bytes}
+    files = {name: [*values, INODE][:3] for name, values in files.items()}
+    state = {
+        "exists": exists, "files": files, "folders": [], "inodes": True, "marker": marker, "hashes": hashes or {},
+        "free_bytes": free_bytes,
+    }  # fmt: skip
     return {"stat -c '%a %U:%G'": ["755 root:root"] if exists else [], "python3 -c": [json.dumps(state)]}
 
 
-def marker(clip, mtime_ns=7, **more):
-    return render_marker(Marker({clip.name: Known(clip.sha256, clip.size_bytes, mtime_ns)}, **more))
+def marker(clip, mtime_ns=7, inode=INODE, **more):
+    return render_marker(Marker({clip.name: Known(clip.sha256, clip.size_bytes, mtime_ns, inode)}, **more))
 
 
 def test_fresh_machine(clip):
@@ -55,7 +61,7 @@ def test_fresh_machine(clip):
     assert "mkdir -p /videos && chown root:root /videos" in text
     assert f"FileUploadCommand({clip.path}" in text
     # Checked on the node before it gets its name, which is quoted.
-    assert text.index(f'[ "$found" = {clip.sha256} ]') < text.index(f"mv -f /videos/.{clip.sha256[:16]}.part")
+    assert text.index(f'[ "$found" = {clip.sha256} ]') < text.index(f"mv -n /videos/.{clip.sha256[:16]}.part")
     assert shlex.quote(f"/videos/{NAME}") in text
 
 
@@ -83,43 +89,113 @@ def test_a_foreign_file_of_the_same_name_is_never_overwritten(clip):
     assert outcome.commands == ["FunctionCommand(fail, (), {})"]
 
 
+OLD = "f" * 64
+SAME = (100, 7, INODE)
+
+
 @pytest.mark.parametrize(
-    ("files", "known", "hashes", "expected"),
+    ("there", "known", "found", "expected"),
     [
-        pytest.param({}, False, {}, "place", id="missing"),
-        pytest.param({NAME: (100, 7)}, True, {}, "nothing", id="right"),
-        pytest.param({NAME: (100, 8)}, True, {NAME: "right"}, "remember", id="touched"),
-        pytest.param({NAME: (100, 8)}, True, {NAME: "wrong"}, "place", id="ours, other content, same size"),
-        pytest.param({NAME: (99, 7)}, True, {}, "place", id="ours, cut off"),
-        pytest.param({NAME: (100, 7)}, False, {NAME: "right"}, "remember", id="marker lost"),
-        pytest.param({NAME: (100, 7)}, False, {NAME: "wrong"}, "foreign", id="somebody else's"),
-        pytest.param({NAME: (99, 7)}, False, {}, "foreign", id="somebody else's, other size"),
+        pytest.param(None, {}, None, "place", id="missing"),
+        pytest.param(SAME, {}, None, "nothing", id="right"),
+        pytest.param((100, 8, INODE), {}, "right", "remember", id="touched"),
+        pytest.param((100, 8, INODE), {}, OLD, "foreign", id="written over in place, same size"),
+        pytest.param((99, 7, INODE), {}, OLD, "foreign", id="written over in place, other size"),
+        pytest.param((100, 7, 6), {}, OLD, "foreign", id="another file, same size and time"),
+        pytest.param((100, 7, 6), {}, "right", "found", id="another file, same content"),
+        pytest.param((-1, 7, 6), {}, None, "foreign", id="a link"),
+        pytest.param((90, 7, INODE), {"sha256": OLD}, OLD, "replace", id="our former clip"),
+        pytest.param((90, 7, 6), {"sha256": OLD}, OLD, "foreign", id="our former content, not our file"),
+        pytest.param((90, 7, 6), {"sha256": OLD, "inode": 0}, OLD, "replace", id="recorded by an earlier version"),
+        pytest.param((90, 7, 6), {"inode": 0, "former_sha256": OLD}, OLD, "replace", id="cut off before it came"),
+        pytest.param((90, 7, INODE), {"sha256": OLD, "found": True}, OLD, "foreign", id="found before us, other now"),
+        pytest.param(SAME, None, "right", "found", id="the same clip, not from us"),
+        pytest.param(SAME, None, OLD, "foreign", id="somebody else's"),
+        pytest.param((99, 7, INODE), None, None, "foreign", id="somebody else's, other size"),
     ],
 )
-def test_plan(clip, files, known, hashes, expected):
-    state = FolderFact(exists=True, files=files)
-    ours = Marker({NAME: Known(clip.sha256, 100, 7)} if known else {})
-    assert doubtful(state, ours, [clip]) == list(hashes)
-    found = {name: clip.sha256 if value == "right" else "0" * 64 for name, value in hashes.items()}
-    todo = plan(state, ours, [clip], found)
-    assert bool(todo.place) is (expected == "place")
+def test_plan(clip, there, known, found, expected):
+    state = FolderFact(exists=True, files={NAME: there} if there else {})
+    values = {"sha256": clip.sha256, "size_bytes": 100, "mtime_ns": 7, "inode": INODE}
+    ours = Marker({NAME: Known(**{**values, **known})} if known is not None else {})
+    assert doubtful(state, ours, [clip]) == ([NAME] if found else [])
+    todo = plan(state, ours, [clip], {NAME: clip.sha256 if found == "right" else found} if found else {})
+    assert bool(todo.place) is (expected in {"place", "replace"})
+    assert todo.replace == ({NAME: OLD} if expected == "replace" else {})
     assert bool(todo.foreign) is (expected == "foreign")
-    assert todo.remember is (expected in {"place", "remember"})
+    assert bool(todo.found) is (expected == "found")
+    assert todo.remember is (expected in {"place", "replace", "remember", "found"})
     assert todo.remove == []
 
 
+@pytest.mark.parametrize(
+    ("there", "known", "content", "inodes", "taken"),
+    [
+        pytest.param(SAME, {}, "right", True, True, id="ours"),
+        pytest.param(SAME, {}, OLD, True, False, id="ours by size, time and inode, not by content"),
+        pytest.param((100, 7, 6), {}, "right", True, False, id="the same bytes, put there by somebody"),
+        pytest.param((100, 7, 6), {}, "right", False, True, id="a file system that numbers its files anew"),
+        pytest.param((100, 7, 6), {"inode": 0}, "right", True, True, id="recorded by an earlier version"),
+        pytest.param(SAME, {"found": True}, "right", True, False, id="it was there before us"),
+        pytest.param((-1, 7, 6), {}, None, True, False, id="a link"),
+    ],
+)
+def test_what_is_not_wanted_any_more_goes_only_where_it_is_ours(  # noqa: PLR0917 - its cases
+    clip, there, known, content, inodes, taken
+):
+    state = FolderFact(exists=True, files={NAME: there}, inodes=inodes)
+    values = {"sha256": clip.sha256, "size_bytes": 100, "mtime_ns": 7, "inode": INODE}
+    ours = Marker({NAME: Known(**{**values, **known})})
+    hashes = {NAME: clip.sha256 if content == "right" else content} if content else {}
+    todo = plan(state, ours, [], hashes if NAME in doubtful(state, ours, []) else {})
+    assert (todo.remove == [NAME]) is taken
+    assert (todo.left == [NAME]) is (not taken and not known.get("found"))
+
+
+def test_the_nodes_own_deletion_takes_only_the_file_that_was_looked_at(tmp_path):
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (tmp_path / name).write_bytes(b"clip")
+    infos = {name: (tmp_path / name).lstat() for name in ("a.mp4", "b.mp4", "c.mp4")}
+    (tmp_path / "b.mp4").write_bytes(b"footage")  # written over meanwhile
+    (tmp_path / "c.mp4").unlink()
+    words = [str(word) for name, info in infos.items() for word in (name, info.st_size, info.st_mtime_ns, info.st_ino)]
+    subprocess.run([sys.executable, "-c", TAKE, str(tmp_path), *words], check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
+
+
 def test_clips_of_ours_that_are_not_wanted_go_and_others_stay(clip):
-    outcome = run(videos.install, answer({NAME: [100, 7], "own.mp4": [5, 5]}, marker(clip)), data=data())
-    assert f"rm -f -- {shlex.quote('/videos/' + NAME)}" in outcome.text()
+    answers = answer({NAME: [100, 7], "own.mp4": [5, 5]}, marker(clip), {NAME: clip.sha256})
+    outcome = run(videos.install, answers, data=data())
+    assert f"/videos {shlex.quote(NAME)} 100 7 {INODE}" in outcome.text()
     assert "own.mp4" not in outcome.text()
 
 
 def test_remove_takes_ours_only(clip):
-    answers = answer({NAME: [100, 7], "own.mp4": [5, 5]}, marker(clip, made_folder=True))
+    answers = answer({NAME: [100, 7], "own.mp4": [5, 5]}, marker(clip, made_folder=True), {NAME: clip.sha256})
     text = run(videos.remove, answers).text()
-    assert f"rm -f -- {shlex.quote('/videos/' + NAME)}" in text
+    assert f"/videos {shlex.quote(NAME)} 100 7 {INODE}" in text
     assert "own.mp4" not in text
     assert "rmdir --ignore-fail-on-non-empty -- /videos" in text
+
+
+def test_remove_leaves_footage_that_was_written_over_a_clip_of_ours(clip):
+    answers = answer({NAME: [100, 7]}, marker(clip, made_folder=True), {NAME: OLD})
+    text = run(videos.remove, answers).text()
+    assert "python3 -c" not in text
+    assert "rm -f /var/lib/shoal/videos.json" in text
+
+
+def test_remove_gives_the_folder_its_mode_and_owner_back(clip):
+    answers = answer({}, render_marker(Marker(folder_before="2775 root:cameras")))
+    text = run(videos.remove, answers).text()
+    assert "chown root:cameras /videos && chmod 2775 /videos" in text
+    assert "rmdir" not in text
+
+
+def test_subfolders_that_were_there_stay(clip):
+    made = render_marker(Marker({"a/b/c.mp4": Known(clip.sha256, 100, 7, INODE)}, made_folders=["a/b"]))
+    text = run(videos.remove, answer({"a/b/c.mp4": [100, 7]}, made, {"a/b/c.mp4": clip.sha256})).text()
+    assert "for d in /videos/a/b;" in text
 
 
 def test_remove_on_a_bare_machine_does_nothing():

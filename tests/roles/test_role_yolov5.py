@@ -37,8 +37,16 @@ def target(knobs):
     return Target.of(Yolov5(yolov5_context=context.Path(knobs["yolov5_context"])), CLUSTER)
 
 
-def requester(record="", local="", base="", digest=""):
-    return {"docker-content-digest": [f"record {record}", f"local {local}", f"base {base}", f"digest {digest}"]}
+OTHER = "sha256:" + "b" * 64
+
+
+def requester(record="", *, local="", base="", digest="", built="", pushed=""):
+    return {
+        "docker-content-digest": [
+            f"record {record}", f"built {built}", f"pushed {pushed}", f"local {local}", f"base {base}",
+            f"digest {digest}",
+        ]
+    }  # fmt: skip
 
 
 def record(target):
@@ -59,7 +67,7 @@ def test_fresh_requester_builds_and_pushes(knobs, target):
         < text.index('build -t "$STAGES:unsettled"')
         < text.index('docker push -q "$TAG"')
     )
-    assert f"TAG=192.0.2.10:5000/shoal/detector:{target.context[:16]}" in text
+    assert f"TAG=127.0.0.1:5001/shoal/detector:{target.context[:16]}" in text
 
 
 def test_converged_requester_is_left_alone(knobs, target):
@@ -70,13 +78,54 @@ def test_converged_requester_is_left_alone(knobs, target):
 def test_cut_off_before_the_push_it_does_not_build_again(knobs):
     outcome = run(yolov5.install, requester(local="sha256:1"), node="office", data=knobs)
     assert changed(outcome) == ["yolov5 | Push it to the site's registry"]
-    assert "PUSH=yes" in outcome.text()
+    assert "PUBLISHED=''\n" in outcome.text()
 
 
 def test_cut_off_before_the_record_it_does_not_push_again(knobs):
-    outcome = run(yolov5.install, requester(digest=DIGEST), node="office", data=knobs)
+    """The engine's own word for what it pushed stands for the record."""
+    outcome = run(yolov5.install, requester(digest=DIGEST, pushed=DIGEST, local="sha256:1"), node="office", data=knobs)
     assert changed(outcome) == ["yolov5 | Push it to the site's registry"]
-    assert "PUSH=no" in outcome.text()
+    assert f"PUBLISHED={DIGEST}" in outcome.text()
+
+
+def test_an_image_made_before_is_taken_up_again(knobs):
+    """An older checkout, whose image the registry still has: this requester made it, nothing is built."""
+    outcome = run(yolov5.install, requester(digest=DIGEST, built=DIGEST), node="office", data=knobs)
+    assert changed(outcome) == ["yolov5 | Push it to the site's registry"]
+    assert f"PUBLISHED={DIGEST}" in outcome.text()
+
+
+@pytest.mark.parametrize("own", ["record", "built", "pushed", "none"])
+def test_another_image_under_the_tag_is_refused_and_both_are_named(knobs, target, own, capsys, caplog):
+    """The tag is foreseeable; whatever the registry has under it, the requester's own record decides."""
+    there = {
+        "record": requester(record(target), digest=OTHER),
+        "built": requester(built=DIGEST, digest=OTHER),
+        "pushed": requester(pushed=DIGEST, local="sha256:1", digest=OTHER),
+        "none": requester(digest=OTHER),
+    }[own]
+    outcome = run(yolov5.install, there, node="office", data=knobs)
+    assert outcome.failed
+    assert "docker push" not in outcome.text()
+    said = caplog.text + capsys.readouterr().err
+    assert OTHER in said
+    assert (DIGEST if own != "none" else "no record") in said
+
+
+def test_a_foreign_image_is_pushed_over_when_that_is_asked_for(knobs, target):
+    data = knobs | {"yolov5_overwrite": True}
+    outcome = run(yolov5.install, requester(record(target), local="sha256:1", digest=OTHER), node="office", data=data)
+    assert changed(outcome) == ["yolov5 | Push it to the site's registry"]
+    assert "PUBLISHED=''\n" in outcome.text()
+    again = run(yolov5.install, requester(record(target), local="sha256:1", digest=DIGEST), node="office", data=data)
+    assert changed(again) == []
+
+
+@pytest.mark.parametrize("image", ["ghcr.example/x:latest", "ghcr.example/x", "x@sha256:abc", f"-x@{DIGEST}"])
+def test_a_published_image_is_named_by_digest(knobs, image):
+    with pytest.raises(RefusedError) as caught:
+        run(yolov5.install, {}, data=knobs | {"yolov5_image": image})
+    assert "digest" in str(caught.value)
 
 
 def test_the_registry_keeps_this_image_and_the_one_before(knobs, target):
@@ -93,10 +142,10 @@ def test_archives_of_the_control_machine_come_first(knobs, tmp_path):
     archive.write_bytes(b"tar")
     outcome = run(yolov5.install, requester(), node="office", data=knobs | {"yolov5_image_tarball": str(archive)})
     assert "docker load" in outcome.text()
-    assert "debootstrap" not in outcome.text()
+    assert "debootstrap --variant" not in outcome.text()
     based = run(yolov5.install, requester(), node="office", data=knobs | {"yolov5_base_tarball": str(archive)})
     assert "docker import" in based.text()
-    assert "debootstrap" not in based.text()
+    assert "debootstrap --variant" not in based.text()
 
 
 def test_fresh_compute_node_pulls_what_the_requester_has(knobs, target):
@@ -152,11 +201,14 @@ def test_faulty_knobs_are_all_told(tmp_path):
 
 
 def test_remove(knobs):
-    answers = {"docker images": ["record yes", "images sha256:1 sha256:2"], "-name '*.onnx' -type f | head": ["w.onnx"]}
+    answers = {
+        "docker images": ["record yes", "engine yes", "images sha256:1 sha256:2"],
+        "onnx' -type f -print -quit": ["w.onnx"],
+    }
     text = run(yolov5.remove, answers, data=knobs).text()
     assert "docker image rm -f $ids" in text
     assert "rm -rf /var/lib/shoal/image.json" in text
-    assert "-name '*.onnx' -type f -delete" in text
+    assert "[.]onnx' -type f -delete" in text
 
 
 def test_remove_on_a_bare_machine_does_nothing(knobs):

@@ -5,6 +5,7 @@ run=/run/shoal-firewall
 table='inet shoal_firewall'
 unit=shoal-firewall-rollback
 nft -c -f "$new"
+# shellcheck disable=SC2174 # /run is there
 mkdir -p -m 0700 "$run"
 systemctl stop "$unit.timer" 2>/dev/null || true
 systemctl reset-failed "$unit.service" 2>/dev/null || true

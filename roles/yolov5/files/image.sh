@@ -1,5 +1,9 @@
 # The finished image from a registry if one is named and has it, else built here.
 set -eu
+umask 022
+mkdir -p "$FOLDER"
+exec 9>>"$FOLDER/lock"
+flock 9
 trap 'rm -rf "$ARCHIVE" "$FOLDER/context" "$FOLDER/settled.tar"' EXIT
 if [ -n "$IMAGE" ]; then
     if [ "$SOURCE" = pull ] || { [ "$SOURCE" = auto ] && timeout "$PROBE_TIMEOUT_S" docker manifest inspect "$IMAGE" >/dev/null 2>&1; }; then

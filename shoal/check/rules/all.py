@@ -20,6 +20,7 @@ AS_ROOT: tuple[Callable[[Facts, NodePlan], Iterator[Finding]], ...] = (
     system.memory_limit,
     system.time_daemon,
     system.packages,
+    system.apt,
     system.journal,
     space.space,
     space.writable,

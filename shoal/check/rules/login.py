@@ -64,7 +64,7 @@ def sudo(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
             name,
             "sudo",
             f"sudo asks {login.user} for a password",
-            f"give --ask-sudo-password, or {grant}",
+            grant,
         )
     elif "not in the sudoers" in words or "not allowed" in words or "may not run sudo" in words:
         yield refusal(name, "sudo", f"{login.user} may not use sudo for this", grant)

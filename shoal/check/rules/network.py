@@ -101,7 +101,7 @@ def reachable(
     facts: Mapping[str, Facts], plans: Mapping[str, NodePlan], found: Mapping[tuple[str, int], Reach], requester: str
 ) -> Iterator[Finding]:
     """Whether each machine gets through to the requester's ports; `found` by machine and port."""
-    wanted = {port.port: port for plan in plans.values() for port in plan.ports if port.for_nodes}
+    wanted = {port.port: port for plan in plans.values() for port in plan.requester_ports if port.for_nodes}
     theirs = facts.get(requester)
     firewalls = active_firewalls(theirs) if theirs else []
     for number in sorted({number for _, number in found}):
@@ -113,6 +113,10 @@ def reachable(
             to = f"port {number} on {requester} ({plans[node].requester}), for {what}"
             if how is Reach.UNKNOWN:
                 yield warning(node, "reachability", f"whether it reaches {to}, could not be tried")
+                continue
+            if how is Reach.REFUSED and theirs is None:
+                # It was not looked at, so that nothing was made to listen there.
+                yield warning(node, "reachability", f"{to}: nothing listens there", f"deploy {requester} first")
                 continue
             if firewalls:
                 source = _source(facts.get(node))

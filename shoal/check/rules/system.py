@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from shoal.check.answer import line
 from shoal.check.facts import Facts
 from shoal.check.finding import Finding, consent, note, refusal, warning
 from shoal.check.plan import NodePlan
@@ -201,6 +202,26 @@ def packages(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
             "packages",
             f"packages are not wholly installed: {facts.audit}",
             "mend it there: dpkg --configure -a, apt-get -f install",
+        )
+
+
+def apt(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
+    """What apt would do to packages that are there already; by the package lists that the machine has now."""
+    wanted = " ".join((*plan.packages, *(() if facts.docker.client else plan.engine_packages)))
+    if facts.removals:
+        yield refusal(
+            plan.node.name,
+            "packages",
+            f"apt would remove {names(list(map(line, facts.removals)))} for what is installed",
+            f"see why (apt-get -s install {wanted}); remove or keep them yourself first",
+        )
+    elif facts.upgrades and plan.owned:
+        yield consent(
+            plan.node.name,
+            "packages",
+            f"apt would upgrade {names(list(map(line, facts.upgrades)))} for what is installed",
+            "apt-upgrade",
+            "upgrade them yourself first",
         )
 
 

@@ -17,6 +17,7 @@ from shoal.engines.bacalhau.models import (
     JobView,
     NodeList,
     Refusal,
+    StoredJob,
     Submitted,
     VersionInfo,
 )
@@ -133,6 +134,10 @@ class BacalhauClient:
     def job(self, job_id: str) -> JobView:
         """A job and all its executions. Raises NoSuchJobError."""
         return self._ask(JobView, "GET", f"/orchestrator/jobs/{job_id}", params={"include": "executions"})
+
+    def job_document(self, job_id: str) -> dict[str, Any]:
+        """A job as it was handed in, with what the engine added to it. Raises NoSuchJobError."""
+        return self._ask(StoredJob, "GET", f"/orchestrator/jobs/{job_id}").job
 
     def jobs_labelled(self, key: str, value: str) -> list[Job]:
         """All jobs with that label."""

@@ -147,6 +147,12 @@ class JobView(_Answer):
     executions: Executions = Field(default_factory=Executions)
 
 
+class StoredJob(_Answer):
+    """A job's whole document."""
+
+    job: dict[str, Any]
+
+
 class Submitted(_Answer):
     """The answer to a job's submission."""
 

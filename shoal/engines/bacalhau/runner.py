@@ -24,6 +24,8 @@ from shoal.engines.bacalhau.executions import absent, execution_of
 from shoal.engines.bacalhau.models import EngineNode, Job, JobView, VersionInfo
 from shoal.engines.protocol import Execution, Handle, Running, State
 from shoal.errors import Fault, ShoalError, UsageError
+from shoal.jobs.identity import RUN_LABEL
+from shoal.jobs.identity import attempt as attempt_of
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.results import fetch as results
 from shoal.results.record import Fetched
@@ -55,8 +57,6 @@ started=$(date -d "$(systemctl show --property ExecMainStartTimestamp --value "$
 [ -n "$file" ] && [ "$(stat -c %Z "$file")" -le "$started" ] && exec sha256sum "$file"
 exit 1
 """
-RUN_LABEL = "shoal-run"
-ATTEMPT_LABEL = "shoal-attempt"
 
 
 @dataclass(slots=True)
@@ -117,7 +117,7 @@ class BacalhauRunner:
         """
         newest: dict[str, tuple[int, str]] = {}
         for job in self._persistently(lambda: self._client.jobs_labelled(RUN_LABEL, run)):
-            attempt = int(job.labels.get(ATTEMPT_LABEL, "0"))
+            attempt = attempt_of(job.labels)
             view = self._persistently(partial(self._client.job, job.id))
             for execution in map(execution_of, view.executions.items):
                 if execution.node in nodes and attempt >= newest.get(execution.node, (0, ""))[0]:

@@ -39,6 +39,8 @@ def engine_site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         added = release.add(Path(binary))
     choice = engines.choose("bacalhau", lab.cluster)
     site.prepare(lab.cluster)
+    # The job of exit.yaml.j2, in the site's own image.
+    site.allow(lab.cluster.name, site.SiteJob(entrypoint=("python3", "-c")))
     deploys.run_deploy(lab.document, "site", data=engines.deploy_data(choice))
     yield Site(lab, tmp_path_factory.mktemp("runs"))
     if binary and before is None:

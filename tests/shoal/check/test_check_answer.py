@@ -183,6 +183,12 @@ def test_memory_control_of_both_kinds_of_cgroups() -> None:
     assert read(cgroups="").memory_cgroup is None
 
 
+def test_what_apt_would_do() -> None:
+    text = "Inst curl (7.88 Debian:12 [amd64])\nInst libc6 [2.36-1] (2.36-2 Debian:12 [amd64])\nRemv chrony [4.3]\n"
+    found = read(simulation=text)
+    assert (found.upgrades, found.removals) == (("libc6",), ("chrony",))
+
+
 def test_the_innermost_mount_counts() -> None:
     text = "kind folder\nmount / rw ext4 /dev/sda1 rw\nmount /videos ro,nosuid exfat /dev/sdb1 rw\nfiles 2 9\n"
     found = read(videos=text).videos

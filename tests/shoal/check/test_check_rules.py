@@ -158,6 +158,15 @@ def test_half_installed_packages() -> None:
     assert "dpkg --configure -a" in one(system.packages(broken, plan()), Level.REFUSAL)
 
 
+def test_packages_of_the_owners_that_apt_would_touch() -> None:
+    swap = machine(removals=("chrony", "docker-ce"), upgrades=("libc6",))
+    assert "apt would remove chrony, docker-ce" in one(system.apt(swap, plan()), Level.REFUSAL)
+    newer = list(system.apt(machine(upgrades=("libc6",)), plan()))
+    assert "apt would upgrade libc6" in one(newer, Level.CONSENT)
+    assert newer[0].consent == "apt-upgrade"
+    assert list(system.apt(GOOD, plan())) == []
+
+
 def test_a_journal_of_the_owners_that_would_be_cut() -> None:
     full = machine(journal_bytes=3_000_000_000)
     assert "3.0 GB and would be cut to 200M" in one(system.journal(full, plan()), Level.CONSENT)
@@ -170,8 +179,8 @@ def test_a_journal_of_the_owners_that_would_be_cut() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sudo": "sudo: a password is required"}, "--ask-sudo-password"),
-        ({"sudo": "sudo: a terminal is required to read the password; either use -S"}, "--ask-sudo-password"),
+        ({"sudo": "sudo: a password is required"}, "asks ops for a password"),
+        ({"sudo": "sudo: a terminal is required to read the password; either use -S"}, "asks ops for a password"),
         ({"sudo": "sudo: sorry, you must have a tty to run sudo"}, "Defaults:ops !requiretty"),
         (
             {"sudo": "sudo: a password is required", "sudo_allows": "(root) NOPASSWD: /usr/bin/apt-get"},
@@ -393,6 +402,14 @@ def test_a_way_that_is_closed_without_a_firewall_on_the_requester() -> None:
     assert "could not be tried" in one(
         network.reachable(facts, plans_, {("gate-1", 5000): Reach.UNKNOWN}, "office"), Level.WARNING
     )
+
+
+def test_a_requester_that_is_not_looked_at_may_not_listen_yet() -> None:
+    alone = {"gate-1": plan()}
+    refused = network.reachable({"gate-1": GOOD}, alone, {("gate-1", 5000): Reach.REFUSED}, "office")
+    assert "nothing listens there / deploy office first" in one(refused, Level.WARNING)
+    silent = network.reachable({"gate-1": GOOD}, alone, {("gate-1", 5000): Reach.SILENT}, "office")
+    assert "the site's registry" in one(silent, Level.REFUSAL)
 
 
 def test_a_firewall_that_lets_all_in_is_none() -> None:

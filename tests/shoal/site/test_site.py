@@ -7,9 +7,10 @@ import hashlib
 import pytest
 
 from shoal.cluster.document import Cluster, Node
+from shoal.errors import UsageError
 from shoal.lab import node_image
+from shoal.site import allowed, weights
 from shoal.site import document as site
-from shoal.site import weights
 
 
 @pytest.fixture
@@ -69,3 +70,29 @@ def test_the_labs_base_is_used_where_it_was_made_here(cluster, model, tmp_path, 
     assert site.prepare(cluster, tmp_path / "clips", model).image.base_tarball == base
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert site.prepare(cluster, tmp_path / "clips", model).image.base_tarball is None
+
+
+PINNED = "r.example/yolov5@sha256:" + "f" * 64
+
+
+def test_kinds_of_jobs_that_nodes_take_are_kept_by_the_next_prepare(cluster, model, tmp_path):
+    site.prepare(cluster, None, model, with_videos=False)
+    job = allowed.kind_of_job("yolov5-upstream", PINNED)
+    assert job.entrypoint[:3] == ("python3", "-u", "-c")
+    assert site.allow("depot", job).jobs == (job,)
+    assert site.allow("depot", job).jobs == (job,)
+    assert site.prepare(cluster, None, model, with_videos=False).jobs == (job,)
+    assert site.allow_none("depot").jobs == ()
+
+
+def test_an_image_that_may_be_another_tomorrow_is_not_allowed():
+    for image in ("r.example/yolov5:v7", "r.example/yolov5", "-v@sha256:" + "f" * 64):
+        with pytest.raises(UsageError, match="not one image for good"):
+            allowed.kind_of_job(None, image)
+    with pytest.raises(UsageError, match="no job template"):
+        allowed.kind_of_job("none-of-ours", PINNED)
+
+
+def test_without_a_site_document_nothing_is_allowed(cluster):
+    with pytest.raises(UsageError, match="no site document"):
+        site.allow("depot", allowed.kind_of_job(None, PINNED))

@@ -1,0 +1,131 @@
+"""`shoal job`: a run's job as a file, to read, to change and to hand in by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoal import jobs
+from shoal.cli.console import print_json, say
+from shoal.cli.options import ClusterPath, cluster_path
+from shoal.cli.run import model_for, targets_of
+from shoal.cli.run_display import shown
+from shoal.cluster import load
+from shoal.cluster.document import Cluster, Engine
+from shoal.engines.choice import Choice, choose
+from shoal.errors import UsageError
+from shoal.jobs import identity
+from shoal.jobs.spec import JobSpec, parse
+from shoal.results import record as runs
+from shoal.results.record import Weights
+from shoal.run import start as running
+
+app = typer.Typer(add_completion=False, help="A run's job as a file in Bacalhau's format.", no_args_is_help=True)
+
+
+@app.command()
+def show(
+    *,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="The job of this run as it was handed in last.")
+    ] = None,
+    cluster: ClusterPath = None,
+    node: Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="Only here; repeatable.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", metavar="KEY=VALUE", help="Only nodes with this label; repeatable.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(metavar="FILE|SHA256", help="A model; else YOLOv5s.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="REFERENCE", help="Image; else the nodes' own.")] = None,
+    template: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Job template; else yolov5.")] = None,
+    conf: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = None,
+    iou: Annotated[float | None, typer.Option(min=0, max=1, help="Overlap above which boxes are one.")] = None,
+    classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
+    img: Annotated[int | None, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Infer every n-th frame.")] = None,
+    timeout: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="Limit per node; else 24 h.")] = None,
+    cpu: Annotated[str | None, typer.Option(metavar="CPUS", help="Per node; else 80 % of the smallest.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Per node, such as 1500MB.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON in place of YAML.")] = False,
+) -> None:
+    """Print a job: of a run that there is, or the one that `shoal run` would begin now with the same options.
+
+    The nodes are asked as for a run; nothing is changed and nothing started. A new job has a run id of its own.
+
+    Examples:
+
+        shoal job show --run 20261125-093012-3fa9
+
+        shoal job show --classes person,car > job.yaml
+    """
+    if run is not None:
+        job = parse(runs.load(run).job, source=f"the job in run {run}")
+    else:
+        document = load.load_path(cluster_path(cluster, claim=False))
+        model, path = model_for(weights)
+        knobs: dict[str, str | int | float | None] = {
+            "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride
+        }  # fmt: skip
+        order = running.Order(
+            cluster=document,
+            engine=choose("auto", document),
+            weights=model,
+            weights_path=path,
+            template=template or running.DEFAULT_TEMPLATE,
+            image=image,
+            knobs={name: value for name, value in knobs.items() if value is not None},
+            cpu=cpu,
+            memory=memory,
+            timeout_s=timeout or running.DEFAULT_TIMEOUT_S,
+            nodes=tuple(node or ()),
+            targets=targets_of(target or []),
+        )
+        job = running.plan(order).job
+    if as_json:
+        print_json(job.to_document())
+    else:
+        typer.echo(jobs.text(job), nl=False)
+
+
+@app.command()
+def submit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A job: `shoal job show` prints one.")],
+    *,
+    cluster: ClusterPath = None,
+    engine: Annotated[Engine, typer.Option(help="What runs the containers.")] = "auto",
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The job's model, for nodes that lack it."),
+    ] = None,
+) -> None:
+    """Begin a run from a job file, with every check of `shoal run`, and end when it is handed in.
+
+    The file's run must be new: a run's id in the label, in `--run` and in the results' folder, the same in all three.
+    `shoal resume RUN` follows it, brings the results home and gives lost work again.
+
+    Example: shoal job submit job.yaml
+    """
+    job = jobs.read(file)
+    said = identity.of(job, source=str(file))
+    runs.refuse_known(runs.check_run_id(said.run))
+    document = load.load_path(cluster_path(cluster))
+    choice = choose(engine, document)
+    say(str(choice))
+    with shown() as tell:
+        record = running.start(_order(document, choice, job, said, weights), tell, wait=False)
+    say(f"run {record.run} is handed in; `shoal resume {record.run}` follows it and brings its results home")
+    typer.echo(record.run)
+
+
+def _order(
+    document: Cluster, choice: Choice, job: JobSpec, said: identity.Identity, weights: Path | None
+) -> running.Order:
+    model, path = (
+        model_for(str(weights)) if weights else (Weights(name=said.weights_name, sha256=said.weights_sha256), None)
+    )
+    if model.sha256 != said.weights_sha256:
+        raise UsageError(f"{weights} has sha256 {model.sha256}; the job is for {said.weights_sha256}")
+    return running.Order(
+        cluster=document, engine=choice, weights=model, weights_path=path, template="by hand", job=job, fetch=False
+    )
