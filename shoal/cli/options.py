@@ -52,9 +52,9 @@ AskSudoPassword = Annotated[
 ]
 
 
-def reach(given: Path | None, *, ask_sudo_password: bool = False) -> Reach:
+def reach(given: Path | None, *, ask_sudo_password: bool = False, claim: bool = True) -> Reach:
     """The cluster that a verb is about, read once, after the line that tells which it is."""
-    choice, cluster = _opened(given)
+    choice, cluster = _opened(given, claim=claim)
     return reaches.made(choice.path, cluster).with_sudo_password(sudo_password() if ask_sudo_password else None)
 
 

@@ -66,10 +66,12 @@ def prepare(
 
 @app.command()
 def check(
+    *,
     cluster: ClusterPath = None,
     limit: LimitOption = None,
     engine: Annotated[Engine, typer.Option(help="What is to run jobs on the machines.")] = "auto",
     yes_to: YesTo = None,
+    ask_sudo_password: AskSudoPassword = False,
     as_json: JsonOption = False,
 ) -> None:
     """Look at every machine, change nothing, and list all that a deploy would meet or touch there.
@@ -79,7 +81,7 @@ def check(
 
     Examples: `shoal site check --cluster onprem.toml`; `shoal site check --limit gate-1 --json`
     """
-    loaded = load.load_path(cluster_path(cluster, claim=False))
+    loaded = reach(cluster, ask_sudo_password=ask_sudo_password, claim=False).now
     agreed = findings.agreed_names(yes_to)
     names = inventory.refuse_empty(loaded, loaded.substrate, limit or ())
     choice = _engine_in_cache(engine, loaded)
