@@ -75,7 +75,8 @@ def localise(cluster: Cluster, key: Path, *, project: str, say: Say, timeout_s: 
     local = cluster.model_copy(update={"ssh": access})
     known.keep(local)
     say("waiting until each lets us in over SSH")
-    _until(local, lambda node: _lets_in(local, node), deadline, "did not let us in over SSH")
+    now = overlay.applied(local)
+    _until(local, lambda node: _lets_in(local, now, node), deadline, "did not let us in over SSH")
     return local
 
 
@@ -135,9 +136,8 @@ def _serial_keys(output: str) -> list[tuple[str, str]]:
     return keys
 
 
-def _lets_in(cluster: Cluster, node: Node) -> list[str] | None:
+def _lets_in(cluster: Cluster, now: Cluster, node: Node) -> list[str] | None:
     """Over the mesh where it has moved there, else (or where it does not answer there) at its first address."""
-    now = overlay.applied(cluster)
     if (moved := now.node(node.name)).first_address:
         try:
             ssh.run(now, moved, "true", root=True, timeout_s=60)
