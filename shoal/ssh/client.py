@@ -52,6 +52,8 @@ ANSWER_BYTES = 16 << 20
 """The most of a command's output that is kept in memory; a node may send without end."""
 LINE_BYTES = 64 << 10
 """A longer line of a stream comes in pieces."""
+NOISE_BYTES = 64 << 10
+"""Of what a login shell prints before the command begins, so many bytes are borne."""
 WORDS_BYTES = 64 << 10
 """Of what ssh and the command say on standard error, the last so many bytes are kept."""
 SSH_PORT = 22
@@ -161,7 +163,9 @@ def _ended(call: _Call, rights: Root | None) -> tuple[int, bytes, bytes, Line]:
             raise _no_client() from None
         with process:
             try:
-                stdout, said = _exchange(process, given, time.monotonic() + call.timeout_s, call.most_bytes)
+                stdout, said = _exchange(
+                    process, given, time.monotonic() + call.timeout_s, call.most_bytes + NOISE_BYTES
+                )
             except subprocess.TimeoutExpired:
                 process.kill()
                 what = f"`{call.command[0]}` was still running after {call.timeout_s:.0f} s"
@@ -188,6 +192,8 @@ def _sorted_out(call: _Call, line: Line, code: int, stdout: bytes, stderr: bytes
         raise told(call.node, words, call.cluster.ssh)
     if out is None:
         raise not_begun(call.node, code, stdout + stderr)
+    if len(out) > call.most_bytes:
+        raise TooLongError(call.node, call.command, call.most_bytes)
     return out, words
 
 
