@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from io import TextIOBase
 from pathlib import Path
@@ -71,7 +72,7 @@ class OpenSshConnector(BaseConnector):
 
     def __init__(self, state: State, host: Host) -> None:
         super().__init__(state, host)
-        self._shells: dict[Root | None, Shell] = {}
+        self._idle: dict[Root | None, list[Shell]] = {}
 
     @override
     @staticmethod
@@ -95,9 +96,9 @@ class OpenSshConnector(BaseConnector):
     @override
     def disconnect(self) -> None:
         """Close the shells; the connection itself is closed when it has been idle."""
-        while self._shells:
-            _, shell = self._shells.popitem()
-            shell.close()
+        for shells in self._idle.values():
+            while shells:
+                shells.pop().close()
 
     def _target(self) -> tuple[Node, SshAccess]:
         data = self.data
@@ -120,8 +121,8 @@ class OpenSshConnector(BaseConnector):
     def _way_to_root(self) -> Root | None:
         """Log in, and find out what sudo wants; changes nothing."""
         if not self.host.data.get("_sudo"):
-            self._shell(None)
-            return None
+            with self._shell(None):
+                return None
         root = Root()
         refusal = self._refusal(root)
         if refusal and remote.TTY_WANTED in refusal:
@@ -142,10 +143,10 @@ class OpenSshConnector(BaseConnector):
     def _refusal(self, root: Root) -> str | None:
         """sudo's own words where root is not had this way."""
         try:
-            self._shell(root)
+            with self._shell(root):
+                return None
         except SudoRefusedError as error:
             return error.message
-        return None
 
     def _password(self) -> SecretStr:
         password = handover.sudo_password()
@@ -157,12 +158,21 @@ class OpenSshConnector(BaseConnector):
             )
         return password
 
-    def _shell(self, root: Root | None) -> Shell:
-        """The open shell of this kind, opened where it is not; one that was lost is opened anew."""
-        shell = self._shells.get(root)
-        if shell is None or not shell.alive:
-            shell = self._shells[root] = Shell(self._node, self._access, root)
-        return shell
+    @contextmanager
+    def _shell(self, root: Root | None) -> Iterator[Shell]:
+        """An open shell of this kind that nobody else uses meanwhile: an idle one, else one more.
+
+        pyinfra may ask one machine several things at once: a check of all machines runs in the first one's greenlet.
+        """
+        idle = self._idle.setdefault(root, [])
+        shell = None
+        while idle and shell is None:
+            candidate = idle.pop()
+            shell = candidate if candidate.alive else None
+        shell = shell or Shell(self._node, self._access, root)
+        yield shell  # one that ended with an error is closed
+        if shell.alive:
+            idle.append(shell)
 
     @override
     def run_shell_command(
@@ -179,9 +189,8 @@ class OpenSshConnector(BaseConnector):
             command,
             arguments,
             feed=feed,
-            feed_bytes=len(feed or b""),
             timeout_s=timeout_s,
-            said=self._printed if print_output else None,
+            on_line=self._printed if print_output else None,
         )
         return code in success, output
 
@@ -190,7 +199,8 @@ class OpenSshConnector(BaseConnector):
     ) -> tuple[int, CommandOutput]:
         script, root = self._script(command, arguments)
         try:
-            return self._shell(root).run(script, **options)
+            with self._shell(root) as shell:
+                return shell.run(script, **options)
         except ShoalError as error:
             raise OSError(one_line(error)) from None
 
@@ -235,7 +245,7 @@ class OpenSshConnector(BaseConnector):
             check = StringCommand("[", '"$(wc', "-c", "<", place, ')"', "-eq", str(size_bytes), "]")
             command = StringCommand("cat", ">", place, "&&", check)
             timeout_s = _without_streams(arguments)
-            code, output = self._run(command, arguments, feed=source, feed_bytes=size_bytes, timeout_s=timeout_s)
+            code, output = self._run(command, arguments, feed=source, timeout_s=timeout_s)
         if code != 0:
             logger.error(f"{self.host.print_prefix}{format_text(f'Upload failed: {output.stderr}', 'red')}")
             return False

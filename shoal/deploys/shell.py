@@ -6,11 +6,12 @@ Within pyinfra's process, which is cooperative (gevent): waiting for one machine
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import gevent  # type: ignore[import-untyped]
 from gevent.event import Event  # type: ignore[import-untyped]
@@ -39,7 +40,7 @@ class _Command:
     """What is known of the command that runs now."""
 
     mark: str
-    said: Callable[[OutputLine], None] | None = None
+    on_line: Callable[[OutputLine], None] | None = None
     sink: IO[bytes] | None = None
     """Where standard output goes as it is."""
     lines: list[OutputLine] = field(default_factory=list)
@@ -81,12 +82,12 @@ class _Command:
             return
         line = OutputLine(name, raw.decode(errors="replace").removesuffix("\n"))
         self.lines.append(line)
-        if self.said:
-            self.said(line)
+        if self.on_line:
+            self.on_line(line)
 
 
 class Shell:
-    """One open shell, of the login user's or as `root` says. Commands are run one after the other."""
+    """One open shell, of the login user's or as `root` says. It runs one command at a time."""
 
     def __init__(self, node: Node, access: SshAccess, root: Root | None) -> None:
         """Log in. Raises SshError, SudoRefusedError, TimeoutError."""
@@ -95,14 +96,15 @@ class Shell:
         argv = [*client.connection(access, node), line.text]
         self._process = Popen(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=client.environment())
         self._current = _Command(line.mark)
-        self._open = {"stdout", "stderr"}
-        self._readers = [
-            gevent.spawn(self._read, "stdout", self._process.stdout),
-            gevent.spawn(self._read, "stderr", self._process.stderr),
-        ]
-        with suppress(BrokenPipeError):  # told below, by how it ended
+        self._readers = {
+            name: gevent.spawn(self._read, name, stream)
+            for name, stream in (("stdout", self._process.stdout), ("stderr", self._process.stderr))
+        }
+        for reader in self._readers.values():
+            reader.link(self._reader_ended)
+        with self._limited(OPEN_TIMEOUT_S):
             self._write(line.preamble)
-        self._await(self._current, OPEN_TIMEOUT_S)
+            self._await(self._current)
         if root is not None:
             # The marks came before sudo: it may refuse yet.
             self._first_as_root()
@@ -119,35 +121,31 @@ class Shell:
     @property
     def alive(self) -> bool:
         """Whether it takes commands."""
-        return len(self._open) == 2 and self._process.poll() is None
+        return not any(reader.dead for reader in self._readers.values()) and self._process.poll() is None
 
     def run(
         self,
         script: str,
         *,
         feed: bytes | IO[bytes] | None = None,
-        feed_bytes: int = 0,
         timeout_s: float | None = None,
-        said: Callable[[OutputLine], None] | None = None,
+        on_line: Callable[[OutputLine], None] | None = None,
         sink: IO[bytes] | None = None,
     ) -> tuple[int, CommandOutput]:
-        """Run `script`: its exit status and lines. `feed`, of `feed_bytes`, is its standard input.
+        """Run `script`: its exit status and lines. `feed` is its standard input; the shell takes no command after it.
 
-        Raises SshError where the connection is lost, TimeoutError; the shell is closed then.
+        Raises SshError where the connection is lost, TimeoutError, and what `on_line`, `feed` and `sink` raise; the
+        shell is closed then.
         """
-        command = self._current = _Command(f"shoal-{secrets.token_hex(8)}", said, sink)
-        code = script.encode("utf-8", "surrogateescape")
-        try:
-            self._write(f"{command.mark} {len(code)} {feed_bytes if feed is not None else -1}\n".encode() + code)
-            if isinstance(feed, bytes):
-                self._write(feed)
-            elif feed is not None:
-                while chunk := feed.read(CHUNK_BYTES):
-                    self._write(chunk)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it ended: told below, in ssh's own words
-        self._await(command, timeout_s)
+        command = self._current = _Command(f"shoal-{secrets.token_hex(8)}", on_line, sink)
+        text = f"{command.mark} {'nothing' if feed is None else 'rest'}\n{script}\n{command.mark}\n"
+        with self._limited(timeout_s):
+            self._write(text.encode("utf-8", "surrogateescape"))
+            if feed is not None:
+                self._feed(feed)
+            self._await(command)
         if command.code is None:
+            self._kill()
             raise told(self._node, "the machine's answer is not understood", self._access)
         return command.code, CommandOutput(command.lines)
 
@@ -155,12 +153,34 @@ class Shell:
         """End it."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self._process.stdin.close()
-        gevent.joinall(self._readers, timeout=END_TIMEOUT_S)
+        gevent.joinall(list(self._readers.values()), timeout=END_TIMEOUT_S)
         self._kill()
 
+    @contextmanager
+    def _limited(self, timeout_s: float | None) -> Iterator[None]:
+        """A block that ends within the time, or the shell does; also where the block ends with another error."""
+        over = TimeoutError(f"no end within {timeout_s or 0:.0f} s")
+        try:
+            with gevent.Timeout(timeout_s, over):
+                yield
+        except BaseException:
+            # What the command still prints would be taken for the next one's.
+            self._kill()
+            raise
+
     def _write(self, content: bytes) -> None:
-        self._process.stdin.write(content)
-        self._process.stdin.flush()
+        # Where it has ended, `_await` raises it in ssh's own words.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._process.stdin.write(content)
+            self._process.stdin.flush()
+
+    def _feed(self, feed: bytes | IO[bytes]) -> None:
+        # A command may end before it has read all: nobody wants the rest.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            with BytesIO(feed) if isinstance(feed, bytes) else nullcontext(feed) as source:
+                while chunk := source.read(CHUNK_BYTES):
+                    self._process.stdin.write(chunk)
+            self._process.stdin.close()
 
     def _read(self, name: str, stream: IO[bytes]) -> None:
         for raw in stream:
@@ -168,18 +188,19 @@ class Shell:
                 self._current.end(name, raw)
             else:
                 self._current.take(name, raw)
-        self._open.discard(name)
-        if not self._open:
+
+    def _reader_ended(self, reader: Any) -> None:
+        if reader.exception or all(other.dead for other in self._readers.values()):
             self._current.done.set()
 
-    def _await(self, command: _Command, timeout_s: float | None) -> None:
-        if not command.done.wait(timeout_s):
-            self._kill()
-            raise TimeoutError(f"no end within {timeout_s:.0f} s")
+    def _await(self, command: _Command) -> None:
+        command.done.wait()
+        for reader in self._readers.values():
+            if reader.exception:
+                raise reader.exception
         if len(command.begun) == 2:
             return
         code = int(self._process.wait())
-        self._kill()
         words = command.text("stderr")
         error = told(self._node, words, self._access)
         if code == 255 or code < 0 or error.recognised:
@@ -187,11 +208,10 @@ class Shell:
         raise not_begun(self._node, code, f"{command.text('stdout')}\n{words}".encode())
 
     def _kill(self) -> None:
-        gevent.killall(self._readers)
+        gevent.killall(list(self._readers.values()))
         if self._process.poll() is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
             self._process.wait()
-        self._open.clear()
         for stream in (self._process.stdout, self._process.stderr):
             stream.close()
