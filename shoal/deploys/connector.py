@@ -173,6 +173,8 @@ class OpenSshConnector(BaseConnector):
         yield shell  # one that ended with an error is closed
         if shell.alive:
             idle.append(shell)
+        else:
+            shell.close()
 
     @override
     def run_shell_command(

@@ -21,7 +21,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from shoal.cluster.document import Node, SshAccess
 from shoal.errors import ShoalError
 from shoal.ssh import client, remote
-from shoal.ssh.failures import not_begun, told
+from shoal.ssh.failures import SshError, SshFailure, not_begun, told
 from shoal.ssh.remote import Root
 
 CHUNK_BYTES = 1 << 17
@@ -96,6 +96,7 @@ class Shell:
         argv = [*client.connection(access, node), line.text]
         self._process = Popen(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=client.environment())
         self._current = _Command(line.mark)
+        self._opened = self._fed = False
         self._readers = {
             name: gevent.spawn(self._read, name, stream)
             for name, stream in (("stdout", self._process.stdout), ("stderr", self._process.stderr))
@@ -105,6 +106,7 @@ class Shell:
         with self._limited(OPEN_TIMEOUT_S):
             self._write(line.preamble)
             self._await(self._current)
+        self._opened = True
         if root is not None:
             # The marks came before sudo: it may refuse yet.
             self._first_as_root()
@@ -121,7 +123,9 @@ class Shell:
     @property
     def alive(self) -> bool:
         """Whether it takes commands."""
-        return not any(reader.dead for reader in self._readers.values()) and self._process.poll() is None
+        return (
+            not self._fed and not any(reader.dead for reader in self._readers.values()) and self._process.poll() is None
+        )
 
     def run(
         self,
@@ -142,6 +146,7 @@ class Shell:
         with self._limited(timeout_s):
             self._write(text.encode("utf-8", "surrogateescape"))
             if feed is not None:
+                self._fed = True
                 self._feed(feed)
             self._await(command)
         if command.code is None:
@@ -205,6 +210,8 @@ class Shell:
         error = told(self._node, words, self._access)
         if code == 255 or code < 0 or error.recognised:
             raise error
+        if self._opened:
+            raise SshError(self._node, SshFailure.LOST, f"its shell ended with {code}", self._access)
         raise not_begun(self._node, code, f"{command.text('stdout')}\n{words}".encode())
 
     def _kill(self) -> None:

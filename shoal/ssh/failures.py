@@ -176,7 +176,9 @@ def _key_hint(node: Node, failure: SshFailure, access: SshAccess) -> str:
 def not_begun(node: Node, exit_code: int, output: bytes) -> SshError:
     """The error where the login worked and the command was never begun; `output` is what the login shell printed."""
     lines = [text for line in output.decode(errors="replace").splitlines() if (text := line.strip())]
-    return SshError(node, SshFailure.SHELL, f"it ended with {exit_code}, after {lines[-1][:QUOTED_CHARS] if lines else 'no word'!r}")
+    return SshError(
+        node, SshFailure.SHELL, f"it ended with {exit_code}, after {lines[-1][:QUOTED_CHARS] if lines else 'no word'!r}"
+    )
 
 
 def told(node: Node, stderr: str, access: SshAccess | None = None) -> SshError:
