@@ -127,6 +127,11 @@ test-lab *args: _dev
 fuzz-recordings files="10000" seed="1": _dev
     PYTHONPATH=detector {{ dev }}/python -m tests.detector.read.fuzz "{{ files }}" "{{ seed }}"
 
+# One film of 100,000 frames through the whole detector: memory stays flat (some minutes)
+[group("develop")]
+endure-recordings frames="100000": _dev
+    {{ dev }}/python -m tests.detector.endurance "{{ frames }}"
+
 # Write the generated JSON Schemas anew
 [group("develop")]
 schemas: _dev

@@ -12,7 +12,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from shoal_detect.errors import DetectorError, Interrupted
-from shoal_detect.messages import Beat, Begin, Done, Failed, Ready, Task
+from shoal_detect.messages import Beat, Begin, Done, Failed, Join, Left, Read, Ready, Task, Tried, Try
 from shoal_detect.stop import Stop
 
 PR_SET_PDEATHSIG = 1
@@ -39,17 +39,36 @@ def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
     # Late: loading FFmpeg and onnxruntime takes a while, and a signal would have gone unanswered.
     from shoal_detect.model.infer import load_model  # noqa: PLC0415
     from shoal_detect.model.weights import read_weights  # noqa: PLC0415
-    from shoal_detect.pipeline import Rescue, Work, detect_video  # noqa: PLC0415
+    from shoal_detect.pipeline import Progressed, Rescue, Work, detect_video, finish, is_whole  # noqa: PLC0415
+    from shoal_detect.read.decode import Reading  # noqa: PLC0415
+    from shoal_detect.trial import tried  # noqa: PLC0415
 
     settings = begin.settings
     data, _ = read_weights(settings.weights, begin.weights_sha256)
-    model = load_model(data, size=settings.img, threads=settings.threads)
-    work = Work(settings, model, stop, alive=beat.set)
-    connection.send(Ready(model.threads))
+    model = load_model(data, size=settings.img, precision=begin.precision)
+
+    def progressed(now: Progressed) -> None:
+        beat.set_progress(now.segment, now.frames, now.detections, now.frames_expected or 0)
+
+    work = Work(settings, model, stop, beat.set, progressed, beat.end)
+    connection.send(Ready())
     while True:
-        task: Task = connection.recv()
+        task: Task | Join | Try = connection.recv()
+        if isinstance(task, Try):
+            connection.send(Tried(tried(data, task.videos, settings, stop, beat.set)))
+            continue
+        if isinstance(task, Join):
+            whole = is_whole(task.video, task.reading, settings)
+            connection.send(Done(finish(task.video, task.reading, settings)) if whole else Left())
+            continue
         rescue = None if task.fault is None else Rescue(task.frames or 0, task.fault)
-        connection.send(Done(detect_video(task.video, work, task.progress, rescue)))
+        outcome = detect_video(task.video, work, task.first, rescue)
+        if outcome is None:
+            connection.send(Left())
+        elif isinstance(outcome, Reading):
+            connection.send(Read(outcome))
+        else:
+            connection.send(Done(outcome))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from shoal_detect import __version__
 from shoal_detect.cpus import available_cpus
 from shoal_detect.errors import DetectorError, Exit, Interrupted
 from shoal_detect.model.classes import parse as parse_classes
+from shoal_detect.model.precision import ASKED, AUTO
 from shoal_detect.model.stride import GRID
 from shoal_detect.privacy import read_policy
 from shoal_detect.progress import report_error, say
@@ -65,6 +66,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="most annotated pictures a video (default %(default)s); a node's policy may allow fewer",
     )
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
+    parser.add_argument(
+        "--precision",
+        choices=ASKED,
+        default=AUTO,
+        help="numbers the model computes in; auto: bfloat16 where a trial on the first frames finds it as good and "
+        "faster (default %(default)s)",
+    )
     parser.add_argument("--max-det", type=int, default=300, help="most detections a frame (default %(default)s)")
     return parser
 
@@ -112,6 +120,7 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
         key_frames=allowed,
         threads=threads,
         max_det=given.max_det,
+        precision=given.precision,
     )
 
 

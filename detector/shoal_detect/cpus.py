@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from shoal_detect import control_groups
 
-def available_cpus(cgroup_root: Path = Path("/sys/fs/cgroup"), proc_self: Path = Path("/proc/self")) -> int:
+
+def available_cpus(cgroup_root: Path = control_groups.ROOT, proc_self: Path = control_groups.PROC_SELF) -> int:
     """The smaller of affinity and quota, at least 1.
 
     A fraction of the quota is dropped: threads beyond it would only use the period up and then wait for the next.
@@ -18,39 +20,8 @@ def available_cpus(cgroup_root: Path = Path("/sys/fs/cgroup"), proc_self: Path =
 
 def quota_cpus(cgroup_root: Path, proc_self: Path) -> float | None:
     """CPUs granted by the tightest quota among the process's own groups and those above them; None without one."""
-    quotas = [
-        quota
-        for hierarchy, path in _groups(cgroup_root, proc_self)
-        for folder in _upwards(hierarchy, path)
-        if (quota := _read_quota(folder)) is not None
-    ]
-    return min(quotas, default=None)
-
-
-def _groups(cgroup_root: Path, proc_self: Path) -> list[tuple[Path, str]]:
-    """Where the CPU controller's hierarchies are mounted, and the process's path in each."""
-    try:
-        lines = (proc_self / "cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    groups = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            groups.append((cgroup_root, path))
-        elif "cpu" in controllers.split(","):
-            groups.extend((cgroup_root / name, path) for name in ("cpu", controllers))
-    return groups
-
-
-def _upwards(hierarchy: Path, path: str) -> list[Path]:
-    """The group's folder and all above it, up to the mount.
-
-    In a container without a namespace of its own for control groups the path is the host's and does not exist
-    below the mount; the mount itself is then the process's group, so missing folders are no error.
-    """
-    folder = hierarchy / path.lstrip("/")
-    return [folder, *(parent for parent in folder.parents if parent.is_relative_to(hierarchy))]
+    found = (_read_quota(folder) for folder in control_groups.folders("cpu", cgroup_root, proc_self))
+    return min((quota for quota in found if quota is not None), default=None)
 
 
 def _read_quota(folder: Path) -> float | None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
-from shoal_detect.progress import VideoProgress
+from shoal_detect.model.precision import Choice, Precision
 from shoal_detect.read.faults import Fault
 from shoal_detect.read.videos import Video
 from shoal_detect.state.settings import Settings
 from shoal_detect.state.store import Document
+
+if TYPE_CHECKING:  # the process that keeps the run loads no FFmpeg of its own accord
+    from shoal_detect.read.decode import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +26,35 @@ class Begin:
 
     settings: Settings
     weights_sha256: str
+    precision: Precision
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The model is loaded."""
 
-    threads: int
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Try precisions on these videos. Answered by Tried or Failed."""
+
+    videos: Sequence[Video]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What the trial came to."""
+
+    choice: Choice
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Process a video. Answered by Done or Failed."""
+    """Process a video. Answered by Done, Read, Left or Failed."""
 
     video: Video
-    progress: VideoProgress
+    first: int = 0
+    """The segment to begin with."""
     frames: int | None = None
     """Read no further; None: to the end."""
     fault: Fault | None = None
@@ -43,10 +62,30 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """All segments of a video are done: make its results of them. Answered by Done or Failed."""
+
+    video: Video
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The video's summary."""
 
     summary: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A video's end was reached, while others are still at work on segments before."""
+
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Stopped before the end of the video, where another process took over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +103,13 @@ class Failed:
         return DetectorError(self.message, Exit(self.exit_code))
 
 
+_PROGRESS_AT, _END_AT = 64, 128
+"""Bytes from the start of a Beat; each is written by one side only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """Memory that both share: signs of life, and frames that are read. A descriptor makes it, or takes it up."""
+    """Memory that both share: signs of life, progress, and where to stop. A descriptor makes it, or takes it up."""
 
     handle: int
     shared: mmap.mmap
@@ -91,3 +134,21 @@ class Beat:
         """Signs of life so far, and frames read."""
         signs, frames = struct.unpack_from("qq", self.shared)
         return signs, frames
+
+    def set_progress(self, segment: int, frames: int, detections: int, frames_expected: int) -> None:
+        """How far the work is: the segment in hand, frames and detections of this task; 0 expected: not known."""
+        struct.pack_into("qqqq", self.shared, _PROGRESS_AT, segment, frames, detections, frames_expected)
+
+    def progress(self) -> tuple[int, int, int, int]:
+        """What `set_progress` set."""
+        segment, frames, detections, expected = struct.unpack_from("qqqq", self.shared, _PROGRESS_AT)
+        return segment, frames, detections, expected
+
+    def set_end(self, segment: int | None) -> None:
+        """Stop before this segment."""
+        struct.pack_into("q", self.shared, _END_AT, -1 if segment is None else segment)
+
+    def end(self) -> int | None:
+        """What `set_end` set."""
+        (segment,) = struct.unpack_from("q", self.shared, _END_AT)
+        return None if segment < 0 else segment

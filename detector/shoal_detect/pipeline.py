@@ -1,11 +1,11 @@
-"""One video from file to results: decode, fit, infer, select, write."""
+"""One video from file to results: decode, fit, infer, select, write, segment by segment; then join the segments."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 
 import av.error
 
@@ -13,13 +13,14 @@ from shoal_detect.model.classes import NAMES
 from shoal_detect.model.infer import Model
 from shoal_detect.model.letterbox import Fit, Fitter, FloatArray, fit, to_frame
 from shoal_detect.model.nms import select
-from shoal_detect.pictures.key_frames import Found, KeyFrame, KeyFrames, key_frames
-from shoal_detect.progress import VideoProgress
+from shoal_detect.pictures.key_frames import Drawn, Found, KeyFrame, KeyFrames, gap_s, offer
 from shoal_detect.read.decode import Frame, Reading, read_frames
 from shoal_detect.read.faults import Fault, Kind
 from shoal_detect.read.prefetch import prefetch
 from shoal_detect.read.videos import Video
+from shoal_detect.state import segments as kept
 from shoal_detect.state import store
+from shoal_detect.state.segments import Segments
 from shoal_detect.state.settings import Settings
 from shoal_detect.state.store import Document
 from shoal_detect.state.summary import Tally, key_frame_file, video_summary
@@ -27,8 +28,6 @@ from shoal_detect.stop import Stop
 
 AHEAD = 2
 """Frames decoded and fitted while the model works on one."""
-
-Prepared = tuple[Frame, Fit, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,20 @@ class Work:
     stop: Stop
     alive: Callable[[int], None]
     """Called as a sign of life, with the number of frames read so far."""
+    progressed: Callable[[Progressed], None] = lambda _: None
+    end: Callable[[], int | None] = lambda: None
+    """The segment before which to stop, asked again before each one; None: go on to the end of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far the work on a video is."""
+
+    segment: int
+    frames: int
+    """Of this stretch, those before it left out."""
+    detections: int
+    frames_expected: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,108 +63,202 @@ class Rescue:
     fault: Fault
 
 
-def detect_video(video: Video, work: Work, progress: VideoProgress, rescue: Rescue | None = None) -> Document:
-    """Process one video into its folder and return its summary.
+@dataclass(slots=True)
+class _Stretch:
+    """The segments of a video that one process works through."""
 
-    Raises Interrupted between frames, and DetectorError(STATE); either leaves nothing under the final name.
+    video: Video
+    work: Work
+    segments: Segments
+    first: int
+    reading: Reading = field(default_factory=Reading)
+    rescue: Rescue | None = None
+    left: bool = False
+    """Stopped before the end of the file, as asked."""
+    broken: bool = False
+    """A frame could not be converted; the reading ended there."""
+
+    def wanted(self, frame: Frame) -> bool:
+        """Whether it is to be inferred here."""
+        number = self.segments.number_of(frame.index)
+        return frame.index % self.work.settings.stride == 0 and number >= self.first and not self.done(number)
+
+    def done(self, number: int) -> bool:
+        """Whether a segment is kept; one that the decoder's death cut short is done anew."""
+        cut = self.rescue is not None and (number + 1) * self.segments.length > self.rescue.frames
+        return not cut and self.segments.done(number)
+
+
+def detect_video(video: Video, work: Work, first: int = 0, rescue: Rescue | None = None) -> Document | Reading | None:
+    """Work through a video from segment `first` on, and return its summary where with that all of it is done.
+
+    Else, where the end of the file was reached, what was read: `finish` takes it, once the other segments are done.
+    None where the work stopped before, as `work.end` asked for. Raises Interrupted between frames, and
+    DetectorError(STATE); segments that are done by then are kept.
     """
-    part = store.begin_video(work.settings.state, video.video_id)
-    started = time.monotonic()
-    reading, tally = Reading(), Tally()
-    with store.appending(part / "detections.jsonl") as write:
-        frames = _frames(video, work, reading, rescue)
-        prepared = _prepare(frames, work, reading, store.start_frame(part))
-        chosen = _detect(prepared, work, progress, reading, _Results(video, write, tally))
+    segments = kept.of(work.settings.state, video, work.settings.stride)
+    if first == 0:
+        kept.take_up(segments, video)
+    stretch = _Stretch(video, work, segments, first, rescue=rescue)
+    _detect(stretch)
+    if stretch.left:
+        return None
+    reading = stretch.reading
     if rescue is not None:
         reading.fault = rescue.fault
+    if stretch.broken or is_whole(video, reading, work.settings):
+        return finish(video, reading, work.settings)
+    return reading
+
+
+def is_whole(video: Video, reading: Reading, settings: Settings) -> bool:
+    """Whether all segments of a video that was read are done."""
+    segments = kept.of(settings.state, video, settings.stride)
+    count = segments.count(reading.frames)
+    return segments.done_in_a_row(count) == count
+
+
+def finish(video: Video, reading: Reading, settings: Settings) -> Document:
+    """Join the segments into the video's folder, and return its summary. Raises DetectorError(STATE)."""
+    segments = kept.of(settings.state, video, settings.stride)
+    count = segments.done_in_a_row(segments.count(reading.frames))
+    tally, documents = kept.joined(segments, count)
+    chosen = _chosen(documents, settings, reading)
+    store.drop_part(settings.state, video.video_id)
+    part = store.begin_video(settings.state, video.video_id)
+    with store.appending(part / "detections.jsonl") as write:
+        for number in range(count):
+            write(segments.detections(number))
     for one in chosen:
-        store.write_file(part / key_frame_file(one), one.jpeg())
-    summary = video_summary(video, reading, tally, chosen, time.monotonic() - started)
+        store.write_file(part / key_frame_file(one), one.jpeg)
+    summary = video_summary(video, reading, tally, chosen, sum(document["work_s"] for document in documents))
     store.write_file(part / "summary.json", store.to_json(summary))
-    store.finish_video(part, store.videos_folder(work.settings.state) / video.video_id)
+    store.finish_video(part, store.videos_folder(settings.state) / video.video_id)
+    segments.remove()
     return summary
 
 
-def _frames(video: Video, work: Work, reading: Reading, rescue: Rescue | None) -> Iterator[Frame]:
+def _chosen(documents: Sequence[Document], settings: Settings, reading: Reading) -> list[Drawn]:
+    """The best of the segments' pictures."""
+    best = KeyFrames[Drawn](settings.key_frames, gap_s(settings.key_frames, _expected_s(reading)))
+    for document in documents:
+        for one in document["pictures"]:
+            drawn = Drawn(**one)
+            best.offer(drawn.time_s, drawn.score, lambda drawn=drawn: drawn)  # type: ignore[misc]
+    return best.chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A frame to infer."""
+
+    frame: Frame
+    place: Fit
+    data: FloatArray
+    expected_s: float | None
+    """Duration of the video, as far as it is known at this frame."""
+
+
+def _detect(stretch: _Stretch) -> None:
+    """Infer and keep the stretch's segments, and fill its reading."""
+    work, found_so_far, segment = stretch.work, 0, -1
+    with ExitStack() as stack, closing(prefetch(_prepare(stretch), AHEAD)) as ahead:
+        for prepared in ahead:
+            frame = prepared.frame
+            number = stretch.segments.number_of(frame.index)
+            if number != segment:
+                stack.close()
+                results = _Results(stretch, number, prepared.expected_s)
+                stack.enter_context(results)
+                segment = number
+            found = _infer(prepared, work)
+            results.add(frame, found)
+            found_so_far += len(found)
+            frames = frame.index + 1 - stretch.first * stretch.segments.length
+            work.progressed(Progressed(number, frames, found_so_far, stretch.reading.frames_expected))
+        work.stop.check()
+        stack.close()
+
+
+class _Results:
+    """Where a segment's detections go while it is in hand; kept at its end unless an error ends it."""
+
+    def __init__(self, stretch: _Stretch, number: int, expected_s: float | None) -> None:
+        self._video, self._segments, self._number = stretch.video, stretch.segments, number
+        limit = stretch.work.settings.key_frames
+        self._pictures = KeyFrames[KeyFrame](limit, gap_s(limit, expected_s))
+        self._tally = Tally()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> None:
+        self._begun = time.monotonic()
+        self._segments.drop(self._number)
+        self._write = self._stack.enter_context(self._segments.writing(self._number))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stack.close()
+        if kind is None:
+            document = {"tally": self._tally.document(), "work_s": round(time.monotonic() - self._begun, 3)}
+            self._segments.keep(self._number, document, [one.drawn() for one in self._pictures.chosen])
+
+    def add(self, frame: Frame, found: list[Found]) -> None:
+        """Write and count those of one frame."""
+        if found:
+            self._write(b"".join(_line(self._video, frame, one) for one in found))
+        self._tally.add(frame.time_s, found)
+        offer(self._pictures, frame, found)
+
+
+def _frames(stretch: _Stretch) -> Iterator[Frame]:
+    work, rescue, reading = stretch.work, stretch.rescue, stretch.reading
+
     def alive() -> None:
         work.stop.check()
         work.alive(reading.frames)
 
     if rescue is None:
-        return read_frames(video, reading, alive=alive)
-    return read_frames(video, reading, rescue.frames, alive) if rescue.frames else iter(())
+        return read_frames(stretch.video, reading, alive=alive)
+    return read_frames(stretch.video, reading, rescue.frames, alive) if rescue.frames else iter(())
 
 
-@dataclass(frozen=True, slots=True)
-class _Results:
-    """Where a video's detections go."""
-
-    video: Video
-    write: Callable[[bytes], None]
-    tally: Tally
-
-    def add(self, frame: Frame, found: list[Found]) -> None:
-        """Write and count those of one frame."""
-        if found:
-            self.write(b"".join(_line(self.video, frame, one) for one in found))
-        self.tally.add(frame.time_s, found)
-
-
-def _detect(
-    prepared: Generator[Prepared, None, None],
-    work: Work,
-    progress: VideoProgress,
-    reading: Reading,
-    results: _Results,
-) -> list[KeyFrame]:
-    """Fill `reading` and `results`, and return the key frames."""
-    chosen: KeyFrames | None = None
-    with closing(prefetch(prepared, AHEAD)) as ahead:
-        for frame, place, data in ahead:
-            found = _infer(data, place, work)
-            results.add(frame, found)
-            if chosen is None:
-                progress.frames_expected = reading.frames_expected
-                chosen = key_frames(work.settings.key_frames, _expected_s(reading))
-            chosen.offer(frame, found)
-            progress.tick(frame.index + 1, results.tally.detections)
-    work.stop.check()
-    return chosen.chosen if chosen else []
-
-
-def _prepare(
-    frames: Iterator[Frame], work: Work, reading: Reading, start_frame: int
-) -> Generator[Prepared, None, None]:
+def _prepare(stretch: _Stretch) -> Generator[_Prepared, None, None]:
     """The frames to infer, fitted into the model's input; the others are only decoded.
 
     Raises Interrupted, which the prefetching thread hands over to the main one.
     """
-    fitter = Fitter()
-    for frame in frames:
+    fitter, work, reading = Fitter(), stretch.work, stretch.reading
+    settings = work.settings
+    for frame in _frames(stretch):
         work.stop.check()
         work.alive(frame.index)
-        if frame.index % work.settings.stride or frame.index < start_frame:
+        end = work.end()
+        if end is not None and stretch.segments.number_of(frame.index) >= end:
+            stretch.left = True
+            return
+        if not stretch.wanted(frame):
             continue
-        place = fit(frame.width, frame.height, work.settings.img, frame.pixel_aspect, square=work.model.square)
+        place = fit(frame.width, frame.height, settings.img, frame.pixel_aspect, square=work.model.square)
         try:
             data = fitter.blob(frame.image, place)
         except (av.error.FFmpegError, ValueError) as error:
             reading.fault = Fault(Kind.UNREADABLE, f"frame {frame.index} cannot be converted to RGB: {error}")
+            stretch.broken = True
             return
-        yield frame, place, data
+        yield _Prepared(frame, place, data, _expected_s(reading))
 
 
-def _infer(data: FloatArray, place: Fit, work: Work) -> list[Found]:
+def _infer(prepared: _Prepared, work: Work) -> list[Found]:
     boxes = select(
-        work.model.infer(data),
+        work.model.infer(prepared.data),
         conf=work.settings.conf,
         iou=work.settings.iou,
         classes=work.settings.classes,
         max_detections=work.settings.max_det,
     )
+    xyxy = to_frame(boxes.xyxy, prepared.place)
     found = []
     for class_id, confidence, box in zip(
-        boxes.class_id.tolist(), boxes.confidence.tolist(), to_frame(boxes.xyxy, place).tolist(), strict=True
+        boxes.class_id.tolist(), boxes.confidence.tolist(), xyxy.tolist(), strict=True
     ):
         left, top, right, bottom = (round(edge, 1) for edge in box)
         if left < right and top < bottom:  # else it lies in the padding

@@ -9,20 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shoal_detect import __version__
+from shoal_detect import __version__, memory
 from shoal_detect.errors import DetectorError, Exit
+from shoal_detect.model.precision import Precision
 from shoal_detect.model.weights import read_weights
+from shoal_detect.pool import Pool, working
 from shoal_detect.progress import VideoProgress, quoted, report, say
 from shoal_detect.read.faults import Kind
 from shoal_detect.read.source import SETTLED_S, Unopened, opened, still_written
 from shoal_detect.read.videos import Found, Video, find_videos
-from shoal_detect.state import store
+from shoal_detect.state import segments, store
 from shoal_detect.state.lock import locked
-from shoal_detect.state.settings import SCHEMA_VERSION, Settings, fingerprint, refuse_other_settings
+from shoal_detect.state.settings import SCHEMA_VERSION, Settings, fingerprint, precision_of, refuse_other_settings
 from shoal_detect.state.store import Document
 from shoal_detect.state.summary import not_read, notes, totals
 from shoal_detect.stop import Stop
-from shoal_detect.worker import Worker, working
 
 PASSING = frozenset({Kind.GROWING, Kind.CHANGED})
 """Faults of the moment: a run that is taken up again looks at such a video anew."""
@@ -43,14 +44,21 @@ def run(settings: Settings, stop: Stop) -> Exit:
         found = _found(settings)
         if not found.videos:
             raise DetectorError(f"no videos found under the input folder {settings.input}", Exit.NO_VIDEOS)
-        with working(settings, sha256, stop) as worker:
+        with working(settings, sha256, stop) as pool:
             stop.check()
             store.remove_leftovers(settings.state)
             if begun_with is None:
-                begun_with = {**now, "started_at": _now(), "detector_version": __version__}
+                choice = pool.first.choose(found.videos, stop.check)
+                begun_with = {
+                    **now,
+                    "started_at": _now(),
+                    "detector_version": __version__,
+                    "precision_choice": choice.document(),
+                }
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
-            videos = _process(settings, found, worker, stop)
-        begun = _Begun(str(begun_with["started_at"]), sha256, worker.threads)
+            pool.first.use(precision_of(begun_with))
+            videos = _process(settings, found, pool, stop)
+        begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"))
         return _finish(settings, begun, videos, found)
 
 
@@ -120,7 +128,7 @@ def _mention_newcomers(settings: Settings) -> None:
         say(f"run {settings.run}: {late} videos appeared after it was finished and are not part of it; start a new run")
 
 
-def _process(settings: Settings, found: Found, worker: Worker, stop: Stop) -> list[Document]:
+def _process(settings: Settings, found: Found, pool: Pool, stop: Stop) -> list[Document]:
     """Summaries of all videos of the run, done now or before."""
     done = _done_before(settings, found.videos)
     report(
@@ -131,28 +139,45 @@ def _process(settings: Settings, found: Found, worker: Worker, stop: Stop) -> li
         size_bytes=sum(video.size_bytes for video in found.videos),
         done_size_bytes=sum(video.size_bytes for video in found.videos if video.video_id in done),
     )
+    if pool.first.precision is not Precision.FLOAT32:
+        say(f"run {settings.run}: the model computes in {pool.first.precision}; summary.json has the trial")
     if found.hidden:
         say(f"run {settings.run}: {found.hidden} hidden files left out (names that begin with a dot)")
     if found.passed:
         names = ", ".join(quoted(one.name) for one in found.passed[:3])
         say(f"run {settings.run}: {len(found.passed)} files are no footage and not read ({names}{_more(found.passed)})")
     summaries = _gone_since(settings, found.videos)
+    wanted = []
     for number, video in enumerate(_growing_last(settings, found.videos), start=1):
-        stop.check()
-        summary = done.get(video.video_id)
-        if summary is None:
-            progress = VideoProgress(number, len(found.videos), video.name, video.size_bytes)
-            _await_settled(video, stop)
-            summary = worker.detect(video, progress)
-            if summary["fault"] is None:
-                progress.done(summary["frames"], summary["detections"], summary["decode_errors"])
-            else:
-                fault = summary["fault"]
-                progress.fault(fault["kind"], fault["message"], summary["frames"], summary["detections"])
-            for note in notes(summary):
-                say(f"{quoted(video.name)}: {note}")
-        summaries.append(summary)
+        if video.video_id in done:
+            summaries.append(done[video.video_id])
+        else:
+            wanted.append((video, VideoProgress(number, len(found.videos), video.name, video.size_bytes)))
+    processes = _processes(settings)
+    summaries += pool.detect(wanted, processes, lambda video: _await_settled(video, stop), _report_done)
     return sorted(summaries, key=lambda one: (str(one["video"]).encode(), one["video_id"]))
+
+
+def _report_done(progress: VideoProgress, summary: Document) -> None:
+    if summary["fault"] is None:
+        progress.done(summary["frames"], summary["detections"], summary["decode_errors"])
+    else:
+        fault = summary["fault"]
+        progress.fault(fault["kind"], fault["message"], summary["frames"], summary["detections"])
+    for note in notes(summary):
+        say(f"{quoted(str(summary['video']))}: {note}")
+
+
+def _processes(settings: Settings) -> int:
+    """How many work at once: one per core, or as many as there is memory for."""
+    limit = memory.limit_bytes()
+    processes = memory.processes_within(limit, settings.threads, settings.weights.stat().st_size)
+    if processes < settings.threads and limit is not None:
+        say(
+            f"run {settings.run}: {processes} of {settings.threads} processors are used: there is memory for so many "
+            f"processes ({limit // 1_000_000} MB in all)"
+        )
+    return processes
 
 
 def _more(things: Sequence[object], shown: int = 3) -> str:
@@ -208,7 +233,7 @@ def _gone_since(settings: Settings, videos: list[Video]) -> list[Document]:
     folder = store.videos_folder(settings.state)
     gone = []
     for name in sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else ():
-        if name in here:
+        if name in here or name.startswith("."):
             continue
         summary = store.finished_summary(settings.state, name)
         if summary is None:
@@ -225,7 +250,8 @@ class _Begun:
 
     started_at: str
     weights_sha256: str
-    threads: int
+    precision: object
+    """The choice as it is in settings.json; None in a run that an older detector began."""
 
 
 def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Found) -> Exit:
@@ -240,12 +266,14 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
         "detector_version": __version__,
         "weights": {"name": settings.weights_name, "sha256": begun.weights_sha256},
         "settings": settings.knobs(),
-        "runtime": _runtime(begun.threads),
+        "precision": begun.precision,
+        "runtime": _runtime(settings.threads),
         "videos": videos,
         "not_read": not_read(found.passed, found.hidden),
         "totals": total,
         "exit_code": int(exit_code),
     }
+    segments.remove_all(settings.state)
     store.write_file(settings.state / "summary.json", store.to_json(summary))
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -259,7 +287,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
     if growing:
         names = ", ".join(quoted(name) for name in growing[:3])
         say(
-            f"run {settings.run}: closed over {len(growing)} videos that were still being written ({names}"
+            f"run {settings.run}: closed over recordings that were still being written: {len(growing)} ({names}"
             f"{_more(growing)}); a new run reads them"
         )
     if total["detections"] == 0:
@@ -272,5 +300,6 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
 
 
 def _runtime(threads: int) -> Document:
-    versions = {name: importlib.metadata.version(name) for name in ("onnxruntime", "numpy", "av")}
+    names = ("onnxruntime", "openvino", "numpy", "av")
+    versions = {one.name: one.version for name in names for one in importlib.metadata.distributions(name=name)}
     return {**versions, "python": platform.python_version(), "threads": threads}

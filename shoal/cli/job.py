@@ -12,6 +12,7 @@ from shoal.cli.console import print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cli.run import model_for, order_for
 from shoal.cli.run_display import shown
+from shoal.cli.run_options import Precision
 from shoal.cluster import load
 from shoal.cluster.document import Cluster, Engine
 from shoal.engines.choice import Choice, choose
@@ -44,6 +45,7 @@ def show(
     classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
     img: Annotated[int | None, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Infer every n-th frame.")] = None,
+    precision: Precision = None,
     timeout: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="Limit per node; else 24 h.")] = None,
     cpu: Annotated[str | None, typer.Option(metavar="CPUS", help="Per node; else 80 % of the smallest.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Per node, such as 1500MB.")] = None,
@@ -66,7 +68,9 @@ def show(
         order = order_for(
             document, choose("auto", document), weights=weights, template=template, image=image, cpu=cpu, memory=memory,
             timeout_s=timeout, nodes=node, targets=target,
-            knobs={"conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride},
+            knobs={
+                "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "precision": precision,
+            },
         )  # fmt: skip
         job = running.plan(order).job
     if as_json:

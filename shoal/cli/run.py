@@ -16,7 +16,7 @@ from shoal.cli.console import say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cli.resume import resume as resume_run
 from shoal.cli.run_display import conclude, shown
-from shoal.cli.run_options import Attempts, Cpu, Fetch, Memory, RecordAsJson, Timeout
+from shoal.cli.run_options import Attempts, Cpu, Fetch, Memory, Precision, RecordAsJson, Timeout
 from shoal.cluster.document import Cluster, Engine
 from shoal.engines.bacalhau import release
 from shoal.engines.choice import Choice, choose, refuse_unused, unused_program_error
@@ -69,6 +69,7 @@ def run_(
         int | None,
         typer.Option("--key-frames", min=0, max=1000, help="Most pictures a video, 0 for none; else 3."),
     ] = None,
+    precision: Precision = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -124,7 +125,10 @@ def run_(
     order = order_for(
         document, choice, weights=weights, template=template, image=image, cpu=cpu, memory=memory, timeout_s=timeout,
         nodes=node, targets=target,
-        knobs={"conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "key-frames": key_frames},
+        knobs={
+            "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "key-frames": key_frames,
+            "precision": precision,
+        },
     )  # fmt: skip
     with shown() as tell:
         record = running.start(replace(order, program=program, run=run, attempts=attempts, fetch=fetch), tell)

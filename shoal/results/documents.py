@@ -132,7 +132,7 @@ class StreamNotRead(_Document):
     codec: Word | None
     width: Count | None
     height: Count | None
-    why: Word
+    why: Text
 
 
 class NotRead(_Document):
@@ -202,6 +202,24 @@ class Totals(_Document):
     counts: Counts
 
 
+class PrecisionTrial(_Document):
+    """bfloat16 against float32 on a run's first frames."""
+
+    frames: Count
+    boxes: Count
+    f1: Annotated[float, Field(ge=0, le=1)]
+    float32_ms: Figure
+    bfloat16_ms: Figure
+
+
+class PrecisionChoice(_Document):
+    """In which numbers the model computed, and why."""
+
+    used: Literal["float32", "bfloat16"]
+    why: Text
+    trial: PrecisionTrial | None
+
+
 class RunSummary(_Document):
     """summary.json of a node's run folder."""
 
@@ -212,6 +230,7 @@ class RunSummary(_Document):
     detector_version: Word
     weights: RunWeights
     settings: dict[str, object]
+    precision: PrecisionChoice | None = None
     runtime: dict[str, object]
     videos: Annotated[tuple[VideoSummary, ...], Field(min_length=1)]
     not_read: NotRead = NotRead()

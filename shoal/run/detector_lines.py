@@ -7,7 +7,8 @@ length, and a line that is not quite an event is shown as it is.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -17,6 +18,8 @@ MAX_TEXT = 500
 """Characters of a line that are shown; what is cut is marked."""
 MAX_NAME = 200
 CUT = " [cut]"
+MOST_IN_HAND = 1024
+"""Videos that a node is at; one that names more makes no sense, and is not remembered."""
 MAX_EVENT = 16 * 1024
 """A longer line is no event: the longest path of a file, escaped, and the figures beside it."""
 _START = '{"shoal_detect"'
@@ -190,6 +193,16 @@ def quoted(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class InHand:
+    """A video that a node is at; there are as many at once as it has processors for."""
+
+    size_bytes: int
+    share: float
+    """Of its frames that are done, 0 to 1."""
+    detections: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a node is, from the events it has reported so far."""
 
@@ -204,12 +217,12 @@ class Progress:
     detections: int = 0
     """In the videos that ended and the one in hand."""
     earlier_detections: int = 0
+    in_hand: Mapping[int, InHand] = field(default_factory=dict)
+    """By the number of the video."""
     faults: int = 0
     size_bytes: int = 0
     """Of all videos of the node."""
     done_size_bytes: int = 0
-    video_size_bytes: int = 0
-    """Of the video in hand."""
     waiting: bool = False
     """Whether another container has the run's folder."""
 
@@ -226,6 +239,7 @@ class Progress:
                 videos_done=event.videos_done,
                 size_bytes=event.size_bytes,
                 done_size_bytes=event.done_size_bytes,
+                in_hand={},
             ), True
         if not isinstance(event, _OfVideo):
             return seen, True
@@ -234,12 +248,16 @@ class Progress:
             videos=event.videos,
             video=event.number,
             name=shown(event.video),
-            video_size_bytes=event.size_bytes,
         )
         if isinstance(event, FramesEvent):
-            detections = seen.earlier_detections + event.detections
+            share = min(event.frame / event.frames, 1.0) if event.frames else 0.0
+            in_hand = {**self.in_hand, event.number: InHand(event.size_bytes, share, event.detections)}
+            if len(in_hand) > MOST_IN_HAND:
+                in_hand = {event.number: in_hand[event.number]}
+            detections = seen.earlier_detections + sum(one.detections for one in in_hand.values())
             return replace(
                 seen,
+                in_hand=in_hand,
                 frame=event.frame,
                 frames=event.frames,
                 frames_per_s=event.frames_per_s,
@@ -247,14 +265,15 @@ class Progress:
             ), False
         if not isinstance(event, VideoDoneEvent | VideoFaultEvent):
             return seen, True
-        total = seen.earlier_detections + event.detections
+        earlier = seen.earlier_detections + event.detections
+        in_hand = {number: one for number, one in self.in_hand.items() if number != event.number}
         return replace(
             seen,
-            detections=total,
-            earlier_detections=total,
+            detections=earlier + sum(one.detections for one in in_hand.values()),
+            earlier_detections=earlier,
+            in_hand=in_hand,
             videos_done=seen.videos_done + 1,
             done_size_bytes=seen.done_size_bytes + event.size_bytes,
-            video_size_bytes=0,
             frame=0,
             frames=None,
             faults=seen.faults + isinstance(event, VideoFaultEvent),
@@ -267,7 +286,7 @@ class Progress:
             return None
         if self.videos_done >= self.videos:
             return 1.0
-        in_hand = min(self.frame / self.frames, 1.0) if self.frames else 0.0
         if not self.size_bytes:
-            return min((self.videos_done + in_hand) / self.videos, 1.0)
-        return min((self.done_size_bytes + in_hand * self.video_size_bytes) / self.size_bytes, 1.0)
+            return min((self.videos_done + sum(one.share for one in self.in_hand.values())) / self.videos, 1.0)
+        in_hand_bytes = sum(one.share * one.size_bytes for one in self.in_hand.values())
+        return min((self.done_size_bytes + in_hand_bytes) / self.size_bytes, 1.0)

@@ -45,6 +45,7 @@ def arguments(videos: Path, state: Path, weights: Path) -> Callable[..., list[st
         return [
             *("--input", str(videos), "--state", str(state), "--run", "run-1"),
             *("--weights", str(weights), "--weights-name", "squares", "--img", "64", "--threads", "1"),
+            *("--precision", "float32"),
             *more,
         ]
 

@@ -17,7 +17,7 @@ from tests.detector import detector_making as making
 
 def _load(data: bytes, size: int = 64) -> str:
     with pytest.raises(DetectorError) as caught:
-        load_model(data, size=size, threads=1)
+        load_model(data, size=size)
     assert caught.value.exit_code is Exit.WEIGHTS
     return caught.value.message
 
@@ -26,13 +26,13 @@ def _load(data: bytes, size: int = 64) -> str:
     "sides", [{}, {"batch": "batch"}, {"height": "side", "width": "side"}, {"height": 64, "width": 64}]
 )
 def test_models_of_any_size_and_of_one_size_are_taken(sides: dict[str, int | str]) -> None:
-    model = load_model(making.model(**sides), size=64, threads=1)  # type: ignore[arg-type]
+    model = load_model(making.model(**sides), size=64)  # type: ignore[arg-type]
     assert model.infer(np.zeros((1, 3, 64, 64), np.float32)).shape == (252, 85)
 
 
 def test_a_model_of_another_size_is_bad_usage_and_its_size_is_named() -> None:
     with pytest.raises(DetectorError) as caught:
-        load_model(making.model(height=320, width=320), size=640, threads=1)
+        load_model(making.model(height=320, width=320), size=640)
     assert caught.value.exit_code is Exit.USAGE
     assert "--img 640" in caught.value.message
     assert "--img 320 only" in caught.value.message

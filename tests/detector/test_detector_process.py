@@ -42,7 +42,7 @@ def _in_second_video(state: Path) -> Callable[[], bool]:
     """The first video is done, and some of the second one's detections are written."""
 
     def reached() -> bool:
-        parts = list(state.glob("videos/.b-avi-*.part/detections.jsonl"))
+        parts = list(state.glob("videos/.b-avi-*.segments/000000.jsonl"))
         return any(path.stat().st_size > 0 for path in parts)
 
     return reached

@@ -20,7 +20,7 @@ from shoal_detect.model.classes import NAMES, parse
 from shoal_detect.model.letterbox import Fitter, fit, to_frame
 from shoal_detect.pictures import annotate, font
 from shoal_detect.pictures.annotate import Label
-from shoal_detect.pictures.key_frames import Found, KeyFrames, key_frames
+from shoal_detect.pictures.key_frames import Found, KeyFrame, KeyFrames, gap_s, offer
 from shoal_detect.read.decode import Frame
 from shoal_detect.read.prefetch import prefetch
 from shoal_detect.read.videos import display_name, find_videos, video_id
@@ -305,28 +305,32 @@ def _found(confidence: float) -> Found:
     return Found(0, "person", confidence, (10.0, 20.0, 60.0, 80.0))
 
 
-def _offer(choice: KeyFrames, scores: dict[int, float]) -> list[int]:
+def _choice(limit: int, duration_s: float | None) -> KeyFrames[KeyFrame]:
+    return KeyFrames(limit, gap_s(limit, duration_s))
+
+
+def _offer(choice: KeyFrames[KeyFrame], scores: dict[int, float]) -> list[int]:
     for index, score in scores.items():
-        choice.offer(_frame(index), [_found(score)] if score else [])
+        offer(choice, _frame(index), [_found(score)] if score else [])
     return [one.index for one in choice.chosen]
 
 
 def test_key_frames_are_the_best_ones_a_while_apart() -> None:
     scores = {0: 0.5, 3: 0.9, 6: 0.8, 30: 0.4, 60: 0.6, 90: 0.7}
-    assert _offer(key_frames(3, 10.0), scores) == [3, 60, 90]
-    assert _offer(key_frames(2, 10.0), scores) == [3, 90]
-    assert _offer(key_frames(0, 10.0), scores) == []
+    assert _offer(_choice(3, 10.0), scores) == [3, 60, 90]
+    assert _offer(_choice(2, 10.0), scores) == [3, 90]
+    assert _offer(_choice(0, 10.0), scores) == []
 
 
 def test_where_nothing_is_found_no_picture_is_kept() -> None:
-    assert _offer(key_frames(3, 10.0), {0: 0, 5: 0, 50: 0}) == []
-    assert _offer(key_frames(3, 10.0), {0: 0, 5: 0, 50: 0.4}) == [50]
+    assert _offer(_choice(3, 10.0), {0: 0, 5: 0, 50: 0}) == []
+    assert _offer(_choice(3, 10.0), {0: 0, 5: 0, 50: 0.4}) == [50]
 
 
 def test_large_key_frames_are_scaled_down_with_their_boxes() -> None:
     image = av.VideoFrame.from_ndarray(np.zeros((1080, 1920, 3), np.uint8), format="rgb24")
-    choice = key_frames(1, None)
-    choice.offer(Frame(0, 0.0, image), [Found(2, "car", 0.5, (192.0, 108.0, 960.0, 540.0))])
+    choice = _choice(1, None)
+    offer(choice, Frame(0, 0.0, image), [Found(2, "car", 0.5, (192.0, 108.0, 960.0, 540.0))])
     assert choice.chosen[0].picture.shape == (540, 960, 3)
     assert choice.chosen[0].labels[0].box == (96.0, 54.0, 480.0, 270.0)
 

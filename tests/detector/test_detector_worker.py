@@ -160,7 +160,7 @@ def test_a_file_that_is_being_written_is_left_for_later_and_the_run_says_so(
         assert run(settings(), Stop()) == Exit.FAULTY_VIDEOS
     out = capsys.readouterr().out
     assert "1 videos are still being written: left for later" in out
-    assert "closed over 1 videos that were still being written" in out
+    assert "closed over recordings that were still being written: 1" in out
     summaries = _summaries(state)
     assert (summaries["a.avi"]["fault"]["kind"], summaries["a.avi"]["frames"]) == ("growing", 0)
     assert [summaries[name]["fault"] for name in ("bad.avi", "c.avi")] == [None, None]

@@ -175,6 +175,21 @@ def test_a_broken_video_is_named_and_the_others_are_done(runs: Runs) -> None:
     assert (summary["totals"]["videos"], summary["totals"]["faulty"]) == (8, 2)
 
 
+def test_a_decoder_that_crashes_in_the_container_takes_only_its_video_along(runs: Runs) -> None:
+    process = runs.begun("run", "--run", runs.id("crash"), "--node", "compute-1", *SLOW)
+    read_until(process, "compute-1: video 2/6")
+    runs.on("compute-1", "pkill -SEGV -f 'shoal_detect[.]child'")
+    _, said = process.communicate()
+    assert process.returncode == 3, said
+    assert runs.outcomes("crash") == {"compute-1": "faulty_videos"}
+    assert runs.attempts("crash") == {"compute-1": 1}, "the container lived on"
+    videos = json.loads((runs.folder("crash") / "compute-1/summary.json").read_text())["videos"]
+    assert len(videos) == 6
+    (crashed,) = [video for video in videos if video["fault"]]
+    assert crashed["fault"]["kind"] == "decoder_crashed"
+    assert "SIGSEGV" in crashed["fault"]["message"]
+
+
 def test_a_node_that_is_away_is_named_and_completed_later(runs: Runs) -> None:
     machine = f"shoal-{runs.lab.name}-compute-2"
     runs.engine("pause", machine)

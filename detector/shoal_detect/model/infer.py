@@ -1,4 +1,8 @@
-"""The YOLOv5 model in onnxruntime: checked when it is loaded, so that it cannot surprise in the middle of a run."""
+"""The YOLOv5 model, checked when it is loaded, so that it cannot surprise in the middle of a run.
+
+float32 runs on onnxruntime, bfloat16 on OpenVINO (`bfloat16.py`), each the faster one at it; docs/speed.md has figures.
+One thread each: a run has a process per core, and the same sums in the same order whatever their number.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from shoal_detect.errors import DetectorError, Exit
+from shoal_detect.model import bfloat16
 from shoal_detect.model.classes import NAMES
+from shoal_detect.model.precision import Precision
 from shoal_detect.model.stride import GRID
 
 FloatArray = npt.NDArray[np.float32]
@@ -28,19 +34,18 @@ class Model:
 
     infer: Callable[[FloatArray], FloatArray]
     """From [1, 3, height, width] to rows [n, 85]."""
-    threads: int
     square: bool = False
     """The weights were exported for one size: they take a square only."""
 
 
-def load_model(data: bytes, *, size: int, threads: int) -> Model:
+def load_model(data: bytes, *, size: int, precision: Precision = Precision.FLOAT32) -> Model:
     """Load an ONNX model and run it once on an empty picture of `size`.
 
     Raises DetectorError: WEIGHTS where it is no YOLOv5 model for the 80 COCO classes, USAGE where its input has a fixed
-    size that is not `size`.
+    size that is not `size`, or this processor does not compute in `precision`.
     """
     try:
-        session = ort.InferenceSession(data, _options(threads), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(data, _options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common base class
         raise _unusable(f"onnxruntime cannot load them: {_first_line(error)}") from None
     name, height, width = _checked_input(session)
@@ -48,26 +53,25 @@ def load_model(data: bytes, *, size: int, threads: int) -> Model:
         raise DetectorError(f"--img {size}: these weights are made for {_size_text(height, width)} only", Exit.USAGE)
     output = _output_name(session)
 
-    def infer(blob: FloatArray) -> FloatArray:
+    def in_float32(blob: FloatArray) -> FloatArray:
         rows: FloatArray = session.run([output], {name: blob})[0][0]
         return rows
 
+    infer: Callable[[FloatArray], FloatArray] = in_float32
+    if precision is Precision.BFLOAT16:
+        infer = bfloat16.compiled(data, output)
     square = isinstance(height, int) or isinstance(width, int)
     _try_out(infer, size, size)
     if not square:
         # What most footage comes to; weights whose open size is a square's only fail here and not in mid-run.
         _try_out(infer, size, max(GRID, size // 2 // GRID * GRID))
-    return Model(infer, threads, square)
+    return Model(infer, square)
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def _options() -> ort.SessionOptions:
     options = ort.SessionOptions()
-    # Left alone, onnxruntime counts the host's CPUs, not those of the container's quota.
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # Threads that spin while they wait take the CPU from decoding, and from whatever else the machine does:
-    # half the frame rate was lost to it on a busy two-core machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     return options
 

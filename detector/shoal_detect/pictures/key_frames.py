@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import av
 import numpy as np
@@ -38,15 +39,34 @@ class KeyFrame:
     labels: list[Label]
     picture: Picture
 
-    def jpeg(self) -> bytes:
+    def drawn(self) -> Drawn:
         """The frame with its boxes."""
         picture = self.picture.copy()
         annotate.draw(picture, self.labels)
-        return annotate.encode_jpeg(picture)
+        height, width = picture.shape[:2]
+        return Drawn(
+            self.index, self.time_s, self.score, len(self.labels), width, height, annotate.encode_jpeg(picture)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chosen frame as a picture for people."""
+
+    index: int
+    time_s: float
+    score: float
+    detections: int
+    width: int
+    height: int
+    jpeg: bytes
+
+
+Chosen = TypeVar("Chosen", KeyFrame, Drawn)
 
 
 @dataclass
-class KeyFrames:
+class KeyFrames(Generic[Chosen]):
     """The best frames so far: those with the highest sum of confidences, a while apart from each other.
 
     A frame on which nothing was found is never kept: nobody asked for what it shows.
@@ -54,28 +74,37 @@ class KeyFrames:
 
     limit: int
     gap_s: float
-    chosen: list[KeyFrame] = field(default_factory=list)
+    chosen: list[Chosen] = field(default_factory=list)
 
-    def offer(self, frame: Frame, found: Sequence[Found]) -> None:
-        """Take the frame if it is better than what is there. Depends on nothing but the frames and their order."""
-        if self.limit == 0 or not found:
+    def offer(self, time_s: float, score: float, make: Callable[[], Chosen]) -> None:
+        """Take the frame that `make` makes if it is better than what is there.
+
+        Depends on nothing but the frames and their order.
+        """
+        if self.limit == 0:
             return
-        score = sum(one.confidence for one in found)
-        near = [one for one in self.chosen if abs(one.time_s - frame.time_s) < self.gap_s]
+        near = [one for one in self.chosen if abs(one.time_s - time_s) < self.gap_s]
         if not near and len(self.chosen) >= self.limit:
             near = [min(self.chosen, key=lambda one: (one.score, -one.index))]
         if near and score <= max(one.score for one in near):
             return
-        self.chosen = [one for one in self.chosen if one not in near]
-        self.chosen.append(_keep(frame, score, found))
+        self.chosen = [one for one in self.chosen if not any(one is other for other in near)]
+        self.chosen.append(make())
         self.chosen.sort(key=lambda one: one.index)
 
 
-def key_frames(limit: int, duration_s: float | None) -> KeyFrames:
-    """An empty choice of at most `limit` frames for a video that is expected to last `duration_s`."""
+def offer(chosen: KeyFrames[KeyFrame], frame: Frame, found: Sequence[Found]) -> None:
+    """Offer a frame with what was found on it."""
+    if found:
+        score = sum(one.confidence for one in found)
+        chosen.offer(frame.time_s, score, lambda: _keep(frame, score, found))
+
+
+def gap_s(limit: int, duration_s: float | None) -> float:
+    """How far apart at most `limit` frames of a video should lie that is expected to last `duration_s`."""
     if not duration_s or not limit:
-        return KeyFrames(limit, GAP_S_WITHOUT_DURATION)
-    return KeyFrames(limit, max(LEAST_GAP_S, duration_s / (4 * limit)))
+        return GAP_S_WITHOUT_DURATION
+    return max(LEAST_GAP_S, duration_s / (4 * limit))
 
 
 def _keep(frame: Frame, score: float, found: Sequence[Found]) -> KeyFrame:

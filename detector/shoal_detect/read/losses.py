@@ -21,6 +21,8 @@ STRAY_BYTES = 4096
 """More than a container's own bookkeeping between two packets; Matroska and FLV use some tens of bytes."""
 CONTIGUOUS_FORMATS = frozenset({"matroska", "webm", "flv"})
 """Formats whose packets lie one after another, and whose packets' positions and sizes are those of the file."""
+BROADCAST_FORMATS = frozenset({"mpegts", "mpeg"})
+"""Formats without an index, made for lines that lose bytes. A continuity counter of four bits misses one hole in 16."""
 MOST_PENDING = 100_000
 MOST_LISTED = 100
 LEAST_LOST_S = 0.5
@@ -55,6 +57,7 @@ class Losses:
     refused: int = 0
     """Packets that the decoder refused, and frames that it marked as damaged."""
     _contiguous: bool = False
+    _broadcast: bool = False
     _stamped: bool = True
     _usual: deque[float] = field(default_factory=lambda: deque(maxlen=USUAL_OF))
     _step: float = 1.0
@@ -65,20 +68,20 @@ class Losses:
     _packets: int = 0
     _frames: int = 0
     """Both of the current part."""
-    _damaged_at: int = -DAMAGE_PACKETS - 1
     _stray_at: int = -DAMAGE_PACKETS - 1
-    """Counts of packets at the last sign of damage."""
+    """Count of packets at the last sign that bytes are missing."""
     _end_byte: int = 0
     _last: tuple[int, int] | None = None
 
     def begin(self, container_format: str, usual_step: float, *, stamped: bool) -> None:
         """A part begins; `usual_step` in units of its stamps. `stamped`: packets carry the time they are shown at."""
-        self._contiguous = bool(CONTIGUOUS_FORMATS & set(container_format.split(",")))
+        formats = set(container_format.split(","))
+        self._contiguous, self._broadcast = bool(CONTIGUOUS_FORMATS & formats), bool(BROADCAST_FORMATS & formats)
         self._stamped, self._step = stamped, usual_step
         self._usual.clear()
         self._pending.clear()
         self._packets = self._frames = 0
-        self._damaged_at = self._stray_at = -DAMAGE_PACKETS - 1
+        self._stray_at = -DAMAGE_PACKETS - 1
         self._end_byte, self._last, self._decoding_stamp = 0, None, None
 
     def bytes_read(self, position: int | None, size_bytes: int) -> None:
@@ -107,7 +110,9 @@ class Losses:
     def damage(self) -> None:
         """The decoder refused the last packet, or marked a frame as damaged."""
         self.refused += 1
-        self._damaged_at = self._packets
+        if self._broadcast:
+            # Half a picture stands on either side of a hole.
+            self._stray_at = self._packets
 
     def frame(self, pts: int | None, index: int, before_s: float, *, bridged: bool) -> None:
         """Frame `index` is shown; `before_s` is the video time at which the one before it ended.

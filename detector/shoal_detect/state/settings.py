@@ -7,8 +7,11 @@ from pathlib import Path
 
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.model.classes import NAMES
+from shoal_detect.model.precision import AUTO, Precision
 
 SCHEMA_VERSION = 1
+OLDER: dict[str, object] = {"precision": AUTO}
+"""What stands for knobs that an older detector did not have; it computed in float32, see `precision_of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Settings:
     threads: int
     max_det: int
     """Most detections a frame."""
+    precision: str = AUTO
+    """As asked for: float32, bfloat16 or auto."""
 
     def knobs(self) -> dict[str, object]:
         """The knobs that change the results, for people and reports."""
@@ -45,6 +50,7 @@ class Settings:
             "stride": self.stride,
             "key_frames": self.key_frames,
             "max_det": self.max_det,
+            "precision": self.precision,
         }
 
 
@@ -55,15 +61,25 @@ def fingerprint(settings: Settings, weights_sha256: str) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "run": settings.run,
         "weights_sha256": weights_sha256,
-        **{name: knobs[name] for name in ("conf", "iou", "classes", "img", "stride", "max_det")},
+        **{name: knobs[name] for name in ("conf", "iou", "classes", "img", "stride", "max_det", "precision")},
         "max_frames_kept": settings.key_frames,
     }
 
 
+def precision_of(begun_with: dict[str, object]) -> Precision:
+    """In which precision a run was begun; it goes on so, on whatever processor. Raises DetectorError(USAGE)."""
+    choice = begun_with.get("precision_choice", {"used": Precision.FLOAT32})
+    try:
+        return Precision(choice["used"])  # type: ignore[index]  # a damaged document is refused just below
+    except (KeyError, TypeError, ValueError):
+        raise DetectorError("settings.json of the run is damaged; use another run id", Exit.USAGE) from None
+
+
 def refuse_other_settings(begun_with: dict[str, object], now: dict[str, object]) -> None:
     """Raise DetectorError(USAGE) that names every difference."""
+    before = {**OLDER, **begun_with}
     differences = [
-        f"{name} was {begun_with.get(name)!r}, is {now[name]!r}" for name in now if begun_with.get(name) != now[name]
+        f"{name} was {before.get(name)!r}, is {now[name]!r}" for name in now if before.get(name) != now[name]
     ]
     if differences:
         raise DetectorError(

@@ -119,13 +119,11 @@ def begin_video(state: Path, video_id: str) -> Path:
     return part
 
 
-def start_frame(part: Path) -> int:
-    """The frame at which to take up the video whose temporary folder this is: 0, as no video is left half-way.
-
-    The one place that decides it; `pipeline.detect_video` decodes but does not infer what comes before.
-    """
-    del part
-    return 0
+def drop_part(state: Path, video_id: str) -> None:
+    """Remove the temporary folder that a process left that ended while it finished the video."""
+    part = videos_folder(state) / f".{video_id}{PART}"
+    with state_errors("clean up", part):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def finish_video(part: Path, final: Path) -> None:

@@ -14,7 +14,7 @@ from shoal_detect.state.settings import SCHEMA_VERSION
 from shoal_detect.state.store import Document
 
 if TYPE_CHECKING:  # the process that keeps the run loads neither FFmpeg nor numpy
-    from shoal_detect.pictures.key_frames import Found, KeyFrame
+    from shoal_detect.pictures.key_frames import Drawn, Found
     from shoal_detect.read.decode import Reading
 
 MOST_NAMED = 50
@@ -44,13 +44,32 @@ class Tally:
         if classes:
             self.seconds.setdefault(int(time_s), Counter()).update(classes)
 
+    def document(self) -> dict[str, object]:
+        """As JSON can hold it."""
+        return {
+            "frames_inferred": self.frames_inferred,
+            "detections": self.detections,
+            "counts": sorted(self.counts.items()),
+            "frames_with": sorted(self.frames_with.items()),
+            "seconds": [[second, sorted(counts.items())] for second, counts in sorted(self.seconds.items())],
+        }
+
+    def merge(self, document: Document) -> None:
+        """Add the counts of other frames of the video, as `document` gave them."""
+        self.frames_inferred += document["frames_inferred"]
+        self.detections += document["detections"]
+        self.counts.update(dict(document["counts"]))
+        self.frames_with.update(dict(document["frames_with"]))
+        for second, counts in document["seconds"]:
+            self.seconds.setdefault(second, Counter()).update(dict(counts))
+
 
 def by_name(counts: Counter[int]) -> dict[str, int]:
     """Counts by class name, in the order of the class ids."""
     return {NAMES[class_id]: counts[class_id] for class_id in sorted(counts)}
 
 
-def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence[KeyFrame], work_s: float) -> Document:
+def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence[Drawn], work_s: float) -> Document:
     """`videos/<video id>/summary.json`."""
     fault = reading.fault
     return {
@@ -78,9 +97,9 @@ def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence
                 "file": key_frame_file(one),
                 "frame": one.index,
                 "time_s": round(one.time_s, 3),
-                "detections": len(one.labels),
-                "width": one.picture.shape[1],
-                "height": one.picture.shape[0],
+                "detections": one.detections,
+                "width": one.width,
+                "height": one.height,
             }
             for one in chosen
         ],
@@ -130,7 +149,7 @@ def notes(video: Document) -> list[str]:
     """What a person should know of a video's recording and is no fault, as sentences without an end."""
     told = []
     if video["missing_frames"] and (video["fault"] is None or video["fault"]["kind"] != "frames_missing"):
-        told.append(f"{video['missing_frames']} frames are missing in it")
+        told.append(f"frames missing in it: {video['missing_frames']}")
     if video["clock_jumps"]:
         first = video["jumps"][0]
         told.append(
@@ -157,7 +176,7 @@ def not_read(passed: Sequence[Passed], hidden: int) -> Document:
     }
 
 
-def key_frame_file(chosen: KeyFrame) -> str:
+def key_frame_file(chosen: Drawn) -> str:
     """Path of a key frame in the video's folder."""
     return f"frames/{chosen.index:06d}.jpg"
 

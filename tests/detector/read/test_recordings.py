@@ -373,6 +373,19 @@ def test_lost_frames_are_counted_and_are_a_fault(tmp_path: Path, name: str) -> N
         )
 
 
+@pytest.mark.parametrize("packets", range(920, 936))
+def test_a_hole_in_a_transport_stream_is_found_whatever_its_continuity_counters_say(
+    tmp_path: Path, packets: int
+) -> None:
+    data = write(tmp_path / "made.tmp", muxer="mpegts").read_bytes()
+    (tmp_path / "made.tmp").unlink()
+    begin = len(data) // 188 * 35 // 100 * 188
+    (tmp_path / "hole.ts").write_bytes(data[:begin] + data[begin + packets * 188 :])
+    result = read(tmp_path)
+    assert result.reading.missing == pytest.approx(23, abs=2)
+    assert result.kind == Kind.FRAMES_MISSING
+
+
 def _steps(times_s: list[float]) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(times_s)]
 

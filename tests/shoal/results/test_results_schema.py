@@ -14,6 +14,7 @@ from referencing import Registry, Resource
 from shoal_detect.read.faults import Kind
 
 from shoal.results.documents import Detection, Manifest, RunSummary, VideoSummary
+from shoal.results.events import Event
 
 SCHEMAS = {
     path.name: json.loads(path.read_text())
@@ -24,6 +25,7 @@ REGISTRY: Registry = Registry().with_resources(
 )
 MODELS: dict[str, type[BaseModel]] = {
     "detection.schema.json": Detection,
+    "event.schema.json": Event,
     "manifest.schema.json": Manifest,
     "summary.schema.json": RunSummary,
     "video_summary.schema.json": VideoSummary,
@@ -79,6 +81,44 @@ VIDEO = {
         {"file": "frames/000012.jpg", "frame": 12, "time_s": 0.48, "detections": 2, "width": 640, "height": 360}
     ],
 }
+EVENT = {
+    "version": 1,
+    "id": "0a1b2c3d" * 4,
+    "camera": "cameras/gate",
+    "videos": ["cameras/gate/20261130T120000Z.mp4"],
+    "start_utc": "2026-11-30T12:00:03.200Z",
+    "end_utc": "2026-11-30T12:00:09.000Z",
+    "start_s": 3.2,
+    "end_s": 9.0,
+    "severity": "alert",
+    "rule": "people",
+    "reason": "1 person",
+    "privacy": "people",
+    "objects": [
+        {
+            "track": 4,
+            "class": "person",
+            "confidence": 0.8123,
+            "severity": "alert",
+            "rule": "people",
+            "start_s": 3.2,
+            "end_s": 9.0,
+            "box": [0.1, 0.2, 0.3, 0.9],
+            "path": [[3.2, 0.2, 0.9], [4.2, 0.3, 0.9]],
+        }
+    ],
+    "key_frame": f"clips/{'0a1b2c3d' * 4}.jpg",
+    "clip": {
+        "file": f"clips/{'0a1b2c3d' * 4}.mp4",
+        "sha256": "a" * 64,
+        "size_bytes": 1000,
+        "frames": 158,
+        "start_s": 0.0,
+        "end_s": 15.8,
+        "state": "verified",
+        "reason": None,
+    },
+}
 BROKEN_VIDEO = {
     **VIDEO,
     "width": None,
@@ -108,6 +148,11 @@ SUMMARY = {
     "detector_version": "0.1.0",
     "weights": {"name": "yolov5s", "sha256": "b" * 64},
     "settings": {"conf": 0.35, "iou": 0.45, "classes": None, "img": 640, "stride": 1, "key_frames": 3, "max_det": 300},
+    "precision": {
+        "used": "bfloat16",
+        "why": "F1 0.9988",
+        "trial": {"frames": 24, "boxes": 120, "f1": 0.9988, "float32_ms": 130.0, "bfloat16_ms": 80.0},
+    },
     "runtime": {"onnxruntime": "1", "numpy": "2", "av": "3", "python": "3.11", "threads": 2},
     "videos": [VIDEO, BROKEN_VIDEO],
     "not_read": {"pictures": 2, "sound": 0, "other": 1, "hidden": 0, "names": ["a.jpg", "b.jpg", "notes.txt"]},
@@ -123,6 +168,8 @@ MANIFEST = {
 }
 GOOD = [
     ("detection.schema.json", DETECTION),
+    ("event.schema.json", EVENT),
+    ("event.schema.json", {**EVENT, "clip": None, "key_frame": None, "start_utc": None, "end_utc": None}),
     ("video_summary.schema.json", VIDEO),
     ("video_summary.schema.json", BROKEN_VIDEO),
     ("summary.schema.json", SUMMARY),
@@ -133,6 +180,16 @@ GOOD = [
 BAD: list[tuple[str, dict[str, Any], str, Any]] = [
     ("detection.schema.json", DETECTION, "confidence", 1.2),
     ("detection.schema.json", DETECTION, "frame", -1),
+    ("event.schema.json", EVENT, "version", 2),
+    ("event.schema.json", EVENT, "id", "../../etc/passwd"),
+    ("event.schema.json", EVENT, "severity", "loud"),
+    ("event.schema.json", EVENT, "privacy", "blurred"),
+    ("event.schema.json", EVENT, "objects", []),
+    ("event.schema.json", EVENT, "objects/0/box", [0.1, 0.2, 0.3, 1.9]),
+    ("event.schema.json", EVENT, "key_frame", "../clip.jpg"),
+    ("event.schema.json", EVENT, "clip/file", "quarantine/x.mp4"),
+    ("event.schema.json", EVENT, "clip/sha256", "A" * 64),
+    ("event.schema.json", EVENT, "clip/state", "perhaps"),
     ("detection.schema.json", DETECTION, "class_id", "car"),
     ("detection.schema.json", DETECTION, "box", [1, 2, 3]),
     ("video_summary.schema.json", VIDEO, "schema_version", 2),

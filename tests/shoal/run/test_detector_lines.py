@@ -114,6 +114,20 @@ def test_no_line_steers_the_terminal_or_fills_it() -> None:
     assert read(line("note", text="x" * MAX_EVENT)).event is None
 
 
+def test_videos_that_a_node_is_at_side_by_side_add_up() -> None:
+    progress, _ = Progress().after(read(line("run", **{**RUN, "videos_done": 0, "done_size_bytes": 0})))
+    whole = progress.size_bytes
+    half = {**FRAMES, "frame": 50, "frames": 100, "size_bytes": whole // 4}
+    for number, detections in ((1, 10), (2, 5), (1, 12)):
+        progress, _ = progress.after(read(line("frames", **{**half, "number": number, "detections": detections})))
+    assert progress.share == pytest.approx(0.25)
+    assert progress.detections == 17
+    done = {**EXAMPLES["video_done"], "number": 2, "size_bytes": whole // 4, "detections": 6}
+    progress, _ = progress.after(read(line("video_done", **done)))
+    assert progress.share == pytest.approx(0.375)
+    assert progress.detections == 18
+
+
 def test_progress_follows_the_events() -> None:
     steps = [
         (line("run", **RUN), True, 0.0),
