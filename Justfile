@@ -127,6 +127,12 @@ test-lab *args: _dev
 fuzz-recordings files="10000" seed="1": _dev
     PYTHONPATH=detector {{ dev }}/python -m tests.detector.read.fuzz "{{ files }}" "{{ seed }}"
 
+# The outbox killed at a thousand random moments, and its disk cut off at every step (some twenty minutes)
+[group("develop")]
+kill-outbox kills="1000" seed="1": _dev
+    {{ dev }}/python -m tests.outbox.kill "{{ kills }}" "{{ seed }}"
+    SHOAL_POWER_CUT_SEEDS=5 {{ dev }}/python -m pytest tests/outbox/test_power_cut.py
+
 # One film of 100,000 frames through the whole detector: memory stays flat (some minutes)
 [group("develop")]
 endure-recordings frames="100000": _dev

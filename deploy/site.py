@@ -2,7 +2,7 @@
 
 from pyinfra import host, logger
 
-from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
+from roles import bacalhau, base, docker, firewall, outbox, registry, tailscale, videos, yolov5
 from roles.common import preflight
 from roles.common.knobs import cluster_of, node_of
 from roles.site import LOOKS, MODELS
@@ -24,6 +24,10 @@ if _node.has_role("compute"):
 yolov5.install()
 if _node.has_role("requester"):
     registry.tidy()
+if host.data.get("outbox_to"):
+    outbox.install()
+elif outbox.is_there():
+    outbox.remove()
 # Last: a node that joins is given jobs at once, and then has all that they need.
 if host.data.get("bacalhau_programs"):
     bacalhau.install()

@@ -4,7 +4,7 @@ kept with `--data teardown_docker=false`."""
 
 from pyinfra import host
 
-from roles import bacalhau, base, docker, firewall, registry, tailscale, videos, yolov5
+from roles import bacalhau, base, docker, firewall, outbox, registry, tailscale, videos, yolov5
 from roles.common.knobs import cluster_of, node_of
 from roles.common.operations import settled
 from shoal.paths import NODE_STATE
@@ -21,6 +21,8 @@ if _mesh or firewall.is_there():
     # First: what it installed needs libraries that came with the engine.
     firewall.remove()
 bacalhau.remove()
+if outbox.is_there():
+    outbox.remove(force=bool(host.data.get("teardown_results", False)))
 yolov5.remove()
 if _node.has_role("compute"):
     videos.remove()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from roles import base, docker, registry, videos
+from roles import base, docker, outbox, registry, videos
 from roles.bacalhau.defaults import Bacalhau
 from roles.base.defaults import Base
 from roles.common.preflight import Looks, Models
 from roles.docker.defaults import Docker
 from roles.firewall.defaults import Firewall
+from roles.outbox.defaults import Outbox
 from roles.registry.defaults import Registry
 from roles.tailscale.defaults import Tailscale
 from roles.videos.defaults import Videos
@@ -18,8 +19,10 @@ MESH_MODELS: Models = (
     ("*", Tailscale),
     ("*", Firewall),
 )
+OUTBOX_MODELS: Models = (("compute", Outbox),)
 MODELS: Models = (
     *MESH_MODELS,
+    *OUTBOX_MODELS,
     ("*", Docker),
     ("requester", Registry),
     ("compute", Videos),
@@ -31,4 +34,5 @@ LOOKS: Looks = (
     ("*", docker.machine_faults),
     ("requester", registry.machine_faults),
     ("compute", videos.machine_faults),
+    ("compute", outbox.machine_faults),
 )

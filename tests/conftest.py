@@ -1,11 +1,17 @@
-"""What holds for every test: nothing reports to anybody, and the terminal it is typed on makes no difference."""
+"""What holds for every test: nothing reports to anybody; whose terminal, cache and state it is makes no difference."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from tests import own_folders
 
 # How long one example takes says nothing on a machine with other work.
 settings.register_profile("shoal", deadline=None)
@@ -22,3 +28,12 @@ for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "P
 # would then wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # `./just verify` sets it: those checks are of the person's own machines.
+    if "SHOAL_SUBSTRATE" in os.environ or own_folders.DOWNLOADS in os.environ:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="shoal-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    own_folders.take(os.environ, folder)

@@ -14,7 +14,7 @@ from shoal_detect.errors import DetectorError, Exit, Interrupted
 from shoal_detect.model.classes import parse as parse_classes
 from shoal_detect.model.precision import ASKED, AUTO
 from shoal_detect.model.stride import GRID
-from shoal_detect.privacy import read_policy
+from shoal_detect.privacy import PRIVACY, read_policy
 from shoal_detect.progress import report_error, say
 from shoal_detect.state.settings import Settings
 from shoal_detect.stop import Stop
@@ -65,6 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=3,
         help="most annotated pictures a video (default %(default)s); a node's policy may allow fewer",
     )
+    parser.add_argument(
+        "--privacy",
+        choices=PRIVACY,
+        default=PRIVACY[0],
+        help="what is covered in pictures and clips; `off` is for footage of one's own (default %(default)s)",
+    )
+    parser.add_argument("--no-clips", action="store_true", help="events without clips")
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
     parser.add_argument(
         "--precision",
@@ -102,9 +109,14 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
     faults += [text for text, good in checks.items() if not good]
     if faults:
         raise DetectorError("; ".join(faults), Exit.USAGE)
-    allowed = read_policy(given.input).key_frames_of(given.key_frames)
+    policy = read_policy(given.input)
+    allowed = policy.key_frames_of(given.key_frames)
     if allowed < given.key_frames:
         say(f"this node's privacy policy keeps pictures to {allowed} a video")
+    privacy = policy.privacy_of(given.privacy)
+    if privacy != given.privacy:
+        say(f"this node's privacy policy covers {privacy}")
+    no_clips = "the run asked for none" if given.no_clips else policy.no_clips()
     return Settings(
         input=given.input,
         state=given.state,
@@ -120,6 +132,8 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
         key_frames=allowed,
         threads=threads,
         max_det=given.max_det,
+        privacy=privacy,
+        clips=no_clips,
         precision=given.precision,
     )
 

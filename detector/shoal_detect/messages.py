@@ -6,10 +6,11 @@ import mmap
 import os
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
+from shoal_detect.events.rules import Rules
 from shoal_detect.model.precision import Choice, Precision
 from shoal_detect.read.faults import Fault
 from shoal_detect.read.videos import Video
@@ -105,6 +106,34 @@ class Failed:
 
 _PROGRESS_AT, _END_AT = 64, 128
 """Bytes from the start of a Beat; each is written by one side only."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeEvents:
+    """To the process that makes events. Answered by MakingClip and Alive as it goes on, then None or Failed."""
+
+    settings: Settings
+    weights_sha256: str
+    rules: Rules
+    precision: Precision
+    videos: list[Video]
+    summaries: list[Document]
+    given_up: dict[str, str] = field(default_factory=dict)
+    """Why the clip of an event is not tried again, by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakingClip:
+    """A clip is begun."""
+
+    event_id: str
+    text: str
+    """What it shows, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Work goes on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import av.error
 
+from shoal_detect.events import seen_file
+from shoal_detect.events.look import Looker, covered_classes, sighted
+from shoal_detect.events.pictures import covered
+from shoal_detect.events.sightings import Seen
 from shoal_detect.model.classes import NAMES
 from shoal_detect.model.infer import Model
 from shoal_detect.model.letterbox import Fit, Fitter, FloatArray, fit, to_frame
@@ -28,6 +32,8 @@ from shoal_detect.stop import Stop
 
 AHEAD = 2
 """Frames decoded and fitted while the model works on one."""
+AROUND_S = 1.0
+"""A key frame lies so far from the borders of its segment: what is covered in it depends on its neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +132,10 @@ def finish(video: Video, reading: Reading, settings: Settings) -> Document:
     chosen = _chosen(documents, settings, reading)
     store.drop_part(settings.state, video.video_id)
     part = store.begin_video(settings.state, video.video_id)
-    with store.appending(part / "detections.jsonl") as write:
+    with store.appending(part / "detections.jsonl") as write, store.appending(part / seen_file.FILE) as note:
         for number in range(count):
             write(segments.detections(number))
+            note(segments.people(number))
     for one in chosen:
         store.write_file(part / key_frame_file(one), one.jpeg)
     summary = video_summary(video, reading, tally, chosen, sum(document["work_s"] for document in documents))
@@ -162,6 +169,7 @@ class _Prepared:
 def _detect(stretch: _Stretch) -> None:
     """Infer and keep the stretch's segments, and fill its reading."""
     work, found_so_far, segment = stretch.work, 0, -1
+    covered_ids = covered_classes(work.settings.privacy)
     with ExitStack() as stack, closing(prefetch(_prepare(stretch), AHEAD)) as ahead:
         for prepared in ahead:
             frame = prepared.frame
@@ -171,8 +179,9 @@ def _detect(stretch: _Stretch) -> None:
                 results = _Results(stretch, number, prepared.expected_s)
                 stack.enter_context(results)
                 segment = number
-            found = _infer(prepared, work)
-            results.add(frame, found)
+            rows = work.model.infer(prepared.data)
+            found = _select(rows, prepared.place, work)
+            results.add(frame, found, sighted(rows, prepared.place, covered_ids, frame.time_s))
             found_so_far += len(found)
             frames = frame.index + 1 - stretch.first * stretch.segments.length
             work.progressed(Progressed(number, frames, found_so_far, stretch.reading.frames_expected))
@@ -185,28 +194,50 @@ class _Results:
 
     def __init__(self, stretch: _Stretch, number: int, expected_s: float | None) -> None:
         self._video, self._segments, self._number = stretch.video, stretch.segments, number
+        self._stretch = stretch
         limit = stretch.work.settings.key_frames
         self._pictures = KeyFrames[KeyFrame](limit, gap_s(limit, expected_s))
         self._tally = Tally()
+        self._seen: list[Seen] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> None:
         self._begun = time.monotonic()
         self._segments.drop(self._number)
         self._write = self._stack.enter_context(self._segments.writing(self._number))
+        self._note = self._stack.enter_context(self._segments.noting(self._number))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stack.close()
         if kind is None:
             document = {"tally": self._tally.document(), "work_s": round(time.monotonic() - self._begun, 3)}
-            self._segments.keep(self._number, document, [one.drawn() for one in self._pictures.chosen])
+            pictures = [safe.drawn() for one in self._pictures.chosen if (safe := self._safe(one)) is not None]
+            self._segments.keep(self._number, document, pictures)
 
-    def add(self, frame: Frame, found: list[Found]) -> None:
+    def _safe(self, chosen: KeyFrame) -> KeyFrame | None:
+        """The key frame with all covered whom the run's privacy covers; None where that cannot be made sure."""
+        work = self._stretch.work
+        class_ids = covered_classes(work.settings.privacy)
+        if not class_ids:
+            return chosen
+        picture = covered(chosen.picture, chosen.time_s, self._seen, Looker(work.model, work.settings.img, class_ids))
+        return None if picture is None else replace(chosen, picture=picture)
+
+    def _has_neighbours(self, frame: Frame) -> bool:
+        """Whether the frames around it are in this segment too: what was seen in them says what is to be covered."""
+        around = round(AROUND_S * (self._stretch.reading.fps or 1))
+        place, length = frame.index - self._number * self._segments.length, self._segments.length
+        return (self._number == 0 or place >= around) and place < length - around
+
+    def add(self, frame: Frame, found: list[Found], seen: Seen) -> None:
         """Write and count those of one frame."""
+        self._seen.append(seen)
+        self._note(seen_file.to_line(seen))
         if found:
             self._write(b"".join(_line(self._video, frame, one) for one in found))
         self._tally.add(frame.time_s, found)
-        offer(self._pictures, frame, found)
+        if self._has_neighbours(frame):
+            offer(self._pictures, frame, found)
 
 
 def _frames(stretch: _Stretch) -> Iterator[Frame]:
@@ -247,15 +278,15 @@ def _prepare(stretch: _Stretch) -> Generator[_Prepared, None, None]:
         yield _Prepared(frame, place, data, _expected_s(reading))
 
 
-def _infer(prepared: _Prepared, work: Work) -> list[Found]:
+def _select(rows: FloatArray, place: Fit, work: Work) -> list[Found]:
     boxes = select(
-        work.model.infer(prepared.data),
+        rows,
         conf=work.settings.conf,
         iou=work.settings.iou,
         classes=work.settings.classes,
         max_detections=work.settings.max_det,
     )
-    xyxy = to_frame(boxes.xyxy, prepared.place)
+    xyxy = to_frame(boxes.xyxy, place)
     found = []
     for class_id, confidence, box in zip(
         boxes.class_id.tolist(), boxes.confidence.tolist(), xyxy.tolist(), strict=True

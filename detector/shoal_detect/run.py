@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 
 from shoal_detect import __version__, memory
 from shoal_detect.errors import DetectorError, Exit
+from shoal_detect.events.rules import read_rules
+from shoal_detect.events_worker import make_events
+from shoal_detect.messages import MakeEvents
 from shoal_detect.model.precision import Precision
 from shoal_detect.model.weights import read_weights
 from shoal_detect.pool import Pool, working
@@ -22,7 +25,7 @@ from shoal_detect.state import segments, store
 from shoal_detect.state.lock import locked
 from shoal_detect.state.settings import SCHEMA_VERSION, Settings, fingerprint, precision_of, refuse_other_settings
 from shoal_detect.state.store import Document
-from shoal_detect.state.summary import not_read, notes, totals
+from shoal_detect.state.summary import events_summary, not_read, notes, totals
 from shoal_detect.stop import Stop
 
 PASSING = frozenset({Kind.GROWING, Kind.CHANGED})
@@ -41,6 +44,7 @@ def run(settings: Settings, stop: Stop) -> Exit:
         now = fingerprint(settings, sha256)
         if begun_with is not None:
             refuse_other_settings(begun_with, now)
+        rules = read_rules(settings.input)
         found = _found(settings)
         if not found.videos:
             raise DetectorError(f"no videos found under the input folder {settings.input}", Exit.NO_VIDEOS)
@@ -58,6 +62,7 @@ def run(settings: Settings, stop: Stop) -> Exit:
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
             pool.first.use(precision_of(begun_with))
             videos = _process(settings, found, pool, stop)
+        make_events(MakeEvents(settings, sha256, rules, precision_of(begun_with), found.videos, videos), stop)
         begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"))
         return _finish(settings, begun, videos, found)
 
@@ -107,6 +112,7 @@ def _finished_manifest(settings: Settings, begun_with: Document | None) -> Docum
         parts = name.split("/")
         if parts[0] == "videos":
             store.drop_video(settings.state, parts[1])
+        # Events and clips are made again from what is there.
     return None
 
 
@@ -271,6 +277,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
         "videos": videos,
         "not_read": not_read(found.passed, found.hidden),
         "totals": total,
+        "events": events_summary(settings.state, videos),
         "exit_code": int(exit_code),
     }
     segments.remove_all(settings.state)

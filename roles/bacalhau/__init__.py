@@ -36,6 +36,7 @@ from roles.bacalhau.operations import (
     data_version_fault,
     heard,
     joins,
+    known_by_name,
     not_in_mid_run,
     program,
     ready,
@@ -85,7 +86,7 @@ def install() -> None:
     if fault := data_version_fault():
         raise knobs.RefusedError("nothing was changed", [Fault(node.name, fault)])
     tokens, tls = secrets.ensure_tls(cluster.name, orchestrator_addresses(settings, cluster.requester))
-    ours = services(node)
+    ours = services(node, by_name=known_by_name(node.name))
     limits = node_limits.read(host.get_fact(Lines, script=node_limits.SCRIPT))
     settings = replace(
         settings,
@@ -143,12 +144,12 @@ def install() -> None:
 def remove() -> None:
     """Take away services, settings, data, the program, and every container of the engine. Results of runs stay."""
     node = knobs.node_of(host)
-    ours = services(node)
+    ours = services(node, by_name=known_by_name(node.name))
     for each in reversed(ours):
         service_absent(name=f"Stop the {each.part}", unit=each.unit)
     if node.has_role("compute"):
         service_absent(name="Stop the guard before Docker", unit=GUARD_UNIT)
-        containers_absent(name="Remove the engine's containers", node_id=node.name, _timeout=120)
+        containers_absent(name="Remove the engine's containers", node_id=ours[-1].node_id, _timeout=120)
     absent(
         name="Remove the engine",
         paths=[

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from roles.bacalhau.defaults import Bacalhau
 from roles.common.addresses import authority
 from shoal.cluster.document import Cluster, Node
+from shoal.cluster.engine_id import engine_id
 from shoal.engines.bacalhau import API_PORT
 from shoal.engines.bacalhau.secrets import Tokens
 from shoal.engines.bacalhau.tls import Tls
@@ -55,7 +56,7 @@ class Service:
 
     part: Part
     node_id: str
-    """Its name with the engine: fixed, and without dots."""
+    """What the engine calls it: fixed, and without dots."""
     owner: str
 
     @property
@@ -84,16 +85,16 @@ def orchestrator(node: Node) -> Service:
     return Service("orchestrator", f"{node.name}-orchestrator", USER)
 
 
-def compute(node: Node) -> Service:
-    """The compute service of a node: the engine knows the node by its name in the cluster document."""
-    return Service("compute", node.name, "root")
+def compute(node: Node, *, by_name: bool = False) -> Service:
+    """The compute service of a node. `by_name`: its data say that the engine knows it by its plain name."""
+    return Service("compute", node.name if by_name else engine_id(node.name), "root")
 
 
-def services(node: Node) -> list[Service]:
-    """What runs on `node`, the orchestrator first."""
+def services(node: Node, *, by_name: bool = False) -> list[Service]:
+    """What runs on `node`, the orchestrator first; `by_name` as for `compute`."""
     return [
         *([orchestrator(node)] if node.has_role("requester") else []),
-        *([compute(node)] if node.has_role("compute") else []),
+        *([compute(node, by_name=by_name)] if node.has_role("compute") else []),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import shlex
 from pathlib import Path
 
@@ -22,6 +23,7 @@ UNKNOWN = "? "
 """How ask.py begins the line that says why it cannot tell."""
 HEARD_WITHIN_S = 5
 """What a service that was just started gets to reach its orchestrator; seen to take less than one second."""
+_REPOSITORY = re.compile(r"RepoVersion: ([0-9]{1,9})")
 REPOSITORY_VERSION = 5
 """Of the data folder, since 1.9: an older program refuses it, and this one would refuse a newer."""
 
@@ -36,13 +38,21 @@ def data_version_fault() -> str | None:
     """Why the data of the engine on this machine cannot be taken over; asked before anything is changed."""
     script = f"grep -hs '^RepoVersion:' {DATA_DIR}/*/system_metadata.yaml || true"
     lines: list[str] = host.get_fact(Lines, script=script)
-    newest = max((int(line.split()[1]) for line in lines), default=0)
+    found = [int(match[1]) for line in lines if (match := _REPOSITORY.fullmatch(line.strip()))]
+    newest = max(found, default=0)
     if newest > REPOSITORY_VERSION:
         return (
             f"the engine's data under {DATA_DIR} are of version {newest}, made by a newer release; this one reads "
             f"{REPOSITORY_VERSION} at most, and a downgrade is not possible"
         )
     return None
+
+
+def known_by_name(name: str) -> bool:
+    """Whether the service here was made when nodes had their names as ids: it keeps the one in its data."""
+    script = f"sed -n 's/^NodeName: *//p' {DATA_DIR}/compute/system_metadata.yaml 2>/dev/null || true"
+    found: list[str] = host.get_fact(Lines, script=script)
+    return found == [name]
 
 
 @operation()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyinfra.api.facts import FactBase
+from roles.common.facts import NodeFact
 
 UNITS = {"timesyncd": "systemd-timesyncd.service", "chrony": "chrony.service"}
 PACKAGES = {"timesyncd": "systemd-timesyncd", "chrony": "chrony"}
@@ -25,7 +25,7 @@ class Clock:
     """Packages that role `base` installed, of any kind."""
 
 
-class ClockState(FactBase[Clock]):
+class ClockState(NodeFact[Clock]):
     """Which time daemons are installed. Debian's virtual package `time-daemon` names them all; only one can be."""
 
     def command(self, record: str) -> str:
@@ -41,7 +41,7 @@ class ClockState(FactBase[Clock]):
         """None."""
         return Clock()
 
-    def process(self, output: list[str]) -> Clock:
+    def read(self, output: list[str]) -> Clock:
         """Lines `daemon NAME` and `ours NAME`."""
         words = [line.split() for line in output if line.count(" ") == 1]
         return Clock(

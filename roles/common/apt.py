@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyinfra.api.facts import FactBase
+from roles.common.facts import NodeFact
 
 _INST = re.compile(r"^Inst (?P<name>\S+)(?: \[(?P<old>[^\]]*)\])? \((?P<new>\S+)")
 _GONE = re.compile(r"^(?:Remv|Purg) (?P<name>\S+)")
@@ -29,7 +29,7 @@ class Simulation:
     """What apt says where it cannot do it at all; it may not know a package before its lists are fetched."""
 
 
-class Simulated(FactBase[Simulation]):
+class Simulated(NodeFact[Simulation]):
     """`apt-get -s install` on the machine; it changes nothing and takes no lock."""
 
     def command(self, names: tuple[str, ...]) -> str:
@@ -41,7 +41,7 @@ class Simulated(FactBase[Simulation]):
         """Nothing would be done."""
         return Simulation()
 
-    def process(self, output: list[str]) -> Simulation:
+    def read(self, output: list[str]) -> Simulation:
         """See `parsed`."""
         return parsed(output)
 

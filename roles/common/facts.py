@@ -4,9 +4,29 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
+
+T = TypeVar("T")
+
+
+class NodeFact(FactBase[T]):
+    """A fact made of a machine's lines, which are a stranger's word: lines that the fact's own command would not print
+    fail that machine, and no other, with a line that says so.
+    """
+
+    def process(self, output: list[str]) -> T:
+        """What `read` makes of the lines. Raises FactProcessError."""
+        try:
+            return self.read(output)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise FactProcessError(f"the machine's answer cannot be read: {error!a:.200}") from None
+
+    def read(self, output: list[str]) -> T:
+        """What the lines say. May raise what is natural where they do not say it."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +39,7 @@ class FileFact:
     sha256: str
 
 
-class FileState(FactBase[FileFact | None]):
+class FileState(NodeFact[FileFact | None]):
     """One regular file, or None where there is none."""
 
     def command(self, path: str) -> str:
@@ -27,13 +47,13 @@ class FileState(FactBase[FileFact | None]):
         quoted = shlex.quote(path)
         return f"[ ! -f {quoted} ] || {{ stat -c '%a %U %G' {quoted} && sha256sum < {quoted}; }}"
 
-    def process(self, output: list[str]) -> FileFact | None:
+    def read(self, output: list[str]) -> FileFact | None:
         """Two lines: metadata and hash."""
         mode, user, group = output[0].split()
         return FileFact(mode, user, group, output[1].split()[0])
 
 
-class FolderStates(FactBase[dict[str, str]]):
+class FolderStates(NodeFact[dict[str, str]]):
     """`mode user group` of each folder that exists."""
 
     def command(self, paths: tuple[str, ...]) -> str:
@@ -45,13 +65,13 @@ class FolderStates(FactBase[dict[str, str]]):
         """Nothing is there."""
         return {}
 
-    def process(self, output: list[str]) -> dict[str, str]:
+    def read(self, output: list[str]) -> dict[str, str]:
         """Folders only; a file at the place of a folder is told by the operation's own failure."""
         rows = (line.split("|", 2) for line in output)
         return {path: state for kind, state, path in rows if kind == "directory"}
 
 
-class Existing(FactBase[list[str]]):
+class Existing(NodeFact[list[str]]):
     """Those of the given paths that exist, as files, folders or links."""
 
     def command(self, paths: tuple[str, ...]) -> str:
@@ -63,12 +83,12 @@ class Existing(FactBase[list[str]]):
         """None of them."""
         return []
 
-    def process(self, output: list[str]) -> list[str]:
+    def read(self, output: list[str]) -> list[str]:
         """One path a line."""
         return output
 
 
-class InstalledPackages(FactBase[set[str]]):
+class InstalledPackages(NodeFact[set[str]]):
     """Which of the named Debian packages are installed."""
 
     def command(self, packages: tuple[str, ...]) -> str:
@@ -80,7 +100,7 @@ class InstalledPackages(FactBase[set[str]]):
         """None of them."""
         return set()
 
-    def process(self, output: list[str]) -> set[str]:
+    def read(self, output: list[str]) -> set[str]:
         """Lines `name status`."""
         return {line.split()[0] for line in output if line.endswith(" installed")}
 
@@ -107,7 +127,7 @@ class UnitFact:
         return self.active and self.configured_at_s > self.started_at_s
 
 
-class UnitState(FactBase[UnitFact]):
+class UnitState(NodeFact[UnitFact]):
     """State of one systemd unit and the age of the files it reads at its start."""
 
     def command(self, unit: str, files: tuple[str, ...] = ()) -> str:
@@ -134,7 +154,7 @@ class UnitState(FactBase[UnitFact]):
         """No such unit."""
         return UnitFact(False, False, False, False, 0.0, 0.0, False)
 
-    def process(self, output: list[str]) -> UnitFact:
+    def read(self, output: list[str]) -> UnitFact:
         """Lines `Key=value`; `Config` may come many times and the newest counts."""
         values: dict[str, str] = {}
         configured = 0.0
@@ -158,7 +178,7 @@ class UnitState(FactBase[UnitFact]):
         )
 
 
-class Lines(FactBase[list[str]]):
+class Lines(NodeFact[list[str]]):
     """Output lines of a role's own read-only command. The command must end with success."""
 
     def command(self, script: str) -> str:
@@ -170,7 +190,7 @@ class Lines(FactBase[list[str]]):
         """Nothing was printed."""
         return []
 
-    def process(self, output: list[str]) -> list[str]:
+    def read(self, output: list[str]) -> list[str]:
         """As printed."""
         return output
 

@@ -118,7 +118,8 @@ def text_files_absent(role: str, legacy: Sequence[str] = ()) -> Commands:
             yield f"rm -rf -- {shlex.join(there)}"
         return
     for line in lines[1:]:
-        recorded, now, path = line.split(" ", 2)
+        recorded, _, rest = line.partition(" ")
+        now, _, path = rest.partition(" ")
         if now not in {recorded, "-"}:
             left(f"{path}: it was changed after shoal wrote it")
     yield common("unplace.sh", RECORD=record, BEFORE=str(RECORDS / f"{role}.before"))

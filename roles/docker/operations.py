@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.common.consent import DOCKER_RESTART, agreed
-from roles.common.facts import Existing, FileState, Lines, UnitState, labelled
+from roles.common.facts import Existing, FileState, Lines, NodeFact, UnitState, labelled
 from roles.common.knobs import cluster_of
 from roles.common.notes import left, will
 from roles.common.operations import (
@@ -63,7 +62,7 @@ BRINGS = (
 """What the engine's packages make and leave behind."""
 
 
-class Engine(FactBase[EngineFacts]):
+class Engine(NodeFact[EngineFacts]):
     """What of a container engine is on the machine; see files/look.sh."""
 
     def command(self, registry: str = "") -> str:
@@ -76,7 +75,7 @@ class Engine(FactBase[EngineFacts]):
         """There is nothing."""
         return EngineFacts()
 
-    def process(self, output: list[str]) -> EngineFacts:
+    def read(self, output: list[str]) -> EngineFacts:
         """See `facts_of`."""
         return facts_of(output)
 
@@ -315,7 +314,7 @@ def vendor_source(repository: str, key_file: Path | None, keyring: str, sources:
 def group_members(users: tuple[str, ...]) -> Commands:
     """Users in the group `docker`; those that we put in go on record first."""
     lines = host.get_fact(Lines, script="getent group docker || true")
-    members = set(lines[0].rsplit(":", 1)[1].split(",")) if lines else set()
+    members = set(lines[0].rpartition(":")[2].split(",")) if lines else set()
     for user in users:
         if user not in members:
             yield f"echo {shlex.quote(user)} >> {MEMBERS} && usermod -aG docker {shlex.quote(user)}"

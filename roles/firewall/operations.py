@@ -17,7 +17,7 @@ from pyinfra.context import host
 from roles.common.facts import Lines, labelled
 from roles.common.knobs import cluster_of, node_of
 from roles.common.operations import Commands, failure, write_text
-from roles.firewall.rules import TABLE, Connection, Openings, connection, refusal, stamp, text
+from roles.firewall.rules import TABLE, Connection, Openings, connection, is_port, refusal, stamp, text
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
 from shoal.ssh import client as ssh
@@ -48,7 +48,7 @@ def machine_addresses() -> dict[str, str]:
 def sshd_ports() -> tuple[int, ...]:
     """The ports sshd is set to; 22 where it does not say."""
     script = "command -v sshd >/dev/null && sshd -T 2>/dev/null | awk '$1 == \"port\" {print $2}' || true"
-    ports = sorted({int(line) for line in host.get_fact(Lines, script=script) if line.isdigit()})
+    ports = sorted({int(line) for line in host.get_fact(Lines, script=script) if is_port(line)})
     return tuple(ports) or (22,)
 
 

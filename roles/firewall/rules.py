@@ -69,10 +69,15 @@ def refusal(openings: Openings, connection: Connection | None) -> str | None:
     return None
 
 
+def is_port(text: str) -> bool:
+    """Whether `text`, of a machine, is a port's number."""
+    return text.isascii() and text.isdigit() and len(text) <= len("65535") and 0 < int(text) < 1 << 16
+
+
 def connection(ssh_connection: str, interfaces: dict[str, str]) -> Connection | None:
     """From the variable SSH_CONNECTION (`client port server port`) and the machine's addresses by interface."""
     words = ssh_connection.split()
-    if len(words) != 4:
+    if len(words) != 4 or not is_port(words[3]):
         return None
     address = words[2].partition("%")[0].removeprefix("::ffff:")
     return Connection(address, int(words[3]), interfaces.get(address))

@@ -6,11 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.common.facts import Lines
+from roles.common.facts import Lines, NodeFact
 from roles.common.notes import left
 from roles.common.operations import RECORDS, Commands
 from roles.common.script import script
@@ -21,7 +20,7 @@ FILES = Path(__file__).parent / "files"
 GARBAGE = "blob eligible for deletion: "
 
 
-class Ports(FactBase[Look]):
+class Ports(NodeFact[Look]):
     """Who listens where, and which of it is ours."""
 
     def command(self, units: Sequence[str], drop_in: str) -> str:
@@ -33,7 +32,7 @@ class Ports(FactBase[Look]):
         """Nobody listens."""
         return Look()
 
-    def process(self, output: list[str]) -> Look:
+    def read(self, output: list[str]) -> Look:
         """See `look_of`."""
         return look_of(output)
 

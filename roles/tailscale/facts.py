@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyinfra.api.facts import FactBase
-
-from roles.tailscale.status import Status, read
+from roles.common.facts import NodeFact
+from roles.tailscale.status import Status
+from roles.tailscale.status import read as status_of
 from shoal import untrusted
 from shoal.untrusted import DamagedDocumentError
 
@@ -20,7 +20,7 @@ _PREFS = (
 )
 
 
-class TailscaleStatus(FactBase[Status | None]):
+class TailscaleStatus(NodeFact[Status | None]):
     """The node as its own daemon sees it; None where there is none, or it does not answer."""
 
     def command(self) -> str:
@@ -37,11 +37,11 @@ class TailscaleStatus(FactBase[Status | None]):
         """There is no daemon."""
         return
 
-    def process(self, output: list[str]) -> Status | None:
+    def read(self, output: list[str]) -> Status | None:
         """Two JSON documents."""
         text = "\n".join(output)
         status, _, prefs = text.partition("---prefs")
-        return read(_document(status), _document(prefs))
+        return status_of(_document(status), _document(prefs))
 
 
 def _document(text: str) -> dict[str, Any] | None:

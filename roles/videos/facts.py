@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pyinfra.api.exceptions import FactProcessError
-from pyinfra.api.facts import FactBase
-
+from roles.common.facts import NodeFact
 from roles.videos.cameras import MARK, Camera
 
 SCRIPT = (Path(__file__).parent / "state.py").read_text(encoding="utf-8")
@@ -36,7 +34,21 @@ class FolderFact:
     free_bytes: int = 0
 
 
-class VideosState(FactBase[FolderFact]):
+def _numbers(value: Any) -> FileState:
+    if not isinstance(value, list) or any(type(one) is not int or abs(one) >= 1 << 64 for one in value):
+        raise TypeError("three whole numbers are needed")
+    size, mtime, inode = value
+    return size, mtime, inode
+
+
+def _text(value: Any) -> str:
+    # Halves of characters are well here: names of files may hold anything.
+    if not isinstance(value, str):
+        raise TypeError("a text is needed")
+    return value
+
+
+class VideosState(NodeFact[FolderFact]):
     """What is in the folder; sizes and times of all, and hashes of the named ones only."""
 
     def requires_command(self, *args: Any, **kwargs: Any) -> str:
@@ -53,21 +65,18 @@ class VideosState(FactBase[FolderFact]):
         """Nothing is there yet."""
         return FolderFact()
 
-    def process(self, output: list[str]) -> FolderFact:
+    def read(self, output: list[str]) -> FolderFact:
         """One line of JSON."""
-        try:
-            raw = json.loads(output[-1])
-            return FolderFact(
-                exists=raw["exists"],
-                files={name: (size, mtime, inode) for name, (size, mtime, inode) in raw["files"].items()},
-                folders=frozenset(raw["folders"]),
-                inodes=raw["inodes"],
-                marker=raw["marker"],
-                hashes=raw["hashes"],
-                free_bytes=raw["free_bytes"],
-            )
-        except (IndexError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise FactProcessError(f"the machine's word on its videos cannot be read: {error!r:.200}") from None
+        raw = json.loads(output[-1])
+        return FolderFact(
+            exists=bool(raw["exists"]),
+            files={name: _numbers(state) for name, state in raw["files"].items()},
+            folders=frozenset(map(_text, raw["folders"])),
+            inodes=bool(raw["inodes"]),
+            marker=None if raw["marker"] is None else _text(raw["marker"]),
+            hashes={name: _text(sha256) for name, sha256 in raw["hashes"].items()},
+            free_bytes=_numbers([raw["free_bytes"], 0, 0])[0],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,7 @@ class CamerasFact:
     """By the place under the videos folder."""
 
 
-class CameraMounts(FactBase[CamerasFact]):
+class CameraMounts(NodeFact[CamerasFact]):
     """Units of ours and what is shown at each place, read with one command."""
 
     def command(self, cameras: tuple[Camera, ...] = ()) -> str:
@@ -119,7 +128,7 @@ class CameraMounts(FactBase[CamerasFact]):
         """No unit and no mount."""
         return CamerasFact()
 
-    def process(self, output: list[str]) -> CamerasFact:
+    def read(self, output: list[str]) -> CamerasFact:
         """Lines `unit NAME SHA256 WHERE ENABLED` and `place TARGET SOURCE SHOWS OPTIONS`."""
         units, places = dict[str, UnitFile](), dict[str, PlaceFact]()
         for line in output:

@@ -58,7 +58,7 @@ def folder(path: str, owner: str | None, mode: str | None, marker: str) -> Comma
             f"chmod {mode or '750'} {quoted}"
         )
         return
-    there_mode, there_owner = lines[0].split()
+    there_mode, _, there_owner = lines[0].partition(" ")
     changes = [
         *([f"chown {shlex.quote(owner)} {quoted}"] if owner is not None and owner != there_owner else []),
         *([f"chmod {mode} {quoted}"] if mode is not None and mode.lstrip("0") != there_mode else []),

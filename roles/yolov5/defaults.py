@@ -72,6 +72,9 @@ class Yolov5:
     run was last given to a node."""
     yolov5_keep_bytes: int = 4_000_000_000
     """Most space for images of unfinished runs, on a node and in the registry; the latest needs come first."""
+    yolov5_state_bytes: int = 20_000_000_000
+    """Most that a run's folder may hold on a compute node, and never more than half of its file system: the container
+    of a run that is over it is ended. The sample clips' results take 1.3 MB."""
     yolov5_weights: tuple[WeightsFile, ...] = ()
     """Models to place on compute nodes, set from the site document."""
 
@@ -100,7 +103,7 @@ class Yolov5:
                 found.append(Fault(where, "its sha256 is not 64 hex digits"))
             if not weights.path.is_file():
                 found.append(Fault(where, f"there is no file {weights.path}; run `shoal site prepare` again"))
-        for field in ("yolov5_keep_days", "yolov5_keep_bytes"):
-            if getattr(self, field) < 0:
-                found.append(Fault(field, "must not be negative"))
+        for field, least in (("yolov5_keep_days", 0), ("yolov5_keep_bytes", 0), ("yolov5_state_bytes", 1_000_000)):
+            if getattr(self, field) < least:
+                found.append(Fault(field, f"must be {least} at least"))
         return found

@@ -21,7 +21,22 @@ from shoal.version import described
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
     *("demo", "demo-down", "lab", "up", "bootstrap", "drift", "destroy", "demo-cloud"),
-    *("cluster", "site", "mesh", "nodes", "run", "resume", "job", "engine", "results", "report", "cost", "artifacts"),
+    *(
+        "cluster",
+        "site",
+        "mesh",
+        "nodes",
+        "run",
+        "resume",
+        "job",
+        "engine",
+        "results",
+        "events",
+        "outbox",
+        "report",
+        "cost",
+        "artifacts",
+    ),
 )
 
 

@@ -12,7 +12,23 @@ from shoal.cli.console import print_json, say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cli.run import model_for, order_for
 from shoal.cli.run_display import shown
-from shoal.cli.run_options import Precision
+from shoal.cli.run_options import (
+    Classes,
+    Conf,
+    Cpu,
+    ImageReference,
+    Img,
+    Iou,
+    KeyFrames,
+    Memory,
+    Model,
+    Nodes,
+    Precision,
+    Stride,
+    Targets,
+    Template,
+    Timeout,
+)
 from shoal.cluster import load
 from shoal.cluster.document import Cluster, Engine
 from shoal.engines.choice import Choice, choose
@@ -33,22 +49,21 @@ def show(
         str | None, typer.Option("--run", metavar="ID", help="The job of this run as it was handed in last.")
     ] = None,
     cluster: ClusterPath = None,
-    node: Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="Only here; repeatable.")] = None,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="KEY=VALUE", help="Only nodes with this label; repeatable.")
-    ] = None,
-    weights: Annotated[str | None, typer.Option(metavar="FILE|SHA256", help="A model; else YOLOv5s.")] = None,
-    image: Annotated[str | None, typer.Option(metavar="REFERENCE", help="Image; else the nodes' own.")] = None,
-    template: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Job template; else yolov5.")] = None,
-    conf: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = None,
-    iou: Annotated[float | None, typer.Option(min=0, max=1, help="Overlap above which boxes are one.")] = None,
-    classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
-    img: Annotated[int | None, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = None,
-    stride: Annotated[int | None, typer.Option(min=1, help="Infer every n-th frame.")] = None,
+    node: Nodes = None,
+    target: Targets = None,
+    weights: Model = None,
+    image: ImageReference = None,
+    template: Template = None,
+    conf: Conf = None,
+    iou: Iou = None,
+    classes: Classes = None,
+    img: Img = None,
+    stride: Stride = None,
+    key_frames: KeyFrames = None,
     precision: Precision = None,
-    timeout: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="Limit per node; else 24 h.")] = None,
-    cpu: Annotated[str | None, typer.Option(metavar="CPUS", help="Per node; else 80 % of the smallest.")] = None,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Per node, such as 1500MB.")] = None,
+    timeout: Timeout = None,
+    cpu: Cpu = None,
+    memory: Memory = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON in place of YAML.")] = False,
 ) -> None:
     """Print a job: of a run that there is, or the one that `shoal run` would begin now with the same options.
@@ -69,7 +84,8 @@ def show(
             document, choose("auto", document), weights=weights, template=template, image=image, cpu=cpu, memory=memory,
             timeout_s=timeout, nodes=node, targets=target,
             knobs={
-                "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "precision": precision,
+                "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
+                "key-frames": key_frames, "precision": precision,
             },
         )  # fmt: skip
         job = running.plan(order).job

@@ -16,7 +16,26 @@ from shoal.cli.console import say
 from shoal.cli.options import ClusterPath, cluster_path
 from shoal.cli.resume import resume as resume_run
 from shoal.cli.run_display import conclude, shown
-from shoal.cli.run_options import Attempts, Cpu, Fetch, Memory, Precision, RecordAsJson, Timeout
+from shoal.cli.run_options import (
+    Attempts,
+    Classes,
+    Conf,
+    Cpu,
+    Fetch,
+    ImageReference,
+    Img,
+    Iou,
+    KeyFrames,
+    Memory,
+    Model,
+    Nodes,
+    Precision,
+    RecordAsJson,
+    Stride,
+    Targets,
+    Template,
+    Timeout,
+)
 from shoal.cluster.document import Cluster, Engine
 from shoal.engines.bacalhau import release
 from shoal.engines.choice import Choice, choose, refuse_unused, unused_program_error
@@ -49,26 +68,17 @@ def run_(
             metavar="PATH", exists=True, dir_okay=False, help="The engine's program, which the machines have to run."
         ),
     ] = None,
-    node: Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="Only here; repeatable.")] = None,
-    target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="KEY=VALUE", help="Only nodes with this label; repeatable.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="FILE|SHA256", help="A YOLOv5 model as ONNX; else YOLOv5s.")
-    ] = None,
-    image: Annotated[
-        str | None, typer.Option(metavar="REFERENCE", help="Inference image; else the nodes' own.")
-    ] = None,
-    template: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Job template; else yolov5.")] = None,
-    conf: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = None,
-    iou: Annotated[float | None, typer.Option(min=0, max=1, help="Overlap above which boxes are one.")] = None,
-    classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
-    img: Annotated[int | None, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = None,
-    stride: Annotated[int | None, typer.Option(min=1, help="Infer every n-th frame.")] = None,
-    key_frames: Annotated[
-        int | None,
-        typer.Option("--key-frames", min=0, max=1000, help="Most pictures a video, 0 for none; else 3."),
-    ] = None,
+    node: Nodes = None,
+    target: Targets = None,
+    weights: Model = None,
+    image: ImageReference = None,
+    template: Template = None,
+    conf: Conf = None,
+    iou: Iou = None,
+    classes: Classes = None,
+    img: Img = None,
+    stride: Stride = None,
+    key_frames: KeyFrames = None,
     precision: Precision = None,
     timeout: Timeout = None,
     cpu: Cpu = None,

@@ -1,4 +1,4 @@
-"""Options of the verbs that begin a run or take one up."""
+"""Options of the verbs that begin a run, print its job or take one up: each written once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from typing import Annotated, Literal
 import typer
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
+Nodes = Annotated[list[str] | None, typer.Option("--node", metavar="NAME", help="Only here; repeatable.")]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", metavar="KEY=VALUE", help="Only nodes with this label; repeatable.")
+]
+Model = Annotated[str | None, typer.Option(metavar="FILE|SHA256", help="A YOLOv5 model as ONNX; else YOLOv5s.")]
+ImageReference = Annotated[str | None, typer.Option(metavar="REFERENCE", help="Inference image; else the nodes' own.")]
+Template = Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Job template; else yolov5.")]
+Conf = Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence of a detection.")]
+Iou = Annotated[float | None, typer.Option(min=0, max=1, help="Overlap above which boxes are one.")]
+Classes = Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")]
+Img = Annotated[int | None, typer.Option(min=32, help="Longer side of the model's input, in pixels.")]
+Stride = Annotated[int | None, typer.Option(min=1, help="Infer every n-th frame.")]
+KeyFrames = Annotated[
+    int | None, typer.Option("--key-frames", min=0, max=1000, help="Most pictures a video, 0 for none; else 3.")
+]
 Timeout = Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="Limit per node; a new run's is 24 h.")]
 Cpu = Annotated[str | None, typer.Option(metavar="CPUS", help="Per node; a new run's is 80 % of the smallest.")]
 Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="Per node, such as 1500MB.")]

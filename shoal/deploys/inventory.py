@@ -19,6 +19,7 @@ from shoal.deploys import handover, lock
 from shoal.errors import ShoalError, UsageError
 from shoal.paths import expanded
 from shoal.site import document as sites
+from shoal.site import outbox
 from shoal.telling import to_stderr
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -190,6 +191,7 @@ def _context() -> Any:
 
 def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
     clips = site.videos.get(node.name, ()) if site else ()
+    shipping = site.outbox if site and node.has_role("compute") else None
     return {
         "shoal_node": node.model_dump(mode="json", exclude_unset=True),
         "ssh_hostname": node.address,
@@ -198,6 +200,7 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "videos_camera_folders": list(node.camera_folders),
         "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
+        **outbox.deploy_data(shipping),
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
 

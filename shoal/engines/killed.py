@@ -18,6 +18,8 @@ from shoal.results.exit_codes import DetectorExit
 from shoal.ssh import client as ssh
 
 KILLED = 137
+OVER_QUOTA = 153
+"""Of a container that was ended by SIGXFSZ (25), which roles/yolov5/files/state_quota.py sends."""
 ASKED_TO_END = frozenset({DetectorExit.INTERRUPTED, DetectorExit.TERMINATED})
 OUT_OF_MEMORY = "the container ran out of memory"
 UNKNOWN = f"killed (exit code {KILLED}): most often out of memory; its node has no word of who or what did it"
@@ -50,6 +52,14 @@ def by_somebody(exit_code: int | None) -> str:
     return f"somebody on the node ended the container (docker kill or stop, exit code {exit_code})"
 
 
+def over_quota(exit_code: int | None) -> str:
+    """The words for a container that wrote more into its run's folder than the node lets it."""
+    return (
+        f"its folder on the node grew beyond the node's limit, and it was ended (exit code {exit_code}); "
+        "`journalctl -u shoal-state-quota` there has the figures, the knob is yolov5_state_bytes"
+    )
+
+
 def shut_down(exit_code: int | None) -> str:
     """The words for a container that ended with its machine, or with the machine's Docker."""
     return f"the node, or its Docker, was shut down and ended the container (exit code {exit_code})"
@@ -57,7 +67,9 @@ def shut_down(exit_code: int | None) -> str:
 
 def is_open(execution: Execution) -> bool:
     """Whether `execution` was ended from outside and nothing says why yet."""
-    return execution.state is State.ENDED and (execution.exit_code == KILLED or execution.exit_code in ASKED_TO_END)
+    return execution.state is State.ENDED and (
+        execution.exit_code in (KILLED, OVER_QUOTA) or execution.exit_code in ASKED_TO_END
+    )
 
 
 def examined(cluster: Cluster, execution: Execution, *, event_filter: str, list_filter: str) -> Execution:
@@ -78,6 +90,8 @@ def judged(execution: Execution, found: str) -> Execution:
     if ["kernel", "container"] in signs or any(sign[:2] == ["event", "oom"] for sign in signs):
         return replace(execution, state=State.OUT_OF_MEMORY, message=out_of_memory(execution.exit_code))
     code = execution.exit_code
+    if code == OVER_QUOTA or any(sign[:3] in (["event", "kill", "25"], ["event", "kill", "SIGXFSZ"]) for sign in signs):
+        return replace(execution, message=over_quota(code))
     stopping = ["machine", "stopping"] in signs  # then Docker's own kills are the shutdown's
     if not stopping and any(sign[:2] == ["event", "kill"] for sign in signs):
         return replace(execution, state=State.STOPPED, message=by_somebody(code))

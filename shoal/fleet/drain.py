@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from shoal.cluster import engine_id
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau import connect, secrets
 from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError, NoSuchJobError
@@ -34,13 +35,13 @@ waits for a machine that is away (ssh.CONNECT_TIMEOUT_S)."""
 _CONTAINERS = """
 containers() {
     command -v docker >/dev/null || return 0
-    for label in "bacalhau-executor=bacalhau-$1" shoal.run; do
+    for label in "bacalhau-executor=bacalhau-$1" "bacalhau-executor=bacalhau-$2" shoal.run; do
         timeout 20 docker ps --quiet --filter "label=$label" || return
     done
 }"""
 _KEPT = """
-for need in "${3:-/dev/null}"/*; do
-    [ ! -f "$need" ] || [ -e "$4/${need##*/}/manifest.json" ] || echo "needs ${need##*/} $(
+for need in "${4:-/dev/null}"/*; do
+    [ ! -f "$need" ] || [ -e "$5/${need##*/}/manifest.json" ] || echo "needs ${need##*/} $(
         docker image inspect --format '{{.Size}}' "$(head -n 1 "$need")" 2>/dev/null || echo 0)"
 done
 """
@@ -48,12 +49,12 @@ done
 _LOOK = f"""{_CONTAINERS}{_KEPT}
 [ ! -e "$1" ] || echo drained
 systemctl is-active --quiet {UNIT} 2>/dev/null && echo serving
-if found=$(containers "$2" 2>/dev/null); then printf '%s\\n' "$found" | sort -u | sed -n 's/^./container &/p'
-else echo "docker-fault $(containers "$2" 2>&1 >/dev/null | tail -n 1)"; fi
+if found=$(containers "$2" "$3" 2>/dev/null); then printf '%s\\n' "$found" | sort -u | sed -n 's/^./container &/p'
+else echo "docker-fault $(containers "$2" "$3" 2>&1 >/dev/null | tail -n 1)"; fi
 """
 # One that ends by itself meanwhile is no failure; whether any is left is looked at afterwards.
 _STOP = f"""{_CONTAINERS}
-found=$(containers "$2") || exit
+found=$(containers "$2" "$3") || exit
 [ -z "$found" ] || docker stop -t {STOP_GRACE_S} $(printf '%s\\n' "$found" | sort -u) >/dev/null || true
 """
 
@@ -95,10 +96,12 @@ def stop_jobs(cluster: Cluster, names: Sequence[str]) -> None:
 
 def stop_containers(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str]:
     """Tell the jobs' containers on the nodes to end. Why not, by the names of nodes that did not answer."""
-    answers = ssh.on_each(
-        nodes,
-        lambda node: ssh.run(cluster, node, "sh", "-c", _STOP, "stop", "-", node.name, root=True, timeout_s=120),
-    )
+
+    def stop(node: Node) -> object:
+        ids = ("-", node.name, engine_id.engine_id(node.name))
+        return ssh.run(cluster, node, "sh", "-c", _STOP, "stop", *ids, root=True, timeout_s=120)
+
+    answers = ssh.on_each(nodes, stop)
     return {name: brief(answer) for name, answer in answers.items() if isinstance(answer, ShoalError)}
 
 
@@ -113,7 +116,8 @@ def look(cluster: Cluster, node: Node) -> list[str]:
 
     Raises SshError.
     """
-    words = (str(NODE_DRAINED), node.name, str(NODE_IMAGE_NEEDS / "node"), str(NODE_RUNS))
+    ids = (node.name, engine_id.engine_id(node.name))
+    words = (str(NODE_DRAINED), *ids, str(NODE_IMAGE_NEEDS / "node"), str(NODE_RUNS))
     done = ssh.run(cluster, node, "sh", "-c", _LOOK, "look", *words, root=True)
     return done.text.splitlines()
 

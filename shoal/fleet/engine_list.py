@@ -1,8 +1,9 @@
 """The orchestrator's list of nodes: who may take jobs, and who is forgotten.
 
-The engine takes the name that it is to approve or delete for the beginning of one, and prefers no exact one: with
-`gate-1` and `gate-10` on its list it does neither for `gate-1`; without `gate-1` it would do it to `gate-10`. So a name
-is given to it only where it is on the list, and alone with that beginning.
+The engine takes the id that it is to approve or delete for the beginning of one, and prefers no exact one: with
+`gate-1` and `gate-10` on its list it does neither for `gate-1`; without `gate-1` it would do it to `gate-10`. No id
+that shoal gives begins another one (`shoal.cluster.engine_id`), but nodes that were deployed before have their names as
+ids. So an id is given to the engine only where it is on the list, and alone with that beginning.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from shoal.cluster.document import Cluster
 from shoal.engines.bacalhau import connect
 from shoal.engines.bacalhau.client import AMBIGUOUS, DONE_BEFORE, BacalhauClient, EngineError
-from shoal.engines.bacalhau.models import EngineNode
+from shoal.engines.bacalhau.models import EngineNode, by_name
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.telling import Say
 from shoal.waiting import looks
@@ -36,28 +37,30 @@ class Forgotten:
 def forget(cluster: Cluster, names: Sequence[str]) -> Forgotten:
     """Have the orchestrator forget the nodes. Raises EngineError where it does not answer, or refuses our key.
 
-    A name with which another one on its list begins is left: an old entry, disconnected, which gets no job.
+    An id with which another one on its list begins is left: an old entry, disconnected, which gets no job.
     """
     done = Forgotten()
     with connect.client_for(cluster) as client:
-        known = {node.name for node in client.nodes()}
-        # The longest first: what begins with a name is gone by then, if it is to go at all.
-        for name in sorted(known.intersection(names), key=len, reverse=True):
+        known = {node.id: node for node in client.nodes()}
+        forgotten = set[str]()
+        # The longest first: what begins with an id is gone by then, if it is to go at all.
+        for node in sorted((one for one in known.values() if one.name in names), key=lambda one: -len(one.id)):
+            longer = [other.name for other in _longer(node, known.values())]
             try:
-                if not (longer := _longer(name, known)):
-                    client.act(name, "delete", "removed by shoal")
-                    known.discard(name)
-                    done.names.append(name)
+                if not longer:
+                    client.act(node.id, "delete", "removed by shoal")
+                    del known[node.id]
+                    forgotten.add(node.name)
                     continue
             except EngineError as error:
                 if error.code != AMBIGUOUS:
                     raise
                 longer = ["another one"]  # that has come meanwhile
-            done.left[name] = (
+            done.left[node.name] = (
                 f"the engine cannot tell it from {', '.join(longer)}, which begins with it: "
                 "an old entry stays on its list, which gets no job and does no harm"
             )
-    done.names.sort(key=list(names).index)
+    done.names = [name for name in names if name in forgotten]
     return done
 
 
@@ -69,7 +72,7 @@ def approve(cluster: Cluster, names: Sequence[str], say: Say) -> None:
     where one that begins with it may have work.
     """
     with connect.client_for(cluster) as client:
-        _refuse(cluster, names, {node.name: node for node in client.nodes()})
+        _refuse(cluster, names, by_name(client.nodes()))
         away: set[str] = set()
         # The shortest first: its longer ones are not approved yet.
         for name in sorted(dict.fromkeys(names), key=len):
@@ -86,11 +89,11 @@ def _refuse(cluster: Cluster, names: Sequence[str], known: Mapping[str, EngineNo
             hint="`shoal nodes list` shows those it has; one that was just deployed takes some seconds to come to it",
         )
     kept = [
-        (name, other, why)
+        (name, other.name, why)
         for name in names
         if not known[name].approved
-        for other in _longer(name, known)
-        if (why := _keeps(cluster, known[other]))
+        for other in _longer(known[name], known.values())
+        if (why := _keeps(cluster, other))
     ]
     if kept:
         first = kept[0][1]
@@ -119,16 +122,16 @@ def _approve(cluster: Cluster, client: BacalhauClient, name: str, say: Say) -> s
     """Approve one node; gives those that were taken off the list for it and come back."""
     away = set[str]()
     for look in looks(POLL_S, timeout_s=BACK_TIMEOUT_S):
-        known = {node.name: node for node in client.nodes()}
+        known = by_name(client.nodes())
         if name in known:
             if known[name].approved:
                 return away
             _refuse(cluster, [name], known)
-            for other in sorted(_longer(name, known), key=len, reverse=True):
-                _put_aside(client, known[other], say)
-                away |= {other} if known[other].connected and known[other].computes else set()
+            for other in sorted(_longer(known[name], known.values()), key=lambda one: -len(one.id)):
+                _put_aside(client, other, say)
+                away |= {other.name} if other.connected and other.computes else set()
             try:
-                client.act(name, "approve", "approved by shoal")
+                client.act(known[name].id, "approve", "approved by shoal")
             except EngineError as error:
                 if error.code == DONE_BEFORE:
                     return away
@@ -146,7 +149,7 @@ def _approve(cluster: Cluster, client: BacalhauClient, name: str, say: Say) -> s
 
 
 def _put_aside(client: BacalhauClient, node: EngineNode, say: Say) -> None:
-    client.act(node.name, "delete", "put aside by shoal to approve another")
+    client.act(node.id, "delete", "put aside by shoal to approve another")
     if not node.computes:
         say(f"{node.name}: off the orchestrator's list until its service starts again; nothing depends on it")
     elif node.connected:
@@ -171,6 +174,7 @@ def _await_back(client: BacalhauClient, names: set[str], say: Say) -> None:
             say(f"{node.name}: waits for approval, as before")
 
 
-def _longer(name: str, known: Iterable[str]) -> list[str]:
-    """The other names that begin with `name`."""
-    return sorted(other for other in known if other != name and other.startswith(name))
+def _longer(node: EngineNode, known: Iterable[EngineNode]) -> list[EngineNode]:
+    """The other nodes whose ids begin with that of `node`."""
+    others = (other for other in known if other.id != node.id and other.id.startswith(node.id))
+    return sorted(others, key=lambda other: other.id)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau import connect
-from shoal.engines.bacalhau.models import EngineNode
+from shoal.engines.bacalhau.models import EngineNode, by_name
 from shoal.errors import ShoalError, UsageError
 from shoal.fleet import drain as draining
 from shoal.ssh import client as ssh
@@ -70,7 +70,7 @@ def _engine_nodes(cluster: Cluster) -> tuple[dict[str, EngineNode], str]:
     """What the orchestrator knows, or why it cannot be asked."""
     try:
         with connect.client_for(cluster) as client:
-            return {node.name: node for node in client.nodes()}, ""
+            return by_name(client.nodes()), ""
     except ShoalError as error:
         return {}, error.message
 

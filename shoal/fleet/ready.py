@@ -9,7 +9,7 @@ from packaging.version import InvalidVersion, Version
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau import connect, secrets
 from shoal.engines.bacalhau.client import BacalhauClient, EngineSilentError
-from shoal.engines.bacalhau.models import EngineNode
+from shoal.engines.bacalhau.models import EngineNode, by_name
 from shoal.engines.choice import Choice
 from shoal.errors import ShoalError, UsageError
 from shoal.run import preflight
@@ -77,7 +77,7 @@ def _await(client: BacalhauClient, node: Node, say: Say) -> None:
     for look in looks(POLL_S, timeout_s=READY_TIMEOUT_S):
         there: EngineNode | None = None
         try:
-            there = next((one for one in client.nodes() if one.name == node.name), None)
+            there = by_name(client.nodes()).get(node.name)
             why = there.unfit() if there else "it never came to the orchestrator"
         except EngineSilentError as error:
             why = error.message

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_pascal
 
+from shoal.cluster import engine_id
 from shoal.cluster.document import Node, field_faults
 from shoal.errors import UsageError
 
@@ -24,6 +25,8 @@ Seconds = Annotated[int, Field(gt=0)]
 
 _BYTES = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)b?\s*$", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SEVERAL = {"in": "in", "=": "in", "==": "in", "notin": "notin", "!=": "notin"}
+"""Operators on one value or several, and their form for several."""
 _CPU = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(m?)$")
 
 
@@ -209,11 +212,20 @@ class JobSpec(_Part):
     def to_document(self) -> dict[str, Any]:
         """The job as the engine's API takes it."""
         document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document["Constraints"] = [_for_engine(constraint) for constraint in document["Constraints"]]
         params = document["Tasks"][0]["Engine"]["Params"]
         if not params["Entrypoint"]:
             # An empty list is no entry point at all to the engine; left out, it is the image's own.
             del params["Entrypoint"]
         return document
+
+
+def _for_engine(constraint: dict[str, Any]) -> dict[str, Any]:
+    """A constraint on nodes' names as one on what the engine calls them, which are the values of its label `name`."""
+    several = _SEVERAL.get(constraint["Operator"])
+    if constraint["Key"] != "name" or several is None:
+        return constraint
+    return {**constraint, "Operator": several, "Values": engine_id.either(constraint["Values"])}
 
 
 def meets(node: Node, constraints: Sequence[Constraint]) -> bool:

@@ -202,6 +202,28 @@ class Totals(_Document):
     counts: Counts
 
 
+class EventBytes(_Document):
+    """What became of a node's footage, in bytes."""
+
+    footage: Count
+    detections: Count
+    events: Count
+    clips: Count
+    pictures: Count
+    """The events' key frames."""
+
+
+class EventCounts(_Document):
+    """What a node's events.jsonl holds."""
+
+    alerts: Count
+    records: Count
+    clips_verified: Count
+    clips_quarantined: Count
+    clips_not_made: Count
+    bytes: EventBytes
+
+
 class PrecisionTrial(_Document):
     """bfloat16 against float32 on a run's first frames."""
 
@@ -235,6 +257,8 @@ class RunSummary(_Document):
     videos: Annotated[tuple[VideoSummary, ...], Field(min_length=1)]
     not_read: NotRead = NotRead()
     totals: Totals
+    events: EventCounts | None = None
+    """None of older detectors."""
     exit_code: DoneCode
 
 

@@ -75,7 +75,7 @@ def _given(client: BacalhauClient, jobs: list[Job]) -> dict[str, list[Attempt]]:
         number = identity.attempt(job.labels)
         for execution in client.job(job.id).executions.items:
             attempt = Attempt(number=number, started_at=_time(job), execution=execution.id)
-            found.setdefault(execution.node_id, {})[number] = attempt
+            found.setdefault(execution.node, {})[number] = attempt
     return {name: [attempts[number] for number in sorted(attempts)] for name, attempts in found.items()}
 
 

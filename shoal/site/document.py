@@ -17,6 +17,7 @@ from shoal.cluster.kept import read_kept
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import named, state_dir
+from shoal.site.outbox import SiteOutbox, checked
 from shoal.telling import Say, quiet
 from shoal.untrusted import Bounds
 
@@ -76,6 +77,8 @@ class SiteDocument(_Document):
     image: SiteImage = Field(default_factory=SiteImage)
     jobs: tuple[SiteJob, ...] = ()
     """Placed on every compute node by the deploy, and held to there: whoever commands the engine cannot add to it."""
+    outbox: SiteOutbox | None = None
+    """Where events and masked clips are shipped to; None: nothing leaves by itself."""
 
 
 def document_path(cluster: str) -> Path:
@@ -139,6 +142,7 @@ def prepare(
         weights=(SiteWeights(path=model.path, sha256=model.sha256, name=model.name, licence=model.licence),),
         image=SiteImage(base_tarball=_base_tarball(cluster)),
         jobs=before.jobs if before else (),
+        outbox=before.outbox if before else None,
     )
     save(document)
     return document
@@ -154,6 +158,14 @@ def allow(cluster: str, job: SiteJob) -> SiteDocument:
 def allow_none(cluster: str) -> SiteDocument:
     """Take every kind of job but the site's own out of the document. Raises UsageError where there is none."""
     return _with_jobs(_prepared(cluster), ())
+
+
+def set_outbox(cluster: str, outbox: SiteOutbox | None) -> SiteDocument:
+    """Write where events are shipped to; the next deploy tells the nodes. Raises UsageError."""
+    document = _prepared(cluster)
+    changed = document.model_copy(update={"outbox": checked(outbox) if outbox else None})
+    save(changed)
+    return changed
 
 
 def _prepared(cluster: str) -> SiteDocument:

@@ -36,8 +36,8 @@ def test_a_new_section_is_found(page: str) -> None:
     ],
 )
 def test_a_new_row_or_step_is_found(page: str, more: str, place: str) -> None:
-    found = list(promises.faults({**PAGES, page: f"{PAGES[page]}\n{more}\n"}, TEXT))
-    assert found == [f"{page}: {place!r} has no evidence in docs/evidence.md"]
+    found = set(promises.faults({**PAGES, page: f"{PAGES[page]}\n{more}\n"}, TEXT))
+    assert found - set(promises.faults(PAGES, TEXT)) == {f"{page}: {place!r} has no evidence in docs/evidence.md"}
 
 
 def test_a_new_page_is_found() -> None:

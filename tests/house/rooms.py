@@ -12,7 +12,7 @@ import grimp
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONTRACT = REPOSITORY / "docs" / "rooms.toml"
-PACKAGES = ("shoal", "roles", "stacks", "deploy", "inventories", "shoal_detect")
+PACKAGES = ("shoal", "roles", "stacks", "deploy", "inventories", "outbox", "shoal_detect")
 BEGIN, END = "<!-- rooms: made from docs/rooms.toml by `./just rooms` -->", "<!-- rooms end -->"
 
 Imports = Mapping[str, Iterable[str]]

@@ -1,7 +1,7 @@
 """A running lab for the tests that need machines: brought up once, or re-used, and taken down at the end.
 
-`SHOAL_TEST_LAB` names it (default `test`); `SHOAL_STATE` says where it is described (default: one of this session);
-`SHOAL_KEEP_LAB=1` leaves it up; `SHOAL_YES=1` agrees to installing an engine where none answers.
+`SHOAL_TEST_LAB` names it (default `test`), and then `SHOAL_STATE` says where it is described (default: one of this
+session); `SHOAL_KEEP_LAB=1` leaves it up; `SHOAL_YES=1` agrees to installing an engine where none answers.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.paths import cluster_document
 from shoal.telling import to_stderr
+from tests.own_folders import PERSON_STATE
 
 COMPUTE = 2
 
 
 @pytest.fixture(scope="session")
-def lab_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An engine that answers, and a state folder that is not the user's own."""
+def lab_environment() -> Iterator[None]:
+    """An engine that answers."""
     patch = pytest.MonkeyPatch()
-    # Found with the user's own state: a second engine beside the one `shoal lab up` brought would share its firewall.
-    found = engines.find_or_bring(to_stderr, recorded_url=None, yes=os.environ.get("SHOAL_YES") == "1")
+    with pytest.MonkeyPatch.context() as person:
+        # The one thing that is of the person's state: a second engine beside the one that `shoal lab up` brought would
+        # share its firewall.
+        person.setenv("SHOAL_STATE", os.environ.get(PERSON_STATE, os.environ["SHOAL_STATE"]))
+        found = engines.find_or_bring(to_stderr, recorded_url=None, yes=os.environ.get("SHOAL_YES") == "1")
     patch.setenv("DOCKER_HOST", found.url)
-    if "SHOAL_STATE" not in os.environ:
-        patch.setenv("SHOAL_STATE", str(tmp_path_factory.mktemp("state")))
     yield
     patch.undo()
 

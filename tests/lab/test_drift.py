@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.lifecycle import drift
-from shoal.paths import cluster_document
+from shoal.paths import cache_dir, cluster_document
 from shoal.ssh import client as ssh
 from shoal.telling import to_stderr
 
@@ -56,7 +55,7 @@ def converged(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
     }
     weights = [{"name": "stand-in", **file("model.onnx", b"not a model" * 1000)}]
     site: dict[str, Any] = {"cluster": lab.cluster.name, "videos": clips, "weights": weights}
-    images = Path(os.environ.get("SHOAL_CACHE", "~/.cache/shoal")).expanduser() / "images"
+    images = cache_dir() / "images"
     if archives := sorted(images.glob("base-*.tar")):
         site["image"] = {"base_tarball": str(archives[-1])}
     document = folder / "site.json"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from shoal.engines.bacalhau import release, secrets
 from shoal.paths import cache_dir, repository
 from shoal.site import sample_clips as samples
 from shoal.ssh import client as ssh
+from tests import own_folders
 from tests.stacks.pulumi_cli import NoEngineError, pulumi_root
 
 pytestmark = [pytest.mark.lab, pytest.mark.stacks_engine, pytest.mark.timeout(1800)]
@@ -97,12 +97,9 @@ def boxes(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Boxes:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((repository() / "stacks" / "edge" / name).read_bytes())
     clips = samples.sample_clips()
-    # A cache of its own, whatever engine's program the person's holds: which engine is meant is decided here.
-    cache, theirs = tmp_path / "cache", cache_dir()
-    engines = release.folder().name
-    if theirs.is_dir():
-        shutil.copytree(theirs, cache, symlinks=True, ignore=shutil.ignore_patterns("pulumi-cli", engines))
-    monkeypatch.setenv("SHOAL_CACHE", str(cache))
+    # Of its own, whatever engine's program other tests have put into the session's: which one is meant is decided here.
+    own_folders.share(cache_dir(), tmp_path / "cache")
+    monkeypatch.setenv("SHOAL_CACHE", str(tmp_path / "cache"))
     if binary := os.environ.get("SHOAL_BACALHAU_BINARY"):
         release.add(Path(binary))
     environment = {

@@ -15,7 +15,7 @@ from lab_under_test import Lab
 
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.errors import ShoalError
-from shoal.paths import repository
+from shoal.paths import cache_dir, repository
 from shoal.ssh import client as ssh
 from shoal.telling import to_stderr
 
@@ -45,9 +45,7 @@ def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory):
         "videos": videos,
         "weights": [{"path": str(model), "sha256": sha256(model), "name": "stand-in"}],
     }
-    archives = sorted(
-        (Path(os.environ.get("SHOAL_CACHE", "~/.cache/shoal")).expanduser() / "images").glob("base-*.tar")
-    )
+    archives = sorted((cache_dir() / "images").glob("base-*.tar"))
     if archives:
         document["image"] = {"base_tarball": str(archives[-1])}
     path.write_text(json.dumps(document), encoding="utf-8")

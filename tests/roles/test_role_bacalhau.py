@@ -47,6 +47,7 @@ from shoal.engines.bacalhau import secrets
 ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x02\x00\x3e\x00" + b"engine"
 GATE = CLUSTER.node("gate-1")
 OFFICE = CLUSTER.node("office")
+BUSY = "docker ps --filter label=bacalhau-executor=bacalhau-gate-1_node"
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +172,7 @@ def test_the_units():
     text = unit_of(compute(GATE))
     assert "User=" not in text
     assert "docker.service" in text
-    assert "--name gate-1\n" in text
+    assert "--name gate-1_node\n" in text
     assert "@" not in text
     mesh = unit_text(compute(GATE), (FILES / "compute.service").read_text(), mesh=True)
     assert "tailscaled.service" in mesh
@@ -228,7 +229,7 @@ def test_a_changed_setting_restarts_that_service(data):
 
 
 def test_a_changed_setting_in_mid_run_touches_nothing(data):
-    answers = converged(GATE, data, **{"docker ps --filter label=bacalhau-executor=bacalhau-gate-1": ["a-container"]})
+    answers = converged(GATE, data, **{BUSY: ["a-container"]})
     outcome = run(bacalhau.install, answers, node="gate-1", data={**data, "bacalhau_heartbeat_s": 10})
     assert outcome.failed
     assert changed(outcome) == ["bacalhau | See that the compute can be changed now"]
@@ -252,7 +253,7 @@ def site(data, **more):
 
 
 def test_one_machine_in_mid_run_leaves_all_as_they_are(data):
-    busy = {"docker ps --filter label=bacalhau-executor=bacalhau-gate-1": ["a-container"]}
+    busy = {BUSY: ["a-container"]}
     outcomes = run_on_all(bacalhau.install, site(data, **{"gate-1": busy}), data={**data, "bacalhau_heartbeat_s": 10})
     assert all(outcome.failed for outcome in outcomes.values())
     assert changed(outcomes["gate-1"]) == ["bacalhau | See that the compute can be changed now"]
@@ -297,7 +298,7 @@ def test_jobs_that_cannot_be_asked_for_are_told_as_such(data, caplog):
 
 
 def test_nothing_to_change_in_mid_run_is_no_fault(data):
-    answers = converged(GATE, data, **{"docker ps --filter label=bacalhau-executor=bacalhau-gate-1": ["a-container"]})
+    answers = converged(GATE, data, **{BUSY: ["a-container"]})
     outcome = run(bacalhau.install, answers, node="gate-1", data=data)
     assert not outcome.failed
     assert changed(outcome) == []
@@ -324,7 +325,7 @@ def test_docker_is_reached_by_way_of_the_guard_alone(data):
 
 def test_other_rules_of_admission_restart_nothing_in_mid_run(data):
     """The guard reads the policy at each request; a new guard is another matter."""
-    busy = {"docker ps --filter label=bacalhau-executor=bacalhau-gate-1": ["a-container"]}
+    busy = {BUSY: ["a-container"]}
     jobs = [{"entrypoint": ["python3", "-c"], "image": None}]
     outcome = run(bacalhau.install, converged(GATE, data, **busy), node="gate-1", data={**data, "bacalhau_jobs": jobs})
     assert not outcome.failed
@@ -462,7 +463,7 @@ def test_where_no_orchestrator_listens_no_job_can_be_lost(tmp_path, monkeypatch,
 
 
 def engine_node(**changes):
-    info = {"NodeID": "gate-1", "ComputeNodeInfo": {"ExecutionEngines": ["docker"], "StorageSources": ["local"]}}
+    info = {"NodeID": "gate-1_node", "ComputeNodeInfo": {"ExecutionEngines": ["docker"], "StorageSources": ["local"]}}
     node = {"Info": info, "ConnectionState": {"Status": "CONNECTED"}, "Membership": "APPROVED", **changes}
     return {"Nodes": [node]}
 
@@ -482,11 +483,29 @@ def test_a_node_is_ready_once_it_is_approved(tmp_path, monkeypatch, capsys):
         assert asked(tmp_path, monkeypatch, capsys, port, *look, manual=True) == (0, "")
 
 
+def test_of_two_entries_of_one_name_the_one_that_is_heard_counts(tmp_path, monkeypatch, capsys):
+    old = engine_node(ConnectionState={"Status": "DISCONNECTED"})["Nodes"][0]
+    old["Info"] = {**old["Info"], "NodeID": "gate-1"}
+    there = {"Nodes": [*engine_node()["Nodes"], old]}
+    with orchestrator_says(nodes=there) as port:
+        assert asked(tmp_path, monkeypatch, capsys, port, "look", "gate-1") == (0, "ready")
+
+
+def test_a_node_that_has_its_name_as_its_id_keeps_it(data):
+    """The engine keeps the id in its data, whatever it is started with; another one would be another node to it."""
+    by_name = {"sed -n 's/^NodeName: *//p' /var/lib/bacalhau/compute/system_metadata.yaml": ["gate-1"]}
+    service = compute(GATE, by_name=True)
+    kept = {f"[ ! -f {service.unit_path} ]": answer(unit_of(service).encode(), "644", "root")}
+    assert changed(run(bacalhau.install, by_name | converged(GATE, data, **kept), node="gate-1", data=data)) == []
+    stranger = {"sed -n 's/^NodeName: *//p'": ["x; rm -rf /"]}
+    assert changed(run(bacalhau.install, stranger | converged(GATE, data), node="gate-1", data=data)) == []
+
+
 def test_remove():
     answers = {
         "systemctl show": unit_answer(),
         "for p in /etc/systemd/system/bacalhau-compute.service": ["/etc/bacalhau", "/var/lib/bacalhau", PROGRAM],
-        "docker ps --all --quiet --filter label=bacalhau-executor=bacalhau-gate-1": ["0123"],
+        "docker ps --all --quiet --filter label=bacalhau-executor=bacalhau-gate-1_node": ["0123"],
     }
     text = run(bacalhau.remove, answers, node="gate-1").text()
     assert text.index("systemctl disable --quiet --now bacalhau-compute.service") < text.index("docker rm --force")

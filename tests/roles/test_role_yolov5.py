@@ -11,13 +11,14 @@ import tarfile
 import zipfile
 
 import pytest
-from role_harness import CLUSTER, changed, run
+from role_harness import CLUSTER, changed, file_answer, run, unit_answer
 
 from roles import yolov5
 from roles.common.knobs import RefusedError
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
 from roles.yolov5.images import Target, record_of
+from roles.yolov5.quota import contents
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -148,22 +149,32 @@ def test_archives_of_the_control_machine_come_first(knobs, tmp_path):
     assert "debootstrap --variant" not in based.text()
 
 
+WATCH = ["yolov5 | Place the watch over runs' folders", "yolov5 | Describe the watch to systemd",
+         "yolov5 | Watch over runs' folders"]  # fmt: skip
+
+
+def watched(limit_bytes=Yolov5.yolov5_state_bytes):
+    """What a node answers whose runs' folders are watched."""
+    files = {f"[ ! -f {path} ]": file_answer(text) for path, text in contents(limit_bytes).items()}
+    return {**files, "systemctl show shoal-state-quota.service": unit_answer()}
+
+
 def test_fresh_compute_node_pulls_what_the_requester_has(knobs, target):
     others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
     outcome = run(yolov5.install, {}, data=knobs, others=others)
-    assert changed(outcome) == ["yolov5 | Pull the image by its digest"]
+    assert changed(outcome) == [*WATCH, "yolov5 | Pull the image by its digest"]
     assert f"REFERENCE=192.0.2.10:5000/shoal/detector@{DIGEST}" in outcome.text()
 
 
 def test_converged_compute_node_is_left_alone(knobs, target):
     reference = target.reference(DIGEST)
-    answers = {"docker image inspect": [f"record {record(target)}", f'digests ["{reference}"]']}
+    answers = {"docker image inspect": [f"record {record(target)}", f'digests ["{reference}"]'], **watched()}
     others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
     assert changed(run(yolov5.install, answers, data=knobs, others=others)) == []
 
 
 def test_compute_node_without_repodigests_pulls_again(knobs, target):
-    answers = {"docker image inspect": [f"record {record(target)}", "digests []"]}
+    answers = {"docker image inspect": [f"record {record(target)}", "digests []"], **watched()}
     others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
     assert changed(run(yolov5.install, answers, data=knobs, others=others)) == ["yolov5 | Pull the image by its digest"]
 
@@ -182,9 +193,9 @@ def test_weights_are_placed_once(knobs, target, tmp_path):
     others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
     fresh = run(yolov5.install, {}, data=data, others=others)
     assert f"/var/lib/shoal/weights/{sha256}.onnx" in fresh.text()
-    there = run(yolov5.install, {"sha256sum <": [f"{sha256} 644root"]}, data=data, others=others)
+    there = run(yolov5.install, watched() | {"sha256sum <": [f"{sha256} 644root"]}, data=data, others=others)
     assert "yolov5 | Place the model" not in changed(there)
-    wrong_mode = run(yolov5.install, {"sha256sum <": [f"{sha256} 600root"]}, data=data, others=others)
+    wrong_mode = run(yolov5.install, watched() | {"sha256sum <": [f"{sha256} 600root"]}, data=data, others=others)
     assert "yolov5 | Place the model" in changed(wrong_mode)
 
 
@@ -198,6 +209,18 @@ def test_faulty_knobs_are_all_told(tmp_path):
     with pytest.raises(RefusedError) as caught:
         run(yolov5.install, {}, data=data)
     assert len(caught.value.faults) == 5
+
+
+def test_another_limit_restarts_the_watch(knobs, target):
+    reference = target.reference(DIGEST)
+    answers = {"docker image inspect": [f"record {record(target)}", f'digests ["{reference}"]'], **watched(5_000_000)}
+    others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
+    outcome = run(yolov5.install, answers, data=knobs, others=others)
+    assert changed(outcome)[:1] == ["yolov5 | Describe the watch to systemd"]
+    assert (
+        " /var/lib/shoal/runs 20000000000 /run/docker.sock"
+        in contents(20_000_000_000)["/etc/systemd/system/shoal-state-quota.service"]
+    )
 
 
 def test_remove(knobs):

@@ -50,7 +50,7 @@ def calls(path: Path) -> list[ast.Call]:
 
 
 def test_the_roles_are_found():
-    assert ROLES == ["bacalhau", "base", "docker", "firewall", "registry", "tailscale", "videos", "yolov5"]
+    assert ROLES == ["bacalhau", "base", "docker", "firewall", "outbox", "registry", "tailscale", "videos", "yolov5"]
     assert {"packages", "service", "clips", "image", "pulled"} <= operations()
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shoal.paths import cache_dir
+from tests.own_folders import downloads
 
 HERE = Path(__file__).parent
 CLI = HERE / "pulumi-cli"
@@ -32,7 +32,7 @@ def pulumi_root() -> Path:
         if found := shutil.which("pulumi"):
             return Path(found).resolve().parent.parent
         raise NoEngineError("neither Go (https://go.dev/dl/) nor pulumi (https://www.pulumi.com/docs/install/) is here")
-    root = cache_dir() / "pulumi-cli" / _key(go)
+    root = downloads() / "pulumi-cli" / _key(go)
     root.parent.mkdir(parents=True, exist_ok=True)
     with (root.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -384,7 +384,7 @@ def _promised_s(container: av.container.InputContainer, stream: av.VideoStream, 
 
 
 @dataclass
-class _Shown:
+class Shown:
     """How the frames of a part are shown; looked at anew where it may change."""
 
     turner: Turner = field(default_factory=Turner)
@@ -408,7 +408,7 @@ class _Shown:
 def _decode(
     container: av.container.InputContainer, stream: av.VideoStream, part: _Part, reading: Reading
 ) -> Iterator[Frame]:
-    losses, shown, index = reading.losses, _Shown(), stream.index
+    losses, shown, index = reading.losses, Shown(), stream.index
     stamped = not UNSTAMPED & set(part.format.split(","))
     units = {one.index: float(one.time_base or FALLBACK_TIME_BASE) for one in container.streams}
     for packet in _packets(container, part):
@@ -434,7 +434,7 @@ def _decode(
     losses.end(reading.frames, reading.duration_s)
 
 
-def _frame(image: av.VideoFrame, stamp_s: float | None, shown: _Shown, part: _Part, reading: Reading) -> Frame:
+def _frame(image: av.VideoFrame, stamp_s: float | None, shown: Shown, part: _Part, reading: Reading) -> Frame:
     clock, losses, index = reading.clock, reading.losses, reading.frames
     jumps = clock.jump_count
     time_s = clock.at(stamp_s)

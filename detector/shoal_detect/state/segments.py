@@ -58,6 +58,18 @@ class Segments:
         with store.appending(self._path(number, "jsonl")) as write:
             yield write
 
+    @contextmanager
+    def noting(self, number: int) -> Iterator[Callable[[bytes], None]]:
+        """Give a function that appends to what was seen of people in it."""
+        with store.appending(self._path(number, "people")) as note:
+            yield note
+
+    def people(self, number: int) -> bytes:
+        """Those lines. Raises DetectorError(STATE)."""
+        path = self._path(number, "people")
+        with state_errors("read", path):
+            return path.read_bytes()
+
     def keep(self, number: int, document: Document, pictures: Sequence[Drawn]) -> None:
         """The segment is done: its pictures, then its document."""
         listed = []

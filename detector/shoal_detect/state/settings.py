@@ -37,6 +37,10 @@ class Settings:
     threads: int
     max_det: int
     """Most detections a frame."""
+    privacy: str = "people"
+    """What is covered in every picture that is made: `people`, `people-and-vehicles` or `off`."""
+    clips: str | None = None
+    """Why no clips of events are made; None: they are."""
     precision: str = AUTO
     """As asked for: float32, bfloat16 or auto."""
 
@@ -50,6 +54,7 @@ class Settings:
             "stride": self.stride,
             "key_frames": self.key_frames,
             "max_det": self.max_det,
+            "privacy": self.privacy,
             "precision": self.precision,
         }
 
@@ -61,7 +66,7 @@ def fingerprint(settings: Settings, weights_sha256: str) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "run": settings.run,
         "weights_sha256": weights_sha256,
-        **{name: knobs[name] for name in ("conf", "iou", "classes", "img", "stride", "max_det", "precision")},
+        **{name: knobs[name] for name in knobs if name != "key_frames"},
         "max_frames_kept": settings.key_frames,
     }
 

@@ -18,6 +18,8 @@ Document = dict[str, Any]
 PART = ".part"
 OLD = ".old"
 CHUNK_BYTES = 1 << 20
+QUARANTINE = "quarantine"
+"""The folder of clips that may not leave: no results, as little as what has a hidden name."""
 
 
 @contextmanager
@@ -55,6 +57,14 @@ def write_file(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def keep_file(temporary: Path, path: Path) -> None:
+    """Flush a file that another library wrote, and give it its name. Raises OSError."""
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -105,7 +115,7 @@ def videos_folder(state: Path) -> Path:
 def remove_leftovers(state: Path) -> None:
     """Remove what a killed run left under temporary names. Only the holder of the lock may."""
     with state_errors("clean up", state):
-        for folder in (state, videos_folder(state)):
+        for folder in (state, videos_folder(state), state / "clips"):
             for entry in folder.iterdir() if folder.is_dir() else ():
                 if entry.name.startswith(".") and entry.name.endswith((PART, OLD)):
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -158,7 +168,12 @@ def drop_video(state: Path, video_id: str) -> None:
 def list_files(state: Path) -> list[str]:
     """Relative paths of everything that belongs to the results, sorted."""
     files = (entry.relative_to(state).as_posix() for entry in state.rglob("*") if entry.is_file())
-    return sorted(name for name in files if name not in {"lock", "manifest.json"})
+    return sorted(name for name in files if name not in {"lock", "manifest.json"} and not _stays(name))
+
+
+def _stays(name: str) -> bool:
+    parts = name.split("/")
+    return parts[0] == QUARANTINE or any(part.startswith(".") for part in parts)
 
 
 def describe_file(state: Path, name: str) -> Document:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shoal_detect.model.classes import NAMES
 from shoal_detect.read.videos import Passed, Video
+from shoal_detect.state import store
 from shoal_detect.state.settings import SCHEMA_VERSION
 from shoal_detect.state.store import Document
 
@@ -162,6 +165,31 @@ def notes(video: Document) -> list[str]:
         for one in video["streams_not_read"]
     ]
     return told
+
+
+def events_summary(state: Path, videos: Iterable[Document]) -> Document:
+    """`events` of the run's `summary.json`: how many there are, and what becomes of the footage's bytes."""
+    folder = store.videos_folder(state)
+    with store.state_errors("read", state):
+        events = [json.loads(line) for line in (state / "events.jsonl").read_bytes().splitlines()]
+        detections = sum((folder / one["video_id"] / "detections.jsonl").stat().st_size for one in videos)
+        size_bytes = (state / "events.jsonl").stat().st_size
+        pictures = sum((state / one["key_frame"]).stat().st_size for one in events if one["key_frame"])
+    clips = [one["clip"] for one in events if one["clip"]]
+    return {
+        "alerts": sum(one["severity"] == "alert" for one in events),
+        "records": sum(one["severity"] == "record" for one in events),
+        "clips_verified": sum(one["state"] == "verified" for one in clips),
+        "clips_quarantined": sum(one["state"] == "quarantined" for one in clips),
+        "clips_not_made": sum(one["state"] == "none" for one in clips),
+        "bytes": {
+            "footage": sum(one["size_bytes"] for one in videos),
+            "detections": detections,
+            "events": size_bytes,
+            "clips": sum(one["size_bytes"] for one in clips if one["state"] == "verified"),
+            "pictures": pictures,
+        },
+    }
 
 
 def not_read(passed: Sequence[Passed], hidden: int) -> Document:

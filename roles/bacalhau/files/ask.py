@@ -19,6 +19,8 @@ from typing import Any
 
 OVER = ("Completed", "Failed", "Stopped")
 POLL_S = 0.3
+MARK = "_node"
+"""The end of a node's id with the engine."""
 
 
 def settings(path: str) -> dict[str, Any]:
@@ -59,10 +61,21 @@ def fault(name: str, node: dict[str, Any] | None, *, manual: bool) -> str | None
     return None
 
 
+def name_of(node: dict[str, Any]) -> str:
+    """Its name in the cluster document, as in shoal/cluster/engine_id.py."""
+    found: str = node["Info"]["NodeID"]
+    return found[: -len(MARK)] if found.endswith(MARK) else found
+
+
+def heard(node: dict[str, Any]) -> tuple[bool, str]:
+    """Of two entries of one name the one that is heard comes last, and counts."""
+    return node["ConnectionState"]["Status"] == "CONNECTED", node["Info"]["NodeID"]
+
+
 def faults(config: dict[str, Any], names: list[str]) -> list[str]:
     """What is not ready, a line a node."""
     try:
-        there = {node["Info"]["NodeID"]: node for node in ask(config, "nodes")["Nodes"]}
+        there = {name_of(node): node for node in sorted(ask(config, "nodes")["Nodes"], key=heard)}
     except (OSError, ValueError) as error:
         return [f"the orchestrator does not answer ({error}); see `journalctl -u bacalhau-orchestrator`"]
     manual = bool(config["Orchestrator"].get("NodeManager", {}).get("ManualApproval"))

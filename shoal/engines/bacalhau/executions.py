@@ -6,6 +6,7 @@ under tests/shoal/engines/bacalhau hold every one of them as it was seen.
 
 from __future__ import annotations
 
+from shoal.cluster import engine_id
 from shoal.engines.bacalhau.models import ComputeState, DesiredState, EngineExecution, Job, RunOutput
 from shoal.engines.container_errors import explained
 from shoal.engines.killed import out_of_memory
@@ -37,7 +38,7 @@ def execution_of(engine: EngineExecution) -> Execution:
     The second form is also that of a container killed by anybody else: `shoal.engines.killed` tells them apart.
     """
     state, message, exit_code = _read(engine)
-    return Execution(engine.node_id, engine.id, state, exit_code, message)
+    return Execution(engine.node, engine.id, state, exit_code, message)
 
 
 def _read(engine: EngineExecution) -> tuple[State, str, int | None]:
@@ -92,8 +93,9 @@ def why_not(node: str, said: str) -> str:
     """What the job's message says about one node; it has a line per node, or one for several."""
     for line in said.splitlines():
         text = line.lstrip("• ").strip()
-        if text.startswith(f"Node {node}: "):
-            return text.removeprefix(f"Node {node}: ")
+        for known in engine_id.either([node]):
+            if text.startswith(f"Node {known}: "):
+                return text.removeprefix(f"Node {known}: ")
         if " nodes: " in text and text[0].isdigit():
             return text.partition(" nodes: ")[2]
     return "the engine gave it no execution, and no reason"

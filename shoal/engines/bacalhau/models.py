@@ -6,11 +6,14 @@ container did its work (see `outcomes`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_pascal
+
+from shoal.cluster import engine_id
 
 _T = TypeVar("_T")
 
@@ -102,12 +105,18 @@ class EngineExecution(_Answer):
 
     id: str = Field(alias="ID")
     node_id: str = Field(alias="NodeID")
+    """What the engine calls the node."""
     job_id: str = Field("", alias="JobID")
     compute_state: ComputeStatus
     desired_state: DesiredStatus
     run_output: RunOutput | None = None
     create_time: int = 0
     """Nanoseconds since the epoch."""
+
+    @property
+    def node(self) -> str:
+        """The node's name in the cluster document."""
+        return engine_id.name_of(self.node_id)
 
 
 class JobStatus(_Answer):
@@ -218,9 +227,14 @@ class EngineNode(_Answer):
     connection_state: ConnectionState = Field(default_factory=ConnectionState)
 
     @property
-    def name(self) -> str:
-        """The node's id, which is its name in the cluster document."""
+    def id(self) -> str:
+        """What the engine calls the node."""
         return self.info.node_id
+
+    @property
+    def name(self) -> str:
+        """Its name in the cluster document."""
+        return engine_id.name_of(self.info.node_id)
 
     @property
     def computes(self) -> bool:
@@ -252,6 +266,11 @@ class EngineNode(_Answer):
         if "local" not in info.storage_sources:
             return "its service has no allow-listed path"
         return None
+
+
+def by_name(nodes: Iterable[EngineNode]) -> dict[str, EngineNode]:
+    """The nodes by their names; of two of one name, one of them an old entry, the one that is heard."""
+    return {node.name: node for node in sorted(nodes, key=lambda node: (node.connected, node.id))}
 
 
 class NodeList(_Answer):

@@ -21,7 +21,7 @@ from shoal.engines import killed
 from shoal.engines.bacalhau import logs as engine_logs
 from shoal.engines.bacalhau.client import BacalhauClient, EngineError, NameTakenError, NoSuchJobError
 from shoal.engines.bacalhau.executions import absent, execution_of
-from shoal.engines.bacalhau.models import EngineNode, Job, JobView, VersionInfo
+from shoal.engines.bacalhau.models import EngineNode, Job, JobView, VersionInfo, by_name
 from shoal.engines.protocol import Execution, Handle, Running, State
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.jobs.identity import RUN_LABEL
@@ -77,16 +77,18 @@ class BacalhauRunner:
         self._cluster, self._client, self._patience_s = cluster, client, patience_s
         self._lock = threading.Lock()
         self._followed: dict[Handle, _Followed] = {}
+        self._ids: dict[str, str] = {}  # what the engine calls the nodes
         self._closed = threading.Event()
 
     def admit(self, job: JobSpec, nodes: Sequence[str]) -> None:
         """By what the nodes' services give out, which is less than what the machines have."""
-        there = self._persistently(self._client.nodes)
-        refuse_too_much(job, [node for node in there if node.name in nodes and node.computes])
+        there = by_name(self._persistently(self._client.nodes))
+        refuse_too_much(job, [there[name] for name in nodes if name in there and there[name].computes])
 
     def programs(self, nodes: Sequence[str]) -> list[Running]:
         """Versions as the orchestrator knows them; the hash is of the file that the running service is."""
-        told = {node.name: node.info.bacalhau_version for node in self._persistently(self._client.nodes)}
+        nodes_there = by_name(self._persistently(self._client.nodes))
+        told = {name: node.info.bacalhau_version for name, node in nodes_there.items()}
         requester = self._cluster.requester
         found = self._running("orchestrator", [requester], {requester.name: told.get(f"{requester.name}-orchestrator")})
         found += self._running("compute", [self._cluster.node(name) for name in nodes], told)
@@ -94,7 +96,7 @@ class BacalhauRunner:
 
     def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
         """One job for those of `nodes` that the orchestrator hears now; why the others have none is theirs to show."""
-        there = {node.name: node for node in self._persistently(self._client.nodes)}
+        there = by_name(self._persistently(self._client.nodes))
         refused = {name: found for name in nodes if (found := _unfit(name, there.get(name)))}
         fit = [name for name in nodes if name not in refused]
         if not fit:
@@ -134,7 +136,7 @@ class BacalhauRunner:
     def away(self, nodes: Sequence[str]) -> dict[str, str]:
         """Asked of the orchestrator, which may be away itself."""
         try:
-            there = {node.name: node for node in self._client.nodes()}
+            there = by_name(self._client.nodes())
         except (ShoalError, OSError) as error:
             return dict.fromkeys(nodes, brief(error))
         found = {name: _unfit(name, there.get(name)) for name in nodes}
@@ -145,7 +147,7 @@ class BacalhauRunner:
 
         A node without room is given nothing and the job does not wait for it: for the engine it has no part in it.
         """
-        there = {node.name: node for node in self._persistently(self._client.nodes)}
+        there = by_name(self._persistently(self._client.nodes))
         known = [node for name in nodes if (node := there.get(name)) and node.unfit() is None]
         return {node.name: why for node in known if (why := no_room(job, node))}
 
@@ -170,7 +172,9 @@ class BacalhauRunner:
 
     def examine(self, execution: Execution) -> Execution:
         """By the label that the engine gave the container, which it has removed."""
-        label = f"label=bacalhau-executionID=bacalhau-{execution.node}{execution.id}"
+        with self._lock:
+            node_id = self._ids.get(execution.node, execution.node)
+        label = f"label=bacalhau-executionID=bacalhau-{node_id}{execution.id}"
         return killed.examined(self._cluster, execution, event_filter=label, list_filter=label)
 
     def stop(self, handle: Handle) -> list[str]:
@@ -262,8 +266,9 @@ class BacalhauRunner:
 
     def _take_in(self, followed: _Followed, view: JobView, refused: frozenset[str]) -> bool:
         """Note what `view` shows; whether all is over."""
-        seen = {execution.node_id: execution_of(execution) for execution in view.executions.items}
+        seen = {execution.node: execution_of(execution) for execution in view.executions.items}
         with self._lock:
+            self._ids |= {execution.node: execution.node_id for execution in view.executions.items}
             for name in followed.executions:
                 if name not in refused:
                     followed.executions[name] = seen.get(name) or _unseen(followed.executions[name], view.job)

@@ -1,4 +1,4 @@
-"""A lab with the real engine: only where its program is named (SHOAL_BACALHAU_BINARY) or in the artefact cache."""
+"""A lab with the real engine: only where its program is named (SHOAL_BACALHAU_BINARY)."""
 
 from __future__ import annotations
 
@@ -24,28 +24,25 @@ FAULTS: list[str] = []
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
-    if os.environ.get("SHOAL_BACALHAU_BINARY") or release.cached(release.this_machine()):
+    if os.environ.get("SHOAL_BACALHAU_BINARY"):
         return
     for item in items:
         if here in item.path.parents:
-            item.add_marker(pytest.mark.skip("no Bacalhau: SHOAL_BACALHAU_BINARY is not set and none is cached"))
+            item.add_marker(pytest.mark.skip("no Bacalhau: SHOAL_BACALHAU_BINARY is not set"))
 
 
 @pytest.fixture(scope="session")
 def engine_site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The lab deployed with the engine, clips and model included."""
-    before = release.noted(release.this_machine())
-    if binary := os.environ.get("SHOAL_BACALHAU_BINARY"):
-        added = release.add(Path(binary))
+    added = release.add(Path(os.environ["SHOAL_BACALHAU_BINARY"]))
     choice = engines.choose("bacalhau", lab.cluster)
     site.prepare(lab.cluster)
     # The job of exit.yaml.j2, in the site's own image.
     site.allow(lab.cluster.name, site.SiteJob(entrypoint=("python3", "-c")))
     deploys.run_deploy(lab.document, "site", data=engines.deploy_data(choice))
     yield Site(lab, tmp_path_factory.mktemp("runs"))
-    if binary and before is None:
-        # The cache is the user's own: what was not in it is not left in it, and `auto` stays what it was.
-        shutil.rmtree(added.path.parent)
+    # Tests of the same session that mean no engine, with `auto`, have none.
+    shutil.rmtree(added.path.parent, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

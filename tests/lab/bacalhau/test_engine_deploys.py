@@ -171,7 +171,7 @@ def test_removing_takes_orphans_along(whole_site: Site) -> None:
     run.until(rf"{TWO}: .*{MID_RUN}")
     run.kill()
     whole_site.on(TWO, "systemctl kill --signal=KILL bacalhau-compute; systemctl stop bacalhau-compute")
-    orphans = "docker ps --quiet --filter label=bacalhau-executor=bacalhau-compute-2"
+    orphans = "docker ps --quiet --filter label=bacalhau-executor=bacalhau-compute-2_node"
     assert whole_site.on(TWO, orphans)
     deploys.run_deploy(whole_site.lab.document, "teardown", limit=[TWO], data={"teardown_docker": False})
     assert whole_site.on(TWO, f"{orphans} --all") == ""

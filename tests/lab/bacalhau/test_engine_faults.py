@@ -306,11 +306,27 @@ def test_out_of_memory(whole_site: Site, seen: list[str], tmp_path: Path) -> Non
     seen.append(f"exit 3, told {run.message(ONE)!r} and {run.message(TWO)!r}")
 
 
+@pytest.mark.parametrize("engine", ["bacalhau", "ssh"])
+def test_a_job_that_fills_its_folder_is_ended(whole_site: Site, seen: list[str], tmp_path: Path, engine: str) -> None:
+    whole_site.deploy(yolov5_state_bytes=30_000_000)
+    fill = (
+        "import time; f = open('/state/fill', 'wb'); [(f.write(bytes(10**6)), time.sleep(0.05)) for _ in range(4000)]"
+    )
+    job = own_job(tmp_path, fill)
+    run = whole_site.run("--engine", engine, "--attempts", "1", "--node", ONE, *job, quick=False)
+    assert run.end() == 3, run.text
+    assert run.outcomes() == {ONE: "failed"}
+    assert "grew beyond the node's limit" in run.message(ONE)
+    size = int(whole_site.on(ONE, f"du -sb /var/lib/shoal/runs/{run.id} | cut -f1"))
+    assert 30_000_000 < size < 300_000_000
+    seen.append(f"{engine}: ended at {size / 1e6:.0f} MB after {run.seconds:.0f} s, told {run.message(ONE)!r}")
+
+
 def test_container_killed_on_its_node(whole_site: Site, reference: Reference, seen: list[str]) -> None:
     """The engine calls it completed with exit code 137, as it does one form of out of memory."""
     run = whole_site.run("--attempts", "1")
     run.until(rf"{ONE}: .*{MID_RUN}")
-    whole_site.on(ONE, "docker kill $(docker ps --quiet --filter label=bacalhau-executor=bacalhau-compute-1)")
+    whole_site.on(ONE, "docker kill $(docker ps --quiet --filter label=bacalhau-executor=bacalhau-compute-1_node)")
     assert run.end() == 3, run.text
     assert run.outcomes() == {ONE: "stopped", TWO: "finished"}
     assert "somebody on the node ended the container" in run.message(ONE)

@@ -112,6 +112,32 @@ def test_remove_and_add_a_node(whole_site: Site, document: Path) -> None:
     assert run.end() == 0, run.text
 
 
+def test_a_removed_node_leaves_no_entry_beside_one_whose_name_begins_alike(whole_site: Site, document: Path) -> None:
+    """The second machine becomes `compute-10`; then `compute-1` goes, and the engine tells the two apart."""
+    node = whole_site.lab.cluster.node(TWO)
+    gone = whole_site.shoal("nodes", "remove", TWO, "--cluster", str(document))
+    assert gone.returncode == 0, gone.stderr
+    added = whole_site.shoal("nodes", "add", f"compute-10={node.user}@{node.address}", "--cluster", str(document))
+    assert added.returncode == 0, added.stderr
+    try:
+        assert listed(whole_site, document)["compute-10"]["engine"] == "connected"
+        removed = whole_site.shoal("nodes", "remove", ONE, "--cluster", str(document))
+        assert removed.returncode == 0, removed.stderr
+        there = listed(whole_site, document)
+        assert set(there) == {"requester", "compute-10"}
+        assert there["compute-10"]["engine"] == "connected"
+        run = whole_site.run("--cluster", str(document), "--node", "compute-10")
+        assert run.end() == 0, run.text
+        assert run.outcomes() == {"compute-10": "finished"}
+    finally:
+        # Both again under their own names, which the next deploy sees to once this one is forgotten.
+        back = whole_site.lab.cluster.node(ONE)
+        whole_site.shoal("nodes", "add", f"{ONE}={back.user}@{back.address}", "--cluster", str(document))
+        last = whole_site.shoal("nodes", "remove", "compute-10", "--cluster", str(document))
+    assert last.returncode == 0, last.stderr
+    assert set(listed(whole_site, document)) == {"requester", ONE}
+
+
 def test_the_last_node_cannot_be_removed(whole_site: Site, document: Path) -> None:
     refused = whole_site.shoal("nodes", "remove", ONE, TWO, "--cluster", str(document))
     assert refused.returncode == 2

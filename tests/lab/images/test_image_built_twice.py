@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from pathlib import Path
 
 import pytest
 from lab_under_test import Lab
@@ -36,7 +34,7 @@ def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory):
     model.write_bytes(b"a stand-in" * 1000)
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     document = {"cluster": lab.cluster.name, "weights": [{"path": str(model), "sha256": sha256, "name": "stand-in"}]}
-    if archives := sorted((Path(os.environ.get("SHOAL_DOWNLOADS", cache_dir())) / "images").glob("base-*.tar")):
+    if archives := sorted((cache_dir() / "images").glob("base-*.tar")):
         document["image"] = {"base_tarball": str(archives[-1])}
     path = folder / "site.json"
     path.write_text(json.dumps(document), encoding="utf-8")

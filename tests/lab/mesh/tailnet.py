@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from shoal.paths import cache_dir, repository
+from shoal.paths import repository
+from tests.own_folders import downloads
 
 VERSION = "1.102.5"
 SOURCE = repository() / "tests" / "mesh" / "control"
@@ -54,7 +55,7 @@ def binaries() -> Path:
     """tailscale and tailscaled of the pinned version, built once and kept in the cache (minutes)."""
     if given := os.environ.get("SHOAL_TAILSCALE_BINARIES"):
         return Path(given)
-    folder = cache_dir() / "tailscale" / f"v{VERSION}"
+    folder = downloads() / "tailscale" / f"v{VERSION}"
     if not all((folder / name).is_file() for name in ("tailscale", "tailscaled")):
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
@@ -72,7 +73,7 @@ def control_program() -> Path:
     digest = hashlib.sha256()
     for file in sorted(SOURCE.glob("*")):
         digest.update(file.name.encode() + file.read_bytes())
-    program = cache_dir() / "mesh-control" / f"control-{digest.hexdigest()[:16]}"
+    program = downloads() / "mesh-control" / f"control-{digest.hexdigest()[:16]}"
     if not program.is_file():
         program.parent.mkdir(parents=True, exist_ok=True)
         part = program.with_suffix(".part")

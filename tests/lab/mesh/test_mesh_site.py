@@ -1,7 +1,7 @@
 """A whole site on the mesh, full of false secrets: deployed over it, closed to the outside, running while the control
 server is away, switched off and on again, searched, gone.
 
-On the real engine where there is one (SHOAL_BACALHAU_BINARY, or one in the cache), else on ssh. The tests build on each
+On the real engine where there is one (SHOAL_BACALHAU_BINARY), else on ssh. The tests build on each
 other, in the order of this file.
 """
 
@@ -50,14 +50,11 @@ KNOWN_PORTS = (*range(1, 1025), NATS, API, REGISTRY, 1235, 2375, 2376, 6001, 843
 @pytest.fixture(scope="module")
 def engine(lab_environment: None) -> Iterator[str]:
     """`bacalhau` where it can be had, else `ssh`."""
-    machine = release.this_machine()
-    before, added = release.noted(machine), None
-    if binary := os.environ.get("SHOAL_BACALHAU_BINARY"):
-        added = release.add(Path(binary))
-    yield "bacalhau" if release.cached(machine) else "ssh"
-    if added and before is None:
-        # The cache is the user's own: what was not in it is not left in it.
-        shutil.rmtree(added.path.parent)
+    binary = os.environ.get("SHOAL_BACALHAU_BINARY")
+    added = release.add(Path(binary)) if binary else None
+    yield "bacalhau" if added else "ssh"
+    if added:
+        shutil.rmtree(added.path.parent, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

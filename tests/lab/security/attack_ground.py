@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab_under_test import Lab
 
+from shoal.cluster.document import Engine
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.lab.names import container_name
@@ -20,6 +21,7 @@ class Ground:
     """The deployed lab, and what an attacker does on it."""
 
     lab: Lab
+    engine: Engine
 
     def done(self, node: str, *argv: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command on a node, as root, by the lab's engine."""
@@ -38,5 +40,5 @@ class Ground:
         return self.done(node, "python3", "/tmp/nats_attack.py", *words, given=given)
 
     def deploy(self, **data: object) -> deploys.DeployResult:
-        choice = engines.choose("auto", self.lab.cluster)
+        choice = engines.choose(self.engine, self.lab.cluster)
         return deploys.run_deploy(self.lab.document, "site", data={**engines.deploy_data(choice), **data})

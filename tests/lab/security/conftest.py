@@ -9,7 +9,6 @@ import pytest
 from attack_ground import Ground
 from lab_under_test import Lab
 
-from shoal.engines import choice as engines
 from shoal.engines.bacalhau import release
 from shoal.site import document as site
 
@@ -17,10 +16,11 @@ from shoal.site import document as site
 @pytest.fixture(scope="session")
 def ground(lab: Lab) -> Ground:
     """The lab deployed, with the engine where its program is there."""
-    if binary := os.environ.get("SHOAL_BACALHAU_BINARY"):
+    binary = os.environ.get("SHOAL_BACALHAU_BINARY")
+    if binary:
         release.add(Path(binary))
     site.prepare(lab.cluster)
-    found = Ground(lab)
+    found = Ground(lab, "bacalhau" if binary else "ssh")
     found.deploy()
     return found
 
@@ -28,6 +28,6 @@ def ground(lab: Lab) -> Ground:
 @pytest.fixture(scope="session")
 def engine(ground: Ground) -> Ground:
     """The same, for attacks on the engine."""
-    if engines.choose("auto", ground.lab.cluster).engine != "bacalhau":
-        pytest.skip("no Bacalhau: SHOAL_BACALHAU_BINARY is not set and none is cached")
+    if ground.engine != "bacalhau":
+        pytest.skip("no Bacalhau: SHOAL_BACALHAU_BINARY is not set")
     return ground

@@ -47,7 +47,7 @@ def forged(ground: Ground, run: str, state: int, **params: Any) -> str:
     }  # fmt: skip
     execution = {
         "ID": f"e-{uuid.uuid4()}", "Namespace": "default", "EvalID": str(uuid.uuid4()), "Name": "", "JobID": job["ID"],
-        "NodeID": "compute-2", "Job": job, "DesiredState": {"StateType": 1}, "ComputeState": {"StateType": state},
+        "NodeID": "compute-2_node", "Job": job, "DesiredState": {"StateType": 1}, "ComputeState": {"StateType": state},
         "AllocatedResources": {"Tasks": {"detect": {"CPU": 0.5, "Memory": 200_000_000}}}, "Revision": 0,
     }  # fmt: skip
     return json.dumps(execution)
@@ -83,7 +83,7 @@ def test_another_image_is_refused_as_well(engine: Ground, state: int) -> None:
 
 def answer(engine: Ground, execution: str) -> str:
     """What compute-2 says to the forged request, quotes as they were."""
-    sent = engine.attack("compute-1", "forge", "compute-2", "trusting", given=execution)
+    sent = engine.attack("compute-1", "forge", "compute-2_node", "trusting", given=execution)
     assert sent.returncode == 0, sent.stdout + sent.stderr
     return sent.stdout.replace("\\", "")
 

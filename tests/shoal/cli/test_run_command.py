@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from fake_nodes import FakeNodes
 from typer.testing import CliRunner, Result
 
+from shoal.cli import job as job_command
 from shoal.cli import results as results_command
 from shoal.cli import resume as resume_command
 from shoal.cli import run as run_command
@@ -37,6 +39,7 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 def shoal(*words: str) -> Result:
     app = typer.Typer()
     app.add_typer(results_command.app, name="results")
+    app.add_typer(job_command.app, name="job")
     for verb in (run_command, resume_command):
         app.registered_commands += verb.app.registered_commands
     return CliRunner().invoke(app, list(words))
@@ -135,3 +138,30 @@ def test_the_old_flag_still_resumes_and_names_the_verb(nodes: FakeNodes) -> None
 def test_resume_has_no_option_that_would_change_the_run(nodes: FakeNodes) -> None:
     for words in (["--conf", "0.5"], ["--node", "c1"], ["--run", "r2"], ["--engine", "ssh"]):
         assert shoal("resume", "r1", *words).exit_code == Exit.USAGE
+
+
+NOT_THE_JOBS = {"what", "adopted", "resume", "engine", "bacalhau_binary", "attempts", "fetch", "run", "json"}
+"""Of `shoal run`: what says how a run is carried out, not what its job is."""
+
+
+def test_a_job_is_shown_with_every_option_that_a_run_has_for_it(nodes: FakeNodes) -> None:
+    run, show = typer.main.get_command(run_command.app), typer.main.get_group(job_command.app).commands["show"]
+    wanted = {option.name for option in run.params} - NOT_THE_JOBS
+    assert wanted <= {option.name for option in show.params}
+
+
+def test_a_shown_job_is_the_one_that_a_run_would_begin(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    nodes.video("c2", "b.mp4")
+    words = ("--weights", "m.onnx", "--key-frames", "0", "--precision", "float32", "--stride", "5", "--memory", "900MB")
+    shown = shoal("job", "show", *words, "--json")
+    assert shown.exit_code == Exit.OK, shown.stderr
+    begun = json.loads(shoal("run", "--run", "r1", *words, "--json").stdout)["job"]
+
+    def arguments(job: dict[str, Any]) -> list[str]:
+        given: list[str] = job["Tasks"][0]["Engine"]["Params"]["Parameters"]
+        at = given.index("--run")
+        return given[:at] + given[at + 2 :]
+
+    assert arguments(json.loads(shown.stdout)) == arguments(begun)
+    assert arguments(begun).count("--key-frames") == 1

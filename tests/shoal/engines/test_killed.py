@@ -37,6 +37,8 @@ GLOBAL = (
         ("event kill 15\nevent kill 9\n", State.STOPPED, killed.by_somebody(137)),
         # Docker, on its way down with the machine, kills what does not end in time.
         ("machine stopping\nevent kill 15\nevent kill 9\n", State.LOST, killed.shut_down(137)),
+        # The watch over runs' folders on the node, which says first what it is about.
+        ("event kill 25\nevent kill 9\n", State.ENDED, killed.over_quota(137)),
         ("", State.ENDED, killed.UNKNOWN),
     ],
 )

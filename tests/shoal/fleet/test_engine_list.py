@@ -134,6 +134,27 @@ def test_a_removal_goes_to_its_end_where_an_old_entry_has_to_stay(
     assert [node.name for node in clusters.load(document).compute] == ["compute-10"]
 
 
+def test_no_id_that_shoal_gives_begins_another_one(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So a removal leaves nothing on the orchestrator's list, and an approval takes nobody off it."""
+    document, ids = tmp_path / "lab.json", [f"compute-{n}_node" for n in (1, 2, 10)]
+    clusters.save(cluster, document)
+    orchestrator = there(monkeypatch, *ids, approved=("compute-10_node",), away=("compute-1_node",))
+    fleet_remove.remove(document, ["compute-1"], lambda _: None, timeout_s=1, gone=True)
+    said: list[str] = []
+    approval.approve(cluster, ["compute-2"], said.append)
+    assert orchestrator.done == ["delete compute-1_node", "approve compute-2_node"]
+    assert said == ["compute-2: approved"]
+
+
+def test_an_entry_of_a_former_deploy_goes_with_the_node(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    orchestrator = there(monkeypatch, "compute-1", "compute-1_node", "compute-2", away=("compute-1", "compute-1_node"))
+    done = approval.forget(cluster, ["compute-1"])
+    assert (done.names, done.left) == (["compute-1"], {})
+    assert list(orchestrator.membership) == ["compute-2"]
+
+
 def test_a_destroy_tells_what_stays_and_forgets_the_rest(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("compute-1", "compute-2", "compute-10")
     there(monkeypatch, *names, "compute-2-orchestrator", away=names)

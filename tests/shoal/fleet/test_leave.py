@@ -88,7 +88,7 @@ class World:
             return SimpleNamespace(executions=SimpleNamespace(items=["gate-1"]))
 
         yield SimpleNamespace(
-            nodes=lambda: [SimpleNamespace(name=name) for name in sorted(known)],
+            nodes=lambda: [SimpleNamespace(id=name, name=name) for name in sorted(known)],
             act=lambda name, action, why: known.discard(name),
             live_jobs=lambda: [SimpleNamespace(id=it, name=it) for it in self.jobs if it not in self.stopped],
             job=job,

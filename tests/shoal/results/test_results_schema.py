@@ -147,7 +147,16 @@ SUMMARY = {
     "finished_at": "2026-11-25T09:01:00+00:00",
     "detector_version": "0.1.0",
     "weights": {"name": "yolov5s", "sha256": "b" * 64},
-    "settings": {"conf": 0.35, "iou": 0.45, "classes": None, "img": 640, "stride": 1, "key_frames": 3, "max_det": 300},
+    "settings": {
+        "conf": 0.35,
+        "iou": 0.45,
+        "classes": None,
+        "img": 640,
+        "stride": 1,
+        "key_frames": 3,
+        "max_det": 300,
+        "privacy": "people",
+    },
     "precision": {
         "used": "bfloat16",
         "why": "F1 0.9988",
@@ -157,6 +166,14 @@ SUMMARY = {
     "videos": [VIDEO, BROKEN_VIDEO],
     "not_read": {"pictures": 2, "sound": 0, "other": 1, "hidden": 0, "names": ["a.jpg", "b.jpg", "notes.txt"]},
     "totals": {"videos": 2, "faulty": 1, "frames": 100, "frames_inferred": 50, "detections": 3, "counts": {"car": 1}},
+    "events": {
+        "alerts": 1,
+        "records": 2,
+        "clips_verified": 2,
+        "clips_quarantined": 1,
+        "clips_not_made": 0,
+        "bytes": {"footage": 1000, "detections": 100, "events": 50, "clips": 200, "pictures": 30},
+    },
     "exit_code": 3,
 }
 MANIFEST = {
@@ -199,6 +216,8 @@ BAD: list[tuple[str, dict[str, Any], str, Any]] = [
     ("video_summary.schema.json", VIDEO, "rotation_deg", 45),
     ("video_summary.schema.json", VIDEO, "pixel_aspect", 0),
     ("summary.schema.json", SUMMARY, "not_read/pictures", -1),
+    ("summary.schema.json", SUMMARY, "events/alerts", -1),
+    ("summary.schema.json", SUMMARY, "events/bytes/clips", "many"),
     ("video_summary.schema.json", VIDEO, "detections", -1),
     ("video_summary.schema.json", VIDEO, "counts/person", "two"),
     ("video_summary.schema.json", VIDEO, "key_frames/0/file", None),

@@ -125,7 +125,7 @@ def test_one_node_fails_the_other_finishes_and_resume_completes(
     assert record.complete
     assert [attempt.number for attempt in record.nodes["c1"].attempts] == [1, 2]
     assert [attempt.number for attempt in record.nodes["c2"].attempts] == [1]
-    assert record.job["Constraints"] == [{"Key": "name", "Operator": "in", "Values": ["c1"]}]
+    assert record.job["Constraints"] == [{"Key": "name", "Operator": "in", "Values": ["c1", "c1_node"]}]
     assert record.job["Name"] == "shoal-r1-a2"
 
 

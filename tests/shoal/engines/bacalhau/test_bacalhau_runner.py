@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from shoal.cluster import engine_id
 from shoal.cluster.document import Node
 from shoal.engines.bacalhau import runner as runner_module
 from shoal.engines.bacalhau.client import EngineError, EngineSilentError
@@ -30,7 +31,7 @@ def test_a_good_run_ends_on_both_nodes_with_all_lines(serve: Serve) -> None:
     assert lines == {node: ["line 1", "line 2", "line 3", "to stderr"] for node in NODES}
     assert {node: (end.state, end.exit_code) for node, end in ends.items()} == dict.fromkeys(NODES, (State.ENDED, 0))
     submitted = next(body["Job"] for method, _, body in stand_in.calls if method == "PUT")
-    assert submitted["Constraints"] == [{"Key": "name", "Operator": "in", "Values": list(NODES)}]
+    assert submitted["Constraints"] == [{"Key": "name", "Operator": "in", "Values": engine_id.either(NODES)}]
     timeouts = submitted["Tasks"][0]["Timeouts"]
     assert timeouts["ExecutionTimeout"] == 60
     assert timeouts["TotalTimeout"] > 60  # waiting behind another run is not the run's own time
@@ -112,7 +113,7 @@ def test_a_node_that_the_orchestrator_does_not_know_is_named(serve: Serve) -> No
     assert ends["compute-9"].state is State.REFUSED
     assert "does not know the node" in ends["compute-9"].message
     submitted = next(body["Job"] for method, _, body in stand_in.calls if method == "PUT")
-    assert submitted["Constraints"][0]["Values"] == ["compute-1"]
+    assert submitted["Constraints"][0]["Values"] == ["compute-1", "compute-1_node"]
 
 
 def test_an_expected_node_without_an_execution_is_refused_when_the_job_is_over(serve: Serve) -> None:

@@ -1,0 +1,1 @@
+"""From detections to what matters: cameras, tracks, rules, events, and clips with people covered."""

@@ -1,0 +1,278 @@
+"""The events of a run, made when its videos are done: `events.jsonl`, and a clip for each, one after the other.
+
+What is finished is kept under a hidden name until the file is written, so a run that is taken up again goes on at the
+clip that it had in hand.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+
+from shoal_detect.events import clip as clips
+from shoal_detect.events import seen_file
+from shoal_detect.events.cameras import Camera, Part, cameras
+from shoal_detect.events.clip import Footage, Unmade, Unverified
+from shoal_detect.events.decide import Event, events
+from shoal_detect.events.look import Looker
+from shoal_detect.events.rules import Rules
+from shoal_detect.events.scene import cells_unmoved
+from shoal_detect.events.sightings import Seen, frames_of, read_detections
+from shoal_detect.pictures.annotate import encode_jpeg
+from shoal_detect.read.decode import Frame
+from shoal_detect.read.span import Stretch, Unreadable, read_span
+from shoal_detect.read.videos import Video
+from shoal_detect.state import store
+from shoal_detect.state.store import QUARANTINE, Document
+
+CLIPS, DONE = "clips", ".events"
+KEY_FRAME_SIDE_PX = 960
+PICTURES_KEPT = 64
+"""Pictures that were looked into for movement; the same moment is asked about more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What events are made with."""
+
+    state: Path
+    rules: Rules
+    privacy: str
+    clips: str | None
+    """Why no clips are made; None: they are."""
+    looker: Callable[[], Looker | None]
+    """Loads the model when the first clip is made; None: nothing is covered."""
+    videos: Mapping[str, Video]
+    """Those whose footage is there, by id."""
+    alive: Callable[[], None]
+    seen_at: int | None = None
+    """Size of the model's input at which every frame was looked at while detecting; None: not every frame was."""
+    begun: Callable[[str, str], None] = field(default=lambda _id, _text: None)
+    """Called with an event's id before its clip is made, and what it is in words."""
+    given_up: Mapping[str, str] = field(default_factory=dict)
+    """Why the clip of an event is not tried again, by id: the decoder died of it."""
+
+
+def make_events(stage: Stage, summaries: Sequence[Document]) -> None:
+    """Write `events.jsonl` and the clips. Raises DetectorError(STATE), and what `alive` raises."""
+    finished = stage.state / DONE
+    with store.state_errors("write", finished):
+        finished.mkdir(exist_ok=True)
+    lines = []
+    looker = _Lazily(stage.looker)
+    for camera, event in found(stage, summaries):
+        stage.alive()
+        kept = finished / f"{event.document['id']}.json"
+        document = store.read_json(kept)
+        if document is None or not _files_there(stage.state, document):
+            document = _with_clip(stage, camera, event, looker)
+            store.write_file(kept, store.to_json_line(document))
+        lines.append(store.to_json_line(document))
+    _remove_others(stage.state, lines)
+    store.write_file(stage.state / "events.jsonl", b"".join(lines))
+    with store.state_errors("clean up", finished):
+        shutil.rmtree(finished)
+        for one in summaries:
+            (store.videos_folder(stage.state) / one["video_id"] / seen_file.FILE).unlink(missing_ok=True)
+
+
+def found(stage: Stage, summaries: Sequence[Document]) -> Iterator[tuple[Camera, Event]]:
+    """All events of the run, by start within each camera, cameras by name."""
+    folder = store.videos_folder(stage.state)
+    with store.state_errors("read", folder):
+        detections = {one["video_id"]: read_detections(folder / one["video_id"], one) for one in summaries}
+    fps = {one["video_id"]: one["fps"] for one in summaries}
+    unsteady = {name for name, one in detections.items() if not one.steady(fps[name])}
+    for camera in cameras(summaries, stage.rules, unsteady):
+        pictures = _Pictures(camera, stage.videos, stage.alive)
+        for event in events(camera, frames_of(camera, detections), stage.rules, stage.privacy, pictures.unmoved):
+            yield camera, event
+
+
+@dataclass
+class _Lazily:
+    load: Callable[[], Looker | None]
+    _loaded: list[Looker | None] = field(default_factory=list)
+
+    def __call__(self) -> Looker | None:
+        if not self._loaded:
+            self._loaded.append(self.load())
+        return self._loaded[0]
+
+
+def _files_there(state: Path, document: Document) -> bool:
+    clip = document["clip"]
+    if clip is None or clip["file"] is None:
+        return True
+    path = state / clip["file"]
+    picture = document["key_frame"] is None or (state / document["key_frame"]).is_file()
+    return path.is_file() and path.stat().st_size == clip["size_bytes"] and picture
+
+
+def _remove_others(state: Path, lines: Collection[bytes]) -> None:
+    """Clips of events that there are no longer: a video changed between two attempts."""
+    text = b"".join(lines)
+    for folder in (state / CLIPS, state / QUARANTINE):
+        with store.state_errors("clean up", folder):
+            for entry in folder.iterdir() if folder.is_dir() else ():
+                if entry.stem.encode() not in text:
+                    entry.unlink()
+
+
+def _with_clip(stage: Stage, camera: Camera, event: Event, looker: _Lazily) -> Document:
+    document = event.document
+    start_s = max(0.0, document["start_s"] - stage.rules.roll_before_s)
+    end_s = min(camera.parts[-1].end_s, document["end_s"] + stage.rules.roll_after_s)
+    nothing = {"file": None, "sha256": None, "size_bytes": None, "frames": None}
+    nothing |= {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
+    why_not = stage.clips or stage.given_up.get(document["id"])
+    if why_not is not None:
+        return {**document, "clip": {**nothing, "state": "none", "reason": why_not}}
+    stage.begun(document["id"], f"{camera.name} at {document['start_s']:.1f} s")
+    around_s = clips.LOOK_AROUND_S
+    known = _known(stage, camera, start_s - around_s, end_s + around_s, looker())
+    footage = Footage(_Frames(camera, stage.videos, stage.alive), start_s, end_s, stage.alive, around_s, known)
+    file = f"{CLIPS}/{document['id']}.mp4"
+    part = stage.state / CLIPS / f".{document['id']}.mp4{store.PART}"
+    with store.state_errors("write", part):
+        part.parent.mkdir(exist_ok=True)
+    try:
+        made = clips.make(footage, looker(), part)
+        picture = _key_frame(part, event.key_s - made.start_s, stage.alive)
+    except (Unmade, Unreadable) as error:
+        part.unlink(missing_ok=True)
+        return {**document, "clip": {**nothing, "state": "none", "reason": str(error)}}
+    except Unverified as error:
+        with store.state_errors("write", part):
+            _quarantine(stage.state, part, document["id"])
+        return {**document, "clip": {**nothing, "state": "quarantined", "reason": str(error)}}
+    with store.state_errors("write", part):
+        store.keep_file(part, stage.state / file)
+    key_file = f"{CLIPS}/{document['id']}.jpg"
+    store.write_file(stage.state / key_file, picture)
+    clip = {
+        "file": file,
+        "sha256": made.sha256,
+        "size_bytes": made.size_bytes,
+        "frames": made.frames,
+        "start_s": made.start_s,
+        "end_s": made.end_s,
+        "state": "verified",
+        "reason": None,
+    }
+    return {**document, "key_frame": key_file, "clip": clip}
+
+
+def _known(stage: Stage, camera: Camera, start_s: float, end_s: float, looker: Looker | None) -> dict[float, Seen]:
+    """What was seen of people while detecting, by camera time, where that was as close a look as the clip's."""
+    if looker is None or looker.size != stage.seen_at:
+        return {}
+    known = {}
+    for part in camera.parts:
+        if part.end_s > start_s and part.offset_s <= end_s:
+            path = store.videos_folder(stage.state) / part.summary["video_id"] / seen_file.FILE
+            with store.state_errors("read", path):
+                for seen in seen_file.read_seen(path, start_s - part.offset_s, end_s - part.offset_s):
+                    time_s = _camera_time(part, seen.time_s)
+                    known[time_s] = replace(seen, time_s=time_s)
+    return known
+
+
+def _camera_time(part: Part, time_s: float) -> float:
+    return round(part.offset_s + time_s + 1e-7, 3)
+
+
+def _quarantine(state: Path, part: Path, event_id: str) -> None:
+    """Lay a clip aside that failed: root's alone, in no manifest."""
+    folder = state / QUARANTINE
+    folder.mkdir(mode=0o700, exist_ok=True)
+    part.chmod(0o600)
+    store.keep_file(part, folder / f"{event_id}.mp4")
+
+
+def _key_frame(path: Path, time_s: float, alive: Callable[[], None]) -> bytes:
+    """The picture of a verified clip that is nearest to a time in it, as JPEG."""
+    nearest: tuple[float, av.VideoFrame] | None = None
+    for image in clips.decoded(path):
+        alive()
+        distance_s = abs(float((image.pts or 0) * clips.TIME_BASE) - time_s)
+        if nearest is None or distance_s < nearest[0]:
+            nearest = (distance_s, image)
+    if nearest is None:
+        raise Unverified("it shows no frame")
+    image = nearest[1]
+    scale = min(1.0, KEY_FRAME_SIDE_PX / max(image.width, image.height))
+    size = max(2, round(image.width * scale)), max(2, round(image.height * scale))
+    picture = image.reformat(*size, "rgb24", interpolation="AREA", threads=1).to_ndarray()
+    return encode_jpeg(np.asarray(picture, dtype=np.uint8))
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """The frames of a camera between two camera times, across its files."""
+
+    camera: Camera
+    videos: Mapping[str, Video]
+    alive: Callable[[], None]
+
+    def __call__(self, start_s: float, end_s: float) -> Iterator[tuple[float, Frame]]:
+        for part in self.camera.parts:
+            if part.end_s <= start_s or part.offset_s > end_s:
+                continue
+            video = self.videos.get(part.summary["video_id"])
+            if video is None:
+                raise Unmade("its footage is no longer there")
+            if video.size_bytes != part.summary["size_bytes"]:
+                raise Unmade("its footage changed since it was looked through")
+            stretch = Stretch(start_s - part.offset_s, end_s - part.offset_s)
+            for frame in read_span(video, part.summary, stretch, self.alive):
+                yield _camera_time(part, frame.time_s), frame
+
+
+@dataclass
+class _Pictures:
+    """Grey crops of a camera's footage, for the question whether something moved."""
+
+    camera: Camera
+    videos: Mapping[str, Video]
+    alive: Callable[[], None]
+    _kept: OrderedDict[float, npt.NDArray[np.uint8]] = field(default_factory=OrderedDict)
+
+    def unmoved(self, before_s: float, after_s: float, box: npt.NDArray[np.float64]) -> bool | None:
+        """As `scene.Unmoved`."""
+        before, after = self._crop(before_s, box), self._crop(after_s, box)
+        return None if before is None or after is None else cells_unmoved(before, after)
+
+    def _crop(self, time_s: float, box: npt.NDArray[np.float64]) -> npt.NDArray[np.float32] | None:
+        picture = self._kept.get(time_s)
+        if picture is None:
+            try:
+                picture = self._picture(time_s)
+            except (Unreadable, Unmade, av.error.FFmpegError, ValueError):
+                picture = None
+            if picture is None:
+                return None
+            self._kept[time_s] = picture
+            if len(self._kept) > PICTURES_KEPT:
+                self._kept.popitem(last=False)
+        height, width = picture.shape
+        left, right = (round(float(edge) * width) for edge in (box[0], box[2]))
+        top, bottom = (round(float(edge) * height) for edge in (box[1], box[3]))
+        if right - left < 2 or bottom - top < 2:
+            return None
+        crop = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[top:bottom, left:right]), format="gray")
+        scaled = crop.reformat(96, 96, "gray", interpolation="AREA", threads=1).to_ndarray()
+        return np.asarray(scaled, dtype=np.float32)
+
+    def _picture(self, time_s: float) -> npt.NDArray[np.uint8] | None:
+        for _, frame in _Frames(self.camera, self.videos, self.alive)(time_s - 0.0005, time_s + 1.0):
+            return np.asarray(frame.image.reformat(format="gray", threads=1).to_ndarray(), dtype=np.uint8)
+        return None

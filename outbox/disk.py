@@ -1,0 +1,171 @@
+"""Every write of the outbox: a temporary name, fsync, rename, fsync of the folder; and locks between processes.
+
+A kill or a power cut at any moment leaves the old file or the new one. Leftovers end in `.part`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHUNK_BYTES = 1 << 20
+PART = ".part"
+FOLDER_MODE = 0o750
+FILE_MODE = 0o640
+
+
+class HeldError(Exception):
+    """Another process holds the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds: its hashes and its size in bytes."""
+
+    sha256: str
+    md5: str
+    """Stores speak MD5 (an S3 ETag, a GCS md5Hash); it says that what arrived is what was sent, no more."""
+    size_bytes: int
+
+
+def folder(path: Path) -> None:
+    """Make a folder whose parent is there, durably; one that is there stays."""
+    try:
+        os.mkdir(path, FOLDER_MODE)  # noqa: PTH102 - one call that a test can stand in for
+    except FileExistsError:
+        return
+    own(path)
+    sync_folder(path.parent)
+
+
+def own(path: Path) -> None:
+    """Give a file or folder that root made to the owner of the folder it lies in: the shipper has a user of its own."""
+    if os.geteuid() == 0:
+        parent = path.parent.stat()
+        os.chown(path, parent.st_uid, parent.st_gid)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace a file in one step that survives a power cut."""
+    part = path.with_name(f".{path.name}{PART}")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+    try:
+        _write_all(handle, data)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    own(part)
+    os.replace(part, path)  # noqa: PTH105
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """`write` of a JSON document."""
+    write(path, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The document in a file, None where there is none. Raises ValueError where it is damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no JSON object")  # noqa: TRY004 - its content, not a caller's value
+    return found
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename durably, perhaps into another folder."""
+    os.replace(source, target)  # noqa: PTH105
+    # The new name first: cut in between, the file has both names or the new one, and never none.
+    sync_folder(target.parent)
+    if source.parent != target.parent:
+        sync_folder(source.parent)
+
+
+def remove(path: Path) -> None:
+    """Delete a file durably; nothing where it is not there."""
+    try:
+        os.unlink(path)  # noqa: PTH108
+    except FileNotFoundError:
+        return
+    sync_folder(path.parent)
+
+
+def copy(source: Path, part: Path) -> Content:
+    """Copy a file to `part` (durable but for its name) and hash what was copied. Raises OSError."""
+    digests = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    size_bytes = 0
+    # Never through a link: the folder it lies in belongs to a container.
+    source_handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(source_handle, "rb") as stream:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        try:
+            while chunk := stream.read(CHUNK_BYTES):
+                _write_all(handle, chunk)
+                size_bytes += len(chunk)
+                for digest in digests:
+                    digest.update(chunk)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    own(part)
+    return Content(digests[0].hexdigest(), digests[1].hexdigest(), size_bytes)
+
+
+def content_of(data: bytes) -> Content:
+    """The hashes and the size of bytes."""
+    return Content(hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest(), len(data))
+
+
+def sha256_of(path: Path) -> str | None:
+    """Hex SHA-256 of a file, None where it is not there."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except FileNotFoundError:
+        return None
+    return digest.hexdigest()
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[int]:
+    """Hold a lock file; the kernel lets go of it when its holder and all that inherited it have ended.
+
+    Gives the descriptor, for a child to inherit. Raises HeldError where another holds it and `wait` is not set.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    try:
+        own(path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise HeldError(str(path)) from None
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]

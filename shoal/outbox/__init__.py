@@ -1,0 +1,1 @@
+"""The outboxes of a cluster's nodes, seen from the control machine."""

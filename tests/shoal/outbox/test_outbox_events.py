@@ -1,0 +1,157 @@
+"""Events at home and in the store, in one list; and the settings of the store that they go to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from shoal.errors import UsageError
+from shoal.outbox import events as listing
+from shoal.outbox.documents import OutboxEvent, ShippedPart
+from shoal.site import outbox as stores
+from shoal.site.outbox import SiteOutbox
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+HOME = listing.ListedEvent(
+    event="0" * 31 + "1",
+    node="gate-1",
+    run="run-1",
+    camera="yard",
+    severity="alert",
+    start_utc="2026-11-30T10:00:00.000Z",
+    start_s=1.0,
+    end_s=5.0,
+    privacy="people",
+    home="/runs/run-1/gate-1",
+    clip_home="/runs/run-1/gate-1/clips/x.mp4",
+)
+
+
+def shipped(number: int, start_utc: str | None, *states: str) -> OutboxEvent:
+    parts = [
+        ShippedPart(
+            kind=kind,
+            key=f"k/{number}.{kind}",
+            state=state,
+            size_bytes=1,
+            sha256="0" * 64,
+            shipped_at=None,
+            trouble=None,
+        )
+        for kind, state in zip(("event", "clip"), states, strict=False)
+    ]
+    return OutboxEvent(
+        event=f"{number:032x}",
+        run="run-1",
+        camera="gate",
+        severity="record",
+        start_utc=start_utc,
+        start_s=2.0,
+        end_s=3.0,
+        privacy="people",
+        no_clip=None if len(parts) == 2 else "quarantined",
+        parts=tuple(parts),
+    )
+
+
+def test_an_event_at_home_and_in_the_store_is_one_line() -> None:
+    there = shipped(1, HOME.start_utc, "shipped", "waiting")
+    other = shipped(2, "2026-11-30T11:00:00.000Z", "shipped")
+    second, first = (
+        listing.joined([HOME], {"gate-1": [there, other]})[0],
+        listing.joined([HOME], {"gate-1": [there, other]})[1],
+    )
+    assert (first.clip_home, first.stored, first.key, first.clip_stored, first.clip_key) == (
+        HOME.clip_home,
+        "shipped",
+        "k/1.event",
+        "waiting",
+        None,
+    )
+    assert (second.home, second.no_clip, second.clip_stored) == (None, "quarantined", "")
+
+
+def test_only_what_was_asked_for() -> None:
+    events = [HOME, replace(HOME, camera="gate", start_utc="2026-11-29T10:00:00.000Z")]
+    assert [*listing.chosen(events, since=listing.since_of("3h", NOW), camera=None)] == events[:1]
+    assert [*listing.chosen(events, since=listing.since_of("2026-11-29"), camera="gate")] == events[1:]
+    with pytest.raises(UsageError, match="since"):
+        listing.since_of("yesterday")
+
+
+@pytest.mark.parametrize(
+    ("to", "kind", "path"),
+    [
+        ("s3:bucket", "s3", "bucket"),
+        ("gs:my-bucket/site/a", "gs", "my-bucket/site/a"),
+        ("folder:/mnt/usb", "folder", "/mnt/usb"),
+        ("sftp:gate@store.example:2222/srv/events", "sftp", "/srv/events"),
+        ("sftp:gate@[2001:db8::1]/srv", "sftp", "/srv"),
+        ("rclone:store:path/x", "rclone", "path/x"),
+    ],
+)
+def test_stores(to: str, kind: str, path: str) -> None:
+    found = stores.target(to)
+    assert (found.kind, found.path) == (kind, path)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        *(
+            "bucket",
+            "s3:",
+            "s3:Bucket",
+            "s3:bucket/../x",
+            "s3:b\nendpoint = x",
+            "gs:bucket/",
+            "folder:usb",
+            "folder:/a/../b",
+        ),
+        *("folder:/", "sftp:host/path", "sftp:u@h:99999/p", "sftp:u@h/p\nx", "rclone:x", "ftp:x", "folder:/a b"),
+    ],
+)
+def test_what_names_no_store_is_refused(to: str) -> None:
+    with pytest.raises(ValueError, match=r"wanted|names no store"):
+        stores.target(to)
+
+
+def test_all_faults_come_in_one_list(tmp_path: Path) -> None:
+    loose = SiteOutbox.model_construct(
+        to="sftp:u@h/p", endpoint="ftp://x", timetable="8:00,1M 09:00,fast", credential_file=None, known_hosts_file=None
+    )
+    assert {fault.where for fault in stores.faults(loose)} == {
+        "endpoint",
+        "credential_file",
+        "known_hosts_file",
+        "timetable",
+    }
+    key = tmp_path / "key"
+    key.write_text("x")
+    key.chmod(0o644)
+    wanted = SiteOutbox(to="s3:bucket", credential_file=key)
+    with pytest.raises(UsageError) as told:
+        stores.checked(wanted)
+    assert "chmod 600" in str(told.value)
+    key.chmod(0o600)
+    assert stores.checked(wanted) is wanted
+
+
+def test_the_nodes_configuration_holds_no_secret_and_one_line_a_setting(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("[default]\naws_secret_access_key = VERYSECRET\n")
+    key.chmod(0o600)
+    data = stores.deploy_data(SiteOutbox(to="s3:bucket/x", endpoint="http://192.0.2.1:9000", credential_file=key))
+    assert "VERYSECRET" not in str(data)
+    assert data["outbox_remote"] == "store:bucket/x"
+    assert "endpoint = http://192.0.2.1:9000" in data["outbox_config"].splitlines()
+    assert "no_check_bucket = true" in data["outbox_config"]
+    google = stores.deploy_data(SiteOutbox(to="gs:bucket"))
+    assert "env_auth = true" in google["outbox_config"]
+    assert google["outbox_credential_file"] is None
+    folder = stores.deploy_data(SiteOutbox(to="folder:/mnt/usb"))
+    assert (folder["outbox_two_steps"], folder["outbox_folder"]) == (True, "/mnt/usb")
+    assert stores.deploy_data(None) == {}
