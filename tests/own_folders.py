@@ -19,8 +19,8 @@ PERSON_STATE = "SHOAL_PERSON_STATE"
 """The variable that names the person's state folder, which notes whether a container engine of the lab's own runs."""
 MEANT = ("SHOAL_CLUSTER", "SHOAL_LAB", "SHOAL_SITE", "SHOAL_ONPREM", "SHOAL_RUNS", "SHOAL_STACKS", "SHOAL_ENVIRONMENT")
 """What a person sets to say which cluster, site or folder is meant."""
-LAB_OF_TESTS = "SHOAL_TEST_LAB"
-"""With it SHOAL_STATE is where that lab is described, and not the person's."""
+LABS_OF_TESTS = ("SHOAL_TEST_LAB", "SHOAL_TEST_MESH_LAB", "SHOAL_TEST_GUESTS", "SHOAL_KEEP_LAB")
+"""With one of them SHOAL_STATE is where that lab is described, and not the person's."""
 _UNSHARED = ("bacalhau", "locks", "incoming")
 
 
@@ -36,7 +36,7 @@ def take(environment: MutableMapping[str, str], folder: Path) -> None:
     cache, state = paths.cache_dir(), paths.state_dir()
     environment[DOWNLOADS], environment[PERSON_STATE] = str(cache), str(state)
     environment["SHOAL_CACHE"] = str(folder / "cache")
-    if LAB_OF_TESTS not in environment or "SHOAL_STATE" not in environment:
+    if "SHOAL_STATE" not in environment or not set(LABS_OF_TESTS) & set(environment):
         environment["SHOAL_STATE"] = str(folder / "state")
     for name in MEANT:
         environment.pop(name, None)

@@ -17,6 +17,7 @@ from roles.bacalhau.config import (
     GUARD_UNIT_PATH,
     POLICY,
     PROGRAM,
+    ROLE,
     Service,
     certificates,
     config,
@@ -46,9 +47,17 @@ from roles.bacalhau.operations import (
 )
 from roles.common import knobs
 from roles.common.facts import Existing, Lines
-from roles.common.operations import absent, barrier, folders, service, service_absent, text_file
+from roles.common.listen import will_listen
+from roles.common.operations import (
+    barrier,
+    folders,
+    recorded_files_absent,
+    service,
+    service_absent,
+    text_file,
+)
 from shoal import node_limits
-from shoal.engines.bacalhau import secrets
+from shoal.engines.bacalhau import API_PORT, secrets
 from shoal.errors import Fault
 from shoal.paths import NODE_DRAINED
 
@@ -93,6 +102,16 @@ def install() -> None:
         bacalhau_capacity_cpu=node_limits.cpus_within(settings.bacalhau_capacity_cpu, limits),
         bacalhau_capacity_memory=node_limits.memory_within(settings.bacalhau_capacity_memory, limits),
     )
+    if node.has_role("requester"):
+        bind = settings.bacalhau_nats_bind or node.peer_address
+        will_listen(
+            [
+                (bind, settings.bacalhau_nats_port, "the engine's orchestrator, TLS and a token"),
+                ("127.0.0.1", API_PORT, "the engine's API, with a key"),
+            ]
+        )
+    if node.has_role("compute"):
+        will_listen([("127.0.0.1", settings.bacalhau_compute_api_port, "the engine's compute service")])
     # Facts of the moment before the deploy; nothing in it changes them.
     drained = bool(host.get_fact(Existing, paths=(str(NODE_DRAINED),)))
     made = {
@@ -150,9 +169,10 @@ def remove() -> None:
     if node.has_role("compute"):
         service_absent(name="Stop the guard before Docker", unit=GUARD_UNIT)
         containers_absent(name="Remove the engine's containers", node_id=ours[-1].node_id, _timeout=120)
-    absent(
+    recorded_files_absent(
         name="Remove the engine",
-        paths=[
+        role=ROLE,
+        legacy=[
             *(each.unit_path for each in ours),
             GUARD_UNIT_PATH,
             GUARD,
@@ -196,12 +216,12 @@ def _guard_files() -> dict[str, str]:
 
 def _guard(settings: Bacalhau) -> None:
     """What decides on the node what may run, before the service that is told to run it."""
-    folders(name="Make the folder of the policy", paths={str(CONFIG_DIR): ("755", "root:root")})
-    text_file(name="Write down what may run here", path=POLICY, content=policy(settings))
+    folders(name="Make the folder of the policy", paths={str(CONFIG_DIR): ("755", "root:root")}, role=ROLE)
+    text_file(name="Write down what may run here", path=POLICY, content=policy(settings), role=ROLE)
     contents = _guard_files()
-    text_file(name="Place the rules of admission", path=ADMISSION, content=contents[ADMISSION])
-    text_file(name="Place the guard before Docker", path=GUARD, content=contents[GUARD])
-    text_file(name="Describe the guard to systemd", path=GUARD_UNIT_PATH, content=contents[GUARD_UNIT_PATH])
+    text_file(name="Place the rules of admission", path=ADMISSION, content=contents[ADMISSION], role=ROLE)
+    text_file(name="Place the guard before Docker", path=GUARD, content=contents[GUARD], role=ROLE)
+    text_file(name="Describe the guard to systemd", path=GUARD_UNIT_PATH, content=contents[GUARD_UNIT_PATH], role=ROLE)
     service(name="Run the guard before Docker", unit=GUARD_UNIT, config_files=list(contents), _timeout=60)
 
 
@@ -216,6 +236,8 @@ def _install(each: Service, settings: Bacalhau, made: Made, *, run: bool) -> Non
             str(DATA_DIR): ("755", "root:root"),
             each.data_path: ("700", f"{each.owner}:{each.owner}"),
         },
+        role=ROLE,
+        trees=[str(DATA_DIR), each.data_path],
     )
     for path, (text, mode, owner) in made.certificates.items():
         what = path.rpartition("/")[2]
@@ -231,7 +253,7 @@ def _install(each: Service, settings: Bacalhau, made: Made, *, run: bool) -> Non
         _timeout=timeout_s + 30,
     )
     config_is_read(name=f"Read the {each.part}'s configuration back", service=each)
-    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=made.unit)
+    text_file(name=f"Describe the {each.part} to systemd", path=each.unit_path, content=made.unit, role=ROLE)
     if joining:
         joins(
             name="See that the orchestrator takes the node", service=each, timeout_s=timeout_s, _timeout=timeout_s + 30

@@ -12,10 +12,11 @@ from pathlib import Path
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.bacalhau.config import DATA_DIR, PROGRAM, USER, Service
+from roles.bacalhau.config import DATA_DIR, PROGRAM, ROLE, USER, Service
 from roles.bacalhau.defaults import Program
 from roles.common.facts import FileFact, FileState, Lines, UnitState
-from roles.common.operations import RECORDS, Commands, failure, upload
+from roles.common.notes import changing, will
+from roles.common.operations import RECORDS, Commands, failure, upload, will_write
 
 FILES = Path(__file__).parent / "files"
 USER_RECORD = str(RECORDS / "bacalhau.user")
@@ -87,6 +88,7 @@ def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> 
 def system_user() -> Commands:
     """The orchestrator's user; a record tells `remove` that it is ours."""
     if not host.get_fact(Lines, script=f"getent passwd {USER} || true"):
+        will(f"make the system user {USER}")
         yield (
             f"mkdir -p {shlex.quote(str(RECORDS))} && touch {shlex.quote(USER_RECORD)} && "
             f"useradd --system --user-group --home-dir {DATA_DIR} --no-create-home --shell /usr/sbin/nologin {USER}"
@@ -97,6 +99,7 @@ def system_user() -> Commands:
 def system_user_absent() -> Commands:
     """The user, where we made it."""
     if host.get_fact(Lines, script=f"[ ! -e {shlex.quote(USER_RECORD)} ] || echo ours"):
+        will(f"remove the system user {USER}")
         yield f"! getent passwd {USER} >/dev/null || userdel {USER}; rm -f {shlex.quote(USER_RECORD)}"
 
 
@@ -105,7 +108,13 @@ def program(wanted: Program) -> Commands:
     """The engine's program: uploaded once, checked, and moved to its place in one step."""
     state = host.get_fact(FileState, path=PROGRAM)
     if state is None or (state.sha256, state.mode, state.user) != (wanted.sha256, "755", "root"):
-        yield from upload(str(wanted.path), wanted.sha256, PROGRAM, mode="755")
+        what = f"the engine's program, {wanted.path.stat().st_size / 1e6:.0f} MB"
+        if state is None:
+            will_write(PROGRAM, what)
+        else:
+            will(f"replace {PROGRAM} ({what})")
+            changing(PROGRAM)
+        yield from upload(str(wanted.path), wanted.sha256, PROGRAM, mode="755", role=ROLE)
 
 
 @operation()
@@ -119,8 +128,12 @@ def secret_file(
     sha256 = hashlib.sha256(content).hexdigest()
     state = host.get_fact(FileState, path=path)
     if state is None or (state.sha256, state.mode, state.user) != (sha256, mode, owner):
+        will(f"{'write' if state is None else 'replace'} {path} (not shown: only {owner} may read it)")
+        changing(path)
         proof = None if joins_within_s is None else lambda part: on_node("join.py", "wait", part, str(joins_within_s))
-        yield from upload(io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", proof=proof)
+        yield from upload(
+            io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", proof=proof, role=ROLE
+        )
 
 
 @operation()
@@ -170,7 +183,9 @@ def containers_absent(node_id: str) -> Commands:
     """Containers that the engine started, orphans included; its own label tells them."""
     label = f"label=bacalhau-executor=bacalhau-{node_id}"
     list_all = f"docker ps --all --quiet --filter {label}"
-    if host.get_fact(Lines, script=f"! command -v docker >/dev/null || {list_all} 2>/dev/null || true"):
+    there = host.get_fact(Lines, script=f"! command -v docker >/dev/null || {list_all} 2>/dev/null || true")
+    if there:
+        will(f"end and remove {len(there)} containers of the engine")
         yield f"docker rm --force --volumes $({list_all})"
 
 

@@ -16,16 +16,17 @@ from roles.common.operations import (
     HOLD,
     INCOMING,
     RECORDS,
+    empty_folders_absent,
     folders,
     packages,
     packages_refused,
+    recorded_files_absent,
     recorded_packages_absent,
     service,
     text_file,
-    text_files_absent,
 )
 from shoal.errors import Fault
-from shoal.paths import NODE_RUNS, NODE_STATE, NODE_WEIGHTS
+from shoal.paths import NODE_OUTBOX, NODE_RUNS, NODE_STATE, NODE_WEIGHTS
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -100,12 +101,14 @@ def remove(remove_runs: bool = False) -> None:
     recorded_packages_absent(name="Remove the packages", role="base", _timeout=base.base_apt_timeout_s)
     hostname_back(name="Give the host name back", record=HOSTNAME_RECORD)
     # The journal's limit is let go at the next boot; a restart for its sake is not worth the gap in the log.
-    text_files_absent(name="Remove the settings", role="base", legacy=(APT_CONF, JOURNALD_CONF))
+    recorded_files_absent(name="Remove the settings", role="base", legacy=(APT_CONF, JOURNALD_CONF))
+    # Several roles put files into them; which was the last to go depends on what was deployed when.
+    empty_folders_absent(name="Remove empty folders of ours", paths=["/usr/local/lib/shoal", "/etc/shoal"])
     records_absent(name="Remove the records", folder=str(RECORDS))
     own = [INCOMING, PurePosixPath(HOLD).parent, *([NODE_RUNS] if remove_runs else [])]
     state_absent(
         name="Remove the state",
         folders=[str(path) for path in (NODE_WEIGHTS, NODE_RUNS, NODE_STATE)],
         leftovers=[str(path) for path in own],
-        kept=[str(RECORDS), *([] if remove_runs else [str(NODE_RUNS)])],
+        kept=[str(RECORDS), *([] if remove_runs else [str(NODE_RUNS), str(NODE_OUTBOX)])],
     )

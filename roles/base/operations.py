@@ -32,7 +32,10 @@ def hostname(wanted: str, record: str) -> Commands:
         )
     )
     if state.get("file") != wanted or state.get("kernel") != wanted or state.get("known") != "yes":
-        will(f"host name: {state.get('kernel')} becomes {wanted}")
+        if wanted not in {state.get("file")} & {state.get("kernel")}:
+            will(f"host name: {state.get('kernel')} becomes {wanted}")
+        if state.get("known") != "yes":
+            will(f"/etc/hosts gets a line:\n+127.0.1.1\t{wanted}")
         yield script(FILES / "hostname.sh", WANTED=wanted, RECORD=record)
 
 
@@ -40,6 +43,7 @@ def hostname(wanted: str, record: str) -> Commands:
 def hostname_back(record: str) -> Commands:
     """The host name that the machine had before us."""
     if host.get_fact(Existing, paths=(record,)):
+        will("give the host name back")
         yield script(FILES / "hostname_back.sh", RECORD=record)
 
 
@@ -69,8 +73,9 @@ def state_absent(folders: Sequence[str], leftovers: Sequence[str], *, kept: Sequ
         left(f"{path}: shoal did not put it there")
     if len(foreign) > NAMED:
         left(f"{len(foreign) - NAMED} more files that shoal did not put there")
-    empty = [folder for folder in there if not any(under(path, [folder]) for path in surviving)]
+    empty = [folder for folder in there if folder not in gone and not any(under(path, [folder]) for path in surviving)]
     if gone or empty:
+        will(f"remove {', '.join([*gone, *empty])}")
         yield f"rm -rf -- {shlex.join(gone)}" if gone else "true"
         if empty:
             yield f"rmdir --ignore-fail-on-non-empty -- {shlex.join(empty)}"

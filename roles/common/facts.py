@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shlex
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,7 +10,11 @@ from typing import Any, TypeVar
 from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
 
+from roles.common.script import common
+
 T = TypeVar("T")
+READ_BYTES = 64 << 10
+"""A file of settings is smaller."""
 
 
 class NodeFact(FactBase[T]):
@@ -53,6 +58,25 @@ class FileState(NodeFact[FileFact | None]):
         return FileFact(mode, user, group, output[1].split()[0])
 
 
+class FileText(NodeFact[str | None]):
+    """The text of a small file that anybody on the machine may read; None where it is none of that."""
+
+    def command(self, path: str) -> str:
+        """Nothing of a file that its owner keeps to himself leaves the machine."""
+        quoted = shlex.quote(path)
+        return (
+            f"case $(stat -L -c %a {quoted} 2>/dev/null) in *[4-7]) "
+            f'[ ! -f {quoted} ] || [ "$(wc -c <{quoted})" -gt {READ_BYTES} ] || base64 -w0 <{quoted} ;; esac'
+        )
+
+    def read(self, output: list[str]) -> str | None:
+        """Base64; what is no text in UTF-8 counts as none."""
+        try:
+            return base64.b64decode("".join(output), validate=True).decode()
+        except ValueError:
+            return None
+
+
 class FolderStates(NodeFact[dict[str, str]]):
     """`mode user group` of each folder that exists."""
 
@@ -86,6 +110,55 @@ class Existing(NodeFact[list[str]]):
     def read(self, output: list[str]) -> list[str]:
         """One path a line."""
         return output
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFile:
+    """A file on a role's record: its SHA-256 there and now, `-` where it is gone."""
+
+    recorded: str
+    now: str
+    before: str
+    """Name of the copy of what was there before us; `-` where nothing was."""
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFact:
+    """What of a role's files is on record."""
+
+    version: int | None = None
+    """Of the machine's records; None where it has none."""
+    recorded: bool = False
+    """Whether the role has a record."""
+    files: tuple[PlacedFile, ...] = ()
+
+
+class PlacedFiles(NodeFact[PlacedFact]):
+    """The files on a role's record, and what became of them; see files/placed.sh."""
+
+    def command(self, record: str, records: str) -> str:
+        """One program that reads only."""
+        return common("placed.sh", RECORD=record, RECORDS=records)
+
+    @staticmethod
+    def default() -> PlacedFact:
+        """No deploy was here."""
+        return PlacedFact()
+
+    def read(self, output: list[str]) -> PlacedFact:
+        """Lines `version N`, `recorded` and `file SHA256 SHA256 BEFORE PATH`."""
+        if not output:
+            return PlacedFact()
+        version = int(output[0].removeprefix("version "))
+        files = []
+        for line in output[1:]:
+            if line != "recorded":
+                kind, recorded, now, before, path = line.split(" ", 4)
+                if kind != "file" or not path.startswith("/"):
+                    raise ValueError(line)
+                files.append(PlacedFile(recorded, now, before, path))
+        return PlacedFact(version, "recorded" in output, tuple(files))
 
 
 class InstalledPackages(NodeFact[set[str]]):

@@ -16,9 +16,20 @@ from pyinfra.context import host
 
 from roles.common import apt
 from roles.common.consent import APT_UPGRADE, agreed, owned
-from roles.common.facts import Existing, FileState, FolderStates, InstalledPackages, Lines, UnitState
+from roles.common.diff import unified
+from roles.common.facts import (
+    Existing,
+    FileState,
+    FileText,
+    FolderStates,
+    InstalledPackages,
+    Lines,
+    PlacedFact,
+    PlacedFiles,
+    UnitState,
+)
 from roles.common.knobs import node_of
-from roles.common.notes import left, will
+from roles.common.notes import changing, left, to_be_changed, will
 from roles.common.script import common
 from shoal.paths import NODE_STATE
 
@@ -32,6 +43,10 @@ INCOMING = NODE_STATE / "incoming"
 """Where uploads land; it belongs to the SSH user, so that a large file is written once and then moved."""
 RECORDS = NODE_STATE / "roles"
 """What each role put on the machine, so that `remove` takes that and nothing else."""
+RECORDS_VERSION = 3
+"""Of the records that a first deploy begins now; files/record.sh writes it down."""
+RECORDED_SINCE = {"base": 2, "docker": 2, "registry": 2}
+"""By role, the version from which on it keeps a record of its files; the others came with the newest."""
 HOLD = "/run/shoal/deploy.lock"
 """Held on the machine by every program of ours that may outlive the connection that started it; see `settled`."""
 APT_STAMP = "/var/lib/apt/periodic/update-success-stamp"
@@ -78,13 +93,18 @@ def _failed_at(state: State, one: Host, names: Sequence[str]) -> bool:
 
 
 @operation()
-def folders(paths: dict[str, tuple[str, str]]) -> Commands:
-    """Folders with their mode and owner (`user:group`)."""
+def folders(paths: dict[str, tuple[str, str]], role: str = "", trees: Sequence[str] = ()) -> Commands:
+    """Folders with their mode and owner (`user:group`).
+
+    With `role` those that are new go on that role's record: `trees` of them with all that comes to lie in them.
+    """
     there = host.get_fact(FolderStates, paths=tuple(paths))
     for path, (mode, owner) in paths.items():
         user, _, group = owner.partition(":")
         if there.get(path) != f"{mode} {user} {group or user}":
             quoted = shlex.quote(path)
+            if role and path not in there:
+                yield f"{recording(role)}\n{'record_tree' if path in trees else 'record_folders'} {quoted}"
             yield f"umask 022; mkdir -p {quoted} && chown {shlex.quote(owner)} {quoted} && chmod {mode} {quoted}"
 
 
@@ -93,42 +113,85 @@ def text_file(path: str, content: str, mode: str = "644", role: str = "") -> Com
     """A small file that holds no secret (its content is in the command), owned by root, replaced in one step.
 
     With `role` the file goes on that role's record before it is placed, together with a copy of what was there;
-    `text_files_absent` reads it.
+    `recorded_files_absent` reads it.
     """
     state = host.get_fact(FileState, path=path)
     wanted = hashlib.sha256(content.encode()).hexdigest()
     if state is not None and (state.sha256, state.mode, state.user, state.group) == (wanted, mode, "root", "root"):
         host.noop(f"{path} is as wanted")
         return
-    will(f"{'replace' if state else 'write'} {path}")
+    if state is None:
+        will_write(path)
+    elif state.sha256 != wanted:
+        will_replace(path, content)
     yield placed(path, content, role, mode) if role else write_text(path, content, mode)
 
 
+def will_write(path: str, what: str = "") -> None:
+    """Say that a file comes where none is; `what` says more of it."""
+    will(f"write {path}" + (f" ({what})" if what else ""))
+    changing(path)
+
+
+def will_replace(path: str, content: str) -> None:
+    """Say that a text file's content is replaced, and by a diff how it changes where everybody may read it."""
+    if host.state.is_executing:
+        return
+    before: str | None = host.get_fact(FileText, path=path)
+    will(
+        f"replace {path}\n" + ("(not shown: not everybody may read it)" if before is None else unified(before, content))
+    )
+    changing(path)
+
+
 @operation()
-def text_files_absent(role: str, legacy: Sequence[str] = ()) -> Commands:
+def recorded_files_absent(role: str, legacy: Sequence[str] = ()) -> Commands:
     """The files on the role's record that still are what we wrote; what was there before comes back. Others are named.
 
-    `legacy` are paths that earlier versions wrote without a record; they go where there is no record.
+    `legacy` are paths that earlier versions wrote without a record; they go where the machine's records are that old.
+    On a machine without any records nothing is ours.
     """
     record = str(RECORDS / f"{role}.files")
-    lines = host.get_fact(Lines, script=common("placed.sh", RECORD=record))
-    if not lines:
-        there = host.get_fact(Existing, paths=tuple(legacy)) if legacy else []
-        if there:
+    state: PlacedFact = host.get_fact(PlacedFiles, record=record, records=str(RECORDS))
+    for file in state.files:
+        if file.now not in {file.recorded, "-"}:
+            left(f"{file.path}: it was changed after shoal wrote it")
+        elif file.now != "-":
+            will(f"remove {file.path}" if file.before == "-" else f"put {file.path} back as it was")
+    if state.recorded:
+        yield common("unplace.sh", RECORD=record, BEFORE=str(RECORDS / f"{role}.before"))
+    if state.version is not None and state.version < RECORDED_SINCE.get(role, RECORDS_VERSION) and legacy:
+        known = {file.path for file in state.files}
+        if there := host.get_fact(Existing, paths=tuple(path for path in legacy if path not in known)):
             yield f"rm -rf -- {shlex.join(there)}"
-        return
-    for line in lines[1:]:
-        recorded, _, rest = line.partition(" ")
-        now, _, path = rest.partition(" ")
-        if now not in {recorded, "-"}:
-            left(f"{path}: it was changed after shoal wrote it")
-    yield common("unplace.sh", RECORD=record, BEFORE=str(RECORDS / f"{role}.before"))
+
+
+@operation()
+def trees_recorded(paths: Sequence[str], role: str) -> Commands:
+    """Folders that a service of ours is about to make, on the role's record: they go with all that lies in them.
+
+    One that is there before its service came is its owner's.
+    """
+    record = shlex.quote(str(RECORDS / f"{role}.files"))
+    script = (
+        f'for p in {shlex.join(paths)}; do [ -e "$p" ] || '
+        f'awk -F "\\t" -v p="$p" \'$1 == "tree" && $2 == p {{ n = 1 }} END {{ exit !n }}\' {record} 2>/dev/null || '
+        'echo "$p"; done'
+    )
+    if new := host.get_fact(Lines, script=script):
+        yield "\n".join([recording(role), *(f"record_tree {shlex.quote(path)}" for path in new)])
+
+
+def recording(role: str) -> str:
+    """The shell functions that put what a role is about to write on its record."""
+    since = str(RECORDED_SINCE.get(role, RECORDS_VERSION))
+    return f"set -eu\n{common('record.sh', ROLE=role, RECORDS=str(RECORDS), SINCE=since)}"
 
 
 def placed(path: str, content: str, role: str, mode: str = "644") -> str:
     """The program that places a small text file and keeps the role's record of it."""
     encoded = base64.b64encode(content.encode()).decode()
-    return common("place.sh", TARGET=path, MODE=mode, CONTENT=encoded, ROLE=role, RECORDS=str(RECORDS))
+    return f"{recording(role)}\n{common('place.sh', TARGET=path, MODE=mode, CONTENT=encoded)}"
 
 
 def write_text(path: str, content: str, mode: str = "644") -> str:
@@ -147,6 +210,7 @@ def absent(paths: list[str]) -> Commands:
     """Files and folders (with all they hold) that must not be there."""
     there = host.get_fact(Existing, paths=tuple(paths))
     if there:
+        will(f"remove {', '.join(there)}")
         yield f"rm -rf -- {shlex.join(there)}"
 
 
@@ -234,6 +298,8 @@ def recorded_packages_absent(role: str, *, keep_needed: bool = False) -> Command
         host.noop("this role installed no packages")
         return
     names: list[str] = host.get_fact(Lines, script=f"cat {shlex.quote(record)} 2>/dev/null || true")
+    if names:
+        will(f"purge {', '.join(names)}")
     yield common(
         "apt_purge.sh", HOLD=HOLD, NAMES=" ".join(names), RECORD=record, KEEP_NEEDED="yes" if keep_needed else "no"
     )
@@ -242,7 +308,8 @@ def recorded_packages_absent(role: str, *, keep_needed: bool = False) -> Command
 @operation()
 def packages_absent(names: list[str]) -> Commands:
     """Purge exactly these packages. Fails where apt would take anything else along with them."""
-    if host.get_fact(InstalledPackages, packages=tuple(names)):
+    if there := host.get_fact(InstalledPackages, packages=tuple(names)):
+        will(f"purge {', '.join(sorted(there))}")
         yield common("apt_purge.sh", HOLD=HOLD, NAMES=" ".join(names), RECORD="", KEEP_NEEDED="no")
 
 
@@ -265,15 +332,20 @@ def service(unit: str, config_files: list[str] | None = None, *, may_idle_in_con
     """
     state = host.get_fact(UnitState, unit=unit, files=tuple(config_files or ()))
     quoted = shlex.quote(unit)
+    idles = may_idle_in_container and state.in_container
+    if not state.active and not idles:
+        will(f"start {unit}" + ("" if state.enabled else ", now and at every boot"))
+    elif not state.enabled:
+        will(f"start {unit} at every boot")
+    if state.active and (state.outdated or state.needs_reload or to_be_changed(config_files or [])):
+        will(f"restart {unit}")
     if state.needs_reload:
         yield "systemctl daemon-reload"
     if not state.enabled:
         yield f"systemctl enable --quiet {quoted}"
-    if state.active and (state.outdated or state.needs_reload):
-        will(f"restart {unit}")
     told = f"{{ systemctl status --no-pager --lines=20 {quoted} >&2; exit 1; }}"
     if not state.active:
-        if may_idle_in_container and state.in_container:
+        if idles:
             host.noop(f"{unit} is not run in a container")
         else:
             yield f"systemctl start {quoted} || {told}"
@@ -286,6 +358,7 @@ def service_absent(unit: str) -> Commands:
     """A systemd unit stopped and disabled, where it is there at all."""
     state = host.get_fact(UnitState, unit=unit)
     if state.exists and (state.active or state.enabled):
+        will(f"stop {unit} and disable it")
         yield f"systemctl disable --quiet --now {shlex.quote(unit)}"
 
 
@@ -298,12 +371,14 @@ def upload(
     owner: str = "root:root",
     proof: Callable[[str], str] | None = None,
     replaces: str | None = None,
+    role: str = "",
 ) -> Commands:
     """Commands that bring a file over, check its hash on the node, and only then move it to its place.
 
     `source` is a local path or a file-like object. It is written once, by the SSH user, into `INCOMING`. `proof` makes
     a shell line of the arrived file's path; where that fails, the old file stays. With `replaces` the place is looked
-    at once more: only a file with that SHA-256 is replaced, and with an empty one nothing may be there.
+    at once more: only a file with that SHA-256 is replaced, and with an empty one nothing may be there. With `role`
+    it goes on that role's record before it is placed, as with `text_file`.
     """
     landed = str(INCOMING / f"{sha256}.part")
     place = PurePosixPath(final)
@@ -318,12 +393,14 @@ def upload(
             f"trap 'rm -f {quoted_landed} {quoted_part}' EXIT",
             f"found=$(sha256sum < {quoted_landed} | cut -d' ' -f1)",
             f'[ "$found" = {sha256} ] || {{ echo {told}"$found" >&2; exit 1; }}',
+            *([recording(role), f"record_folders {shlex.quote(str(place.parent))}"] if role else []),
             f"umask 022; mkdir -p {shlex.quote(str(place.parent))}",
             # Closed before it leaves its private folder: it may be a secret, and arrives as its user's umask makes it.
             f"chmod go= {quoted_landed} && mv -f {quoted_landed} {quoted_part}",
             f"chown {shlex.quote(owner)} {quoted_part} && chmod {mode} {quoted_part}",
             # The proof may have taken a while: a service that was started meanwhile has read the old file.
             *([proof(part), f"touch {quoted_part}"] if proof else []),
+            *([f"record_file {shlex.quote(final)} {quoted_part}"] if role else []),
             *(_into_place(quoted_part, shlex.quote(final), replaces)),
         ]
     )

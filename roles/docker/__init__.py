@@ -8,7 +8,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.common import knobs
-from roles.common.operations import packages_absent, packages_refused, text_files_absent
+from roles.common.operations import packages_absent, packages_refused, recorded_files_absent
 from roles.docker.defaults import Docker
 from roles.docker.operations import (
     DAEMON_JSON,
@@ -82,4 +82,4 @@ def remove() -> None:
         daemon_config_absent(name="Take our settings back", _timeout=120)
     group_members_absent(name="Take users out of its group")
     engine_absent(name="Remove the engine, if it is ours", _timeout=docker.docker_apt_timeout_s)
-    text_files_absent(name="Remove the vendor's repository", role="docker", legacy=(KEYRING, SOURCES))
+    recorded_files_absent(name="Remove the vendor's repository", role="docker", legacy=(KEYRING, SOURCES))

@@ -23,6 +23,8 @@ from roles.common.operations import (
     packages,
     placed,
     recorded_packages_absent,
+    will_replace,
+    will_write,
     write_text,
 )
 from roles.common.script import script
@@ -39,6 +41,7 @@ from roles.docker.plan import (
     first_record,
     plan,
     stands_in_the_way,
+    stopping,
 )
 
 if TYPE_CHECKING:
@@ -112,6 +115,11 @@ def daemon_config(docker: Docker) -> Commands:
     for line in what.will:
         will(line)
     text = rendered(target) if target != there or (facts.file is None and target) else None
+    if text is not None:
+        if facts.file is None:
+            will_write(DAEMON_JSON, f"{', '.join(sorted(target))}")
+        else:
+            will_replace(DAEMON_JSON, text)
     record = ours.with_settings(there, what.wanted, sha256_text(text) if text else ours.written)
     if facts.record is None:
         record = replace(first_record(facts), keys=record.keys, before=record.before, written=record.written)
@@ -149,10 +157,6 @@ def engine_runs(docker: Docker) -> Commands:
     """The engine enabled, running and with our settings in force; an owner's is restarted only where it must be."""
     facts, what = planned(host, docker)
     unit = host.get_fact(UnitState, unit=UNIT, files=(DAEMON_JSON,) if docker.docker_configure else ())
-    if unit.needs_reload:
-        yield "systemctl daemon-reload"
-    if not unit.enabled:
-        yield f"systemctl enable --quiet {UNIT}"
     mine = read_record(facts.record).keys
     untrusted = [entry for entry in what.wanted.get("insecure-registries", []) if entry not in facts.trusts]
     changed = [*(["insecure-registries"] if facts.version and untrusted else [])]
@@ -164,11 +168,19 @@ def engine_runs(docker: Docker) -> Commands:
         todo = "restart" if unit.outdated and facts.is_ours else "nothing"
     if todo == "restart" and not docker.docker_configure:
         todo = "nothing"
+    if todo == "start" and not facts.there:
+        will(f"start {UNIT}, now and at every boot")
+    elif todo == "restart" and not any(line.startswith("restart ") for line in what.will):
+        will(f"restart {UNIT}: its settings are newer than itself{stopping(facts)}")
     lost = ends(facts)
     if todo == "restart" and lost and DOCKER_RESTART not in agreed(host):
         names = ", ".join(container.name for container in lost)
         yield failure(f"a restart of the engine would end {names}; agree with --yes-to {DOCKER_RESTART}")
         return
+    if unit.needs_reload:
+        yield "systemctl daemon-reload"
+    if not unit.enabled:
+        yield f"systemctl enable --quiet {UNIT}"
     status = f"{{ systemctl status --no-pager --lines=20 {UNIT} >&2; exit 1; }}"
     if todo in {"start", "restart"}:
         yield f"systemctl {todo} {UNIT} || {status}"
@@ -198,6 +210,10 @@ def daemon_config_absent() -> Commands:
             text = rendered(back) if back else None
             for key in sorted(key for key in ours.keys if key in back and key not in ours.before):
                 left(f"{DAEMON_JSON}: {key}: it was changed after shoal set it")
+        if text is None:
+            will(f"remove {DAEMON_JSON}")
+        else:
+            will_replace(DAEMON_JSON, text)
         yield from _taken_over(facts, ours, back)
         if text is None:
             yield f"rm -f {shlex.quote(DAEMON_JSON)}"
@@ -248,6 +264,8 @@ def engine_absent() -> Commands:
         left(f"the engine ({facts.engine}), because not all in it is ours: {', '.join(others)}")
         host.noop("the engine holds what is not ours")
         return
+    images = f"{len(facts.images)} images" if facts.version else f"{len(facts.disk_images)} images"
+    will(f"remove the engine ({facts.engine}) with all that is in it: {images}, none of them of others")
     folders = [facts.root, *(["/var/lib/containerd"] if {"containerd", "containerd.io"} & facts.ours else [])]
     kept = facts.root in before.data and facts.root in facts.data
     if kept:
@@ -303,6 +321,8 @@ def vendor_source(repository: str, key_file: Path | None, keyring: str, sources:
     for path, content in ((keyring, armoured), (sources, text)):
         state = host.get_fact(FileState, path=path)
         if state is None or state.sha256 != sha256_text(content):
+            if not changed:
+                will_write(sources, f"the repository {repository}, with the vendor's key")
             changed = True
             yield placed(path, content, "docker")
     if changed:
@@ -317,6 +337,7 @@ def group_members(users: tuple[str, ...]) -> Commands:
     members = set(lines[0].rpartition(":")[2].split(",")) if lines else set()
     for user in users:
         if user not in members:
+            will(f"{user} joins the group docker, which is as good as root")
             yield f"echo {shlex.quote(user)} >> {MEMBERS} && usermod -aG docker {shlex.quote(user)}"
 
 

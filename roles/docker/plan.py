@@ -244,6 +244,17 @@ def ends(facts: EngineFacts) -> tuple[Running, ...]:
     return tuple(container for container in facts.running if container.policy not in SURVIVES)
 
 
+def stopping(facts: EngineFacts) -> str:
+    """The containers that stop with the engine, as the end of a sentence: those with a restart policy come back."""
+    if facts.live_restore or not facts.running:
+        return ""
+    names = [
+        container.name if container.policy in SURVIVES else f"{container.name} (for good)"
+        for container in facts.running
+    ]
+    return f"; containers that stop: {', '.join(names)}"
+
+
 def stands_in_the_way(facts: EngineFacts, before: Ours) -> list[str]:
     """What of others is in an engine of ours, so that it stays at teardown: containers, volumes, images.
 
@@ -342,8 +353,7 @@ def _consequences(facts: EngineFacts, target: JsonObject, there: JsonObject) -> 
     if what == "reload":
         found.append("docker.service reads its settings anew, without a restart")
     if what == "restart":
-        stopped = [container.name for container in facts.running if not facts.live_restore]
-        found.append("restart docker.service" + (f"; containers that stop: {', '.join(stopped)}" if stopped else ""))
+        found.append(f"restart docker.service{stopping(facts)}")
     if what == "start":
         found.append("start docker.service, which does not run now")
     return found

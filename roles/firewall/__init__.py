@@ -17,6 +17,7 @@ from roles.common.operations import (
     absent,
     empty_folders_absent,
     packages,
+    recorded_files_absent,
     recorded_packages_absent,
     service,
     service_absent,
@@ -36,6 +37,7 @@ from roles.firewall.operations import (
 from roles.firewall.rules import Openings, management
 from shoal.errors import Fault
 
+ROLE = "firewall"
 PACKAGE = "nftables"
 OUR_UNIT = f"/etc/systemd/system/{UNIT}"
 TIMER = "shoal-firewall-check.timer"
@@ -53,9 +55,9 @@ def install() -> None:
     """The program, the unit for every boot, then the rules, which have to prove themselves."""
     settings = knobs.read(Firewall, host)
     node = knobs.node_of(host)
-    packages(name="Install nftables", names=[PACKAGE], role="firewall", _timeout=settings.firewall_apt_timeout_s)
+    packages(name="Install nftables", names=[PACKAGE], role=ROLE, _timeout=settings.firewall_apt_timeout_s)
     for path, name in OUR_FILES.items():
-        text_file(name=f"Write {name}", path=path, content=(FILES / name).read_text(encoding="utf-8"))
+        text_file(name=f"Write {name}", path=path, content=(FILES / name).read_text(encoding="utf-8"), role=ROLE)
     interfaces = machine_addresses()
     openings = Openings(
         mesh_interface=settings.firewall_mesh_interface,
@@ -107,6 +109,7 @@ def remove() -> None:
     settings = knobs.read(Firewall, host)
     service_absent(name="Look after the rules no more", unit=TIMER)
     table_absent(name="Let everything in again")
-    absent(name="Remove the rules and the units", paths=[RULES, f"{RULES}.new", *OUR_FILES])
-    empty_folders_absent(name="Remove empty folders", paths=["/etc/systemd/system/nftables.service.d", "/etc/shoal"])
-    recorded_packages_absent(name="Remove nftables", role="firewall", _timeout=settings.firewall_apt_timeout_s)
+    absent(name="Remove the rules", paths=[RULES, f"{RULES}.new"])
+    recorded_files_absent(name="Remove the units", role=ROLE, legacy=[*OUR_FILES])
+    empty_folders_absent(name="Remove an empty folder", paths=["/etc/shoal"])
+    recorded_packages_absent(name="Remove nftables", role=ROLE, _timeout=settings.firewall_apt_timeout_s)

@@ -16,6 +16,7 @@ from pyinfra.context import host
 
 from roles.common.facts import Lines, labelled
 from roles.common.knobs import cluster_of, node_of
+from roles.common.notes import will
 from roles.common.operations import Commands, failure, write_text
 from roles.firewall.rules import TABLE, Connection, Openings, connection, is_port, refusal, stamp, text
 from shoal.cluster.document import Cluster, Node
@@ -80,6 +81,7 @@ def in_force(openings: Openings, own: Connection | None, rollback_s: int) -> Com
     if why := refusal(openings, own):
         yield failure(f"the firewall was not touched: it would cut this very connection; {why}")
         return
+    will(_closing(openings))
     node, cluster = node_of(host), cluster_of(host)
     ways = [each for each in _ways(node) if _login(cluster, each, "true") is None] if _executes() else []
     yield write_text(f"{RULES}.new", wanted, "600")
@@ -95,10 +97,30 @@ def table_absent() -> Commands:
         f"[ ! -e /etc/systemd/system/{UNIT} ] || echo unit"
     )
     if host.get_fact(Lines, script=script):
+        will("take the packet filter of the site out; others' rules stay")
         yield (
             f"systemctl stop {ROLLBACK_TIMER} 2>/dev/null; systemctl disable --quiet --now {UNIT} 2>/dev/null; "
             f"nft delete table {TABLE} 2>/dev/null; ! nft list table {TABLE} >/dev/null 2>&1"
         )
+
+
+def _closing(openings: Openings) -> str:
+    """What the rules mean for the machine: who listens there now and is not let in to from outside any more."""
+    script = "ss -Hltnp 2>/dev/null | awk '{ print $4, $6 }' || true"
+    closed = set()
+    for line in host.get_fact(Lines, script=script):
+        place, _, users = line.partition(" ")
+        address, _, port = place.rpartition(":")
+        local = address.strip("[]").partition("%")[0]
+        if not port.isdigit() or local.startswith("127.") or local == "::1":
+            continue
+        if int(port) not in openings.ssh_ports:
+            name = users.split('"')[1] if users.count('"') > 1 else "?"
+            closed.add((int(port), name))
+    names = ", ".join(f"{port} ({name})" for port, name in sorted(closed))
+    return "let nothing in from outside but SSH, the mesh and the site's own machines" + (
+        f"; what listens there now and is closed to all others: {names}" if names else ""
+    )
 
 
 def _executes() -> bool:
@@ -118,14 +140,15 @@ def _ways(node: Node) -> list[Node]:
 def _login(cluster: Cluster, node: Node, *command: str) -> str | None:
     """Run a command over a connection of its own; why that failed, or None. A shared one would prove nothing."""
     try:
+        limit_s = max(LOGIN_TIMEOUT_S, ssh.connect_timeout_s(cluster.ssh, node))
         argv = ssh.ssh_command(cluster, node, *command, root=True)
-        argv[1:1] = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", f"ConnectTimeout={LOGIN_TIMEOUT_S}"]
+        argv[1:1] = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", f"ConnectTimeout={limit_s}"]
         done = subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LOGIN_TIMEOUT_S * 2,
+            timeout=limit_s * 2,
             check=False,
             start_new_session=True,
         )

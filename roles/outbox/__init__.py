@@ -21,11 +21,11 @@ from roles.common.operations import (
     folders,
     packages,
     packages_refused,
+    recorded_files_absent,
     recorded_packages_absent,
     service,
     service_absent,
     text_file,
-    text_files_absent,
 )
 from roles.outbox.defaults import Outbox
 from roles.outbox.operations import (
@@ -39,10 +39,10 @@ from roles.outbox.operations import (
 )
 from roles.outbox.program import archive
 from shoal.errors import Fault
-from shoal.paths import NODE_RUNS, NODE_STATE
+from shoal.paths import NODE_OUTBOX, NODE_RUNS
 
 FILES = Path(__file__).parent / "files"
-FOLDER = str(NODE_STATE / "outbox")
+FOLDER = str(NODE_OUTBOX)
 CONFIG_FOLDER = "/etc/shoal/outbox"
 SETTINGS = f"{CONFIG_FOLDER}/settings.json"
 CONFIG = f"{CONFIG_FOLDER}/rclone.conf"
@@ -168,7 +168,7 @@ def remove(force: bool = False) -> None:
         service_absent(name=f"Stop {starter}", unit=starter)
     for unit in UNITS:
         service_absent(name=f"Stop {unit}", unit=f"{unit}.service")
-    text_files_absent(name="Remove its settings", role="outbox")
+    recorded_files_absent(name="Remove its settings", role="outbox")
     absent(name="Remove the credential and the program", paths=[CREDENTIAL, PROGRAM, GIVEN_RCLONE])
     outbox_absent(name="Remove the outbox", folder=FOLDER, force=force)
     recorded_packages_absent(

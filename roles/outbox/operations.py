@@ -42,7 +42,7 @@ def file_of(path: str, content: bytes, owner: str = "root", mode: str = "644") -
     sha256 = hashlib.sha256(content).hexdigest()
     state = host.get_fact(FileState, path=path)
     if state is None or (state.sha256, state.mode, state.user) != (sha256, mode, owner):
-        yield from upload(io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}")
+        yield from upload(io.BytesIO(content), sha256, path, mode=mode, owner=f"{owner}:{owner}", role="outbox")
 
 
 @operation()
@@ -51,7 +51,7 @@ def given_program(source: Path, path: str) -> Commands:
     sha256 = sha256_file(source)
     state = host.get_fact(FileState, path=path)
     if state is None or (state.sha256, state.mode, state.user) != (sha256, "755", "root"):
-        yield from upload(str(source), sha256, path, mode="755")
+        yield from upload(str(source), sha256, path, mode="755", role="outbox")
 
 
 @operation()

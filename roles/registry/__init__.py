@@ -14,16 +14,17 @@ from pyinfra.context import host
 
 from roles.common import knobs
 from roles.common.addresses import authority
+from roles.common.listen import will_listen
 from roles.common.operations import (
     empty_folders_absent,
     folders,
     packages,
     packages_refused,
+    recorded_files_absent,
     recorded_packages_absent,
     service,
     service_absent,
     text_file,
-    text_files_absent,
 )
 from roles.registry.defaults import Registry
 from roles.registry.operations import (
@@ -91,6 +92,12 @@ def install() -> None:
     """The package, whose own service is not for us, then two services of ours; then wait until both answer."""
     registry = knobs.read(Registry, host)
     peer = knobs.node_of(host).peer_address
+    will_listen(
+        [
+            (registry.registry_bind or peer, registry.registry_port, "the site's registry, read only, without TLS"),
+            ("127.0.0.1", registry.registry_write_port, "the site's registry"),
+        ]
+    )
     packages(
         name="Install the registry",
         names=[USER],
@@ -155,7 +162,7 @@ def remove() -> None:
         name="Leave the distribution's service as its owner has it", drop_in=DROP_IN, _timeout=60
     )
     recorded_packages_absent(name="Remove the registry", role="registry", _timeout=registry.registry_apt_timeout_s)
-    text_files_absent(
+    recorded_files_absent(
         name="Remove its settings", role="registry", legacy=(CONFIG, READ_CONFIG, UNIT_FILE, READ_UNIT_FILE)
     )
     units_forgotten(name="Have systemd forget its services", units=(UNIT, READ_UNIT))

@@ -10,12 +10,13 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.common.facts import Lines, NodeFact
-from roles.common.notes import left
+from roles.common.notes import left, will
 from roles.common.operations import RECORDS, Commands
 from roles.common.script import script
 from roles.registry.plan import Look, look_of
 
 FILES = Path(__file__).parent / "files"
+PACKAGES = str(RECORDS / "registry.packages")
 
 GARBAGE = "blob eligible for deletion: "
 
@@ -25,7 +26,7 @@ class Ports(NodeFact[Look]):
 
     def command(self, units: Sequence[str], drop_in: str) -> str:
         """One program that reads only."""
-        return script(FILES / "look.sh", UNITS=" ".join(units), DROP_IN=drop_in)
+        return script(FILES / "look.sh", UNITS=" ".join(units), DROP_IN=drop_in, PACKAGES=PACKAGES)
 
     @staticmethod
     def default() -> Look:
@@ -41,9 +42,8 @@ class Ports(NodeFact[Look]):
 def distributions_service_free(drop_in: str) -> Commands:
     """The distribution's own service of the registry without anything of ours: an owner's as he has it, one that came
     with our package at rest."""
-    record = str(RECORDS / "registry.packages")
-    if host.get_fact(Lines, script=script(FILES / "distribution.sh", DROP_IN=drop_in, PACKAGES=record, ACT="no")):
-        yield script(FILES / "distribution.sh", DROP_IN=drop_in, PACKAGES=record, ACT="yes")
+    if host.get_fact(Lines, script=script(FILES / "distribution.sh", DROP_IN=drop_in, PACKAGES=PACKAGES, ACT="no")):
+        yield script(FILES / "distribution.sh", DROP_IN=drop_in, PACKAGES=PACKAGES, ACT="yes")
 
 
 @operation()
@@ -57,6 +57,7 @@ def storage_absent(folder: str) -> Commands:
     if others := [line for line in lines[1:] if line != "shoal"]:
         left(f"{folder}: the registry holds images that are not the site's: {', '.join(others)}")
     elif lines:
+        will(f"remove {folder}, the registry's images")
         yield f"rm -rf -- {quoted}"
 
 

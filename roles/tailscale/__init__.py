@@ -8,12 +8,22 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.common import knobs
-from roles.common.facts import Existing
+from roles.common.facts import Existing, Lines
 from roles.common.knobs import RefusedError
-from roles.common.operations import absent, recorded_packages_absent, service, service_absent, text_file
+from roles.common.operations import (
+    RECORDS,
+    recorded_files_absent,
+    recorded_packages_absent,
+    service,
+    service_absent,
+    text_file,
+    trees_recorded,
+)
+from roles.common.script import script
 from roles.tailscale.defaults import Tailscale
-from roles.tailscale.operations import given_binaries, let_go, logged_out, member, package, vendor_source
-from roles.tailscale.status import Wanted
+from roles.tailscale.facts import TailscaleStatus
+from roles.tailscale.operations import ROLE, given_binaries, let_go, logged_out, member, package, vendor_source
+from roles.tailscale.status import Step, Wanted, decide
 from shoal.cluster.document import Node
 from shoal.errors import Fault
 
@@ -52,15 +62,47 @@ def defaults_text(settings: Tailscale, *, userspace: bool) -> str:
     return "# Written by shoal's role `tailscale`; changes are overwritten.\n" + "\n".join(lines) + "\n"
 
 
+def owners_daemon() -> str:
+    """A daemon on the machine that did not come with us, by the path of its program; empty where there is none."""
+    look = script(
+        FILES / "owner.sh",
+        PACKAGES=str(RECORDS / f"{ROLE}.packages"),
+        PLACED=str(RECORDS / f"{ROLE}.files"),
+        UNIT_FILE=OUR_UNIT,
+    )
+    lines: list[str] = host.get_fact(Lines, script=look)
+    return next((line.removeprefix("owner ") for line in lines if line.startswith("owner ")), "")
+
+
+def refuse_unfit(daemon: str, settings: Tailscale, node: Node) -> None:
+    """Raise RefusedError where an owner's daemon cannot serve as it is; neither it nor its registration is changed."""
+    status = host.get_fact(TailscaleStatus)
+    decision = decide(status, wanted(settings, node))
+    if status is not None and decision.step in {Step.NOTHING, Step.SETTINGS}:
+        return
+    why = "it does not answer" if status is None else decision.why
+    raise RefusedError(
+        "the machine's own Tailscale is used as it is, and cannot be",
+        [Fault(node.name, f"{daemon} is its owner's, and stays as it is: {why}")],
+        hint="bring it onto the tailnet on that machine yourself (tailscale up), with the tags that are wanted",
+    )
+
+
 @deploy("tailscale")
 def install() -> None:
-    """Settings first, then the daemon, then the tailnet."""
+    """Settings first, then the daemon, then the tailnet. A daemon of the machine's owner is used as it is."""
     settings = knobs.read(Tailscale, host)
     node = knobs.node_of(host)
+    if daemon := owners_daemon():
+        refuse_unfit(daemon, settings, node)
+        return
     userspace = settings.tailscale_userspace == "on" or (
         settings.tailscale_userspace == "auto" and not host.get_fact(Existing, paths=(TUN,))
     )
-    text_file(name="Configure the daemon", path=DEFAULTS, content=defaults_text(settings, userspace=userspace))
+    text_file(
+        name="Configure the daemon", path=DEFAULTS, content=defaults_text(settings, userspace=userspace), role=ROLE
+    )
+    trees_recorded(name="Note what the daemon is going to make", paths=STATE, role=ROLE)
     read = [DEFAULTS]
     if settings.tailscale_source == "package":
         vendor_source(
@@ -73,13 +115,16 @@ def install() -> None:
         package(
             name="Install the package",
             version=settings.tailscale_version,
-            role="tailscale",
+            role=ROLE,
             _timeout=settings.tailscale_apt_timeout_s,
         )
     else:
         given_binaries(name="Place the given binaries", folder=_given(settings, node), places=BINARIES)
         text_file(
-            name="Write the unit", path=OUR_UNIT, content=(FILES / "tailscaled.service").read_text(encoding="utf-8")
+            name="Write the unit",
+            path=OUR_UNIT,
+            content=(FILES / "tailscaled.service").read_text(encoding="utf-8"),
+            role=ROLE,
         )
         read += [OUR_UNIT, BINARIES["tailscaled"]]
     service(name="Run the daemon", unit=UNIT, config_files=read, _timeout=60)
@@ -104,16 +149,19 @@ def remove() -> None:
             [Fault(node.name, f"is reached at {node.address}, its address on the tailnet")],
             hint="go back to the first addresses with `shoal mesh off`",
         )
+    if owners_daemon():
+        return
     logged_out(name="Leave the tailnet", keep_unknown=settings.tailscale_keep_unknown, _timeout=60)
     service_absent(name="Stop the daemon", unit=UNIT)
     let_go(name="Let the package go")
     # It brings packet filter programs, which the container engine needs as well.
     recorded_packages_absent(
-        name="Remove the package", role="tailscale", keep_needed=True, _timeout=settings.tailscale_apt_timeout_s
+        name="Remove the package", role=ROLE, keep_needed=True, _timeout=settings.tailscale_apt_timeout_s
     )
-    absent(
+    recorded_files_absent(
         name="Remove its settings and state",
-        paths=[OUR_UNIT, *BINARIES.values(), DEFAULTS, KEYRING, SOURCES, *STATE],
+        role=ROLE,
+        legacy=[OUR_UNIT, *BINARIES.values(), DEFAULTS, KEYRING, SOURCES, *STATE],
     )
 
 

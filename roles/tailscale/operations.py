@@ -15,8 +15,9 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.common.facts import FileState, Lines, labelled
+from roles.common.notes import changing, will
 from roles.common.openpgp import dearmoured
-from roles.common.operations import RECORDS, Commands, failure, upload, write_text
+from roles.common.operations import RECORDS, Commands, failure, placed, recording, upload, will_write
 from roles.tailscale.facts import MASK, TailscaleStatus
 from roles.tailscale.secret import KeyFaultError, dressed, find, is_oauth
 from roles.tailscale.status import Failure, Status, Step, Wanted, decide, explain, masked, stands, up_arguments
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from roles.tailscale.defaults import Tailscale
 
+ROLE = "tailscale"
+"""Whose record our packages and files go on."""
 POLL_INTERVAL_S = 0.5
 PACKAGE = "tailscale"
 SAID = "/run/shoal-tailscale-up.said"
@@ -60,8 +63,10 @@ def vendor_source(repository: str, key_file: Path, keyring: str, sources: str) -
     for path, content in ((keyring, armoured), (sources, text)):
         state = host.get_fact(FileState, path=path)
         if state is None or state.sha256 != hashlib.sha256(content.encode()).hexdigest():
+            if not changed:
+                will_write(sources, f"the repository {repository}, with the vendor's key")
             changed = True
-            yield write_text(path, content)
+            yield placed(path, content, ROLE)
     if changed:
         # The package is asked for next, and a fresh stamp would skip the refresh.
         yield "rm -f /var/lib/apt/periodic/update-success-stamp"
@@ -78,8 +83,12 @@ def package(version: str, role: str) -> Commands:
     if there[:2] == [version, "installed"] and there[2:] == ["hold"]:
         host.noop(f"version {version} is installed and held")
         return
+    will(
+        f"{'replace' if there else 'install'} {PACKAGE} {version} and hold it"
+        + (f", instead of {there[0]}" if there else "")
+    )
     record = shlex.quote(str(RECORDS / f"{role}.packages"))
-    wanted = f"--no-install-recommends --allow-downgrades --allow-change-held-packages {PACKAGE}={version}"
+    wanted = f"--no-remove --no-install-recommends --allow-downgrades --allow-change-held-packages {PACKAGE}={version}"
     options = "-q -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Acquire::Retries=3"
     yield (
         "set -e\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C\n"
@@ -110,12 +119,14 @@ def given_binaries(folder: Path, places: dict[str, str]) -> Commands:
         if not source.is_file():
             target = places["tailscaled"]
             if not host.get_fact(Lines, script=f'[ "$(readlink {final})" = {target} ] && echo linked || true'):
-                yield f"ln -sfn {target} {final}"
+                yield f"{recording(ROLE)}\nrecord_link {final} {target}\nln -sfn {target} {final}"
             continue
         sha256 = sha256_file(source)
         state = host.get_fact(FileState, path=final)
         if state is None or (state.sha256, state.mode) != (sha256, "755"):
-            yield from upload(str(source), sha256, final, mode="755")
+            will(f"{'write' if state is None else 'replace'} {final} ({source.stat().st_size / 1e6:.0f} MB)")
+            changing(final)
+            yield from upload(str(source), sha256, final, mode="755", role=ROLE)
 
 
 @operation()
@@ -123,6 +134,10 @@ def member(wanted: Wanted, settings: Tailscale, node: str, *, ephemeral: bool) -
     """The node on its tailnet. What is done follows from its state; a node that runs is never given a key."""
     status = host.get_fact(TailscaleStatus)
     decision = decide(status, wanted)
+    if decision.step in {Step.JOIN, Step.START}:
+        will(f"join the tailnet as {wanted.hostname}")
+    elif decision.step is Step.SETTINGS:
+        will(f"tailscale set {' '.join(decision.settings)}")
     limit_s = settings.tailscale_join_timeout_s
     sudo = bool(host.data.get("_sudo"))
     if decision.step is Step.WAIT:
@@ -166,6 +181,7 @@ def logged_out(*, keep_unknown: bool) -> Commands:
     if status is None or (status.state == "NeedsLogin" and not status.addresses):
         host.noop("it is on no tailnet")
         return
+    will("leave the tailnet")
     told = (
         "the control server was not told that this machine goes; see that it can be reached, or remove the device "
         "there and go on with --data tailscale_keep_unknown=true"

@@ -66,6 +66,8 @@ def folder(path: str, owner: str | None, mode: str | None, marker: str) -> Comma
     if changes and not known.made_folder and not known.folder_before:
         known.folder_before = lines[0]
         yield from _write_marker(marker, known)
+    if changes:
+        will(f"{path}: {there_mode} {there_owner} becomes {mode or there_mode} {owner or there_owner}")
     yield from changes
 
 
@@ -80,11 +82,11 @@ def clips(folder: str, files: tuple[VideoFile, ...], marker: str, group: str = "
         yield failure("; ".join(faults))
         return
     if todo.place:
-        names = ", ".join(file.name for file in todo.place[:NAMED])
-        more = f" and {len(todo.place) - NAMED} more" if len(todo.place) > NAMED else ""
-        will(f"place {len(todo.place)} clip{'s' if len(todo.place) > 1 else ''} in {folder}: {names}{more}")
+        will(f"place {_clips([file.name for file in todo.place])} in {folder}")
     for name in todo.left:
         left(f"{folder}/{name}: it was ours, and another file lies there now")
+    if todo.remove:
+        will(f"remove {_clips(todo.remove)} of ours from {folder}, which are not wanted any more")
     if todo.remove:
         yield from _taken(folder, state, todo.remove)
         yield _prune(folder, todo.remove, known)
@@ -121,6 +123,12 @@ def planned(target: Host, folder: str, files: Sequence[VideoFile], marker: str) 
     return state, known, plan(state, known, files, _hashes(target, folder, marker, doubtful(state, known, files)))
 
 
+def _clips(names: Sequence[str]) -> str:
+    """How many, and which."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{len(names)} clip{'s' if len(names) > 1 else ''} ({', '.join(names[:NAMED])}{more})"
+
+
 def placing_faults(state: FolderFact, todo: Plan, folder: str) -> list[str]:
     """Why the clips cannot be placed: others' files in their way, or no room."""
     found = []
@@ -150,6 +158,7 @@ def clips_absent(folder: str, marker: str) -> Commands:
         if name not in ours and not known.files[name].found:
             left(f"{folder}/{name}: another file lies there than the clip that shoal placed")
     if ours:
+        will(f"remove {_clips(ours)} from {folder}")
         yield from _taken(folder, state, ours)
     if known.files:
         yield _prune(folder, sorted(known.files), known)
@@ -177,6 +186,9 @@ def cameras(wanted: tuple[Camera, ...]) -> Commands:
         yield failure(f"at {', '.join(foreign)} something is mounted that is not ours; unmount it")
         return
     names = {camera.unit for camera in wanted}
+    for camera in wanted:
+        if not places[camera.target].right:
+            will(f"show {camera.source} at {camera.target}, read-only, now and after a boot ({camera.unit})")
     yield from _unmounted({unit: file for unit, file in units.items() if unit not in names})
     written = False
     for camera in wanted:
@@ -214,6 +226,8 @@ def no_such_folders(name: str, missing: Sequence[str]) -> str:
 
 
 def _unmounted(units: Mapping[str, UnitFile]) -> Commands:
+    if units:
+        will(f"take the mounts {', '.join(sorted(file.where for file in units.values()))} out; the footage stays")
     for unit, file in sorted(units.items()):
         quoted = shlex.quote(unit)
         # Stopped before it is forgotten: cut off in between, the unit is still there to be found.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from roles.common.operations import absent, text_file
+from roles.common.operations import recorded_files_absent, text_file
 
 FOLDER = ".shoal"
 FILE = f"{FOLDER}/privacy.json"
@@ -22,9 +22,10 @@ def place(videos_folder: str, key_frames: int | None) -> None:
         name="Place the privacy policy",
         path=f"{videos_folder}/{FILE}",
         content=json.dumps({"version": 1, "key_frames": key_frames}) + "\n",
+        role="videos",
     )
 
 
 def take_away(videos_folder: str) -> None:
     """Nothing of ours is left beside the footage."""
-    absent(name="Remove the privacy policy", paths=[f"{videos_folder}/{FOLDER}"])
+    recorded_files_absent(name="Remove the privacy policy", role="videos", legacy=[f"{videos_folder}/{FOLDER}"])

@@ -19,6 +19,7 @@ from pyinfra.context import host, state
 
 from roles.common.addresses import authority
 from roles.common.facts import Lines, labelled
+from roles.common.notes import will
 from roles.common.operations import INCOMING, Commands, failure, packages_program, upload
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
@@ -143,6 +144,7 @@ def base(yolov5: Yolov5, target: Target) -> Commands:
     if there.base_id:
         host.noop("the base is there")
         return
+    will(f"make the base of the inference image in the engine, in {NODE_STATE / 'build'}")
     archive = yolov5.yolov5_base_tarball
     if archive is not None and yolov5.yolov5_base_source in {"auto", "tarball"}:
         landed = str(INCOMING / "base.tar")
@@ -175,6 +177,7 @@ def image(yolov5: Yolov5, target: Target) -> Commands:
         host.noop("the image is there")
         return
     source = _source(yolov5)
+    will(f"{'load' if source == 'tarball' else 'make'} the inference image {target.tag} in the engine")
     if source == "tarball" and yolov5.yolov5_image_tarball is not None:
         landed = str(INCOMING / "image.tar")
         yield from upload(str(yolov5.yolov5_image_tarball), sha256_file(yolov5.yolov5_image_tarball), landed)
@@ -211,6 +214,7 @@ def published(yolov5: Yolov5, target: Target) -> Commands:
     if there.done(target):
         host.noop("the registry has it")
         return
+    will(f"push {target.tag} into the site's registry; images of earlier checkouts that no run needs go")
     template = json.dumps(record_of(target, "@DIGEST@"), sort_keys=True)
     yield _cleaning(
         "publish.sh",
@@ -236,6 +240,7 @@ def pulled(yolov5: Yolov5, target: Target) -> Commands:
     """The image on a compute node, by the digest that the requester has on record; RepoDigests are asserted."""
     wanted = _of_requester(target)
     if wanted.get("context") != target.context:
+        will("pull the inference image, once the requester has it")
         why = f"{target.requester} has no image of this checkout in its registry; deploy the site there first"
         # Before anything was run this is the normal state of a first deploy, and counts as a change to come.
         yield failure(why) if state.current_stage >= StateStage.Execute else "true"
@@ -250,6 +255,7 @@ def pulled(yolov5: Yolov5, target: Target) -> Commands:
     if reference in there.get("digests", "") and _json([there.get("record", "")]) == wanted:
         host.noop("the image is there")
         return
+    will(f"pull the inference image {reference}")
     before = _json([there.get("record", "")]).get("reference", "")
     yield _cleaning(
         "pull.sh",
@@ -279,6 +285,8 @@ def image_absent(target: Target, record: str) -> Commands:
             ),
         )
     )
+    if there.get("images") or there.get("record"):
+        will("remove the inference image from the engine, with what its build left")
     if there.get("engine") and (there.get("images") or there.get("record")):
         yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL, RECORD=record)
     if there.get("record"):

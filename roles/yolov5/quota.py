@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from roles.common.operations import absent, service, service_absent, text_file
+from roles.common.operations import recorded_files_absent, service, service_absent, text_file
 from shoal.paths import NODE_RUNS
 
 FILES = Path(__file__).parent / "files"
+ROLE = "yolov5"
 UNIT = "shoal-state-quota.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 PROGRAM = "/usr/local/lib/shoal/state_quota.py"
@@ -24,12 +25,12 @@ def contents(limit_bytes: int) -> dict[str, str]:
 def quota(limit_bytes: int) -> None:
     """Have it watched."""
     files = contents(limit_bytes)
-    text_file(name="Place the watch over runs' folders", path=PROGRAM, content=files[PROGRAM])
-    text_file(name="Describe the watch to systemd", path=UNIT_PATH, content=files[UNIT_PATH])
+    text_file(name="Place the watch over runs' folders", path=PROGRAM, content=files[PROGRAM], role=ROLE)
+    text_file(name="Describe the watch to systemd", path=UNIT_PATH, content=files[UNIT_PATH], role=ROLE)
     service(name="Watch over runs' folders", unit=UNIT, config_files=list(files), _timeout=60)
 
 
 def quota_absent() -> None:
     """Have it watched no more."""
     service_absent(name="End the watch over runs' folders", unit=UNIT)
-    absent(name="Remove the watch over runs' folders", paths=[PROGRAM, UNIT_PATH])
+    recorded_files_absent(name="Remove the watch over runs' folders", role=ROLE, legacy=[PROGRAM, UNIT_PATH])

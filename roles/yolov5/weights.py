@@ -8,6 +8,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.common.facts import Lines
+from roles.common.notes import will
 from roles.common.operations import Commands, upload
 from roles.yolov5.defaults import WeightsFile
 from shoal.paths import NODE_WEIGHTS
@@ -25,6 +26,10 @@ def weights(files: tuple[WeightsFile, ...]) -> Commands:
         f'for f in {quoted}; do [ ! -f "$f" ] || echo "$(sha256sum < "$f" | cut -c1-64) $(stat -c %a%U "$f")"; done'
     )
     there: list[str] = host.get_fact(Lines, script=script)
+    missing = [file for file in files if f"{file.sha256} 644root" not in there]
+    if missing:
+        names = ", ".join(file.name or file.sha256[:12] for file in missing)
+        will(f"place {len(missing)} models in {NODE_WEIGHTS}: {names}")
     for file in files:
         if f"{file.sha256} 644root" not in there:
             yield from upload(str(file.path), file.sha256, paths[file.sha256])
@@ -36,4 +41,5 @@ def weights_absent() -> Commands:
     folder = shlex.quote(str(NODE_WEIGHTS))
     ours = f"find {folder} -maxdepth 1 -regextype posix-extended -regex '.*/[0-9a-f]{{64}}[.]onnx' -type f"
     if host.get_fact(Lines, script=f"[ ! -d {folder} ] || {ours} -print -quit"):
+        will(f"remove the models in {NODE_WEIGHTS}")
         yield f"{ours} -delete"

@@ -56,6 +56,8 @@ class NodePlan:
     """Names of the other machines of the cluster."""
     owned: bool = True
     """Whether the machines have an owner beside us, and were not made by a lab or a stack."""
+    firewall: bool = False
+    """Whether the site's packet filter comes with the deploy: then nothing but SSH and the site's machines gets in."""
     requester: str = ""
     """The requester's address as the others know it."""
     ports: tuple[Port, ...] = ()
@@ -177,6 +179,7 @@ def _plan(
         node=node,
         others=tuple(other.name for other in cluster.nodes if other.name != node.name),
         owned=cluster.substrate in {"onprem", "edge"},
+        firewall=cluster.firewall == "on" and cluster.mesh != "tailscale",
         requester=cluster.requester.peer_address,
         ports=tuple(ports),
         requester_ports=theirs,

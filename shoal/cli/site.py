@@ -199,23 +199,31 @@ def teardown(
     keep_docker: Annotated[bool, typer.Option("--keep-docker", help="Leave the container engine.")] = False,
     break_lock: BreakLock = False,
     ask_sudo_password: AskSudoPassword = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Only say what would be taken away.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take away what `deploy` put onto the machines, and nothing else. Results of runs are kept unless asked.
 
     Ends with an inventory: what is left on each machine, and here (tokens, documents, locks of the cluster).
 
-    Example: `shoal site teardown --cluster onprem.toml --keep-docker`
+    Examples: `shoal site teardown --cluster onprem.toml --keep-docker`; `shoal site teardown --dry`
     """
     data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
     there = reach(cluster, ask_sudo_password=ask_sudo_password)
+    if there.note and there.note.nodes and dry:
+        raise UsageError(
+            "the machines are on the mesh, and what takes them off it changes them",
+            hint="`shoal mesh off`, then --dry again",
+        )
     if there.note and there.note.nodes:
         # Who logs a machine out of the mesh must not come over it.
         only = sorted(inventory.refuse_empty(there.first, there.first.substrate, limit)) if limit else ()
         move = moving.off(there, deploy=False, only=only, wanted=there.note.wanted, say=say)
         there = move.reach or there
-    result = run_deploy(there, "teardown", limit=limit or (), data=data, break_lock=break_lock, say=say)
-    _told(result, dry=False, as_json=as_json)
+    result = run_deploy(there, "teardown", limit=limit or (), data=data, dry=dry, break_lock=break_lock, say=say)
+    _told(result, dry=dry, as_json=as_json)
+    if dry:
+        return
     for name, left in remains.look(there.first, result.hosts).items():
         say(f"left on {name}: {', '.join(left) or 'nothing'}")
     here = ", ".join(map(str, local_files.of(there.first.name)))
@@ -257,7 +265,10 @@ def _told(result: DeployResult, *, dry: bool, as_json: bool) -> None:
         return
     if dry:
         for host, what in result.will:
-            out.print(f"{host}: {what}", markup=False, highlight=False)
+            first, *more = what.splitlines()
+            out.print(f"{host}: {first}", markup=False, highlight=False)
+            for line in more:
+                out.print(f"    {line}", markup=False, highlight=False)
         for entry in result.operations:
             if entry.changed:
                 out.print(f"would change: {entry.name} on {', '.join(entry.changed)}")

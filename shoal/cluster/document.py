@@ -51,6 +51,7 @@ _ADDRESS = r"^[A-Za-z0-9]([A-Za-z0-9.:_%-]{0,252}[A-Za-z0-9])?$"
 Address = Annotated[str, StringConstraints(pattern=_ADDRESS)]
 _FOLDER = r"^/[A-Za-z0-9._/-]*[A-Za-z0-9._-]$"
 CameraFolder = Annotated[str, StringConstraints(pattern=_FOLDER)]
+_BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 _USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 User = Annotated[str, StringConstraints(pattern=_USER)]
 
@@ -131,6 +132,11 @@ class Cluster(_Document):
         "off",
         description="Whether machines of a site without a mesh get a packet filter: nothing from outside but SSH, and "
         "the site's own nodes to the requester. With a mesh they have one in any case.",
+    )
+    events_bucket: Annotated[str, StringConstraints(pattern=_BUCKET)] | None = Field(
+        None,
+        description="A bucket of the cluster's own in Google Cloud Storage: where the nodes' outboxes ship to, unless "
+        "`shoal outbox set` names another store.",
     )
     ssh: SshAccess = Field(default_factory=SshAccess)
     nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
@@ -338,6 +344,7 @@ _IN_WORDS = {
     _LABEL_KEY: "a label's key must be lower-case letters, digits, '_' and '-', begun by a letter",
     _LABEL_VALUE: "a label's value must be letters, digits, '.', '_' and '-', at most 63",
     _ADDRESS: "must be a host name or an IP address",
+    _BUCKET: "must be the name of a bucket",
     _USER: "must be a Unix user name",
     _FOLDER: "must be the absolute path of a folder",
 }

@@ -97,8 +97,17 @@ def entries(cluster: Cluster, note: Overlay | None, engine: Mapping[str, Any]) -
         **engine,
         **({**note.settings, "shoal_mesh_services": note.services} if note else {}),
     }
+    shipping = outbox.deploy_data(outbox.of_cluster(site.outbox if site else None, cluster.events_bucket))
     found = {
-        node.name: (node.name, {**common, **_ssh_data(cluster, node), **_node_data(node, site)})
+        node.name: (
+            node.name,
+            {
+                **common,
+                **_ssh_data(cluster, node),
+                **_node_data(node, site),
+                **(shipping if node.has_role("compute") else {}),
+            },
+        )
         for node in cluster.nodes
     }
     return [found[cluster.requester.name]], [found[node.name] for node in cluster.compute]
@@ -191,7 +200,6 @@ def _context() -> Any:
 
 def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
     clips = site.videos.get(node.name, ()) if site else ()
-    shipping = site.outbox if site and node.has_role("compute") else None
     return {
         "shoal_node": node.model_dump(mode="json", exclude_unset=True),
         "ssh_hostname": node.address,
@@ -200,7 +208,6 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "videos_camera_folders": list(node.camera_folders),
         "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
-        **outbox.deploy_data(shipping),
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
 

@@ -17,6 +17,8 @@ _ERROR = re.compile(r"^Error: (executed \d+ commands|could not (load|process) fa
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NOTE = re.compile(r"^(?P<kind>will|left): (?P<text>.*)$")
 """What a role says of the machine beside its operations; see roles/common/notes.py."""
+_NEWLINE = re.compile(r"\\[\\n]")
+"""A note's line ends, and the backslashes that are none; see roles/common/notes.py."""
 _DONE = ("Success", "No changes", "Skipped", "Connected", "Ready:")
 PROGRESS = "progress: "
 """Begins a line in which a role's long script says what it is at."""
@@ -70,9 +72,11 @@ class Log:
     def _host(self, host: str, text: str) -> None:
         if match := _NOTE.match(text):
             notes = self.will if match["kind"] == "will" else self.left
-            if (host, match["text"]) not in notes:
-                notes.append((host, match["text"]))
-                self.say(f"  {host}: {text}")
+            note = _NEWLINE.sub(lambda found: "\n" if found[0] == "\\n" else "\\", match["text"])
+            if (host, note) not in notes:
+                notes.append((host, note))
+                # Of several lines, such as a diff, the first says what it is about.
+                self.say(f"  {host}: {match['kind']}: {note.partition(chr(10))[0]}")
         elif text == "Success" or text.startswith("Success on retry"):
             self.say(f"  {host}: {self.operation}: changed ({time.monotonic() - self.started_s:.1f} s)")
         elif _ERROR.match(text):

@@ -5,10 +5,14 @@ Such a container holds the lock of the run's folder, and every later attempt wou
 
 from __future__ import annotations
 
+import re
+
 from shoal.cluster.document import Cluster, Node
 from shoal.paths import NODE_RUNS
 from shoal.ssh import client as ssh
 
+AGES_MAX = 100
+_AGE = re.compile(r"[0-9]{1,10}")
 # $1: the run's folder, $2: the limit in seconds. The newest container is the one that waits; it is left alone. Docker's
 # filter `volume` does not know the source of a bind mount, so every container that runs is looked at.
 _END_OVERDUE = r"""
@@ -33,4 +37,9 @@ def end_overdue(cluster: Cluster, node: Node, run: str, *, limit_s: int) -> list
     RemoteError where Docker does not answer.
     """
     words = ("sh", "-c", _END_OVERDUE, "overdue", str(NODE_RUNS / run), str(limit_s))
-    return [int(age) for age in ssh.run(cluster, node, *words, root=True, timeout_s=120).text.split()]
+    return ages(ssh.run(cluster, node, *words, root=True, timeout_s=120).text)
+
+
+def ages(text: str) -> list[int]:
+    """The ages in a machine's answer, in seconds; words that are none are passed over."""
+    return [int(word) for word in text.split()[:AGES_MAX] if _AGE.fullmatch(word)]

@@ -6,6 +6,7 @@ used for that: it kills what runs.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from shoal.waiting import looks
 
 UNIT = "bacalhau-compute.service"
 POLL_S = 2.0
+_SIZE = re.compile(r"[0-9]{1,18}")
 _MARK = 'mkdir -p "$(dirname "$1")" && date -u +%FT%TZ >"$1"'
 STOP_GRACE_S = 30
 """What a detector gets to end the frame in hand; what it has done is kept either way."""
@@ -132,7 +134,7 @@ def kept_images(lines: Sequence[str]) -> Iterator[tuple[str, int]]:
     """The runs in a look that images are kept for, and the sizes in bytes; other lines are passed over."""
     for line in lines:
         words = line.split(" ")
-        if len(words) == 3 and words[0] == "needs" and RUN_ID.fullmatch(words[1]) and words[2].isdecimal():
+        if len(words) == 3 and words[0] == "needs" and RUN_ID.fullmatch(words[1]) and _SIZE.fullmatch(words[2]):
             yield words[1], int(words[2])
 
 

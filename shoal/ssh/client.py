@@ -43,6 +43,8 @@ __all__ = [
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10
+PROXY_CONNECT_TIMEOUT_S = 60
+"""The same where a program makes the connection: its own start counts, and gcloud's takes seconds on a busy machine."""
 ALIVE_INTERVAL_S = 10
 ALIVE_COUNT = 3
 """A silent connection counts as lost after interval times count; ours reconnect, so this may be short."""
@@ -424,7 +426,19 @@ def check_access(access: SshAccess) -> None:
         Fault(field, f"there is no file {path}") for field, path in named.items() if path and not path.is_file()
     )
     if faults:
-        raise UsageError("files that the cluster document names for ssh are not there", faults=faults)
+        unknown = any(fault.where == "ssh.known_hosts_file" for fault in faults)
+        raise UsageError(
+            "files that the cluster document names for ssh are not there",
+            faults=faults,
+            hint="`shoal cluster host-keys` shows the machines' keys and makes the file of known hosts"
+            if unknown
+            else "mend the paths in the cluster document",
+        )
+
+
+def connect_timeout_s(access: SshAccess, node: Node) -> int:
+    """Seconds that a connection to the node may take to come about."""
+    return PROXY_CONNECT_TIMEOUT_S if node.proxy(access) else CONNECT_TIMEOUT_S
 
 
 def _options(access: SshAccess, node: Node) -> tuple[list[str], Path]:
@@ -433,7 +447,7 @@ def _options(access: SshAccess, node: Node) -> tuple[list[str], Path]:
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
-        "ConnectTimeout": str(CONNECT_TIMEOUT_S),
+        "ConnectTimeout": str(connect_timeout_s(access, node)),
         "ServerAliveInterval": str(ALIVE_INTERVAL_S),
         "ServerAliveCountMax": str(ALIVE_COUNT),
         "ControlMaster": "auto",

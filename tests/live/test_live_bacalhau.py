@@ -7,8 +7,8 @@ import pytest
 pytestmark = pytest.mark.live
 
 SERVICES = {"orchestrator": "bacalhau", "compute": "root"}
-SECRETS = {"orchestrator": 3, "compute": 2}
-"""The node token and two API keys on the requester; on a compute node the node token and a key of its own."""
+SECRETS = {"orchestrator": 4, "compute": 2}
+"""The node token and three API keys on the requester; on a compute node the node token and a key of its own."""
 
 
 def service_of(machine, part):

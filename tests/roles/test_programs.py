@@ -44,8 +44,11 @@ class Machine:
 
     def place(self, path: Path, content: str, **more: int) -> None:
         encoded = base64.b64encode(content.encode()).decode()
-        values = {"TARGET": str(path), "MODE": "644", "CONTENT": encoded, "ROLE": "base", "RECORDS": str(self.records)}
-        self.run(common("place.sh", **values), **more)
+        self.run(self.recording(common("place.sh", TARGET=str(path), MODE="644", CONTENT=encoded)), **more)
+
+    def recording(self, program: str, since: int = 3) -> str:
+        """A program behind the functions that keep the record."""
+        return f"set -eu\n{common('record.sh', ROLE='base', RECORDS=str(self.records), SINCE=str(since))}\n{program}"
 
     def unplace(self) -> None:
         self.run(
@@ -53,7 +56,8 @@ class Machine:
         )
 
     def placed(self) -> list[str]:
-        return self.run(common("placed.sh", RECORD=str(self.records / "base.files"))).stdout.splitlines()
+        program = common("placed.sh", RECORD=str(self.records / "base.files"), RECORDS=str(self.records))
+        return self.run(program).stdout.splitlines()
 
 
 @pytest.fixture
@@ -76,7 +80,7 @@ def test_a_file_comes_and_goes_with_the_folders_made_for_it(machine):
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
     assert stat.S_IMODE(target.parent.stat().st_mode) == 0o755, "whatever the login's umask"
     machine.place(target, "ours, newer\n")
-    assert len(machine.placed()) == 2
+    assert len(machine.placed()) == 3
     machine.unplace()
     assert not target.parent.exists()
     assert (machine.root / "etc").is_dir()
@@ -96,12 +100,41 @@ def test_what_was_there_comes_back_as_it_was(machine):
     assert target.stat().st_mtime == 1000
 
 
+def test_links_and_trees_of_ours_go_and_a_link_that_points_elsewhere_stays(machine):
+    ours, others, tree = machine.root / "bin2" / "tool", machine.root / "bin2" / "other", machine.root / "var" / "tool"
+    recorded = f"record_link {ours} /opt/tool\nrecord_link {others} /opt/tool\nrecord_tree {tree}"
+    machine.run(machine.recording(recorded))
+    (machine.root / "bin2").mkdir()
+    ours.symlink_to("/opt/tool")
+    others.symlink_to("/opt/the-owners")
+    (tree / "deep").mkdir(parents=True)
+    (tree / "deep" / "state").write_text("written by the service")
+    machine.unplace()
+    assert [path.name for path in (machine.root / "bin2").iterdir()] == ["other"]
+    assert not (machine.root / "var").exists()
+
+
+def test_a_file_of_a_deploy_before_the_role_kept_a_record_is_not_taken_for_the_owners(machine):
+    machine.records.mkdir()
+    (machine.records / "version").write_text("2\n")
+    for name, since in (("late", 3), ("early", 2)):
+        target, part = machine.root / name, machine.root / f"{name}.part"
+        target.write_text("there before\n")
+        part.write_text("ours\n")
+        machine.run(machine.recording(f"record_file {target} {part}\nmv -f {part} {target}", since=since))
+    machine.unplace()
+    assert not (machine.root / "late").exists(), "an earlier version of ours"
+    assert (machine.root / "early").read_text() == "there before\n"
+
+
 def test_a_file_that_was_changed_since_stays_and_is_seen(machine):
     target = machine.root / "new" / "conf"
     machine.place(target, "ours\n")
     target.write_text("ours, and a line of the owner's\n")
-    _, line = machine.placed()
-    recorded, now, path = line.split(" ")
+    version, recorded_at_all, line = machine.placed()
+    assert (version, recorded_at_all) == ("version 3", "recorded")
+    _, recorded, now, before, path = line.split(" ")
+    assert before == "-"
     assert recorded != now
     assert path == str(target)
     machine.unplace()

@@ -504,13 +504,20 @@ def test_a_node_that_has_its_name_as_its_id_keeps_it(data):
 def test_remove():
     answers = {
         "systemctl show": unit_answer(),
-        "for p in /etc/systemd/system/bacalhau-compute.service": ["/etc/bacalhau", "/var/lib/bacalhau", PROGRAM],
+        "RECORD=/var/lib/shoal/roles/bacalhau.files": ["version 3", "recorded", f"file aa aa - {PROGRAM}"],
         "docker ps --all --quiet --filter label=bacalhau-executor=bacalhau-gate-1_node": ["0123"],
     }
     text = run(bacalhau.remove, answers, node="gate-1").text()
     assert text.index("systemctl disable --quiet --now bacalhau-compute.service") < text.index("docker rm --force")
-    assert "rm -rf -- /etc/bacalhau /var/lib/bacalhau" in text
+    assert text.index("docker rm --force") < text.index("RECORD=/var/lib/shoal/roles/bacalhau.files")
     assert "/var/lib/shoal/runs" not in text
+    # By a version that kept no record of these files.
+    former = {
+        **answers,
+        "RECORD=/var/lib/shoal/roles/bacalhau.files": ["version 2"],
+        "for p in /etc/systemd/system/bacalhau-compute.service": ["/etc/bacalhau", "/var/lib/bacalhau", PROGRAM],
+    }
+    assert "rm -rf -- /etc/bacalhau /var/lib/bacalhau" in run(bacalhau.remove, former, node="gate-1").text()
 
 
 def test_remove_on_a_bare_machine_does_nothing():

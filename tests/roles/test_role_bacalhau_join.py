@@ -147,8 +147,9 @@ def test_settings_are_placed_only_once_the_orchestrator_takes_the_token(data: di
     placing = next(command for command in outcome.commands if command.endswith("/etc/bacalhau/compute.yaml"))
     lines = placing.splitlines()
     asking = next(number for number, line in enumerate(lines) if "python3 - wait /etc/bacalhau/." in line)
-    assert asking == len(lines) - 3  # the last lines make it new again and move it to its place
-    assert lines[-2].startswith("touch /etc/bacalhau/.")
+    assert asking == len(lines) - 4  # the last lines make it new again, note it and move it to its place
+    assert lines[-3].startswith("touch /etc/bacalhau/.")
+    assert lines[-2].startswith("record_file /etc/bacalhau/compute.yaml ")
     closing = next(number for number, line in enumerate(lines) if line.startswith("chmod go= "))
     assert lines[closing].endswith(".part")  # closed to others before it leaves the private folder, in the same line
     assert " && mv -f " in lines[closing]

@@ -93,12 +93,18 @@ def test_remove(remove_runs, gone):
     # Answered only where the runs' folder is among what goes with all it holds.
     runs = re.compile(r"for p in [^;]*/var/lib/shoal/runs ?[^;]*; do \[ ! -e")
     answers = {
-        runs: ["gone /var/lib/shoal/runs", "folder /var/lib/shoal", "in /var/lib/shoal/runs/r1/manifest.json"],
+        runs: [
+            "gone /var/lib/shoal/runs",
+            "folder /var/lib/shoal/runs",
+            "folder /var/lib/shoal",
+            "in /var/lib/shoal/runs/r1/manifest.json",
+        ],
         "cat /var/lib/shoal/roles/base.packages": ["curl"],
         "for p in /var/lib/shoal/roles/base.packages": ["there"],
     }
     text = run(lambda: base.remove(remove_runs=remove_runs), answers).text()
     assert ("rm -rf -- /var/lib/shoal/runs" in text) is gone
+    assert not re.search(r"rmdir.* /var/lib/shoal/runs", text), "what is gone already is not removed once more"
     assert "NAMES=curl" in text
 
 

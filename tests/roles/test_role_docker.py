@@ -251,7 +251,7 @@ def test_a_restart_that_ends_containers_is_refused_without_consent():
     assert "web" not in refused[0]
     agreed = planned(lines, DOCKER_RESTART, docker_mtu=1400)
     assert agreed.refusals == ()
-    assert any("containers that stop: nvr, web, old" in text for text in agreed.will)
+    assert any("containers that stop: nvr (for good), web, old (for good)" in text for text in agreed.will)
     assert planned(owners(live_restore=True, more=RUNNING), docker_mtu=1400).refusals == ()
 
 

@@ -100,6 +100,8 @@ def test_remove():
     answers = {
         "systemctl show": unit_answer(),
         "for p in /var/lib/shoal/roles/registry.packages": ["/var/lib/shoal/roles/registry.packages"],
+        # By a version that kept no records of files.
+        "RECORD=/var/lib/shoal/roles/registry.files": ["version 0"],
         f"for p in {CONFIG}": [CONFIG],
         "repositories": ["there", "shoal"],
     }

@@ -423,9 +423,9 @@ def test_a_daemon_that_starts_is_waited_for(binaries):
 def test_userspace_where_there_is_no_device(binaries):
     answers = {"systemctl show": unit_answer(), "tailscale status": said_by("mini-running-edge", **RUNNING)}
     text = run(tailscale.install, answers, data=data(binaries)).text()
-    written = [base64.b64decode(word).decode() for word in re.findall(r"printf %s (\S+) \| base64", text)]
-    assert any("--tun=userspace-networking" in content for content in written)
-    assert "TS_NO_LOGS_NO_SUPPORT" in "".join(written)
+    written = placed(text)["/etc/default/tailscaled"]
+    assert "--tun=userspace-networking" in written
+    assert "TS_NO_LOGS_NO_SUPPORT" in written
     assert "userspace" not in tailscale.defaults_text(Tailscale(), userspace=False)
 
 
@@ -451,8 +451,8 @@ def vendors(system, suite, arch, **more):
 
 def placed(text):
     """Files that were written, by path: what is in the commands as base64."""
-    found = re.findall(r"printf %s (\S+) \| base64 -d > (\S+) && chmod 644 \S+ && mv -f \S+ (\S+)", text)
-    return {path: base64.b64decode(content).decode() for content, _, path in found}
+    found = re.findall(r"^TARGET=(\S+)\nMODE=644\nCONTENT=(\S+)$", text, re.MULTILINE)
+    return {path: base64.b64decode(content).decode() for path, content in found}
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -538,16 +538,42 @@ def test_faulty_knobs(tmp_path):
 
 
 def test_remove(binaries):
+    record = "RECORD=/var/lib/shoal/roles/tailscale.files"
     answers = {
+        record: ["version 3", "recorded", "file aa aa - /etc/systemd/system/tailscaled.service"],
         "tailscale status": said_by("mini-running-edge", **RUNNING),
         "systemctl show": unit_answer(),
         "for p in /etc/systemd/system/tailscaled.service": ["/etc/systemd/system/tailscaled.service"],
     }
     text = run(tailscale.remove, answers, data=data(binaries)).text()
-    assert text.index("tailscale logout") < text.index("systemctl disable") < text.index("rm -rf")
+    assert text.index("tailscale logout") < text.index("systemctl disable") < text.index(f"{record}\n")
+    assert "/var/lib/tailscale" not in text.replace("RECORD=", ""), "what is on record goes, and nothing by name"
+    former = run(tailscale.remove, {**answers, record: ["version 2"]}, data=data(binaries)).text()
+    assert "rm -rf -- /etc/systemd/system/tailscaled.service" in former
     assert "exit 1" in text
     kept = run(tailscale.remove, answers, data=data(binaries, tailscale_keep_unknown=True)).text()
     assert "exit 1" not in kept.split("systemctl")[0]
+
+
+OWNERS = {"UNIT_FILE=": ["owner /usr/sbin/tailscaled"]}
+
+
+def test_a_daemon_of_the_owners_is_used_as_it_is_and_stays(binaries):
+    # Another host name and his own settings: they are his.
+    answers = {**OWNERS, "tailscale status": said_by("mini-running-edge", **{**RUNNING, "HostName": "line-3"})}
+    for deploy in (tailscale.install, tailscale.remove):
+        outcome = run(deploy, answers, data=data(binaries))
+        assert not outcome.failed
+        assert outcome.commands == []
+
+
+@pytest.mark.parametrize("state", ["after-logout", "stopped-after-down", "needs-machine-auth", None])
+def test_a_daemon_of_the_owners_that_cannot_serve_is_refused_and_not_logged_in(state, binaries, monkeypatch):
+    monkeypatch.setenv("SHOAL_TAILSCALE_AUTHKEY", KEY)
+    answers = {**OWNERS, **({"tailscale status": said_by(state)} if state else {})}
+    with pytest.raises(RefusedError, match="used as it is") as caught:
+        run(tailscale.install, answers, data=data(binaries))
+    assert "/usr/sbin/tailscaled is its owner's" in caught.value.faults[0].what
 
 
 def test_remove_on_a_bare_machine_does_nothing(binaries):

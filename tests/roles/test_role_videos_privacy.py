@@ -41,11 +41,20 @@ def test_a_policy_is_placed_where_the_detector_looks_for_it() -> None:
 
 
 def test_a_deploy_without_one_takes_it_away_and_so_does_the_removal() -> None:
-    there = {**THERE, "for p in": ["/videos/.shoal"]}
+    record = "RECORD=/var/lib/shoal/roles/videos.files"
+    there = {record: ["version 3", "recorded", "file aa aa - /videos/.shoal/privacy.json"], **THERE}
+    # Machines whose records began before this role kept one.
+    before = {record: ["version 2"], **THERE, "for p in": ["/videos/.shoal"]}
     for deploy in (videos.install, videos.remove):
         outcome = run(deploy, there)
         assert "videos | Remove the privacy policy" in changed(outcome)
+        assert f"{record}\n" in outcome.text()
+        outcome = run(deploy, before)
+        assert "videos | Remove the privacy policy" in changed(outcome)
         assert "rm -rf -- /videos/.shoal" in outcome.text()
+    # A folder of this name on a machine that no deploy has been on is nobody's of ours.
+    nobodys = {**THERE, "for p in": ["/videos/.shoal"]}
+    assert "videos | Remove the privacy policy" not in changed(run(videos.remove, nobodys))
     assert "videos | Remove the privacy policy" not in changed(run(videos.install, THERE))
 
 

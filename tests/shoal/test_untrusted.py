@@ -17,12 +17,17 @@ from pyinfra.api.exceptions import FactProcessError
 from roles.tailscale.facts import TailscaleStatus
 from roles.videos.facts import VideosState
 from roles.yolov5.images import _json as image_record
-from shoal import report, untrusted
+from shoal import node_limits, report, untrusted
+from shoal.engines import killed, orphans
 from shoal.engines.bacalhau.client import EngineError, refusal
 from shoal.engines.bacalhau.models import JobList, JobView, LogFrame, NodeList, Submitted, VersionInfo
 from shoal.engines.container import read_inspect
+from shoal.engines.protocol import Execution, State
 from shoal.engines.ssh import _listed
 from shoal.errors import ShoalError, UsageError
+from shoal.fleet import drain as draining
+from shoal.fleet import remains
+from shoal.lifecycle import overrides
 from shoal.mesh.membership import _read as membership
 from shoal.results import documents
 from shoal.results import record as runs
@@ -301,6 +306,37 @@ def test_the_list_of_containers_is_read_or_refused(line: str) -> None:
         _listed(line)
     except DamagedDocumentError:
         return
+
+
+def overrides_of(text: str) -> object:
+    return list(overrides.read("c1", text))
+
+
+LINE_READERS: dict[str, Callable[[str], object]] = {
+    "ages of containers": orphans.ages,
+    "signs of a killed container": lambda text: killed.judged(Execution("c1", "e", State.ENDED, 137), text),
+    "limits of control groups": lambda text: node_limits.read(text.splitlines()),
+    "kept images": lambda text: list(draining.kept_images(text.splitlines())),
+    "Docker's fault": lambda text: draining.docker_fault(text.splitlines()),
+    "drop-ins": overrides_of,
+    "remains": remains._read,
+}
+"""Of answers that are lines: what is none is passed over."""
+NINES = "9" * 5000
+
+
+@pytest.mark.parametrize("name", LINE_READERS)
+@given(st.text() | st.from_regex(r"((needs|limit-cpus|override|event|kernel|[0-9]+)[ \t][^\n]{0,40}\n){1,3}"))
+@example(NINES)
+@example(f"needs r1 {NINES}")
+@example(f"limit-cpus {NINES}\nlimit-memory ²")
+@example(f"{NINES}\t/etc")
+@example("² ² ²")
+@example("override a /b " + "x" * 1000)
+@example("docker-fault")
+@settings(suppress_health_check=list(HealthCheck))
+def test_lines_of_a_node_are_read_or_passed_over(name: str, text: str) -> None:
+    LINE_READERS[name](text)
 
 
 EVENT = {

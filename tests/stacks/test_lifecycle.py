@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -101,7 +102,11 @@ def test_openssh_itself_goes_through_the_proxy_command(tmp_path: Path) -> None:
 
 def test_searches_of_one_lab_never_find_anothers() -> None:
     found = receipt.searches("my-project-1", "a")
-    assert all("--project=my-project-1" in arguments for arguments in found.values())
+    assert all({"--project=my-project-1", "my-project-1"} & set(arguments) for arguments in found.values())
+    (grants,) = [word for word in found[receipt.GRANT] if word.startswith("--filter=")]
+    wanted = re.compile(grants.partition("~")[2])
+    assert wanted.search("deleted:serviceAccount:shoal-a-req@my-project-1.iam.gserviceaccount.com?uid=1")
+    assert not wanted.search("serviceAccount:shoal-a-b-req@my-project-1.iam.gserviceaccount.com")
     assert "--filter=labels.shoal-cluster=a" in found["instance"]
     assert "--filter=name=(shoal-a shoal-a-ssh-iap shoal-a-cluster)" in found["network"]
 

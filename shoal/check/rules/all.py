@@ -29,6 +29,7 @@ AS_ROOT: tuple[Callable[[Facts, NodePlan], Iterator[Finding]], ...] = (
     docker.newcomer,
     docker.proxy,
     network.ports,
+    network.closed_by_us,
     network.peer_address,
     network.names_of_requester,
     videos.videos,

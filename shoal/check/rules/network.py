@@ -51,6 +51,29 @@ def ports(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
                 break
 
 
+def closed_by_us(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
+    """The owner's services that the site's packet filter keeps everybody from."""
+    if not plan.firewall:
+        return
+    ours = {port.port for port in plan.ports}
+    ssh = plan.node.port or 22
+    closed = sorted(
+        {
+            (there.port, there.process or "?")
+            for there in facts.listeners
+            if there.port not in {*ours, ssh, 22} and (there.address == ANY or not _is_loopback(there.address))
+        }
+    )
+    if closed:
+        what = ", ".join(f"{port} ({process})" for port, process in closed)
+        yield warning(
+            plan.node.name,
+            "firewall",
+            f"the site's packet filter closes ports that are open there now: {what}",
+            'leave `firewall = "on"` out of the cluster document where others have to reach them',
+        )
+
+
 def peer_address(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
     """The requester listens on its address as the others know it: it has to have that, and not as a loopback."""
     if not plan.node.has_role("requester") or not plan.others:
@@ -188,7 +211,7 @@ def _same_place(there: str, wanted: str) -> bool:
 
 def _ours(there: Listener, facts: Facts, what: str) -> bool:
     drop_in = "/etc/systemd/system/docker-registry.service.d/shoal.conf"
-    registry = drop_in in facts.our_files or "registry" in facts.our_packages
+    registry = drop_in in facts.our_files or "docker-registry" in facts.our_packages.get("registry", ())
     if there.unit == "docker-registry.service":
         return registry
     if not there.process and there.unit in {"", "-"}:
@@ -196,6 +219,10 @@ def _ours(there: Listener, facts: Facts, what: str) -> bool:
         # an earlier deploy brought what is to take the port.
         return registry if "registry" in what else not facts.our_units.isdisjoint(OUR_UNITS)
     return there.unit in facts.our_units or there.unit in OUR_UNITS or there.unit.startswith("shoal-")
+
+
+def _is_loopback(text: str) -> bool:
+    return _literal(text) and ipaddress.ip_address(text).is_loopback
 
 
 def _literal(text: str) -> bool:

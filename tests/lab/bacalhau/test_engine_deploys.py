@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,30 @@ def test_data_of_a_newer_release_stop_the_deploy_before_anything(whole_site: Sit
         assert "12s" not in whole_site.on(ONE, "cat /etc/bacalhau/compute.yaml")
     finally:
         whole_site.on(TWO, f"sed -i 's/^RepoVersion:.*/RepoVersion: 5/' {path}")
+
+
+ASKS_SELDOM = (
+    "journalctl -u bacalhau-compute --since -10min -o cat --no-pager | grep -Ec 'backoff.*=(1m[0-9]|2m)' || true"
+)
+LOST_WITHIN_S = 500
+"""The pauses double from a second or so: the one of a minute and more comes after some three minutes."""
+
+
+def test_the_first_deploy_after_a_lost_requester(whole_site: Site) -> None:
+    """Its orchestrator comes back with nothing, while compute services ask for it only every two minutes."""
+    whole_site.on("requester", "systemctl stop bacalhau-orchestrator")
+    whole_site.on("requester", "find /var/lib/bacalhau/orchestrator -mindepth 1 -delete; rm -f /etc/bacalhau/*")
+    deadline = time.monotonic() + LOST_WITHIN_S
+    while not all(int(whole_site.on(node, ASKS_SELDOM)) for node in (ONE, TWO)):
+        assert time.monotonic() < deadline, whole_site.on(ONE, "journalctl -u bacalhau-compute -n 20 --no-pager")
+        time.sleep(2)
+    begun = time.monotonic()
+    document = str(whole_site.lab.document)
+    done = whole_site.shoal("site", "deploy", "--engine", "bacalhau", "--cluster", document)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begun < 229  # what it took to fail
+    run = whole_site.run()
+    assert run.end() == 0, run.text
 
 
 def test_removing_takes_orphans_along(whole_site: Site) -> None:

@@ -104,10 +104,10 @@ def story(gateways: Cluster, tmp_path_factory: pytest.TempPathFactory):
     seen.second = plant.deploy()
     seen.deployed = inventories(plant)
     # Life goes on after the deploy: a camera writes over one of our clips.
-    plant.on("compute-3", "head -c 70000 /dev/urandom >/videos/sub/b.mp4; sha256sum /videos/sub/b.mp4 >/root/own.sha")
+    plant.on("compute-3", "head -c 70000 /dev/urandom >/videos/sub/b.mp4; sha256sum /videos/sub/b.mp4 >/run/own.sha")
     with pytest.raises(ShoalError, match=r"not from us: 'sub/b\.mp4'"):
         plant.deploy(limit=["compute-3"])
-    plant.on("compute-3", "sha256sum -c --quiet /root/own.sha")
+    plant.on("compute-3", "sha256sum -c --quiet /run/own.sha")
     seen.teardown = plant.deploy("teardown")
     seen.after = inventories(plant)
     yield seen
@@ -158,7 +158,15 @@ def test_dry_says_what_it_means_for_each_machine(story: Story):
     assert any("insecure-registries" in text for text in said["compute-2"])
     assert any("without a restart" in text for text in said["compute-2"])
     assert any(text.startswith("start docker.service") for text in said["compute-3"])
-    assert any("place 1 clip in /videos" in text for text in said["compute-3"])
+    assert "place 1 clip (sub/b.mp4) in /videos" in said["compute-3"]
+    peer = story.plant.cluster.requester.peer_address
+    assert any(text.startswith(f"open TCP port {peer}:5000 for the network") for text in said["requester"])
+    # The owner's settings on compute-2 are for root alone, those on compute-3 for everybody.
+    replaced = {
+        host: [text for text in said[host] if text.startswith("replace /etc/docker/daemon.json")] for host in said
+    }
+    assert all("+" not in text for text in replaced["compute-2"])
+    assert any("@@" in text and f'+    "{peer}:5000"' in text for text in replaced["compute-3"])
 
 
 def test_teardown_names_what_it_left_and_why(story: Story):

@@ -113,7 +113,33 @@ def test_logins(gateways: Gateways, case: str) -> None:
         assert report.facts["compute-1"].login.is_root
 
 
+AS = r"""mkdir -p /videos; mount -t tmpfs none /videos; touch /videos/own.mp4
+cat >/usr/local/bin/awk <<'END'
+#!/bin/sh
+for last; do :; done
+[ "$last" = /proc/self/mountinfo ] || exec /usr/bin/awk "$@"
+n=$#
+while [ "$n" -gt 1 ]; do set -- "$@" "$1"; shift; n=$((n - 1)); done
+shift
+sed '/ \/videos /s/ - tmpfs none / - @TYPE@ @SOURCE@ /' /proc/self/mountinfo | exec /usr/bin/awk "$@"
+END
+chmod 755 /usr/local/bin/awk"""
+"""A file system at /videos, and an awk that shows it as one that this kernel does not have."""
+AS_NO_MORE = "rm -f /usr/local/bin/awk; umount /videos; rmdir /videos"
+EXFAT = AS.replace("@TYPE@", "exfat").replace("@SOURCE@", r"\/dev\/sdb1")
+NFS = AS.replace("@TYPE@", "nfs4").replace("@SOURCE@", r"nas:\/footage")
+SOCKET = "import socket; s = socket.socket(socket.AF_UNIX); s.bind('/run/user/1001/docker.sock')"
 CONDITIONS = {
+    "exFAT under videos (stand-in: awk)": (
+        EXFAT,
+        AS_NO_MORE,
+        ["/videos is on exfat (mounted at /videos), which keeps no owners and modes", "--no-videos"],
+    ),
+    "a rootless engine alone (stand-in: its socket)": (
+        f'mkdir -p /run/user/1001; python3 -c "{SOCKET}"',
+        "rm -r /run/user/1001",
+        ["rootless", "apt-get install docker.io"],
+    ),
     "end of life (stand-in: os-release)": (
         "rm /etc/os-release; printf 'ID=debian\\nVERSION_ID=11\\nPRETTY_NAME=\"Debian 11\"\\n' >/etc/os-release",
         "rm -f /etc/os-release; ln -s ../usr/lib/os-release /etc/os-release",
@@ -201,6 +227,13 @@ def test_conditions(gateways: Gateways, case: str) -> None:
     line = only(in_the_way(report), *words)
     assert "geheim" not in line
     assert report.in_the_way[0].todo
+
+
+def test_footage_on_a_network_file_system_is_read_and_said(gateways: Gateways) -> None:
+    with gateways.made("compute-1", NFS, AS_NO_MORE):
+        report = gateways.look("compute-1")
+    assert in_the_way(report) == []
+    assert any("is on a network file system (nfs4, mounted at /videos)" in line for line in told(report, Level.WARNING))
 
 
 FIREWALLS = {
@@ -297,7 +330,8 @@ def test_an_owners_engine_with_a_container_behind_a_proxy(gateways: Gateways) ->
         systemctl daemon-reload
     """
     mend = """
-        sed -i 's/NO_PROXY=/NO_PROXY=10.0.0.0\\/8,/' /etc/systemd/system/docker.service.d/proxy.conf
+        sed -i 's/NO_PROXY=/NO_PROXY=10.0.0.0\\/8,172.16.0.0\\/12,192.168.0.0\\/16,/' \\
+            /etc/systemd/system/docker.service.d/proxy.conf
         systemctl daemon-reload; systemctl restart docker
     """
     with gateways.made("compute-2", make, undo):

@@ -369,6 +369,14 @@ def test_ports_of_others() -> None:
     assert "bacalhau_nats_port" in one(network.ports(nats, plan("office", bacalhau=True)), Level.REFUSAL)
 
 
+def test_what_the_sites_packet_filter_closes_is_listed() -> None:
+    own = (listener(80, process="nginx"), listener(554, "10.0.0.2", "rtsp"), listener(631, "127.0.0.1"), listener(22))
+    office = machine(OFFICE, listeners=own)
+    assert list(network.closed_by_us(office, plan("office"))) == []
+    said = one(network.closed_by_us(office, dataclasses.replace(plan("office"), firewall=True)), Level.WARNING)
+    assert "80 (nginx), 554 (rtsp)" in said
+
+
 def test_the_requesters_address() -> None:
     assert list(network.peer_address(OFFICE, plan("office"))) == []
     nat = machine(OFFICE, addresses=frozenset({"127.0.0.1", "192.168.1.2"}))

@@ -259,3 +259,12 @@ def test_closing_leaves_no_connection_and_no_file(nodes: FakeNodes, monkeypatch:
         assert list(runtime.iterdir()) == []
     finally:
         runtime.rmdir()
+
+
+def test_a_missing_file_of_known_hosts_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        ssh.check_access(SshAccess(known_hosts_file=tmp_path / "known_hosts"))
+    assert "shoal cluster host-keys" in (caught.value.hint or "")
+    with pytest.raises(UsageError) as caught:
+        ssh.check_access(SshAccess(identity_file=tmp_path / "id"))
+    assert "host-keys" not in (caught.value.hint or "")

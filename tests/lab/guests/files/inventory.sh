@@ -2,18 +2,22 @@
 export LC_ALL=C
 dpkg-query -W -f 'package ${Package} ${Version} ${db:Status-Want} ${db:Status-Status}\n'
 apt-mark showhold | sed 's/^/hold /'
+apt-mark showauto | sed 's/^/automatic /'
+dpkg-divert --list '*' | sed 's/^/diversion /'
+update-alternatives --get-selections | sed 's/^/alternative /'
 systemctl list-unit-files --no-legend --no-pager --type service,socket,mount,timer 2>/dev/null |
     awk '$1 !~ /^(run-|sys-|proc-|dev-|var-lib-docker)/ { print "unit-file", $1, $2 }'
-systemctl list-units --all --no-legend --no-pager --plain --type service,socket,mount 2>/dev/null |
+systemctl list-units --all --no-legend --no-pager --plain --type service,socket,mount,timer 2>/dev/null |
     awk '$2 == "loaded" && $3 == "active" && $1 !~ /^(user@|user-|session-|run-user|systemd-(tmpfiles|timedated|hostnamed|localed)|apt-|dpkg-)/ && $4 != "exited" { print "active", $1, $4 }'
+systemctl list-units --failed --no-legend --no-pager --plain 2>/dev/null | awk '{ print "failed", $1 }'
 sed 's/^/passwd /' /etc/passwd
 sed 's/^/group /' /etc/group
 cut -d: -f1 /etc/shadow | sed 's/^/shadow /'
 # Backup copies that the account tools keep are not settings, nor are apt's lists and dpkg's own state. What packages put
 # under /usr is told by size and time: reading all of it takes long.
 skipped() {
-    for folder in proc sys dev run tmp var/tmp var/log var/cache var/lib/apt var/lib/dpkg home root var/lib/containerd \
-        var/lib/docker var/lib/systemd usr/share/doc; do
+    for folder in proc sys dev run tmp var/tmp var/log var/cache var/lib/apt var/lib/dpkg var/lib/containerd \
+        var/lib/docker var/lib/systemd/timers var/lib/systemd/random-seed usr/share/doc; do
         printf -- '-path /%s -o ' "$folder"
     done
     echo '-name __pycache__'
@@ -30,7 +34,9 @@ find / -xdev \( $(skipped) \) -prune -o \( -type d -printf 'folder %p %m %u:%g\n
 for folder in /var/lib/docker /var/lib/containerd; do
     [ -n "$(ls -A $folder 2>/dev/null)" ] && echo "holds-data $folder"
 done
-awk '$5 !~ /^\/(proc|sys|dev|run\/user|run\/credentials)/ { print "mount", $5 }' /proc/self/mountinfo
+awk '$5 !~ /^\/(proc|sys|dev|run\/user|run\/credentials)/ { print "mount", $5, $6 }' /proc/self/mountinfo
+! command -v nft >/dev/null || nft -s list ruleset 2>/dev/null | grep -E '^\s+(meta|ip|ip6|tcp|udp|ct|iif|oif|xt|counter|jump|drop|accept|reject)' |
+    grep -vE 'DOCKER_(OUTPUT|POSTROUTING)|# handle' | sed 's/^\s*/nft /'
 # Empty chains that let everything pass are no rules.
 for table in filter nat mangle raw; do
     for tool in iptables ip6tables; do
