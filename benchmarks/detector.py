@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -80,19 +79,19 @@ def reference_weights(python: Path, folder: Path, model: Path) -> Path:
 
 def measured(command: Sequence[str], cores: Sequence[int], extra: dict[str, str]) -> dict[str, float]:
     """CPU and wall seconds and peak memory of a program and all its children, pinned to these cores."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        ["taskset", "-c", ",".join(map(str, cores)), *command],
-        env={**os.environ, **extra}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    _, err = process.communicate()
-    wall_s = time.monotonic() - begun
-    if process.returncode not in (0, 3):
-        raise SystemExit(f"{command[0]} ended with {process.returncode}:\n{err[-2000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"cpu_s": round(cpu_s, 2), "wall_s": round(wall_s, 2), "peak_memory_mb": round(after.ru_maxrss / 1000)}
+    with tempfile.TemporaryFile("w+") as err:
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            ["taskset", "-c", ",".join(map(str, cores)), *command],
+            env={**os.environ, **extra}, stdout=subprocess.DEVNULL, stderr=err,
+        )  # fmt: skip
+        _, status, used = os.wait4(process.pid, 0)  # of this program alone, and of all that it waited for
+        wall_s, process.returncode = time.monotonic() - begun, os.waitstatus_to_exitcode(status)
+        if process.returncode not in {0, 3}:
+            err.seek(0)
+            raise SystemExit(f"{command[0]} ended with {process.returncode}:\n{err.read()[-2000:]}")
+    cpu_s = used.ru_utime + used.ru_stime
+    return {"cpu_s": round(cpu_s, 2), "wall_s": round(wall_s, 2), "peak_memory_mb": round(used.ru_maxrss / 1000)}
 
 
 def of_reference(folder: Path, clips: Sequence[Path]) -> Found:

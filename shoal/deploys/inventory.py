@@ -19,7 +19,7 @@ from shoal.deploys import handover, lock
 from shoal.errors import ShoalError, UsageError
 from shoal.paths import expanded
 from shoal.site import document as sites
-from shoal.site import outbox
+from shoal.site import event_rules, outbox
 from shoal.telling import to_stderr
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -208,6 +208,7 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "videos_camera_folders": list(node.camera_folders),
         "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
+        "videos_event_rules": event_rules.for_nodes(site.events) if site and site.events else None,
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
 

@@ -25,6 +25,7 @@ from shoal.cluster import document as clusters
 from shoal.deploys import inventory
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lifecycle import access, drift, receipt, verbs
+from shoal.lifecycle import kept_files as known
 from shoal.paths import cluster_document, state_dir
 from tests.stacks.engine import Engine
 from tests.stacks.standin.cloud import DISK, INSTANCE, Cloud
@@ -216,13 +217,27 @@ def test_refused_settings_and_the_ceiling_end_up_with_nothing_made(home: Path, c
         assert not set(changes) & {key.partition(":")[2] for key in pulumi.settings(stack)}
 
 
+def host_keys_are_kept(made: clusters.Cluster, cloud: Cloud, said: Said) -> None:
+    """For the same machine, also where the cloud has forgotten them; never for one that was made anew."""
+    key, _ = access.key_file("gcp")
+    known_hosts = known.known_hosts_path("gcp")
+    lines = known_hosts.read_text().splitlines()
+    cloud.edit("gcp-compute-2", hostKeys=[])
+    with pytest.raises(ShoalError, match=r"3 of 3 machine\(s\) did not let us in"):
+        access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
+    assert known_hosts.read_text().splitlines() == lines
+    cloud.edit("gcp-compute-2", instanceId="another")
+    with pytest.raises(ShoalError, match=r"1 of 3 machine\(s\) told no host key in time"):
+        access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
+    cloud.edit("gcp-compute-2", hostKeys=[HOST_KEY.split()])
+
+
 def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> None:
     stack, said = pulumi.find("gcp"), Said()
     made = verbs.up(stack, verbs.Wanted(ttl_hours=2, changes={"compute": {"count": 2}}), said)
     assert made is not None
     assert {node.user for node in made.nodes} == {"ops_example_com"}
-    known = pulumi.settings(stack)
-    assert known["gcp:project"] == "my-project-1"
+    assert pulumi.settings(stack)["gcp:project"] == "my-project-1"
     assert stat.S_IMODE((state_dir() / "keys" / "gcp").stat().st_mode) == 0o600
 
     # Host keys come from the cloud, one machine's from its serial output; one that tells none is named.
@@ -239,7 +254,10 @@ def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> No
         access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
     local = clusters.load(cluster_document("gcp"))
     assert local.ssh.known_hosts_file is not None
-    assert local.ssh.known_hosts_file.read_text().splitlines() == [f"{node.address} {HOST_KEY}" for node in made.nodes]
+    lines = local.ssh.known_hosts_file.read_text().splitlines()
+    assert [line.rpartition(" ")[0] for line in lines] == [f"{node.address} {HOST_KEY}" for node in made.nodes]
+
+    host_keys_are_kept(made, cloud, said)
 
     # A machine that merely stopped, with a provider that does not let the engine see it.
     assert drift.machines(stack) == []
