@@ -36,6 +36,7 @@ from roles.outbox.operations import (
     outbox_owned,
     system_user,
     system_user_absent,
+    units_read,
 )
 from roles.outbox.program import archive
 from shoal.errors import Fault
@@ -157,7 +158,10 @@ def install() -> None:
                 role="outbox",
             )
     for starter in STARTERS:
-        service(name=f"Run {starter}", unit=starter, config_files=[f"{SYSTEMD}/{starter}"], _timeout=60)
+        # What they read is their unit alone, and systemd says itself when that has changed.
+        service(name=f"Run {starter}", unit=starter, _timeout=60)
+    # What they start is read anew by that, or here.
+    units_read(name="Have systemd read its services", units=[f"{unit}.service" for unit in UNITS])
 
 
 @deploy("outbox")

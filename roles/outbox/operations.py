@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from pyinfra.api.operation import operation
@@ -52,6 +53,14 @@ def given_program(source: Path, path: str) -> Commands:
     state = host.get_fact(FileState, path=path)
     if state is None or (state.sha256, state.mode, state.user) != (sha256, "755", "root"):
         yield from upload(str(source), sha256, path, mode="755", role="outbox")
+
+
+@operation()
+def units_read(units: Sequence[str]) -> Commands:
+    """systemd with the units as they are on the disk now."""
+    script = f'for u in {shlex.join(units)}; do systemctl show "$u" -p NeedDaemonReload --value 2>/dev/null; done'
+    if "yes" in host.get_fact(Lines, script=script):
+        yield "systemctl daemon-reload"
 
 
 @operation()

@@ -21,7 +21,7 @@ from shoal.errors import Exit, ShoalError, UsageError
 from shoal.fleet import ready, remains
 from shoal.fleet import rotate as rotation
 from shoal.mesh import moving
-from shoal.site import allowed
+from shoal.site import allowed, event_rules
 from shoal.site import document as site
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="The outcome as JSON on
 
 @app.command()
 def prepare(
+    *,
     cluster: ClusterPath = None,
     videos: Annotated[
         Path | None, typer.Option("--videos", help="Folder of your own videos. Default: samples.")
@@ -43,6 +44,9 @@ def prepare(
     no_videos: Annotated[
         bool, typer.Option("--no-videos", help="Send none: the machines have their own under /videos.")
     ] = False,
+    events: Annotated[
+        Path | None, typer.Option("--events", metavar="FILE", help="Rules of events (TOML). Default: as before.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="A YOLOv5 model as ONNX. Default: YOLOv5s.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,8 +56,9 @@ def prepare(
     """
     if no_videos and videos is not None:
         raise UsageError("--videos and --no-videos exclude each other")
+    rules = event_rules.read(events) if events else None
     loaded = load.load_path(cluster_path(cluster))
-    document = site.prepare(loaded, videos, weights, with_videos=not no_videos, say=say)
+    document = site.prepare(loaded, videos, weights, with_videos=not no_videos, events=rules, say=say)
     if as_json:
         print_json(document.model_dump(mode="json"))
         return

@@ -15,7 +15,7 @@ from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.paths import expanded, ssh_config_path
 from shoal.site import document as sites
-from shoal.site import outbox
+from shoal.site import event_rules, outbox
 from shoal.ssh.client import PROXY_CONNECT_TIMEOUT_S
 from shoal.telling import to_stderr
 
@@ -139,6 +139,7 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "videos_camera_folders": list(node.camera_folders),
         "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
+        "videos_event_rules": event_rules.for_nodes(site.events) if site and site.events else None,
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
 

@@ -77,8 +77,13 @@ def up(stack: Stack, wanted: Wanted, say: Say, *, preview_only: bool = False) ->
         _look_at_project(stack, planned, say)
     for step in planned.anew:
         say(f"{step.name}: the machine is made anew ({', '.join(step.because)}), its data disk stays; bootstrap again")
+    if preview_only and given_up:
+        say(f"would be destroyed first, with all data: {', '.join(given_up)}")
+        return None
     if preview_only:
-        pulumi.show(stack, *pulumi.selected(stack, ["preview", "--refresh"]))
+        shown = pulumi.show(stack, *pulumi.selected(stack, ["preview", "--refresh"]))
+        if shown.code != 0:
+            raise pulumi.failure("preview", shown.code, "")
         return None
     if given_up:
         give_up.carry_out(stack, given_up, say)

@@ -80,12 +80,20 @@ def test_a_fresh_machine_gets_all_of_it_and_no_command_shows_the_secret(data: di
     assert SECRET not in outcome.text()
     assert "useradd --system" in outcome.text()
     assert f"chown shoal-outbox:shoal-outbox {Path(CREDENTIAL).parent}" in outcome.text()
-    assert len(changed(outcome)) == len(outcome.operations) - 1  # nothing from before
+    assert len(changed(outcome)) == len(outcome.operations) - 2  # nothing from before, and read with the first unit
 
 
 def test_a_machine_that_is_as_wanted_is_left_alone(data: dict) -> None:
     outcome = run(outbox.install, converged(data), data=data)
     assert changed(outcome) == []
+
+
+def test_a_changed_service_is_read_anew(data: dict) -> None:
+    outcome = run(
+        outbox.install, {**converged(data), "for u in shoal-outbox-collect.service": ["no", "yes"]}, data=data
+    )
+    assert changed(outcome) == ["outbox | Have systemd read its services"]
+    assert "systemctl daemon-reload" in outcome.text()
 
 
 def test_a_credential_that_others_may_read_is_refused(data: dict) -> None:
