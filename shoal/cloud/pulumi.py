@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import secrets
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
@@ -30,6 +33,8 @@ BOUNDS = Bounds(size_bytes=64 << 20, marks=4_000_000, depth=64, text_chars=16 <<
 """Of what Pulumi answers: whoever may write to the stack's backend wrote it, and a large stack has thousands of
 resources."""
 PASSPHRASE_BYTES = 32
+LONG_LINE = 1 << 16
+"""No line of the settings is broken that the person did not break."""
 KEPT_LINES = 400
 UP = ("up", "--yes", "--refresh", "--skip-preview", "--continue-on-error")
 """How a stack is made or changed: what fails stops nothing else. The plan has been looked at before."""
@@ -233,13 +238,37 @@ def settings(stack: Stack) -> dict[str, Any]:
 
 
 def change_settings(stack: Stack, changes: Mapping[str, Any]) -> None:
-    """Set these full keys; the rest of the file stays. A value may be a list or a table."""
+    """Set these full keys; the rest of the file stays, the person's comments and order too.
+
+    A value may be a list or a table. Raises UsageError where the file is no YAML, or would not say what it is to say.
+    """
     try:
-        content = yaml.safe_load(stack.settings_file.read_text(encoding="utf-8")) or {}
+        text = stack.settings_file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        content = {}
-    content["config"] = {**(content.get("config") or {}), **changes}
-    write_atomic(stack.settings_file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        text = ""
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = LONG_LINE
+    # As Pulumi writes it: entries of lists are not moved.
+    editor.indent(mapping=2, sequence=4, offset=2)
+    try:
+        content = editor.load(text) or {}
+    except YAMLError as error:
+        raise UsageError(f"{stack.settings_file} is not YAML: {error}") from None
+    before = yaml.safe_load(text) or {}
+    wanted = {**before, "config": {**(before.get("config") or {}), **changes}}
+    if content.get("config") is None:
+        content["config"] = {}
+    for key, value in changes.items():
+        content["config"][key] = value
+    written = io.StringIO()
+    editor.dump(content, written)
+    if yaml.safe_load(written.getvalue()) != wanted:
+        raise UsageError(
+            f"{stack.settings_file} is written in a way that shoal does not edit; it was left as it is",
+            hint=f"set these yourself: {', '.join(sorted(changes))}",
+        )
+    write_atomic(stack.settings_file, written.getvalue())
 
 
 def outputs(stack: Stack, *, secret: bool = False) -> dict[str, Any]:

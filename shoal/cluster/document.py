@@ -13,7 +13,16 @@ from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from shoal.errors import Fault, UsageError
@@ -131,6 +140,8 @@ class Cluster(_Document):
     )
     ssh: SshAccess = Field(default_factory=SshAccess)
     nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
+    # Not a field: it is in memory only, in no document, schema, text or log.
+    _sudo_password: SecretStr | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _across_fields(self) -> Self:
@@ -138,6 +149,17 @@ class Cluster(_Document):
         if faults := cross_faults(self.model_dump(mode="json")):
             raise ValueError("; ".join(map(str, faults)))
         return self
+
+    @property
+    def sudo_password(self) -> SecretStr | None:
+        """What sudo on the nodes asks for, where a person was asked for it; stays with copies of this value."""
+        return self._sudo_password
+
+    def with_sudo_password(self, password: SecretStr | None) -> Self:
+        """The same cluster, on whose nodes sudo is given `password`."""
+        copied = self.model_copy()
+        copied._sudo_password = password
+        return copied
 
     @property
     def requester(self) -> Node:

@@ -116,9 +116,10 @@ def localise(cluster: Cluster, key: Path, *, project: str, say: Say, timeout_s: 
     local = cluster.model_copy(update={"ssh": access})
     known.keep(local)
     say("waiting until each lets us in over SSH")
-    _until(local, lambda node: _lets_in(local, node), deadline, "did not let us in over SSH")
+    now = overlay.applied(local)
+    _until(local, lambda node: _lets_in(local, now, node), deadline, "did not let us in over SSH")
     say("waiting until each compute node has its data disk")
-    _until(local, lambda node: _mounted(local, node), deadline, "had no data disk mounted")
+    _until(local, lambda node: _mounted(local, now, node), deadline, "had no data disk mounted")
     return local
 
 
@@ -200,30 +201,30 @@ def _serial_keys(output: str) -> list[tuple[str, str]]:
     return keys
 
 
-def _mounted(cluster: Cluster, node: Node) -> list[str] | None:
+def _mounted(cluster: Cluster, now: Cluster, node: Node) -> list[str] | None:
     """Whether a compute node has its data disk where runs and videos lie: else both would land on its boot disk."""
     if "compute" not in node.roles:
         return []
     looks_mounted = f"mountpoint -q {NODE_STATE} && mountpoint -q {NODE_VIDEOS}"
-    now = overlay.applied(cluster).node(node.name)
-    reached = now if now.first_address and _answers(cluster, now) else node
-    done = ssh.run(cluster, reached, "sh", "-c", looks_mounted, root=True, timeout_s=60, check=False)
+    moved = now.node(node.name)
+    over, reached = (now, moved) if moved.first_address and _answers(now, moved) else (cluster, node)
+    done = ssh.run(over, reached, "sh", "-c", looks_mounted, root=True, timeout_s=60, check=False)
     return [] if done.exit_code == 0 else None
 
 
-def _answers(cluster: Cluster, moved: Node) -> bool:
+def _answers(now: Cluster, moved: Node) -> bool:
     """Whether a machine answers at its address on the mesh."""
     try:
-        ssh.run(overlay.applied(cluster), moved, "true", root=True, timeout_s=60)
+        ssh.run(now, moved, "true", root=True, timeout_s=60)
     except SshError:
         return False
     return True
 
 
-def _lets_in(cluster: Cluster, node: Node) -> list[str] | None:
+def _lets_in(cluster: Cluster, now: Cluster, node: Node) -> list[str] | None:
     """Over the mesh where it has moved there, else (or where it does not answer there) at its first address."""
-    moved = overlay.applied(cluster).node(node.name)
-    if moved.first_address and _answers(cluster, moved):
+    moved = now.node(node.name)
+    if moved.first_address and _answers(now, moved):
         return []
     ssh.run(cluster, node, "true", root=True, timeout_s=60)
     return []

@@ -14,8 +14,9 @@ from pydantic import SecretStr
 
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Kind, Stack, document
-from shoal.cluster import overlay
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
+from shoal.cluster.reach import Reach
 from shoal.cost import prices
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
@@ -101,7 +102,13 @@ def up(stack: Stack, wanted: Wanted, say: Say, *, preview_only: bool = False) ->
 
 
 def bootstrap(
-    stack: Stack, say: Say, *, videos: Path | None = None, weights: Path | None = None, way: MeshWay | None = None
+    stack: Stack,
+    say: Say,
+    *,
+    videos: Path | None = None,
+    weights: Path | None = None,
+    way: MeshWay | None = None,
+    break_lock: bool = False,
 ) -> Cluster:
     """Machines become a cluster: wait until they let us in, place what the site needs, run the site's deploy.
 
@@ -120,7 +127,7 @@ def bootstrap(
         kept = pulumi.outputs(stack, secret=True)
         cluster = _edge_access(cluster, kept)
         known.keep(cluster)
-    path = cluster_document(cluster.name)
+    reach = reaches.made(cluster_document(cluster.name), cluster)
     own = any(node.camera_folders for node in cluster.compute)
     site.prepare(cluster, videos=videos, weights=weights, with_videos=videos is not None or not own, say=say)
     choice = engines.choose("auto", cluster, say=say)
@@ -129,10 +136,19 @@ def bootstrap(
     if choice.engine == "bacalhau" and (token := stack_secrets.get("orchestratorToken")):
         secrets.adopt(cluster.name, SecretStr(token))
     if cluster.mesh == "tailscale":
-        _join(stack, cluster, way or MeshWay(), say, keeps_key=tailnet_key.OUTPUT in stack_secrets)
-    result = deploys.run_deploy(path, "site", data=engines.deploy_data(choice), say=say)
+        keeps_key = tailnet_key.OUTPUT in stack_secrets
+        settings = _mesh_settings(stack, reach, way or MeshWay(), keeps_key=keeps_key)
+        reach = moving.on_before_site(
+            reach,
+            say,
+            proxy_command=way.proxy_command if way else None,
+            settings=settings,
+            engine=choice,
+            break_lock=break_lock,
+        )
+    result = deploys.run_deploy(reach, "site", engine=choice, break_lock=break_lock, say=say)
     say(f"{result.changed} operations changed something on {len(result.hosts)} machine(s)")
-    return overlay.applied(cluster)
+    return reach.now
 
 
 def destroy(
@@ -168,14 +184,13 @@ def destroy(
     return receipt.write(stack.kind, name, project=project, parting=parting, found=found)
 
 
-def _join(stack: Stack, cluster: Cluster, way: MeshWay, say: Say, *, keeps_key: bool) -> None:
-    """The machines onto the mesh. An edge stack that keeps a key is asked for it, unless another source was named."""
-    note = overlay.load(cluster.name)
+def _mesh_settings(stack: Stack, reach: Reach, way: MeshWay, *, keeps_key: bool) -> dict[str, Any]:
+    """Settings of the mesh's roles. An edge stack that keeps a key is asked for it, unless another source was named."""
     settings = dict(way.settings)
-    named = {**(note.settings if note else {}), **settings}
+    named = {**(reach.note.settings if reach.note else {}), **settings}
     if keeps_key and not {"tailscale_authkey_file", "tailscale_authkey_command"} & set(named):
         settings["tailscale_authkey_command"] = tailnet_key.command(stack.name)
-    moving.on_before_site(cluster_document(cluster.name), say, proxy_command=way.proxy_command, settings=settings)
+    return settings
 
 
 @contextmanager
