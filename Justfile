@@ -93,7 +93,7 @@ check: _dev
     {{ dev }}/mypy
     just --fmt --check
     sh -n just requirements/update
-    {{ dev }}/shellcheck --shell sh --severity warning just requirements/update roles/*/files/*.sh shoal/check/*.sh tests/lab/guests/files/*.sh
+    {{ dev }}/shellcheck --shell sh --severity warning just requirements/update roles/*/files/*.sh stacks/*/files/*.sh shoal/check/*.sh shoal/deploys/*.sh tests/lab/guests/files/*.sh
     {{ dev }}/python -m shoal.schemas --check
 
 # The quick tests, no engine, no network: all of them, or only what is given (`./just test tests/roles/test_role_docker.py`)

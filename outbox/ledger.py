@@ -115,6 +115,8 @@ class Ledger:
     def open_entries(self) -> list[Entry]:
         """All of which something waits; read anew only where a file has changed. Raises LedgerError."""
         found: dict[str, tuple[tuple[int, int, int], Entry]] = {}
+        if not (self.root / "open").is_dir():
+            return []  # nothing has come in yet
         with os.scandir(self.root / "open") as listing:
             for item in listing:
                 if not item.name.endswith(".json") or item.name.startswith("."):

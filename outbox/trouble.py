@@ -73,7 +73,7 @@ _KINDS: tuple[tuple[str, str, str, bool], ...] = (
         r"\b40[13]\b|AccessDenied|Forbidden|SignatureDoesNotMatch|InvalidAccessKeyId|unable to authenticate|"
         r"Unauthorized|permission denied|could not find default credentials|NoCredentialProviders|no EC2 IMDS role|"
         r"failed to refresh cached credentials|static credentials are empty|SharedCredsLoad",
-        "the store refuses this node's credential: is it right, may it create and read objects there?",
+        "the store refuses this node's credential: is it right, may it create, read and list objects there?",
         True,
     ),
     (

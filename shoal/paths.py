@@ -10,6 +10,8 @@ from shoal.errors import UsageError
 NODE_STATE = PurePosixPath("/var/lib/shoal")
 """Everything durable on a node lives here."""
 NODE_RUNS = NODE_STATE / "runs"
+NODE_OUTBOX = NODE_STATE / "outbox"
+"""What waits to be shipped (docs/outbox.md)."""
 NODE_DRAINED = NODE_STATE / "drained"
 """Where this file is, the node gets no new run and its engine service is left stopped (`shoal nodes drain`)."""
 NODE_IMAGE_NEEDS = NODE_STATE / "image-needs"

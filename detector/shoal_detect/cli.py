@@ -74,6 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-clips", action="store_true", help="events without clips")
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
     parser.add_argument(
+        "--reuse",
+        choices=("off", "on"),
+        default="off",
+        help="on: where a fixed camera's frame did not change, what was found before is said again; what that costs in "
+        "truth is measured and stands in summary.json (default %(default)s)",
+    )
+    parser.add_argument(
         "--precision",
         choices=ASKED,
         default=AUTO,
@@ -135,6 +142,7 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
         privacy=privacy,
         clips=no_clips,
         precision=given.precision,
+        reuse=given.reuse == "on",
     )
 
 

@@ -63,7 +63,8 @@ def _make(connection: Connection, stop: Stop) -> None:
         privacy=settings.privacy,
         clips=settings.clips,
         looker=looker,
-        seen_at=settings.img if settings.stride == 1 else None,
+        # Where looks were reused, not every frame was looked at.
+        seen_at=settings.img if settings.stride == 1 and not settings.reuse else None,
         videos={video.video_id: video for video in task.videos},
         alive=_signs(connection, stop),
         begun=lambda event_id, text: connection.send(MakingClip(event_id, text)),

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 
 import av.error
+import numpy as np
 
 from shoal_detect.events import seen_file
 from shoal_detect.events.look import Looker, covered_classes, sighted
@@ -17,6 +18,8 @@ from shoal_detect.model.classes import NAMES
 from shoal_detect.model.infer import Model
 from shoal_detect.model.letterbox import Fit, Fitter, FloatArray, fit, to_frame
 from shoal_detect.model.nms import select
+from shoal_detect.model.precision import f1, matched
+from shoal_detect.model.reuse import Cells, Known, Memory, Part, cells_of, drawn
 from shoal_detect.pictures.key_frames import Drawn, Found, KeyFrame, KeyFrames, gap_s, offer
 from shoal_detect.read.decode import Frame, Reading, read_frames
 from shoal_detect.read.faults import Fault, Kind
@@ -32,6 +35,8 @@ from shoal_detect.stop import Stop
 
 AHEAD = 2
 """Frames decoded and fitted while the model works on one."""
+LEAST_AUDITED = 0.98
+"""F1 of a segment's audited frames against the whole model, below which it is done again without reuse."""
 AROUND_S = 1.0
 """A key frame lies so far from the borders of its segment: what is covered in it depends on its neighbours."""
 
@@ -83,6 +88,13 @@ class _Stretch:
     """Stopped before the end of the file, as asked."""
     broken: bool = False
     """A frame could not be converted; the reading ended there."""
+    again: set[int] = field(default_factory=set)
+    """Segments of which the audit found too much wrong: they are done again without reuse."""
+
+    def broke(self, frame: Frame, error: Exception) -> None:
+        """The reading ends at a frame that cannot be converted."""
+        self.reading.fault = Fault(Kind.UNREADABLE, f"frame {frame.index} cannot be converted to RGB: {error}")
+        self.broken = True
 
     def wanted(self, frame: Frame) -> bool:
         """Whether it is to be inferred here."""
@@ -107,6 +119,12 @@ def detect_video(video: Video, work: Work, first: int = 0, rescue: Rescue | None
         kept.take_up(segments, video)
     stretch = _Stretch(video, work, segments, first, rescue=rescue)
     _detect(stretch)
+    if stretch.again:
+        # All else of the stretch is kept: only these are inferred.
+        last = max(stretch.again) + 1
+        redone = _Stretch(video, replace(work, end=lambda: last), segments, first, rescue=rescue)
+        redone.again = set(stretch.again)
+        _detect(redone)
     if stretch.left:
         return None
     reading = stretch.reading
@@ -138,7 +156,8 @@ def finish(video: Video, reading: Reading, settings: Settings) -> Document:
             note(segments.people(number))
     for one in chosen:
         store.write_file(part / key_frame_file(one), one.jpeg)
-    summary = video_summary(video, reading, tally, chosen, sum(document["work_s"] for document in documents))
+    work_s = sum(document["work_s"] for document in documents)
+    summary = video_summary(video, reading, tally, chosen, work_s, reuse=settings.reuse)
     store.write_file(part / "summary.json", store.to_json(summary))
     store.finish_video(part, store.videos_folder(settings.state) / video.video_id)
     segments.remove()
@@ -161,7 +180,10 @@ class _Prepared:
 
     frame: Frame
     place: Fit
-    data: FloatArray
+    data: FloatArray | None
+    """The model's input; None where it is made only when it is needed."""
+    cells: Cells | None
+    """What the frame is compared by, where reuse is on."""
     expected_s: float | None
     """Duration of the video, as far as it is known at this frame."""
 
@@ -179,9 +201,14 @@ def _detect(stretch: _Stretch) -> None:
                 results = _Results(stretch, number, prepared.expected_s)
                 stack.enter_context(results)
                 segment = number
-            rows = work.model.infer(prepared.data)
-            found = _select(rows, prepared.place, work)
-            results.add(frame, found, sighted(rows, prepared.place, covered_ids, frame.time_s))
+            try:
+                looked = results.eyes.look(prepared)
+            except _Unconverted as error:
+                stretch.broke(frame, error)
+                break
+            found = _select(looked, prepared.place, work)
+            people = sighted(looked.known.rows, prepared.place, covered_ids, frame.time_s)
+            results.add(frame, found, people, looked.seen)
             found_so_far += len(found)
             frames = frame.index + 1 - stretch.first * stretch.segments.length
             work.progressed(Progressed(number, frames, found_so_far, stretch.reading.frames_expected))
@@ -197,7 +224,9 @@ class _Results:
         self._stretch = stretch
         limit = stretch.work.settings.key_frames
         self._pictures = KeyFrames[KeyFrame](limit, gap_s(limit, expected_s))
-        self._tally = Tally()
+        self._tally = Tally(segments_redone=int(number in stretch.again))
+        # Each segment begins with a whole frame: it does not depend on who did the one before.
+        self.eyes = _Eyes(stretch, number not in stretch.again, self._tally)
         self._seen: list[Seen] = []
         self._stack = ExitStack()
 
@@ -209,7 +238,9 @@ class _Results:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stack.close()
-        if kind is None:
+        if kind is None and f1(self._tally.audited) < LEAST_AUDITED:
+            self._stretch.again.add(self._number)
+        elif kind is None:
             document = {"tally": self._tally.document(), "work_s": round(time.monotonic() - self._begun, 3)}
             pictures = [safe.drawn() for one in self._pictures.chosen if (safe := self._safe(one)) is not None]
             self._segments.keep(self._number, document, pictures)
@@ -229,13 +260,13 @@ class _Results:
         place, length = frame.index - self._number * self._segments.length, self._segments.length
         return (self._number == 0 or place >= around) and place < length - around
 
-    def add(self, frame: Frame, found: list[Found], seen: Seen) -> None:
-        """Write and count those of one frame."""
-        self._seen.append(seen)
-        self._note(seen_file.to_line(seen))
+    def add(self, frame: Frame, found: list[Found], people: Seen, seen: float) -> None:
+        """Write and count those of one frame, of which the model saw so much."""
+        self._seen.append(people)
+        self._note(seen_file.to_line(people))
         if found:
             self._write(b"".join(_line(self._video, frame, one) for one in found))
-        self._tally.add(frame.time_s, found)
+        self._tally.add(frame.time_s, found, seen)
         if self._has_neighbours(frame):
             offer(self._pictures, frame, found)
 
@@ -270,30 +301,98 @@ def _prepare(stretch: _Stretch) -> Generator[_Prepared, None, None]:
             continue
         place = fit(frame.width, frame.height, settings.img, frame.pixel_aspect, square=work.model.square)
         try:
-            data = fitter.blob(frame.image, place)
+            reuse = settings.reuse and stretch.segments.number_of(frame.index) not in stretch.again
+            data = None if reuse else fitter.blob(frame.image, place)
+            cells = cells_of(fitter.luma(frame.image), place) if reuse else None
         except (av.error.FFmpegError, ValueError) as error:
-            reading.fault = Fault(Kind.UNREADABLE, f"frame {frame.index} cannot be converted to RGB: {error}")
-            stretch.broken = True
+            stretch.broke(frame, error)
             return
-        yield _Prepared(frame, place, data, _expected_s(reading))
+        yield _Prepared(frame, place, data, cells, _expected_s(reading))
 
 
-def _select(rows: FloatArray, place: Fit, work: Work) -> list[Found]:
+class _Unconverted(Exception):  # noqa: N818 - an outcome of a frame
+    """The frame cannot be converted to RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What is known of a frame, and how much of it the model saw."""
+
+    known: Known
+    seen: float = 1.0
+
+
+class _Eyes:
+    """Looks at the frames of a segment with the model, and reuses what it saw where the settings ask for it."""
+
+    def __init__(self, stretch: _Stretch, reuse: bool, tally: Tally) -> None:
+        self._work, self._video, self._tally = stretch.work, stretch.video, tally
+        self._memory = Memory(self._work.settings.conf) if reuse and self._work.settings.reuse else None
+        self._fitter = Fitter()
+
+    def look(self, prepared: _Prepared) -> _Looked:
+        """What is known of a frame. Raises _Unconverted."""
+        if self._memory is None or prepared.cells is None:
+            return _Looked(Known(self._work.model.infer(self._blob(prepared))))
+        blob: list[FloatArray] = []
+        seen_px = 0
+
+        def infer(part: Part) -> FloatArray:
+            nonlocal seen_px
+            if not blob:
+                blob.append(self._blob(prepared))
+            seen_px += part.area
+            inside = blob[0][:, :, part.top : part.bottom, part.left : part.right]
+            rows = self._work.model.infer(np.ascontiguousarray(inside))
+            rows[:, 0] += part.left
+            rows[:, 1] += part.top
+            return rows
+
+        known = self._memory.look(prepared.cells, infer)
+        if known is not None and not drawn(self._video.video_id, prepared.frame.index):
+            place = prepared.place
+            return _Looked(known, seen_px / (place.input_width * place.input_height))
+        exact = _Looked(
+            self._memory.whole(prepared.cells, self._work.model.infer(blob[0] if blob else self._blob(prepared)))
+        )
+        if known is not None:
+            self._audit(_Looked(known), exact, prepared.place)
+        return exact
+
+    def _blob(self, prepared: _Prepared) -> FloatArray:
+        if prepared.data is not None:
+            return prepared.data
+        try:
+            return self._fitter.blob(prepared.frame.image, prepared.place)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise _Unconverted(str(error)) from None
+
+    def _audit(self, written: _Looked, exact: _Looked, place: Fit) -> None:
+        found, expected = (
+            [(one.class_id, one.box) for one in _select(looked, place, self._work)] for looked in (written, exact)
+        )
+        self._tally.audited_frames += 1
+        self._tally.audited.update(found=len(found), expected=len(expected), matched=matched(found, expected))
+
+
+def _select(looked: _Looked, place: Fit, work: Work) -> list[Found]:
     boxes = select(
-        rows,
+        looked.known.rows,
         conf=work.settings.conf,
         iou=work.settings.iou,
         classes=work.settings.classes,
         max_detections=work.settings.max_det,
     )
-    xyxy = to_frame(boxes.xyxy, place)
+    xyxy, carried = to_frame(boxes.xyxy, place), looked.known.carried(boxes.xyxy)
     found = []
-    for class_id, confidence, box in zip(
-        boxes.class_id.tolist(), boxes.confidence.tolist(), xyxy.tolist(), strict=True
+    for class_id, confidence, box, old in zip(
+        boxes.class_id.tolist(), boxes.confidence.tolist(), xyxy.tolist(), carried.tolist(), strict=True
     ):
         left, top, right, bottom = (round(edge, 1) for edge in box)
         if left < right and top < bottom:  # else it lies in the padding
-            found.append(Found(class_id, NAMES[class_id], round(confidence, 4), (left, top, right, bottom)))
+            found.append(
+                Found(class_id, NAMES[class_id], round(confidence, 4), (left, top, right, bottom), carried=old)
+            )
     return found
 
 
@@ -307,6 +406,7 @@ def _line(video: Video, frame: Frame, found: Found) -> bytes:
             "class_id": found.class_id,
             "confidence": found.confidence,
             "box": list(found.box),
+            **({"carried": True} if found.carried else {}),
         }
     )
 

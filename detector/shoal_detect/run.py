@@ -25,7 +25,7 @@ from shoal_detect.state import segments, store
 from shoal_detect.state.lock import locked
 from shoal_detect.state.settings import SCHEMA_VERSION, Settings, fingerprint, precision_of, refuse_other_settings
 from shoal_detect.state.store import Document
-from shoal_detect.state.summary import events_summary, not_read, notes, totals
+from shoal_detect.state.summary import events_summary, not_read, notes, reuse_totals, totals
 from shoal_detect.stop import Stop
 
 PASSING = frozenset({Kind.GROWING, Kind.CHANGED})
@@ -273,6 +273,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
         "weights": {"name": settings.weights_name, "sha256": begun.weights_sha256},
         "settings": settings.knobs(),
         "precision": begun.precision,
+        "reuse": reuse_totals(videos),
         "runtime": _runtime(settings.threads),
         "videos": videos,
         "not_read": not_read(found.passed, found.hidden),

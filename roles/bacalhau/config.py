@@ -42,6 +42,8 @@ POLICY = str(CONFIG_DIR / "admission.json")
 ADMISSION = "/usr/local/lib/shoal/admission.py"
 GUARD = "/usr/local/lib/shoal/docker_guard.py"
 GUARD_UNIT = "shoal-docker-guard.service"
+FOLDERS = f"{NODE_STATE} {NODE_VIDEOS}"
+"""What jobs read and write: where they are mounts, services wait for them."""
 GUARD_UNIT_PATH = f"/etc/systemd/system/{GUARD_UNIT}"
 GUARD_SOCKET = "/run/shoal-guard/docker.sock"
 PROBE = f"/usr/bin/python3 -E -s -B {ADMISSION} {POLICY}"
@@ -214,7 +216,7 @@ def orchestrator_addresses(knobs: Bacalhau, node: Node) -> list[str]:
 
 def guard_unit_text(template: str) -> str:
     """The unit of the guard before Docker."""
-    for name, value in {"GUARD": GUARD, "POLICY": POLICY, "SOCKET": GUARD_SOCKET}.items():
+    for name, value in {"GUARD": GUARD, "POLICY": POLICY, "SOCKET": GUARD_SOCKET, "FOLDERS": FOLDERS}.items():
         template = template.replace(f"@{name}@", value)
     return template
 
@@ -293,6 +295,7 @@ def unit_text(service: Service, template: str, *, mesh: bool, allowed_paths: Seq
         "WRITABLE": " ".join([str(NODE_RUNS), *(f'"-{path}"' for path in writable(allowed_paths))]),
         "USER": service.owner,
         "SOCKET": GUARD_SOCKET,
+        "FOLDERS": FOLDERS,
     }
     for name, value in values.items():
         template = template.replace(f"@{name}@", value)

@@ -140,14 +140,15 @@ def _ways(node: Node) -> list[Node]:
 def _login(cluster: Cluster, node: Node, *command: str) -> str | None:
     """Run a command over a connection of its own; why that failed, or None. A shared one would prove nothing."""
     try:
+        limit_s = max(LOGIN_TIMEOUT_S, ssh.connect_timeout_s(cluster.ssh, node))
         argv = ssh.ssh_command(cluster, node, *command, root=True)
-        argv[1:1] = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", f"ConnectTimeout={LOGIN_TIMEOUT_S}"]
+        argv[1:1] = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", f"ConnectTimeout={limit_s}"]
         done = subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LOGIN_TIMEOUT_S * 2,
+            timeout=limit_s * 2,
             check=False,
             start_new_session=True,
         )

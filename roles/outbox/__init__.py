@@ -14,6 +14,7 @@ from pyinfra.api.host import Host
 from pyinfra.context import host
 
 from roles.common import knobs
+from roles.common.accounts import system_user, system_user_absent
 from roles.common.facts import Existing
 from roles.common.operations import (
     absent,
@@ -27,22 +28,20 @@ from roles.common.operations import (
     service_absent,
     text_file,
 )
+from roles.common.programs import archive, file_of
 from roles.outbox.defaults import Outbox
 from roles.outbox.operations import (
     USER,
-    file_of,
     given_program,
     outbox_absent,
     outbox_owned,
-    system_user,
-    system_user_absent,
+    units_read,
 )
-from roles.outbox.program import archive
 from shoal.errors import Fault
-from shoal.paths import NODE_RUNS, NODE_STATE
+from shoal.paths import NODE_OUTBOX, NODE_RUNS
 
 FILES = Path(__file__).parent / "files"
-FOLDER = str(NODE_STATE / "outbox")
+FOLDER = str(NODE_OUTBOX)
 CONFIG_FOLDER = "/etc/shoal/outbox"
 SETTINGS = f"{CONFIG_FOLDER}/settings.json"
 CONFIG = f"{CONFIG_FOLDER}/rclone.conf"
@@ -114,13 +113,13 @@ def install() -> None:
         role="outbox",
         _timeout=settings.outbox_apt_timeout_s,
     )
-    system_user(name="Make the shipper's user")
+    system_user(name="Make the shipper's user", user=USER, role="outbox")
     folders(
         name="Make its folders",
         paths={FOLDER: ("750", f"{USER}:{USER}"), CONFIG_FOLDER: ("755", "root:root")},
     )
     outbox_owned(name="Give the shipper what waits from before", folder=FOLDER)
-    file_of(name="Place the program", path=PROGRAM, content=archive())
+    file_of(name="Place the program", path=PROGRAM, content=archive("outbox"), role="outbox")
     if settings.outbox_rclone_file:
         given_program(name="Place rclone", source=settings.outbox_rclone_file.expanduser(), path=GIVEN_RCLONE)
     text_file(
@@ -136,6 +135,7 @@ def install() -> None:
             name="Place the credential",
             path=CREDENTIAL,
             content=settings.outbox_credential_file.expanduser().read_bytes(),
+            role="outbox",
             owner=USER,
             mode="600",
         )
@@ -157,7 +157,10 @@ def install() -> None:
                 role="outbox",
             )
     for starter in STARTERS:
-        service(name=f"Run {starter}", unit=starter, config_files=[f"{SYSTEMD}/{starter}"], _timeout=60)
+        # What they read is their unit alone, and systemd says itself when that has changed.
+        service(name=f"Run {starter}", unit=starter, _timeout=60)
+    # What they start is read anew by that, or here.
+    units_read(name="Have systemd read its services", units=[f"{unit}.service" for unit in UNITS])
 
 
 @deploy("outbox")
@@ -174,5 +177,5 @@ def remove(force: bool = False) -> None:
     recorded_packages_absent(
         name="Remove rclone", role="outbox", keep_needed=True, _timeout=settings.outbox_apt_timeout_s
     )
-    system_user_absent(name="Remove the shipper's user")
+    system_user_absent(name="Remove the shipper's user", user=USER, role="outbox")
     empty_folders_absent(name="Remove empty folders", paths=[CONFIG_FOLDER, "/etc/shoal", PROGRAM_FOLDER])

@@ -30,7 +30,7 @@ from roles.common.programs import FOLDER as PROGRAMS
 from roles.common.programs import archive, file_of
 from roles.recorder import secret
 from roles.recorder.defaults import Recorder
-from roles.recorder.operations import CONFIG_FOLDER, USER, film_given_back, footage, others_absent
+from roles.recorder.operations import CONFIG_FOLDER, USER, Foreign, film_given_back, footage, others_absent
 from shoal.cluster.document import Camera
 from shoal.errors import Fault
 from shoal.paths import NODE_STATE, NODE_VIDEOS
@@ -73,6 +73,11 @@ def machine_faults(target: Host) -> list[Fault]:
         return []
     cluster = knobs.cluster_of(target).name
     found = [Fault(f"{target.name}: recorder", text) for text in packages_refused(target, PACKAGES)]
+    names = tuple(camera.name for camera in recorder.recorder_cameras)
+    found += [
+        Fault(f"{target.name}: recorder", f"{path} holds files that no recorder made: give the camera another name")
+        for path in target.get_fact(Foreign, folder=recorder.recorder_footage, cameras=names)
+    ]
     for camera in recorder.recorder_cameras:
         if camera.secret is not None:
             try:

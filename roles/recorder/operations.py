@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
@@ -16,16 +17,36 @@ USER = "shoal-recorder"
 CONFIG_FOLDER = "/etc/shoal/recorder"
 
 
+class Foreign(FactBase[list[str]]):
+    """Which of the cameras' folders hold something and were not made by a recorder."""
+
+    def command(self, folder: str, cameras: tuple[str, ...]) -> str:
+        """One look at each."""
+        paths = shlex.join(f"{folder}/{name}" for name in cameras)
+        return (
+            f'for p in {paths}; do [ ! -d "$p" ] || [ -d "$p/.recording" ] || [ -z "$(ls -A "$p")" ] || echo "$p"; done'
+        )
+
+    @staticmethod
+    def default() -> list[str]:
+        """None."""
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        """A folder a line."""
+        return [line for line in output if line.startswith("/")]
+
+
 @operation()
 def footage(folder: str, cameras: Sequence[str]) -> Commands:
-    """A folder for each camera; one that is somebody else's is refused by the machine's check, not taken."""
+    """A folder for each camera; one that holds somebody else's files was refused before (`Foreign`)."""
     paths = [f"{folder}/{name}" for name in cameras]
     script = f'for p in {shlex.join(paths)}; do stat -c \'%U %a %n\' "$p" 2>/dev/null || echo "missing $p"; done'
     lines: list[str] = host.get_fact(Lines, script=script)
     for line, path in zip(lines, paths, strict=True):
         if line != f"{USER} 750 {path}":
             quoted = shlex.quote(path)
-            yield f"mkdir -p {quoted} && chown {USER}:{USER} {quoted} && chmod 750 {quoted}"
+            yield f"mkdir -p {quoted} && chown -R {USER}:{USER} {quoted} && chmod 750 {quoted}"
 
 
 @operation()
@@ -49,7 +70,8 @@ def film_given_back(folder: str) -> Commands:
     names = host.get_fact(Lines, script=script)
     for name in names:
         quoted = shlex.quote(f"{folder}/{name}")
-        yield f"rmdir {quoted}/.recording 2>/dev/null; rmdir {quoted} 2>/dev/null || chown -R root:root {quoted}"
+        # `.recording` stays: it says that the film is a recorder's.
+        yield f"chown -R root:root {quoted}"
     if names:
         left(f"{folder}: the film of {', '.join(names)} stays")
 

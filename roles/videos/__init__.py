@@ -38,7 +38,7 @@ def install() -> None:
         mode=videos.videos_mode,
         marker=MARKER,
     )
-    privacy.place(videos.videos_folder, videos.videos_key_frames)
+    privacy.place(videos.videos_folder, videos.videos_key_frames, videos.videos_event_rules)
     clips(
         name="Place the clips",
         folder=videos.videos_folder,

@@ -47,6 +47,10 @@ class Videos:
     """Most pictures of a video that a run may take from the node, from the cluster document (`nodes[].privacy`). None:
     as many as a run asks for."""
 
+    videos_event_rules: str | None = None
+    """Which objects make an event, as JSON, from the site document (`shoal site prepare --events`). None: the defaults
+    of the detector."""
+
     def faults(self) -> list[Fault]:
         """What no single field shows; local files are checked here, before any change."""
         found = []

@@ -9,6 +9,7 @@ import typer
 
 from shoal.cli.console import say
 from shoal.cli.mesh import settings as parse_settings
+from shoal.cli.options import BreakLock
 from shoal.cli.up import Name, Which, chosen
 from shoal.lifecycle import verbs
 
@@ -35,6 +36,7 @@ def bootstrap(
             metavar="NAME=VALUE", help="With a mesh: a setting of the roles tailscale and firewall. Kept. Repeatable."
         ),
     ] = None,
+    break_lock: BreakLock = False,
 ) -> None:
     """Wait until the machines let us in, place what the site needs, and run the site's deploy over SSH.
 
@@ -48,5 +50,5 @@ def bootstrap(
         shoal bootstrap edge --mesh-proxy-command "tailscale nc %h %p"
     """
     way = verbs.MeshWay(mesh_proxy_command, parse_settings(mesh_set or []))
-    made = verbs.bootstrap(chosen(kind, stack), say, videos=videos, weights=weights, way=way)
+    made = verbs.bootstrap(chosen(kind, stack), say, videos=videos, weights=weights, way=way, break_lock=break_lock)
     say(f"cluster {made.name!r} is ready; next: `./just run {kind}`")

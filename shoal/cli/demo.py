@@ -38,7 +38,7 @@ def demo(
         typer.Option(metavar="PATH", exists=True, dir_okay=False, help="The engine's program, given by hand."),
     ] = None,
     img: Annotated[int, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = 640,
-    stride: Annotated[int, typer.Option(min=1, help="Infer every n-th frame.")] = 3,
+    stride: Annotated[int, typer.Option(min=1, help="Infer every n-th frame.")] = 1,
     conf: Annotated[float, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = 0.35,
     name: LabName = None,
     timings: Annotated[

@@ -21,7 +21,7 @@ def demo_cloud(
     stack: Name = None,
     project: Annotated[str | None, typer.Option(help="Google Cloud project; else gcloud's own.")] = None,
     ttl_hours: Annotated[int, typer.Option(min=1, help="When the lab is meant to be gone.")] = 4,
-    stride: Annotated[int, typer.Option(min=1, help="Infer every n-th frame.")] = 3,
+    stride: Annotated[int, typer.Option(min=1, help="Infer every n-th frame.")] = 1,
     destroy: Annotated[
         bool, typer.Option("--destroy", help="Take the lab down at the end, also after a failure.")
     ] = False,

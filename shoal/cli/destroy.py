@@ -32,13 +32,19 @@ def destroy(
     Work that runs is waited for; what goes on after --drain-timeout ends the command with nothing destroyed. Machines
     leave the engine's list and the tailnet; one that does not answer is named, and stops nothing.
 
-    Exit codes: 0 nothing is left; 3 something is, and the receipt names it; 1 the destroy itself failed, or work runs.
+    What refuses to go stops nothing else. Exit codes: 0 nothing is left; 3 something is, or refused, or could not be
+    looked for, and the receipt names it; 1 work runs, or the lab is being changed from elsewhere.
 
     Example: shoal destroy gcp --json
     """
     receipt, path = verbs.destroy(chosen(kind, stack), say, force=force, drain_timeout_s=drain_timeout)
     for left in receipt.leftovers:
         say(f"  LEFT: {left.kind} {left.name} ({left.place})")
+    for refusal in receipt.refusals:
+        say(f"  REFUSED: {refusal}")
+    if any(left.kind == "bucket" for left in receipt.leftovers):
+        say("  a bucket that holds something is not deleted: fetch it, empty it with `gcloud storage rm --recursive`,")
+        say("  then destroy again")
     say(f"{'nothing is left' if receipt.clean else 'something is left'}; receipt: {path}")
     if json:
         print_json(json_.loads(receipt.model_dump_json()) | {"clean": receipt.clean})

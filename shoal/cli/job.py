@@ -24,6 +24,8 @@ from shoal.cli.run_options import (
     Model,
     Nodes,
     Precision,
+    Privacy,
+    Reuse,
     Stride,
     Targets,
     Template,
@@ -61,6 +63,8 @@ def show(
     stride: Stride = None,
     key_frames: KeyFrames = None,
     precision: Precision = None,
+    privacy: Privacy = None,
+    reuse: Reuse = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -85,7 +89,7 @@ def show(
             timeout_s=timeout, nodes=node, targets=target,
             knobs={
                 "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
-                "key-frames": key_frames, "precision": precision,
+                "key-frames": key_frames, "precision": precision, "privacy": privacy, "reuse": reuse,
             },
         )  # fmt: skip
         job = running.plan(order).job

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import ClusterPath, cluster_path
+from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_path, reach
 from shoal.errors import Exit, UsageError
 from shoal.mesh import moving
 from shoal.mesh import policy as policies
@@ -48,6 +48,8 @@ def on(
         ),
     ] = None,
     no_deploy: NoDeployOption = False,
+    break_lock: BreakLock = False,
+    ask_sudo_password: AskSudoPassword = False,
     as_json: JsonOption = False,
 ) -> None:
     """Join every machine to the tailnet, then reach over it those that answer there with the host keys they had.
@@ -63,13 +65,13 @@ def on(
 
         shoal mesh on --set tailscale_login_server=https://headscale.example.org --set tailscale_advertise_tags=false
     """
-    path = cluster_path(cluster)
     move = moving.on(
-        path,
+        reach(cluster, ask_sudo_password=ask_sudo_password),
         proxy_command=proxy_command,
         settings=settings(setting or []),
         plain_services=plain_services,
         deploy=not no_deploy,
+        break_lock=break_lock,
         say=say,
     )
     _told(move, as_json=as_json)
@@ -86,6 +88,8 @@ def off(
     cluster: ClusterPath = None,
     force: Annotated[bool, typer.Option("--force", help="Also for machines that do not answer there.")] = False,
     no_deploy: NoDeployOption = False,
+    break_lock: BreakLock = False,
+    ask_sudo_password: AskSudoPassword = False,
     as_json: JsonOption = False,
 ) -> None:
     """Go back to the first addresses. A machine that does not answer there is still reached over the mesh.
@@ -94,7 +98,13 @@ def off(
 
     Example: `shoal mesh off --cluster onprem.toml`
     """
-    move = moving.off(cluster_path(cluster), force=force, deploy=not no_deploy, say=say)
+    move = moving.off(
+        reach(cluster, ask_sudo_password=ask_sudo_password),
+        force=force,
+        deploy=not no_deploy,
+        break_lock=break_lock,
+        say=say,
+    )
     _told(move, as_json=as_json)
     if any(node.on_mesh for node in move.nodes):
         raise typer.Exit(Exit.INCOMPLETE)

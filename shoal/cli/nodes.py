@@ -13,7 +13,7 @@ from shoal.cli import findings
 from shoal.cli.cluster import parse_machine, read
 from shoal.cli.console import out, print_json, say
 from shoal.cli.findings import YesTo
-from shoal.cli.options import ClusterPath, cluster_path
+from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_path, reach
 from shoal.errors import Exit, UsageError
 from shoal.fleet import add as fleet_add
 from shoal.fleet import engine_list as approval
@@ -53,10 +53,13 @@ def list_(
 @app.command()
 def add(
     node: Annotated[str, typer.Argument(metavar="NAME | NAME=[USER@]ADDRESS[:PORT]", help="The node.")],
+    *,
     label: Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Repeatable.")] = None,
     arch: Annotated[str, typer.Option(help="amd64 or arm64, of a new node.")] = "amd64",
     yes_to: YesTo = None,
     cluster: ClusterPath = None,
+    break_lock: BreakLock = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Bring a node in: a new machine, or one of the document that was drained. Touches no other node.
 
@@ -72,7 +75,8 @@ def add(
         machine = {"roles": ["compute"], "arch": arch, "labels": labels} | parse_machine(node)
     elif label:
         raise UsageError("labels are given to a new node, NAME=ADDRESS; for another, edit the cluster document")
-    fleet_add.add(cluster_path(cluster), node.partition("=")[0], machine, say, yes_to=agreed)
+    there = reach(cluster, ask_sudo_password=ask_sudo_password)
+    fleet_add.add(there, node.partition("=")[0], machine, say, yes_to=agreed, break_lock=break_lock)
 
 
 @app.command()
@@ -87,9 +91,12 @@ def drain(names: Names, timeout: Timeout = DRAIN_TIMEOUT_S, cluster: ClusterPath
 @app.command()
 def remove(
     names: Names,
+    *,
     gone: Annotated[bool, typer.Option("--gone", help="The machines are no more; only forget them.")] = False,
     timeout: Timeout = DRAIN_TIMEOUT_S,
     cluster: ClusterPath = None,
+    break_lock: BreakLock = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Drain nodes, take off what the deploy put there, and forget them, in the document too. Results of runs stay.
 
@@ -97,7 +104,8 @@ def remove(
 
     Example: shoal nodes remove compute-2
     """
-    fleet_remove.remove(cluster_path(cluster), names, say, timeout_s=timeout, gone=gone)
+    there = reach(cluster, ask_sudo_password=ask_sudo_password)
+    fleet_remove.remove(there, names, say, timeout_s=timeout, gone=gone, break_lock=break_lock)
 
 
 @app.command()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import click
 import typer
 from click.core import ParameterSource
+from pydantic import SecretStr
 
 from shoal.cli.console import say
+from shoal.cluster import reach as reaches
 from shoal.cluster import which
-from shoal.cluster.document import Substrate
+from shoal.cluster.document import Cluster, Substrate
+from shoal.cluster.reach import Reach
+from shoal.errors import UsageError
 
 LabName = Annotated[
     str | None,
@@ -32,15 +38,50 @@ ClusterPath = Annotated[
     ),
 ]
 
+BreakLock = Annotated[
+    bool,
+    typer.Option("--break-lock", help="Take over the deploy locks of a deploy that was killed; never of a living one."),
+]
+AskSudoPassword = Annotated[
+    bool,
+    typer.Option(
+        "--ask-sudo-password",
+        help="Ask for the password that sudo on the machines wants, once; it is in memory only. "
+        "Read from standard input where that is no terminal.",
+    ),
+]
+
+
+def reach(given: Path | None, *, ask_sudo_password: bool = False, claim: bool = True) -> Reach:
+    """The cluster that a verb is about, read once, after the line that tells which it is."""
+    choice, cluster = _opened(given, claim=claim)
+    return reaches.made(choice.path, cluster).with_sudo_password(sudo_password() if ask_sudo_password else None)
+
+
+def sudo_password() -> SecretStr:
+    """The password as the person types it, unseen; else the first line of standard input. Raises UsageError."""
+    if sys.stdin.isatty():
+        typed = getpass.getpass("sudo password of the machines: ")
+    else:
+        typed = sys.stdin.readline().rstrip("\r\n")
+    if not typed:
+        raise UsageError("no sudo password was given", hint="leave out --ask-sudo-password where sudo asks for none")
+    return SecretStr(typed)
+
 
 def cluster_path(given: Path | None, *, run_of: str | None = None, claim: bool = True) -> Path:
     """The document that a verb reads, after the line that tells which cluster that is.
 
     `run_of` is the cluster's name in a run's record. A verb that only looks does not `claim` the cluster's name.
     """
+    return _opened(given, run_of=run_of, claim=claim)[0].path
+
+
+def _opened(given: Path | None, *, run_of: str | None = None, claim: bool = True) -> tuple[which.Choice, Cluster]:
     choice = which.choose(None if _from_environment("cluster") else given, run_of=run_of)
-    say(which.told(choice, which.opened(choice, claim=claim)))
-    return choice.path
+    cluster = which.opened(choice, claim=claim)
+    say(which.told(choice, cluster))
+    return choice, cluster
 
 
 def substrate_path(substrate: Substrate, named: tuple[str, str] | None = None, *, claim: bool = False) -> Path:

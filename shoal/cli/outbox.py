@@ -68,9 +68,12 @@ def set_outbox(
     Examples: `shoal outbox set --to gs:my-bucket`;
     `shoal outbox set --to s3:events/depot --endpoint https://store.example:9000 --credential ~/.shoal/store.key`
     """
-    name = load.load_path(cluster_path(cluster)).name
+    loaded = load.load_path(cluster_path(cluster))
+    name = loaded.name
     if none == (to is not None):
         raise UsageError("one of --to STORE and --none is wanted")
+    if none and loaded.events_bucket:
+        say(f"the cluster has a bucket of its own ({loaded.events_bucket}), which the nodes go on shipping to")
     wanted = None
     if to is not None:
         wanted = _checked(

@@ -70,7 +70,13 @@ def _listed(records: list[RunRecord]) -> Table:
 
 
 @app.command()
-def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
+def fetch(
+    run: RunArgument,
+    cluster: ClusterPath = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also the detections of every frame, which a run leaves on the nodes.")
+    ] = False,
+) -> None:
     """Bring home what is not home yet; files that are here and right are not sent again.
 
     Exit codes: 0 every expected node's results are home and checked, 3 some are not.
@@ -82,6 +88,9 @@ def fetch(run: RunArgument, cluster: ClusterPath = None) -> None:
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
         document = read(cluster_path(cluster, run_of=record.cluster))
+        if everything and record.bring != "all":
+            record.bring = "all"
+            runs.save(record)
         faults = fetch_home(record, document, say)
     if faults:
         raise ShoalError(f"run {run} is not whole", faults=tuple(faults), exit_code=Exit.INCOMPLETE)
@@ -155,9 +164,9 @@ def verify(run: RunArgument) -> None:
     faults: list[Fault] = []
     files = 0
     for name in record.nodes:
-        manifest, found = results.verify_node(runs.run_dir(run) / name)
+        manifest, found = results.verify_node(runs.run_dir(run) / name, record.bring)
         faults += found
-        files += len(manifest.files) if manifest else 0
+        files += sum((runs.run_dir(run) / name / entry.path).is_file() for entry in manifest.files) if manifest else 0
     if faults:
         raise ShoalError(
             f"run {run} is not whole, or not as it was",

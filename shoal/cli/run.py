@@ -18,6 +18,7 @@ from shoal.cli.resume import resume as resume_run
 from shoal.cli.run_display import conclude, shown
 from shoal.cli.run_options import (
     Attempts,
+    BringHome,
     Classes,
     Conf,
     Cpu,
@@ -30,7 +31,9 @@ from shoal.cli.run_options import (
     Model,
     Nodes,
     Precision,
+    Privacy,
     RecordAsJson,
+    Reuse,
     Stride,
     Targets,
     Template,
@@ -80,6 +83,9 @@ def run_(
     stride: Stride = None,
     key_frames: KeyFrames = None,
     precision: Precision = None,
+    privacy: Privacy = None,
+    bring: BringHome = None,
+    reuse: Reuse = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -137,11 +143,15 @@ def run_(
         nodes=node, targets=target,
         knobs={
             "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "key-frames": key_frames,
-            "precision": precision,
+            "precision": precision, "privacy": privacy, "reuse": reuse,
         },
     )  # fmt: skip
+    # Only shoal's own detector makes events: what another program writes comes as it is.
+    brought = bring or ("events" if order.template == running.DEFAULT_TEMPLATE else "all")
     with shown() as tell:
-        record = running.start(replace(order, program=program, run=run, attempts=attempts, fetch=fetch), tell)
+        record = running.start(
+            replace(order, program=program, run=run, attempts=attempts, fetch=fetch, bring=brought), tell
+        )
     conclude(record, fetch=fetch, json=json)
 
 

@@ -31,6 +31,25 @@ Precision = Annotated[
         help="Numbers the model computes in; else auto: bfloat16 where a trial finds the same.", show_default=False
     ),
 ]
+Privacy = Annotated[
+    Literal["people", "people-and-vehicles", "off"] | None,
+    typer.Option(
+        help="What is covered in every picture and clip; else people. `off` is for footage of one's own.",
+        show_default=False,
+    ),
+]
+BringHome = Annotated[
+    Literal["events", "all"] | None,
+    typer.Option(
+        help="What comes home: events with covered clips, and counts, or the detections of every frame too; else "
+        "events, and all with a template that makes none.",
+        show_default=False,
+    ),
+]
+Reuse = Annotated[
+    Literal["off", "on"] | None,
+    typer.Option(help="on: what was found is said again where a frame did not change; else off.", show_default=False),
+]
 Attempts = Annotated[
     int | None, typer.Option(min=1, help="How often a node gets the run by itself; else bacalhau 5, ssh 1.")
 ]

@@ -11,8 +11,8 @@ from shoal.check import examine as checks
 from shoal.cli import findings
 from shoal.cli.console import out, print_json, say
 from shoal.cli.findings import YesTo
-from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cluster import load, local_files, overlay
+from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_path, reach
+from shoal.cluster import load, local_files
 from shoal.cluster.document import Cluster, Engine
 from shoal.deploys import inventory
 from shoal.deploys.run import DeployResult, run_deploy
@@ -21,7 +21,7 @@ from shoal.errors import Exit, ShoalError, UsageError
 from shoal.fleet import ready, remains
 from shoal.fleet import rotate as rotation
 from shoal.mesh import moving
-from shoal.site import allowed
+from shoal.site import allowed, event_rules
 from shoal.site import document as site
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="The outcome as JSON on
 
 @app.command()
 def prepare(
+    *,
     cluster: ClusterPath = None,
     videos: Annotated[
         Path | None, typer.Option("--videos", help="Folder of your own videos. Default: samples.")
@@ -43,6 +44,9 @@ def prepare(
     no_videos: Annotated[
         bool, typer.Option("--no-videos", help="Send none: the machines have their own under /videos.")
     ] = False,
+    events: Annotated[
+        Path | None, typer.Option("--events", metavar="FILE", help="Rules of events (TOML). Default: as before.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="A YOLOv5 model as ONNX. Default: YOLOv5s.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,8 +56,9 @@ def prepare(
     """
     if no_videos and videos is not None:
         raise UsageError("--videos and --no-videos exclude each other")
+    rules = event_rules.read(events) if events else None
     loaded = load.load_path(cluster_path(cluster))
-    document = site.prepare(loaded, videos, weights, with_videos=not no_videos, say=say)
+    document = site.prepare(loaded, videos, weights, with_videos=not no_videos, events=rules, say=say)
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
@@ -66,10 +71,12 @@ def prepare(
 
 @app.command()
 def check(
+    *,
     cluster: ClusterPath = None,
     limit: LimitOption = None,
     engine: Annotated[Engine, typer.Option(help="What is to run jobs on the machines.")] = "auto",
     yes_to: YesTo = None,
+    ask_sudo_password: AskSudoPassword = False,
     as_json: JsonOption = False,
 ) -> None:
     """Look at every machine, change nothing, and list all that a deploy would meet or touch there.
@@ -79,7 +86,7 @@ def check(
 
     Examples: `shoal site check --cluster onprem.toml`; `shoal site check --limit gate-1 --json`
     """
-    loaded = load.load_path(cluster_path(cluster, claim=False))
+    loaded = reach(cluster, ask_sudo_password=ask_sudo_password, claim=False).now
     agreed = findings.agreed_names(yes_to)
     names = inventory.refuse_empty(loaded, loaded.substrate, limit or ())
     choice = _engine_in_cache(engine, loaded)
@@ -103,6 +110,8 @@ def deploy(
     engine: Annotated[Engine, typer.Option(help="What is to run jobs on the machines.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Restart the engine's services although jobs run.")] = False,
     yes_to: YesTo = None,
+    break_lock: BreakLock = False,
+    ask_sudo_password: AskSudoPassword = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring every machine to what its roles need. Typed again, it changes only what is not as it should be.
@@ -111,22 +120,22 @@ def deploy(
 
     Examples: `shoal site deploy`; `shoal site deploy --limit compute-1`; `shoal site deploy --dry`
     """
-    path = cluster_path(cluster)
+    there = reach(cluster, ask_sudo_password=ask_sudo_password)
     agreed = findings.agreed_names(yes_to)
-    # Fetched here, once and with progress; the inventory takes what the cache has.
-    loaded = load.load_path(path)
-    choice = engines.choose(engine, loaded, say=say)
+    # Fetched here, once and with progress.
+    choice = engines.choose(engine, there.now, say=say)
     say(str(choice))
-    names = inventory.refuse_empty(loaded, loaded.substrate, limit or ())
-    ready.refuse_newer_engine(loaded, names, choice)
-    checks.before(loaded, names, bacalhau=choice.engine == "bacalhau", yes_to=agreed, say=say)
+    names = inventory.refuse_empty(there.now, there.now.substrate, limit or ())
+    ready.refuse_newer_engine(there.now, names, choice)
+    checks.before(there.now, names, bacalhau=choice.engine == "bacalhau", yes_to=agreed, say=say)
     if not dry and not limit:
-        moving.on_before_site(path, say)
-    data = {**engines.deploy_data(choice), "bacalhau_force": force, **checks.agreement(agreed)}
-    result = run_deploy(path, "site", limit=limit or (), data=data, dry=dry, say=say)
+        there = moving.on_before_site(there, say, engine=choice, break_lock=break_lock)
+    data = {"bacalhau_force": force, **checks.agreement(agreed)}
+    result = run_deploy(
+        there, "site", limit=limit or (), data=data, engine=choice, dry=dry, break_lock=break_lock, say=say
+    )
     if choice.engine == "bacalhau" and not dry:
-        # The document anew: the nodes may have moved onto the mesh.
-        ready.await_ready(load.load_path(path), result.hosts, say)
+        ready.await_ready(there.now, result.hosts, say)
     _told(result, dry=dry, as_json=as_json)
 
 
@@ -193,6 +202,8 @@ def teardown(
     limit: LimitOption = None,
     results: Annotated[bool, typer.Option("--results", help="Remove results of runs on the machines too.")] = False,
     keep_docker: Annotated[bool, typer.Option("--keep-docker", help="Leave the container engine.")] = False,
+    break_lock: BreakLock = False,
+    ask_sudo_password: AskSudoPassword = False,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be taken away.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -203,26 +214,25 @@ def teardown(
     Examples: `shoal site teardown --cluster onprem.toml --keep-docker`; `shoal site teardown --dry`
     """
     data: dict[str, Any] = {"teardown_results": results, "teardown_docker": not keep_docker}
-    path = cluster_path(cluster)
-    loaded = load.load_first(path)
-    there = overlay.load(loaded.name)
-    if there and there.nodes and dry:
+    there = reach(cluster, ask_sudo_password=ask_sudo_password)
+    if there.note and there.note.nodes and dry:
         raise UsageError(
             "the machines are on the mesh, and what takes them off it changes them",
             hint="`shoal mesh off`, then --dry again",
         )
-    if there and there.nodes:
+    if there.note and there.note.nodes:
         # Who logs a machine out of the mesh must not come over it.
-        only = sorted(inventory.refuse_empty(loaded, loaded.substrate, limit)) if limit else ()
-        moving.off(path, deploy=False, only=only, wanted=there.wanted, say=say)
-    result = run_deploy(path, "teardown", limit=limit or (), data=data, dry=dry, say=say)
+        only = sorted(inventory.refuse_empty(there.first, there.first.substrate, limit)) if limit else ()
+        move = moving.off(there, deploy=False, only=only, wanted=there.note.wanted, say=say)
+        there = move.reach or there
+    result = run_deploy(there, "teardown", limit=limit or (), data=data, dry=dry, break_lock=break_lock, say=say)
     _told(result, dry=dry, as_json=as_json)
     if dry:
         return
-    for name, left in remains.look(load.load_first(path), result.hosts).items():
+    for name, left in remains.look(there.first, result.hosts).items():
         say(f"left on {name}: {', '.join(left) or 'nothing'}")
-    here = ", ".join(map(str, local_files.of(loaded.name)))
-    say(f"left on this machine for cluster {loaded.name!r}: {here or 'nothing'}")
+    here = ", ".join(map(str, local_files.of(there.first.name)))
+    say(f"left on this machine for cluster {there.first.name!r}: {here or 'nothing'}")
 
 
 def _engine_in_cache(asked: Engine, cluster: Cluster) -> Engine:

@@ -13,7 +13,7 @@ from shoal.cli.console import print_json, say
 from shoal.cloud import pulumi
 from shoal.cluster import load, which
 from shoal.errors import UsageError
-from shoal.lifecycle import kept_files, verbs
+from shoal.lifecycle import expired, kept_files, verbs
 from shoal.paths import expanded
 
 app = typer.Typer(add_completion=False, help="Make a cloud lab, or register boxes that exist.")
@@ -61,18 +61,49 @@ def up(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, its value as YAML; repeatable.")
     ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only show what would be done, and its cost.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="The cluster document on stdout.")] = False,
+    zone: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE=ZONE", help="gcp: another zone for a node, where its own has no machines left."),
+    ] = None,
+    give_up: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE", help="Destroy this node's data (or `bucket`) first; repeatable."),
+    ] = None,
+    list_expired: Annotated[
+        bool,
+        typer.Option("--list-expired", help="gcp: only list the project's labs past their expiry, and their cost."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The cluster document (or the list) on stdout.")] = False,
 ) -> None:
     """Make or change the stack and keep its cluster document. Typed again, nothing is made twice.
+
+    What holds data or carries others is never replaced or deleted by a setting; what would be is listed, and
+    nothing is changed. Exit code 3: only a part could be made, and the document is of that part.
 
     Examples:
 
         shoal up gcp --project my-project --set compute='{count: 3}' --ttl-hours 8
 
         shoal up edge --settings boxes.yaml --preview
+
+        shoal up gcp --list-expired --project my-project
     """
+    if list_expired:
+        late = verbs.expired_labs(pulumi.find("gcp", stack), project)
+        for line in expired.lines(late):
+            say(line)
+        if json:
+            print_json([lab.plain() for lab in late])
+        return
     changes = dict(verbs.parse_change(text) for text in change or [])
-    wanted = verbs.Wanted(project=project, ttl_hours=ttl_hours, settings_file=settings, changes=changes)
+    wanted = verbs.Wanted(
+        project=project,
+        ttl_hours=ttl_hours,
+        settings_file=settings,
+        changes=changes,
+        zones=dict(verbs.parse_place(text) for text in zone or []),
+        give_up=tuple(give_up or ()),
+    )
     made = verbs.up(chosen(kind, stack), wanted, say, preview_only=preview)
     if made is not None:
         say(f"next: `shoal bootstrap {kind}`")

@@ -57,7 +57,12 @@ def document(*arguments: str) -> Any:
         raise ShoalError(f"`gcloud {' '.join(arguments[:3])}` answered with no JSON: {said[:200]}") from None
 
 
+def machines(project: str, lab: str) -> list[dict[str, Any]]:
+    """Every machine that carries the lab's label, as the cloud describes it."""
+    found = document("compute", "instances", "list", f"--project={project}", f"--filter=labels.shoal-cluster={lab}")
+    return [dict(entry) for entry in found]
+
+
 def machine_states(project: str, lab: str) -> dict[str, str]:
     """State (`RUNNING`, `TERMINATED`, ...) of each machine that carries the lab's label."""
-    found = document("compute", "instances", "list", f"--project={project}", f"--filter=labels.shoal-cluster={lab}")
-    return {entry["name"]: entry["status"] for entry in found}
+    return {entry["name"]: entry["status"] for entry in machines(project, lab)}

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import secrets
 import shutil
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.files import private_folder, write_atomic
 from shoal.paths import repository, state_dir
-from shoal.untrusted import Bounds, json_value
+from shoal.telling import to_stderr
+from shoal.untrusted import Bounds, DamagedDocumentError, json_value
 
 Kind = Literal["gcp", "edge"]
 BOUNDS = Bounds(size_bytes=64 << 20, marks=4_000_000, depth=64, text_chars=16 << 20, digits=20)
 """Of what Pulumi answers: whoever may write to the stack's backend wrote it, and a large stack has thousands of
 resources."""
 PASSPHRASE_BYTES = 32
+LONG_LINE = 1 << 16
+"""No line of the settings is broken that the person did not break."""
+KEPT_LINES = 400
+UP = ("up", "--yes", "--refresh", "--skip-preview", "--continue-on-error")
+"""How a stack is made or changed: what fails stops nothing else. The plan has been looked at before."""
+DESTROY = ("destroy", "--yes", "--skip-preview", "--continue-on-error")
+"""How a stack is taken down: what refuses to go stops nothing else."""
 TIMEOUT_S = 3600.0
 """A cloud that has not answered after an hour will not."""
 
@@ -111,19 +124,84 @@ def call(
     return done
 
 
-def show(stack: Stack, *arguments: str) -> None:
-    """Run pulumi with its progress on this command's stderr. Raises ShoalError where it fails."""
-    done = subprocess.run(
-        [stack.program, *arguments, "--non-interactive", "--suppress-outputs", "--suppress-progress"],
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a pulumi ended whose lines went to the terminal, and these lines."""
+
+    code: int
+    lines: tuple[str, ...]
+
+
+def show(stack: Stack, *arguments: str) -> Shown:
+    """Run pulumi with its progress on this command's stderr, to its end, however it ends. Raises ShoalError when it
+    has not ended after an hour.
+    """
+    lines = deque[str](maxlen=KEPT_LINES)
+    with subprocess.Popen(
+        [
+            stack.program,
+            *arguments,
+            "--non-interactive",
+            "--color",
+            "never",
+            "--suppress-outputs",
+            "--suppress-progress",
+        ],
         cwd=_folder(stack),
         env=environment(),
         stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-        timeout=TIMEOUT_S,
-        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        late = threading.Timer(TIMEOUT_S, process.kill)
+        late.start()
+        try:
+            for line in process.stdout or ():
+                to_stderr(line.rstrip("\n"))
+                lines.append(line.rstrip("\n"))
+            code = process.wait()
+        finally:
+            overdue = not late.is_alive()
+            late.cancel()
+    if overdue and code != 0:
+        raise ShoalError(f"`pulumi {arguments[0]}` had not ended after {TIMEOUT_S / 3600:.0f} h and was killed")
+    return Shown(code, tuple(lines))
+
+
+def plan(stack: Stack) -> tuple[int, dict[str, Any]]:
+    """What `pulumi up` would do now, seen against the cloud as it is, and pulumi's exit code. Changes nothing.
+
+    Raises ShoalError where no plan came.
+    """
+    told = call(stack, *selected(stack, ["preview", "--refresh", "--json"]), check=False)
+    try:
+        found = json_value(told.stdout, source="the preview", bounds=BOUNDS)
+    except DamagedDocumentError:
+        raise failure("preview", told.returncode, told.stderr or told.stdout) from None
+    return told.returncode, cast("dict[str, Any]", found)
+
+
+def plan_failure(code: int, planned: Mapping[str, Any]) -> ShoalError:
+    """The error for a plan that could not be made: the program's own words."""
+    said = "\n".join(
+        str(entry.get("message", ""))
+        for entry in planned.get("diagnostics", [])
+        if entry.get("severity") not in ("info", "warning")
     )
-    if done.returncode != 0:
-        raise failure(arguments[0], done.returncode, "")
+    return failure("preview", code, said)
+
+
+def remarks(planned: Mapping[str, Any]) -> list[str]:
+    """What the program says by the way: the cost, and what it advises against."""
+    return [
+        line
+        for entry in planned.get("diagnostics", [])
+        if entry.get("severity") in ("info", "warning")
+        for line in str(entry.get("message", "")).splitlines()
+        if line.strip()
+    ]
 
 
 def failure(verb: str, code: int, said: str) -> ShoalError:
@@ -160,13 +238,37 @@ def settings(stack: Stack) -> dict[str, Any]:
 
 
 def change_settings(stack: Stack, changes: Mapping[str, Any]) -> None:
-    """Set these full keys; the rest of the file stays. A value may be a list or a table."""
+    """Set these full keys; the rest of the file stays, the person's comments and order too.
+
+    A value may be a list or a table. Raises UsageError where the file is no YAML, or would not say what it is to say.
+    """
     try:
-        content = yaml.safe_load(stack.settings_file.read_text(encoding="utf-8")) or {}
+        text = stack.settings_file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        content = {}
-    content["config"] = {**(content.get("config") or {}), **changes}
-    write_atomic(stack.settings_file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        text = ""
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = LONG_LINE
+    # As Pulumi writes it: entries of lists are not moved.
+    editor.indent(mapping=2, sequence=4, offset=2)
+    try:
+        content = editor.load(text) or {}
+    except YAMLError as error:
+        raise UsageError(f"{stack.settings_file} is not YAML: {error}") from None
+    before = yaml.safe_load(text) or {}
+    wanted = {**before, "config": {**(before.get("config") or {}), **changes}}
+    if content.get("config") is None:
+        content["config"] = {}
+    for key, value in changes.items():
+        content["config"][key] = value
+    written = io.StringIO()
+    editor.dump(content, written)
+    if yaml.safe_load(written.getvalue()) != wanted:
+        raise UsageError(
+            f"{stack.settings_file} is written in a way that shoal does not edit; it was left as it is",
+            hint=f"set these yourself: {', '.join(sorted(changes))}",
+        )
+    write_atomic(stack.settings_file, written.getvalue())
 
 
 def outputs(stack: Stack, *, secret: bool = False) -> dict[str, Any]:

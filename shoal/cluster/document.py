@@ -13,7 +13,16 @@ from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from shoal.errors import Fault, UsageError
@@ -45,6 +54,7 @@ CameraFolder = Annotated[str, StringConstraints(pattern=_FOLDER)]
 # An address of a stream without credentials, or a device; neither may end a quoted word.
 _SOURCE = r"^((rtsp|rtsps|http|https)://[^\s@'\"\\]{1,500}|/dev/[A-Za-z0-9._/-]{1,100})$"
 CameraSource = Annotated[str, StringConstraints(pattern=_SOURCE)]
+_BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 _USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 User = Annotated[str, StringConstraints(pattern=_USER)]
 
@@ -141,8 +151,15 @@ class Cluster(_Document):
         description="Whether machines of a site without a mesh get a packet filter: nothing from outside but SSH, and "
         "the site's own nodes to the requester. With a mesh they have one in any case.",
     )
+    events_bucket: Annotated[str, StringConstraints(pattern=_BUCKET)] | None = Field(
+        None,
+        description="A bucket of the cluster's own in Google Cloud Storage: where the nodes' outboxes ship to, unless "
+        "`shoal outbox set` names another store.",
+    )
     ssh: SshAccess = Field(default_factory=SshAccess)
     nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
+    # Not a field: it is in memory only, in no document, schema, text or log.
+    _sudo_password: SecretStr | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _across_fields(self) -> Self:
@@ -150,6 +167,17 @@ class Cluster(_Document):
         if faults := cross_faults(self.model_dump(mode="json")):
             raise ValueError("; ".join(map(str, faults)))
         return self
+
+    @property
+    def sudo_password(self) -> SecretStr | None:
+        """What sudo on the nodes asks for, where a person was asked for it; stays with copies of this value."""
+        return self._sudo_password
+
+    def with_sudo_password(self, password: SecretStr | None) -> Self:
+        """The same cluster, on whose nodes sudo is given `password`."""
+        copied = self.model_copy()
+        copied._sudo_password = password
+        return copied
 
     @property
     def requester(self) -> Node:
@@ -354,6 +382,7 @@ _IN_WORDS = {
     _LABEL_KEY: "a label's key must be lower-case letters, digits, '_' and '-', begun by a letter",
     _LABEL_VALUE: "a label's value must be letters, digits, '.', '_' and '-', at most 63",
     _ADDRESS: "must be a host name or an IP address",
+    _BUCKET: "must be the name of a bucket",
     _USER: "must be a Unix user name",
     _FOLDER: "must be the absolute path of a folder",
     _SOURCE: "must be an rtsp, rtsps, http or https address without credentials, or a device below /dev",

@@ -73,9 +73,19 @@ class GpuPrice(_Table):
 
 
 class NatPrice(_Price):
-    """Price of address translation, without the traffic through it."""
+    """Price of the way out."""
 
     usd_per_vm_hour: Usd
+    address_usd_per_hour: Usd = 0
+    """Of its public address, whether machines run or not."""
+    usd_per_gib: Usd | None = None
+    """Of what goes through, in both directions; no estimate counts it."""
+
+
+class GibPrice(_Price):
+    """Price of one kind of traffic."""
+
+    usd_per_gib: Usd
 
 
 class Tier(_Table):
@@ -154,6 +164,8 @@ class Prices(_Table):
     disks: dict[str, DiskPrice]
     gpus: dict[str, GpuPrice]
     nat: NatPrice
+    traffic: dict[str, GibPrice] = Field(default_factory=dict)
+    """By where it goes; named in the cost line and not counted."""
     vendors: dict[str, Vendor] = Field(default_factory=dict)
 
     def unsourced(self) -> list[Fault]:
@@ -165,6 +177,7 @@ class Prices(_Table):
             named[f"disks.{name}"] = disk
         for name, gpu in self.gpus.items():
             named |= {f"gpus.{name}.on_demand": gpu.on_demand, f"gpus.{name}.spot": gpu.spot}
+        named |= {f"traffic.{name}": price for name, price in self.traffic.items()}
         for name, vendor in self.vendors.items():
             named |= {f"vendors.{name}, {part}": price for part, price in vendor.parts().items()}
         return [
@@ -235,6 +248,8 @@ class Estimate:
     unconfirmed: tuple[str, ...] = ()
     """Prices in it that are not from the vendor's own words."""
     remarks: tuple[str, ...] = field(default=())
+    stopped_usd_per_hour: float | None = None
+    """What goes on while every machine is stopped: disks, and the way out's address. None where nothing is known to."""
 
     @property
     def usd_per_day(self) -> float | None:
@@ -257,6 +272,9 @@ class Estimate:
                     f"; {self.usd_per_video_hour:.2f} USD per processed hour of video,"
                     f" in {self.hours_per_video_hour:.1f} h"
                 )
+            if self.stopped_usd_per_hour:
+                hour, day = self.stopped_usd_per_hour, self.stopped_usd_per_hour * HOURS_PER_DAY
+                told += f"; with every machine stopped still {hour:.2f} per hour, {day:.2f} per day"
         doubts = [f"some prices unconfirmed ({', '.join(self.unconfirmed)})"] if self.unconfirmed else []
         return "; ".join((told, *self.remarks, *doubts))
 
@@ -315,11 +333,13 @@ def estimate(
         on_demand += group.count * (full or 0.0)
         parts = [*_parts(group, prices, spot=group.spot), *_parts(group, prices, spot=False)]
         unconfirmed += [part.what for part in parts if part.usd is not None and not part.confirmed]
+    address = prices.nat.address_usd_per_hour if any(group.nat for group in machines) else 0.0
+    hourly, on_demand = hourly + address, on_demand + address
     workers = sum(group.count for group in machines if group.works)
     hours = footage.frames_per_s / (footage.node_frames_per_s * workers) if workers else None
     remarks = ["the owner's own figures"]
     if any(group.machine_type for group in machines):
-        remarks = [f"list prices of {prices.region}, {prices.written_on.isoformat()}, without traffic"]
+        remarks = [f"list prices of {prices.region}, {prices.written_on.isoformat()}, {_left_out(machines, prices)}"]
     if region and region != prices.region:
         remarks.append(f"prices of {region} differ")
     return Estimate(
@@ -330,7 +350,30 @@ def estimate(
         unknown=tuple(unknown),
         unconfirmed=tuple(dict.fromkeys(unconfirmed)),
         remarks=tuple(remarks),
+        stopped_usd_per_hour=stopped_usd_per_hour(machines, prices),
     )
+
+
+def stopped_usd_per_hour(machines: Sequence[Machines], prices: Prices) -> float | None:
+    """What goes on costing while all `machines` are stopped; None where a disk's price is not known."""
+    total = prices.nat.address_usd_per_hour if any(group.nat for group in machines) else 0.0
+    for group in machines:
+        for part in (_disk(kind, size_gib, prices) for kind, size_gib in group.disks):
+            if part.usd is None:
+                return None
+            total += group.count * part.usd
+    return total
+
+
+def _left_out(machines: Sequence[Machines], prices: Prices) -> str:
+    """What is not counted, with its price where one is known."""
+    known = {name: price.usd_per_gib for name, price in prices.traffic.items()}
+    if prices.nat.usd_per_gib is not None and any(group.nat for group in machines):
+        known = {"through NAT": prices.nat.usd_per_gib, **known}
+    if not known or not any(group.nat for group in machines):
+        return "without traffic"
+    told = ", ".join(f"{usd:g} {name}" for name, usd in known.items())
+    return f"without traffic (USD per GiB: {told})"
 
 
 def ceiling_faults(cost: Estimate, ceiling_usd_per_day: float | None, *, where: str) -> list[Fault]:

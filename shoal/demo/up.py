@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Engine
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
@@ -138,9 +139,8 @@ def _artefacts(options: Options, say: Say) -> None:
 
 
 def _deploy(cluster: Cluster, choice: engines.Choice, say: Say) -> None:
-    data = engines.deploy_data(choice)
-    path = cluster_document(cluster.name)
-    result = deploys.run_deploy(path, "site", data=data, say=say, timeout_s=DEPLOY_TIMEOUT_S)
+    reach = reaches.made(cluster_document(cluster.name), cluster)
+    result = deploys.run_deploy(reach, "site", engine=choice, say=say, timeout_s=DEPLOY_TIMEOUT_S)
     say(f"demo: {result.changed} operations changed something")
 
 

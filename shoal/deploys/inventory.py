@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
-from shoal.cluster import overlay, owners, which
+from shoal.cluster import overlay as overlays
+from shoal.cluster import owners, which
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Node, Substrate
+from shoal.cluster.overlay import Overlay
+from shoal.deploys import handover, lock
 from shoal.errors import ShoalError, UsageError
-from shoal.files import write_atomic
-from shoal.paths import expanded, ssh_config_path
+from shoal.paths import expanded
 from shoal.site import document as sites
-from shoal.site import outbox
+from shoal.site import event_rules, outbox
 from shoal.telling import to_stderr
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -25,13 +29,23 @@ Groups = tuple[list[HostEntry], list[HostEntry]]
 def hosts(substrate: Substrate) -> Groups:
     """The groups `requester` and `compute` of the cluster document that the environment or the substrate names.
 
-    Inside pyinfra's own command every error becomes one of pyinfra's, which it prints as one message and not as a
-    traceback; a `--limit` or `--exclude` that leaves no host is such an error too (pyinfra itself would end well).
+    What `run_deploy` has read is handed over and not read again; where a person began pyinfra, it is read here, and
+    the deploy locks of the machines are taken for as long as pyinfra's command runs. Hosts are reached by the
+    connector `@openssh`. Inside pyinfra's own command every error becomes one of pyinfra's, which it prints as one
+    message and not as a traceback; a `--limit` or `--exclude` that leaves no host is such an error too (pyinfra itself
+    would end well).
     """
     try:
-        cluster = load(substrate)
-        refuse_empty(cluster, substrate, *_command_line())
-        return groups(cluster)
+        given = handover.received()
+        if given.cluster is not None:
+            cluster, note = given.cluster, given.overlay
+            unreached: Mapping[str, str] = given.unreached
+            refuse_empty(cluster, substrate, *_limits())
+        else:
+            cluster, note = _read(substrate)
+            unreached = _locked(cluster, sorted(refuse_empty(cluster, substrate, *_limits())))
+        engine = _engine_data(cluster) if given.engine is None else given.engine
+        return _over_openssh(entries(cluster, note, engine), unreached)
     except ShoalError as error:
         if "pyinfra_cli" not in sys.modules:
             raise
@@ -46,6 +60,10 @@ def load(substrate: Substrate) -> Cluster:
     Nodes that have moved onto the mesh have their addresses there. Where a stack's document is not kept here (another
     machine made it), the stack itself is asked for it. Raises UsageError as `which.opened` does.
     """
+    return _read(substrate)[0]
+
+
+def _read(substrate: Substrate) -> tuple[Cluster, Overlay | None]:
     choice = which.choose(substrate=substrate)
     if substrate in {"gcp", "edge"} and not choice.path.exists() and shutil.which("pulumi"):
         from shoal.cloud import pulumi  # noqa: PLC0415 - only stacks need it
@@ -54,26 +72,82 @@ def load(substrate: Substrate) -> Cluster:
         cluster = pulumi.document(stack)
         owners.refuse_taken(cluster, choice.path)
         to_stderr(f"cluster {cluster.name!r} ({substrate}): the output of stack {stack.name!r}")
-        return overlay.applied(cluster)
-    cluster = which.opened(choice, claim=True)
-    to_stderr(which.told(choice, cluster))
-    return overlay.applied(cluster)
+    else:
+        cluster = which.opened(choice, claim=True)
+        to_stderr(which.told(choice, cluster))
+    reach = reaches.made(choice.path, cluster)
+    return reach.now, reach.note
 
 
 def groups(cluster: Cluster) -> Groups:
-    """Host entries by role; a machine with both roles stands in both groups."""
+    """Host entries by role, with what is kept about the mesh and the engine that the cache has."""
+    note = overlays.load(cluster.name) if cluster.mesh == "tailscale" else None
+    return entries(cluster, note, _engine_data(cluster))
+
+
+def entries(cluster: Cluster, note: Overlay | None, engine: Mapping[str, Any]) -> Groups:
+    """Host entries by role; a machine with both roles stands in both groups. `engine` is host data of the choice."""
     site = sites.load(cluster.name)
     common = {
-        "shoal_cluster": cluster.model_dump(mode="json"),
+        # What nobody set stays unset: a port that the document leaves out is the ssh configuration's to name.
+        "shoal_cluster": cluster.model_dump(mode="json", exclude_unset=True),
         "shoal_site": str(sites.document_path(cluster.name)) if site else None,
-        **_ssh_data(cluster),
         **_lab_data(cluster),
         **_image_data(site),
-        **_engine_data(cluster),
-        **_mesh_data(cluster),
+        **engine,
+        **({**note.settings, "shoal_mesh_services": note.services} if note else {}),
     }
-    entries = {node.name: (node.name, {**common, **_node_data(node, site)}) for node in cluster.nodes}
-    return [entries[cluster.requester.name]], [entries[node.name] for node in cluster.compute]
+    shipping = outbox.deploy_data(outbox.of_cluster(site.outbox if site else None, cluster.events_bucket))
+    found = {
+        node.name: (
+            node.name,
+            {
+                **common,
+                **_ssh_data(cluster, node),
+                **_node_data(node, site),
+                **(shipping if node.has_role("compute") else {}),
+            },
+        )
+        for node in cluster.nodes
+    }
+    return [found[cluster.requester.name]], [found[node.name] for node in cluster.compute]
+
+
+def _over_openssh(named: Groups, unreached: Mapping[str, str]) -> Groups:
+    requester, compute = (
+        [(f"@openssh/{name}", {**data, "shoal_unreached": unreached.get(name)}) for name, data in group]
+        for group in named
+    )
+    return requester, compute
+
+
+def _locked(cluster: Cluster, names: Sequence[str]) -> Mapping[str, str]:
+    """Take the deploy locks for a deploy that a person began with plain pyinfra, until its command ends.
+
+    Returns why machines have none, by name.
+    """
+    context = _context()
+    if context is None or not _changes(context.params):
+        return {}
+    breaks = any(text.replace(" ", "") == "break_lock=true" for text in context.params.get("data") or ())
+
+    def stop(broken: lock.Lock) -> None:
+        sys.stderr.write(f"the deploy is ended: its lock was broken: {broken.lost}\n")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    command = " ".join(["pyinfra", *sys.argv[1:]])
+    held = lock.held(cluster, names, command, break_lock=breaks, say=to_stderr, on_loss=stop)
+    taken: lock.Lock = context.with_resource(held)
+    return taken.unreached
+
+
+def _changes(params: Mapping[str, Any]) -> bool:
+    """Whether pyinfra's command runs deploy files and may change machines; facts and single commands are no deploy."""
+    if params.get("dry") or params.get("debug_facts") or params.get("debug_operations"):
+        return False
+    if params.get("json_output") and not params.get("yes"):
+        return False  # then pyinfra changes nothing
+    return any(str(word).endswith(".py") for word in params.get("operations") or ())
 
 
 def matched(cluster: Cluster, substrate: str, patterns: Iterable[str]) -> dict[str, set[str]]:
@@ -109,71 +183,53 @@ def refuse_empty(cluster: Cluster, substrate: str, limit: Sequence[str] = (), ex
     return left
 
 
-def _command_line() -> tuple[Sequence[str], Sequence[str]]:
+def _limits() -> tuple[Sequence[str], Sequence[str]]:
     """`--limit` and `--exclude` of the pyinfra command this runs in; nothing where there is none."""
+    params: Mapping[str, Any] = context.params if (context := _context()) else {}
+    return tuple(params.get("limit") or ()), tuple(params.get("exclude") or ())
+
+
+def _context() -> Any:
+    """The command line that pyinfra was begun with; None outside of its command."""
     if "pyinfra_cli" not in sys.modules:
-        return (), ()
+        return None
     import click  # noqa: PLC0415 - pyinfra's own command line library, there already
 
-    context = click.get_current_context(silent=True)
-    params: Mapping[str, Any] = context.params if context else {}
-    return tuple(params.get("limit") or ()), tuple(params.get("exclude") or ())
+    return click.get_current_context(silent=True)
 
 
 def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
     clips = site.videos.get(node.name, ()) if site else ()
-    shipping = site.outbox if site and node.has_role("compute") else None
     return {
-        "shoal_node": node.model_dump(mode="json"),
+        "shoal_node": node.model_dump(mode="json", exclude_unset=True),
         "ssh_hostname": node.address,
-        "ssh_port": node.port,
         "ssh_user": node.user,
         "_sudo": node.user != "root",
         "videos_camera_folders": list(node.camera_folders),
         "recorder_cameras": [camera.model_dump(mode="json") for camera in node.cameras],
         "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
-        **outbox.deploy_data(shipping),
+        "videos_event_rules": event_rules.for_nodes(site.events) if site and site.events else None,
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
 
 
-def _ssh_data(cluster: Cluster) -> dict[str, Any]:
+def _ssh_data(cluster: Cluster, node: Node) -> dict[str, Any]:
+    """What the connector reads: see `shoal.deploys.connector.OpenSshData`."""
     ssh = cluster.ssh
-    data: dict[str, Any] = {"ssh_strict_host_key_checking": "yes"}
+    data: dict[str, Any] = {"ssh_strict_host_key_checking": "yes"}  # for pyinfra's own connector, if somebody takes it
     if ssh.identity_file:
         data["ssh_key"] = str(expanded(ssh.identity_file))
     if ssh.known_hosts_file:
         data["ssh_known_hosts_file"] = str(expanded(ssh.known_hosts_file))
-    if any(node.proxy(ssh) for node in cluster.nodes):
-        data["ssh_config_file"] = str(_config_with_proxy(cluster))
-    elif ssh.config_file:
+    if ssh.config_file:
         data["ssh_config_file"] = str(expanded(ssh.config_file))
+    # Nodes on the mesh and nodes at their first addresses are each reached by the way that leads there.
+    if proxy := node.proxy(ssh):
+        data["ssh_proxy_command"] = proxy
+    if "port" in node.model_fields_set:
+        data["ssh_port"] = node.port
     return data
-
-
-def _config_with_proxy(cluster: Cluster) -> Path:
-    """pyinfra takes a ProxyCommand from an ssh_config only: one is written that has it, after the user's own lines.
-
-    Nodes on the mesh and nodes at their first addresses are each reached by the way that leads there.
-    """
-    own = expanded(cluster.ssh.config_file) if cluster.ssh.config_file else None
-    try:
-        before = own.read_text(encoding="utf-8") if own else ""
-    except OSError as error:
-        raise UsageError(f"the ssh configuration {own} cannot be read: {error.strerror}") from None
-    path = ssh_config_path(cluster.name)
-    ways: dict[str | None, list[str]] = {}
-    for node in cluster.nodes:
-        ways.setdefault(node.proxy(cluster.ssh), []).append(node.address)
-    text = before + "".join(
-        f"\nHost {'*' if len(ways) == 1 else ' '.join(addresses)}\n  ProxyCommand {proxy}\n"
-        for proxy, addresses in ways.items()
-        if proxy
-    )
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_atomic(path, text, mode=0o600)
-    return path
 
 
 def _lab_data(cluster: Cluster) -> dict[str, Any]:
@@ -184,12 +240,6 @@ def _lab_data(cluster: Cluster) -> dict[str, Any]:
 
     facts = state.load_facts(cluster.name)
     return {"docker_dns": list(facts.dns), "docker_mtu": facts.mtu} if facts else {}
-
-
-def _mesh_data(cluster: Cluster) -> dict[str, Any]:
-    """Settings of the mesh's roles, and whether the nodes' own traffic has moved onto it."""
-    found = overlay.load(cluster.name) if cluster.mesh == "tailscale" else None
-    return {**found.settings, "shoal_mesh_services": found.services} if found else {}
 
 
 def _image_data(site: sites.SiteDocument | None) -> dict[str, Any]:

@@ -12,14 +12,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from shoal.cluster import load
-from shoal.deploys import inventory
+from shoal.cluster import reach as reaches
+from shoal.cluster.reach import Reach
+from shoal.deploys import handover, inventory, lock
+from shoal.deploys.handover import Handover
+from shoal.deploys.lock import Lock
 from shoal.deploys.log import Log
+from shoal.engines import choice as engines
+from shoal.engines.choice import Choice
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.locks import locked
 from shoal.paths import repository, state_dir
@@ -65,36 +70,69 @@ class DeployResult:
 
 
 def run_deploy(
-    cluster_path: Path,
+    cluster: Path | Reach,
     deploy: str,
     *,
     limit: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
+    engine: Choice | None = None,
     dry: bool = False,
+    break_lock: bool = False,
     say: Say = quiet,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> DeployResult:
-    """Run `deploy/<deploy>.py` (or a path) on the cluster in the document at `cluster_path`.
+    """Run `deploy/<deploy>.py` (or a path) on a cluster: as it was read already, or the document at a path.
 
-    `data` overrides host data. Raises UsageError before anything is started (document, limit, no such deploy), and
-    ShoalError where a host failed (every one with the operation and its last words) or the time was up.
+    `data` overrides host data. `engine` is the one that was chosen for this command; without it, what the cache has is
+    chosen here. The machines' deploy locks are held meanwhile, but for a `dry` run. Raises UsageError before anything
+    is started (document, limit, no such deploy), and ShoalError where another deploy is at work on a machine, a host
+    failed (every one with the operation and its last words), or the time was up.
     """
-    cluster = load.load_path(cluster_path)
-    names = inventory.refuse_empty(cluster, cluster.substrate, limit)
+    reach = reaches.of(cluster)
+    names = inventory.refuse_empty(reach.now, reach.now.substrate, limit)
     file = deploy_file(deploy)
-    command = command_line(cluster.substrate, file, limit=limit, data=data or {}, dry=dry)
-    environment = {
-        **os.environ,
-        "SHOAL_CLUSTER": str(cluster_path.resolve()),
-        "PYINFRA_PROGRESS": "off",
-        "PYTHONUNBUFFERED": "1",
-        "NO_COLOR": "1",
-    }
+    command = command_line(reach.now.substrate, file, limit=limit, data=data or {}, dry=dry)
+    choice = engine or engines.choose("auto", reach.now)
     log = Log(say)
     started = time.monotonic()
-    with _alone(cluster.name, say, started + timeout_s) as lock:
-        exit_code, output = _run(command, environment, log, lock=lock, deadline=started + timeout_s)
+    deadline = started + timeout_s
+    lost = threading.Event()
+    what = f"deploy {file.stem!r} on {reach.now.name!r}"
+    with (
+        _alone(reach.now.name, say, deadline) as local_lock,
+        nullcontext(Lock({}))
+        if dry
+        else lock.held(
+            reach.now, sorted(names), what, break_lock=break_lock, say=say, on_loss=lambda _: lost.set()
+        ) as held,
+    ):
+        handed = Handover(
+            cluster=reach.now,
+            overlay=reach.note,
+            engine=engines.deploy_data(choice),
+            unreached=dict(held.unreached),
+            sudo_password=password.get_secret_value() if (password := reach.now.sudo_password) else None,
+        )
+        with handover.given(handed) as descriptor:
+            environment = {
+                **os.environ,
+                handover.VARIABLE: str(descriptor),
+                # For what a deploy runs on this machine; the process itself reads no document.
+                "SHOAL_CLUSTER": str(reach.path.resolve()),
+                "PYINFRA_PROGRESS": "off",
+                "PYTHONUNBUFFERED": "1",
+                "NO_COLOR": "1",
+            }
+            exit_code, output = _run(
+                command, environment, log, inherit=(local_lock, descriptor), deadline=deadline, stop=lost
+            )
     duration_s = time.monotonic() - started
+    if held.lost:
+        raise ShoalError(
+            f"{what} was ended: its lock was broken",
+            faults=tuple(Fault(host, who) for host, who in sorted(held.lost.items())),
+            hint="see who is at work there; what was done is not done twice",
+        )
     if exit_code is None:
         raise ShoalError(
             f"deploy {file.stem!r} was not done within {timeout_s:.0f} s; ended in {log.operation or 'its start'!r}",
@@ -103,7 +141,7 @@ def run_deploy(
     operations = read_operations(output, dry=dry, durations_s=log.durations_s)
     failed = failed_hosts(output) | set(log.errors)
     if exit_code != 0 or failed:
-        raise failure(f"deploy {file.stem!r} on {cluster.name!r}", exit_code, log, failed, names)
+        raise failure(what, exit_code, log, failed, names)
     return DeployResult(
         deploy=file.stem,
         hosts=tuple(sorted(names)),
@@ -213,14 +251,20 @@ def _document(output: str) -> dict[str, Any]:
 
 
 def _run(
-    command: Sequence[str], environment: Mapping[str, str], log: Log, *, lock: int, deadline: float
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Log,
+    *,
+    inherit: Sequence[int],
+    deadline: float,
+    stop: threading.Event,
 ) -> tuple[int | None, str]:
-    """Exit code (None: the deadline passed) and standard output; the log is fed as lines come."""
+    """Exit code (None: the deadline passed, or `stop` was set) and standard output; the log is fed as lines come."""
     # pyinfra ends with this process, however that ends: a deploy that nobody watches would be in the next one's way.
     tied = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
     process = subprocess.Popen(
         [*tied, *command],
-        pass_fds=(lock,),
+        pass_fds=tuple(inherit),
         cwd=repository(),
         env=dict(environment),
         stdin=subprocess.DEVNULL,
@@ -240,7 +284,7 @@ def _run(
     try:
         for thread in threads:
             thread.start()
-        ended = _follow(lines, log, deadline)
+        ended = _follow(lines, log, deadline, stop)
         for thread in threads:
             thread.join(timeout=END_TIMEOUT_S if ended else 0)
         code = process.wait(timeout=END_TIMEOUT_S) if ended else None
@@ -249,12 +293,12 @@ def _run(
         _end(process)
 
 
-def _follow(lines: queue.Queue[str | None], log: Log, deadline: float) -> bool:
-    """Feed the log until the end (True) or the deadline (False); a long operation is named again and again."""
+def _follow(lines: queue.Queue[str | None], log: Log, deadline: float, stop: threading.Event) -> bool:
+    """Feed the log until the end (True), the deadline or `stop` (False); a long operation is named again and again."""
     named = time.monotonic()
     while True:
         now = time.monotonic()
-        if now >= deadline:
+        if now >= deadline or stop.is_set():
             return False
         try:
             line = lines.get(timeout=min(1.0, deadline - now))

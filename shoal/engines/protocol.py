@@ -13,7 +13,7 @@ from typing import Protocol
 
 from shoal.cluster.document import Engine
 from shoal.jobs.spec import JobSpec
-from shoal.results.record import Fetched
+from shoal.results.record import Bring, Fetched
 
 
 class State(StrEnum):
@@ -130,8 +130,8 @@ class Runner(Protocol):
         """Let go of what the engine keeps of an ended execution, once its outcome is on record."""
         ...
 
-    def fetch(self, run: str, node: str, destination: Path) -> Fetched:
-        """Bring the run's folder of `node` home and check it against its manifest."""
+    def fetch(self, run: str, node: str, destination: Path, bring: Bring = "all") -> Fetched:
+        """Bring the run's folder of `node` home, or its events, and check it against its manifest."""
         ...
 
     def close(self) -> None:

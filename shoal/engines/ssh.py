@@ -32,7 +32,7 @@ from shoal.jobs import job_name
 from shoal.jobs.mounts import refuse_others
 from shoal.jobs.spec import JobSpec
 from shoal.results import fetch as results
-from shoal.results.record import Fetched
+from shoal.results.record import Bring, Fetched
 from shoal.ssh import client as ssh
 from shoal.ssh import failures as ssh_failures
 from shoal.ssh.failures import brief
@@ -218,10 +218,10 @@ class SshRunner:
         if self._execution(handle, node).state is not State.LOST:
             self._remove(node, handle.job)
 
-    def fetch(self, run: str, node: str, destination: Path) -> Fetched:
+    def fetch(self, run: str, node: str, destination: Path, bring: Bring = "all") -> Fetched:
         """From the run's folder on the node, over SSH."""
         return results.fetch_node(
-            self._cluster, self._cluster.node(node), run, destination, patience_s=self._patience_s
+            self._cluster, self._cluster.node(node), run, destination, bring=bring, patience_s=self._patience_s
         )
 
     def close(self) -> None:

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from shoal.check import examine
 from shoal.cluster import document as clusters
-from shoal.cluster import load, onprem_edit, overlay
+from shoal.cluster import onprem_edit
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Node
+from shoal.cluster.reach import Reach
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
@@ -25,7 +27,15 @@ from shoal.ssh import client as ssh
 from shoal.telling import Say
 
 
-def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say, *, yes_to: Sequence[str] = ()) -> Cluster:
+def add(
+    document: Path | Reach,
+    name: str,
+    machine: dict[str, Any] | None,
+    say: Say,
+    *,
+    yes_to: Sequence[str] = (),
+    break_lock: bool = False,
+) -> Cluster:
     """Bring a node in: into the document where it is not yet, its mark away, deployed, and there for the engine.
 
     Looked at before anything is changed, the document included; `yes_to` are agreements of its owner's.
@@ -33,40 +43,47 @@ def add(document: Path, name: str, machine: dict[str, Any] | None, say: Say, *, 
     `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError, and
     ShoalError with exit code 4 where the engine's program cannot be had for it; then nothing was done.
     """
-    cluster, write = load.load_first(document), None
-    known = next((node for node in cluster.nodes if node.name == name), None)
+    reach, write = reaches.of(document), None
+    known = next((node for node in reach.first.nodes if node.name == name), None)
     if machine is not None and known is not None:
-        _refuse_another(known, machine, document)
+        _refuse_another(known, machine, reach.path)
     elif machine is not None:
-        cluster, write = _with(document, machine)
-    node = compute_node(cluster, name)
-    choice = _engine_of(cluster, node, say)
-    ready.refuse_newer_engine(overlay.applied(cluster), [name], choice)
-    looked = overlay.applied(cluster)
-    examine.before(looked, [name], bacalhau=choice.engine == "bacalhau", yes_to=yes_to, say=say)
+        more, write = _with(reach, machine)
+        reach = reach.with_cluster(more)
+    node = compute_node(reach.first, name)
+    choice = _engine_of(reach.first, node, say)
+    ready.refuse_newer_engine(reach.now, [name], choice)
+    examine.before(reach.now, [name], bacalhau=choice.engine == "bacalhau", yes_to=yes_to, say=say)
     if write is not None:
         write()
-        say(f"{name} is in {document}")
-    if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.wanted and note.nodes:
-        move = moving.on(document, only=[node.name], say=say)
+        say(f"{name} is in {reach.path}")
+    if reach.note and reach.note.wanted and reach.note.nodes:
+        move = moving.on(reach, only=[node.name], engine=choice, break_lock=break_lock, say=say)
         moving.say_left((one for one in move.nodes if one.node == node.name), say)
-    reached = overlay.applied(cluster)
-    ssh.run(reached, reached.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
+        reach = move.reach or reach
+    ssh.run(reach.now, reach.now.node(name), "rm", "-f", str(NODE_DRAINED), root=True)
     result = deploys.run_deploy(
-        document, "site", limit=[node.name], data={**engines.deploy_data(choice), **examine.agreement(yes_to)}, say=say
+        reach,
+        "site",
+        limit=[node.name],
+        data=examine.agreement(yes_to),
+        engine=choice,
+        break_lock=break_lock,
+        say=say,
     )
     say(f"{node.name}: {result.changed} operations changed something")
     if choice.engine == "bacalhau":
-        ready.await_ready(reached, [node.name], say)
-    return cluster
+        ready.await_ready(reach.now, [node.name], say)
+    return reach.first
 
 
-def _with(document: Path, machine: dict[str, Any]) -> tuple[Cluster, Callable[[], None]]:
+def _with(reach: Reach, machine: dict[str, Any]) -> tuple[Cluster, Callable[[], None]]:
     """The cluster with one more machine, and what writes that. Raises UsageError where it would not be valid."""
+    document = reach.path
     if document.suffix == ".toml":
         text, more = onprem_edit.with_machine(document, machine)
         return more, lambda: onprem_edit.write(document, text)
-    raw = clusters.load(document).model_dump(mode="json")
+    raw = reach.first.model_dump(mode="json")
     raw["nodes"].append(machine)
     more = clusters.parse(raw, source=f"{document} with {machine['name']}")
     return more, lambda: clusters.save(more, document)

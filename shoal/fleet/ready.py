@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
+
+from packaging.version import InvalidVersion, Version
 
 from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau import connect, secrets
@@ -18,8 +19,6 @@ from shoal.waiting import looks
 
 POLL_S = 2.0
 READY_TIMEOUT_S = 120.0
-
-_VERSION = re.compile(r"v?([0-9]+)\.([0-9]+)\.([0-9]+)")
 
 
 def refuse_newer_engine(cluster: Cluster, names: Collection[str], choice: Choice) -> None:
@@ -37,7 +36,7 @@ def refuse_newer_engine(cluster: Cluster, names: Collection[str], choice: Choice
     except EngineSilentError:
         return
     for ours in [binary.version for binary in choice.binaries if binary.arch in archs]:
-        if _number(theirs) and _number(ours) > _number(theirs):
+        if (here := _version(ours)) and (there := _version(theirs)) and here > there:
             raise UsageError(
                 f"the engine's program here is {ours}, the orchestrator on {cluster.requester.name} is {theirs}: "
                 "a node must not be newer; nothing was done",
@@ -59,11 +58,18 @@ def await_ready(cluster: Cluster, names: Sequence[str], say: Say) -> None:
                 _await(client, node, say)
 
 
-def _number(version: str) -> tuple[int, ...]:
-    """A version in numbers; nothing of one that has none, as of a program that was built without."""
-    found = _VERSION.match(version)
-    number = tuple(map(int, found.groups())) if found else ()
-    return number if any(number) else ()
+def _version(text: str) -> Version | None:
+    """A program's version; None of one that has none, as of a program that was built without.
+
+    A release candidate is older than its release (PEP 440); a suffix that is no part of a version counts for nothing.
+    """
+    for candidate in (text, text.partition("-")[0]):
+        try:
+            found = Version(candidate)
+        except InvalidVersion:
+            continue
+        return found if any(found.release) else None
+    return None
 
 
 def _await(client: BacalhauClient, node: Node, say: Say) -> None:

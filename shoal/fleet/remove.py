@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shoal.cluster import document as clusters
-from shoal.cluster import load, onprem_edit, overlay
+from shoal.cluster import onprem_edit, overlay
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
+from shoal.cluster.reach import Reach
 from shoal.deploys import run as deploys
 from shoal.engines.bacalhau import secrets
 from shoal.errors import Exit, Fault, ShoalError
@@ -18,27 +20,36 @@ from shoal.mesh import moving
 from shoal.telling import Say
 
 
-def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, gone: bool) -> Cluster:
+def remove(
+    document: Path | Reach,
+    names: Sequence[str],
+    say: Say,
+    *,
+    timeout_s: float,
+    gone: bool,
+    break_lock: bool = False,
+) -> Cluster:
     """Drain the nodes, take off what the deploy put there, and let the orchestrator and the document forget them.
 
     `gone`: the machines are no more; only the registration and the document are touched. Raises ShoalError with exit
     code 3, with all else done, where the orchestrator keeps an old entry of a name.
     """
-    cluster = load.load_first(document)
-    nodes = [compute_node(cluster, name) for name in names]
-    _without(document, names)  # refused before anything is done, and made again at the end: draining takes hours
+    reach = reaches.of(document)
+    nodes = [compute_node(reach.first, name) for name in names]
+    # Refused before anything is done, and made again at the end from the document as it is then: draining takes hours.
+    _without(reach.path, names, reach.first)
     if not gone:
-        drain(overlay.applied(cluster), names, say, timeout_s=timeout_s)
-        if cluster.mesh == "tailscale" and (note := overlay.load(cluster.name)) and note.nodes:
+        drain(reach.now, names, say, timeout_s=timeout_s)
+        if reach.note and reach.note.nodes:
             # Who logs a machine out of the mesh must not come over it.
-            moving.off(document, only=list(names), deploy=False, say=say)
-        deploys.run_deploy(document, "teardown", limit=list(names), say=say)
-        draining.unmark(cluster, nodes)
+            reach = moving.off(reach, only=list(names), deploy=False, say=say).reach or reach
+        deploys.run_deploy(reach, "teardown", limit=list(names), break_lock=break_lock, say=say)
+        draining.unmark(reach.first, nodes)
     left: dict[str, str] = {}
-    if secrets.load(cluster.name) is not None:
-        left = approval.forget(overlay.applied(cluster), names).left
-    overlay.forget(cluster.name, names)
-    rest, write = _without(document, names)
+    if secrets.load(reach.first.name) is not None:
+        left = approval.forget(reach.now, names).left
+    overlay.forget(reach.first.name, names)
+    rest, write = _without(reach.path, names)
     write()
     say(f"removed: {', '.join(names)}; results of runs stay on the machines and at home")
     if left:
@@ -51,12 +62,12 @@ def remove(document: Path, names: Sequence[str], say: Say, *, timeout_s: float, 
     return rest
 
 
-def _without(document: Path, names: Sequence[str]) -> tuple[Cluster, Callable[[], None]]:
+def _without(document: Path, names: Sequence[str], known: Cluster | None = None) -> tuple[Cluster, Callable[[], None]]:
     """The cluster without the nodes, and what writes that. Raises UsageError where the rest would not be valid."""
     if document.suffix == ".toml":
         text, rest = onprem_edit.without_machines(document, names)
         return rest, lambda: onprem_edit.write(document, text)
-    raw = clusters.load(document).model_dump(mode="json")
+    raw = (known or clusters.load(document)).model_dump(mode="json")
     raw["nodes"] = [node for node in raw["nodes"] if node["name"] not in names]
     rest = clusters.parse(raw, source=f"{document} without {', '.join(names)}")
     return rest, lambda: clusters.save(rest, document)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from shoal.cloud import gcloud
 from shoal.cluster import overlay
@@ -13,6 +15,7 @@ from shoal.cluster.document import Cluster, Node
 from shoal.errors import Exit, Fault, ShoalError
 from shoal.files import private_folder, write_atomic
 from shoal.lifecycle import kept_files as known
+from shoal.paths import NODE_STATE, NODE_VIDEOS
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshError
 from shoal.telling import Say
@@ -21,6 +24,9 @@ from shoal.waiting import looks
 READY_TIMEOUT_S = 600.0
 """A spot machine boots in about a minute; ten mean that something is wrong."""
 POLL_INTERVAL_S = 5.0
+KEY_TTL_HOURS, RENEW_HOURS = 24 * 30, 24 * 10
+"""How long the account's OS Login profile keeps this machine's key, and how long before its end it is renewed."""
+_ID_MARK = "instance-"
 _SERIAL_BEGIN, _SERIAL_END = "-----BEGIN SSH HOST KEY KEYS-----", "-----END SSH HOST KEY KEYS-----"
 _KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
 
@@ -47,17 +53,50 @@ def key_file(stack: str) -> tuple[Path, bool]:
     return path, True
 
 
-def os_login(key: Path, hours: int, project: str) -> str:
-    """Put the key into the account's OS Login profile for `hours`, and tell the account's name on machines."""
-    gcloud.text(
-        "compute", "os-login", "ssh-keys", "add", f"--key-file={key}.pub", f"--ttl={hours}h", f"--project={project}"
-    )
+def os_login(key: Path, project: str, *, now: datetime | None = None) -> str:
+    """Have the key in the account's OS Login profile for weeks to come, and give the account's name on machines.
+
+    A key that is there is renewed where it ends soon: the profile forgets it at its end, and nobody gets in any more.
+    """
     profile = gcloud.document("compute", "os-login", "describe-profile")
+    ends = _profile_end(profile, Path(f"{key}.pub").read_text(encoding="utf-8"))
+    where = (f"--key-file={key}.pub", f"--ttl={KEY_TTL_HOURS}h", f"--project={project}")
+    if ends is None:
+        gcloud.text("compute", "os-login", "ssh-keys", "add", *where)
+        profile = gcloud.document("compute", "os-login", "describe-profile")
+    elif ends < (now or datetime.now(UTC)) + timedelta(hours=RENEW_HOURS):
+        gcloud.text("compute", "os-login", "ssh-keys", "update", *where)
     accounts = profile.get("posixAccounts") or []
     if not accounts:
         raise ShoalError("the gcloud account has no OS Login name", hint="set `login: key` in the stack's settings")
     first = next((account for account in accounts if account.get("primary")), accounts[0])
     return str(first["username"])
+
+
+def _profile_end(profile: Mapping[str, Any], public_key: str) -> datetime | None:
+    """When the profile forgets this key; None where it does not have it. A key without an end never ends."""
+    body = public_key.split()[1]
+    for entry in (profile.get("sshPublicKeys") or {}).values():
+        if body in str(entry.get("key", "")).split():
+            ends_us = entry.get("expirationTimeUsec")
+            return datetime.fromtimestamp(int(ends_us) / 1e6, UTC) if ends_us else datetime.max.replace(tzinfo=UTC)
+    return None
+
+
+def take_key_away(stack: str, project: str | None, say: Say) -> None:
+    """Take this machine's key out of the account's OS Login profile, as far as it is there."""
+    key = known.key_path(stack)
+    public = Path(f"{key}.pub")
+    if not public.exists():
+        return
+    try:
+        profile = gcloud.document("compute", "os-login", "describe-profile")
+        if _profile_end(profile, public.read_text(encoding="utf-8")) is None:
+            return
+        where = (f"--key-file={public}", *([f"--project={project}"] if project else []))
+        gcloud.text("compute", "os-login", "ssh-keys", "remove", *where)
+    except ShoalError as error:
+        say(f"this machine's key may still be in the OS Login profile, until it ends by itself: {error.message}")
 
 
 def localise(cluster: Cluster, key: Path, *, project: str, say: Say, timeout_s: float = READY_TIMEOUT_S) -> Cluster:
@@ -69,13 +108,18 @@ def localise(cluster: Cluster, key: Path, *, project: str, say: Say, timeout_s: 
     deadline = time.monotonic() + timeout_s
     known_hosts = known.known_hosts_path(cluster.name)
     say(f"waiting for the host keys of {len(cluster.nodes)} machine(s), told by the cloud")
-    lines = _until(cluster, lambda node: _host_keys(node, project), deadline, "told no host key")
+    ids = {machine["name"]: str(machine.get("id") or "") for machine in gcloud.machines(project, cluster.name)}
+    kept = _kept_keys(known_hosts)
+    lines = _until(cluster, lambda node: _host_keys(node, project, ids, kept), deadline, "told no host key")
     write_atomic(known_hosts, "".join(f"{line}\n" for found in lines for line in found))
     access = cluster.ssh.model_copy(update={"identity_file": key, "known_hosts_file": known_hosts})
     local = cluster.model_copy(update={"ssh": access})
     known.keep(local)
     say("waiting until each lets us in over SSH")
-    _until(local, lambda node: _lets_in(local, node), deadline, "did not let us in over SSH")
+    now = overlay.applied(local)
+    _until(local, lambda node: _lets_in(local, now, node), deadline, "did not let us in over SSH")
+    say("waiting until each compute node has its data disk")
+    _until(local, lambda node: _mounted(local, now, node), deadline, "had no data disk mounted")
     return local
 
 
@@ -106,8 +150,27 @@ def _until(
     raise AssertionError("the last look returns or raises")
 
 
-def _host_keys(node: Node, project: str) -> list[str] | None:
-    """known_hosts lines of a machine, from its guest attributes, else from its serial output."""
+def _kept_keys(known_hosts: Path) -> dict[tuple[str, str], list[str]]:
+    """The lines of an earlier bootstrap, by address and the id of the machine that told them."""
+    kept: dict[tuple[str, str], list[str]] = {}
+    if known_hosts.is_file():
+        for line in known_hosts.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if len(words) == 4 and words[3].startswith(_ID_MARK):
+                kept.setdefault((words[0], words[3].removeprefix(_ID_MARK)), []).append(line)
+    return kept
+
+
+def _host_keys(
+    node: Node, project: str, ids: Mapping[str, str], kept: Mapping[tuple[str, str], list[str]]
+) -> list[str] | None:
+    """known_hosts lines of a machine: from its guest attributes, else those that the same machine told before, else
+    from its serial output.
+
+    The guest's agents write them at a machine's first boot only; what becomes of them while it is stopped is not
+    documented. A machine that was made anew has another id, and its old keys do not count.
+    """
+    identity = ids.get(node.name, "")
     where = (node.name, f"--zone={node.labels['zone']}", f"--project={project}")
     try:
         told = gcloud.document("compute", "instances", "get-guest-attributes", *where, "--query-path=hostkeys/")
@@ -116,9 +179,12 @@ def _host_keys(node: Node, project: str) -> list[str] | None:
         if error.exit_code is Exit.MISSING:
             raise
         keys = []  # a machine that has not written them yet answers with an error
+    if not keys and identity and (before := kept.get((node.address, identity))):
+        return before
     if not keys:
         keys = _serial_keys(gcloud.text("compute", "instances", "get-serial-port-output", *where))
-    return [f"{node.address} {kind} {body}" for kind, body in keys] or None
+    mark = f" {_ID_MARK}{identity}" if identity else ""
+    return [f"{node.address} {kind} {body}{mark}" for kind, body in keys] or None
 
 
 def _serial_keys(output: str) -> list[tuple[str, str]]:
@@ -135,15 +201,30 @@ def _serial_keys(output: str) -> list[tuple[str, str]]:
     return keys
 
 
-def _lets_in(cluster: Cluster, node: Node) -> list[str] | None:
+def _mounted(cluster: Cluster, now: Cluster, node: Node) -> list[str] | None:
+    """Whether a compute node has its data disk where runs and videos lie: else both would land on its boot disk."""
+    if "compute" not in node.roles:
+        return []
+    looks_mounted = f"mountpoint -q {NODE_STATE} && mountpoint -q {NODE_VIDEOS}"
+    moved = now.node(node.name)
+    over, reached = (now, moved) if moved.first_address and _answers(now, moved) else (cluster, node)
+    done = ssh.run(over, reached, "sh", "-c", looks_mounted, root=True, timeout_s=60, check=False)
+    return [] if done.exit_code == 0 else None
+
+
+def _answers(now: Cluster, moved: Node) -> bool:
+    """Whether a machine answers at its address on the mesh."""
+    try:
+        ssh.run(now, moved, "true", root=True, timeout_s=60)
+    except SshError:
+        return False
+    return True
+
+
+def _lets_in(cluster: Cluster, now: Cluster, node: Node) -> list[str] | None:
     """Over the mesh where it has moved there, else (or where it does not answer there) at its first address."""
-    now = overlay.applied(cluster)
-    if (moved := now.node(node.name)).first_address:
-        try:
-            ssh.run(now, moved, "true", root=True, timeout_s=60)
-        except SshError:
-            pass
-        else:
-            return []
+    moved = now.node(node.name)
+    if moved.first_address and _answers(now, moved):
+        return []
     ssh.run(cluster, node, "true", root=True, timeout_s=60)
     return []

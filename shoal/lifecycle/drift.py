@@ -16,7 +16,6 @@ from shoal.lifecycle import kept_files as known
 from shoal.lifecycle import overrides
 from shoal.paths import cluster_document
 from shoal.telling import Say
-from shoal.untrusted import DamagedDocumentError, json_value
 
 Half = Literal["machines", "insides", "overrides"]
 DRIFTED = 2
@@ -42,14 +41,9 @@ def machines(stack: Stack) -> list[Drift]:
 
     Machines that merely stopped are asked for at the cloud itself: not every provider lets the engine see them.
     """
-    told = pulumi.call(stack, *pulumi.selected(stack, ["preview", "--refresh", "--json"]), check=False)
-    try:
-        plan = json_value(told.stdout, source="the preview", bounds=pulumi.BOUNDS)
-    except DamagedDocumentError:
-        raise pulumi.failure("preview", told.returncode, told.stderr or told.stdout) from None
-    if told.returncode != 0:
-        said = "\n".join(str(entry.get("message", "")) for entry in plan.get("diagnostics", []))
-        raise pulumi.failure("preview", told.returncode, said or told.stderr)
+    code, plan = pulumi.plan(stack)
+    if code != 0:
+        raise pulumi.plan_failure(code, plan)
     found = list(_steps(plan))
     if stack.kind == "gcp":
         seen = {drift.where for drift in found}

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from shoal.cloud import gcloud
-from shoal.cloud.pulumi import Kind
+from shoal.cloud.pulumi import Kind, Shown
+from shoal.errors import ShoalError
 from shoal.files import write_atomic
 from shoal.fleet.leave import Parting, Step
 from shoal.paths import state_dir
+
+GRANT = "grant in the project"
+_REFUSED = re.compile(r"\berror: ")
 
 
 class _Part(BaseModel):
@@ -39,7 +46,7 @@ class NotDone(_Part):
 class Receipt(_Part):
     """What a destroy leaves behind for the books."""
 
-    schema_version: int = 2
+    schema_version: int = 3
     kind: Kind
     cluster: str
     project: str | None = None
@@ -53,23 +60,68 @@ class Receipt(_Part):
     not_done: tuple[NotDone, ...] = ()
     searched: tuple[str, ...]
     leftovers: tuple[Leftover, ...]
+    refusals: tuple[str, ...] = ()
+    """What refused to go, and searches that failed, each with the reason that was given."""
 
     @property
     def clean(self) -> bool:
-        """Nothing is left."""
-        return not self.leftovers
+        """Nothing is left, as far as was looked, and nothing refused."""
+        return not self.leftovers and not self.refusals
 
 
-def search(project: str, lab: str) -> tuple[list[str], list[Leftover]]:
-    """Look for everything of the lab in the cloud itself, by label and, where there are no labels, by name."""
-    done, found = list[str](), list[Leftover]()
+@dataclass(slots=True)
+class Found:
+    """Where was looked, what was found there, and what refused or could not be asked."""
+
+    searched: list[str] = field(default_factory=list)
+    leftovers: list[Leftover] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Nothing was found, and everything answered."""
+        return not self.leftovers and not self.refusals
+
+    def add(self, other: Found) -> None:
+        """Take over what another search found."""
+        self.searched += other.searched
+        self.leftovers += other.leftovers
+        self.refusals += other.refusals
+
+
+def refusals(shown: Shown) -> list[str]:
+    """What the engine said could not be destroyed, and why; empty where it ended well."""
+    if shown.code == 0:
+        return []
+    told = [line.strip() for line in shown.lines if _REFUSED.search(line) and "update failed" not in line]
+    return list(dict.fromkeys(told)) or [f"`pulumi destroy` ended with exit code {shown.code}"]
+
+
+def search(project: str, lab: str) -> Found:
+    """Look for everything of the lab in the cloud itself, by label and, where there are no labels, by name.
+
+    A search that fails stops no other and is told as a refusal: what was not looked for is not proved to be gone.
+    """
+    found = Found()
     for kind, arguments in searches(project, lab).items():
-        done.append("gcloud " + " ".join(arguments))
-        for entry in gcloud.document(*arguments):
-            name = str(entry.get("email") or entry.get("name"))
-            place = str(entry.get("zone") or entry.get("region") or entry.get("location") or "global")
-            found.append(Leftover(kind=kind, name=name, place=place.rpartition("/")[2]))
-    return done, found
+        found.searched.append("gcloud " + " ".join(arguments))
+        try:
+            entries = gcloud.document(*arguments)
+        except ShoalError as error:
+            found.refusals.append(f"looking for {kind}: {error.message}")
+            continue
+        for entry in entries:
+            found.leftovers.append(_leftover(kind, entry))
+    return found
+
+
+def _leftover(kind: str, entry: Mapping[str, Any]) -> Leftover:
+    if kind == GRANT:
+        binding = entry["bindings"]
+        return Leftover(kind=kind, name=f"{binding['role']} of {binding['members']}", place="project")
+    name = str(entry.get("email") or entry.get("name"))
+    place = str(entry.get("zone") or entry.get("region") or entry.get("location") or "global")
+    return Leftover(kind=kind, name=name, place=place.rpartition("/")[2])
 
 
 def searches(project: str, lab: str) -> dict[str, tuple[str, ...]]:
@@ -87,6 +139,13 @@ def searches(project: str, lab: str) -> dict[str, tuple[str, ...]]:
         "subnetwork": ("compute", "networks", "subnets", "list", of, names),
         "router": ("compute", "routers", "list", of, names),
         "firewall": ("compute", "firewall-rules", "list", of, names),
+        GRANT: (
+            "projects",
+            "get-iam-policy",
+            project,
+            "--flatten=bindings[].members",
+            f"--filter=bindings.members~serviceAccount:shoal-{lab}-(req|cmp)@{project}[.]",
+        ),
         "service account": ("iam", "service-accounts", "list", of, f"--filter=email=({accounts})"),
     }
 
@@ -97,8 +156,7 @@ def write(
     *,
     project: str | None,
     parting: Parting,
-    searched: Sequence[str],
-    leftovers: Sequence[Leftover],
+    found: Found,
 ) -> tuple[Receipt, Path]:
     """Make the receipt and keep it in the state folder."""
     receipt = Receipt(
@@ -110,8 +168,9 @@ def write(
         off_engine=tuple(parting.off_engine),
         off_tailnet=tuple(parting.off_tailnet),
         not_done=tuple(NotDone(step=it.step, node=it.node, why=it.why) for it in parting.undone),
-        searched=tuple(searched),
-        leftovers=tuple(leftovers),
+        searched=tuple(found.searched),
+        leftovers=tuple(found.leftovers),
+        refusals=tuple(found.refusals),
     )
     path = state_dir() / "receipts" / f"{cluster}-{receipt.finished_at:%Y%m%dT%H%M%S}.json"
     write_atomic(path, json.dumps(json.loads(receipt.model_dump_json()), indent=2) + "\n")

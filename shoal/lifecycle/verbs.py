@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,16 +14,18 @@ from pydantic import SecretStr
 
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Kind, Stack, document
-from shoal.cluster import overlay
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
+from shoal.cluster.reach import Reach
+from shoal.cost import prices
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
-from shoal.errors import UsageError
+from shoal.errors import ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.fleet import leave as leaving
 from shoal.fleet.leave import Parting
-from shoal.lifecycle import access, receipt, tailnet_key
+from shoal.lifecycle import access, expired, first_look, give_up, partly, plan, receipt, run_limit, tailnet_key
 from shoal.lifecycle import kept_files as known
 from shoal.lifecycle.receipt import Leftover, Receipt
 from shoal.lifecycle.recover import recover
@@ -30,9 +33,6 @@ from shoal.mesh import moving
 from shoal.paths import cluster_document
 from shoal.site import document as site
 from shoal.telling import Say
-
-KEY_TTL_HOURS = 24 * 30
-"""How long the account's OS Login profile keeps this machine's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,10 @@ class Wanted:
     ttl_hours: int | None = None
     settings_file: Path | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    zones: Mapping[str, str] = field(default_factory=dict)
+    """Another zone for a node, by its name."""
+    give_up: tuple[str, ...] = ()
+    """Nodes whose data may go, and `bucket`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +62,53 @@ class MeshWay:
 def up(stack: Stack, wanted: Wanted, say: Say, *, preview_only: bool = False) -> Cluster | None:
     """Make or change the stack and keep its document; only show what would be done with `preview_only`.
 
-    Raises UsageError and ShoalError; nothing is made where the settings have a fault or the cost is over the ceiling.
+    Raises UsageError and ShoalError; nothing is made where the settings have a fault, the cost is over the ceiling, or
+    something would go that holds data or carries others and was not given up. Settings that were refused are not kept.
+    An update of which a part fails does the rest, keeps the document of the machines that are there, and raises.
     """
     pulumi.ensure(stack)
     recover(stack, _project(stack, wanted.project), say)
-    _settle(stack, wanted, say)
-    if preview_only:
-        pulumi.show(stack, *pulumi.selected(stack, ["preview", "--refresh"]))
+    with _kept_unless_refused(stack):
+        _settle(stack, wanted, say)
+        given_up = _given_up(stack, wanted)
+        planned = plan.look(stack)
+        for line in planned.remarks:
+            say(line)
+        plan.refuse(stack, planned, given_up)
+        _look_at_project(stack, planned, say)
+    for step in planned.anew:
+        say(f"{step.name}: the machine is made anew ({', '.join(step.because)}), its data disk stays; bootstrap again")
+    if preview_only and given_up:
+        say(f"would be destroyed first, with all data: {', '.join(given_up)}")
         return None
-    # The program checks everything at a preview, before the first resource.
-    pulumi.show(stack, *pulumi.selected(stack, ["up", "--yes", "--refresh"]))
-    cluster = document(stack)
-    cluster = _edge_access(cluster, pulumi.outputs(stack)) if stack.kind == "edge" else _cloud_access(stack, cluster)
-    known.keep(cluster)
+    if preview_only:
+        shown = pulumi.show(stack, *pulumi.selected(stack, ["preview", "--refresh"]))
+        if shown.code != 0:
+            raise pulumi.failure("preview", shown.code, "")
+        return None
+    if given_up:
+        give_up.carry_out(stack, given_up, say)
+    project, name = _project(stack, None), known.cluster_name(stack)
+    if project is not None:
+        run_limit.settle(project, name, _plain_settings(stack), say)
+    shown = pulumi.show(stack, *pulumi.selected(stack, pulumi.UP))
+    cluster = _made(stack)
+    if cluster is not None:
+        known.keep(cluster)
+    if shown.code != 0 or cluster is None:
+        raise partly.failure(stack, shown, _machines_of(planned), cluster)
     say(f"stack {stack.name!r}: {len(cluster.nodes)} machine(s), document at {cluster_document(cluster.name)}")
     return cluster
 
 
 def bootstrap(
-    stack: Stack, say: Say, *, videos: Path | None = None, weights: Path | None = None, way: MeshWay | None = None
+    stack: Stack,
+    say: Say,
+    *,
+    videos: Path | None = None,
+    weights: Path | None = None,
+    way: MeshWay | None = None,
+    break_lock: bool = False,
 ) -> Cluster:
     """Machines become a cluster: wait until they let us in, place what the site needs, run the site's deploy.
 
@@ -88,12 +120,14 @@ def bootstrap(
         if project is None:
             raise UsageError(f"gcp:project is not set for stack {stack.name!r}")
         key, _ = access.key_file(stack.name)
+        if _plain_settings(stack).get("login", "os-login") == "os-login":
+            access.os_login(key, project)
         cluster = access.localise(cluster, key, project=project, say=say)
     else:
         kept = pulumi.outputs(stack, secret=True)
         cluster = _edge_access(cluster, kept)
         known.keep(cluster)
-    path = cluster_document(cluster.name)
+    reach = reaches.made(cluster_document(cluster.name), cluster)
     own = any(node.camera_folders for node in cluster.compute)
     site.prepare(cluster, videos=videos, weights=weights, with_videos=videos is not None or not own, say=say)
     choice = engines.choose("auto", cluster, say=say)
@@ -102,10 +136,19 @@ def bootstrap(
     if choice.engine == "bacalhau" and (token := stack_secrets.get("orchestratorToken")):
         secrets.adopt(cluster.name, SecretStr(token))
     if cluster.mesh == "tailscale":
-        _join(stack, cluster, way or MeshWay(), say, keeps_key=tailnet_key.OUTPUT in stack_secrets)
-    result = deploys.run_deploy(path, "site", data=engines.deploy_data(choice), say=say)
+        keeps_key = tailnet_key.OUTPUT in stack_secrets
+        settings = _mesh_settings(stack, reach, way or MeshWay(), keeps_key=keeps_key)
+        reach = moving.on_before_site(
+            reach,
+            say,
+            proxy_command=way.proxy_command if way else None,
+            settings=settings,
+            engine=choice,
+            break_lock=break_lock,
+        )
+    result = deploys.run_deploy(reach, "site", engine=choice, break_lock=break_lock, say=say)
     say(f"{result.changed} operations changed something on {len(result.hosts)} machine(s)")
-    return overlay.applied(cluster)
+    return reach.now
 
 
 def destroy(
@@ -126,25 +169,81 @@ def destroy(
         say("the machines were never bootstrapped from here: nothing to drain")
     else:
         parting = leaving.leave(cluster, say, timeout_s=drain_timeout_s, force=force)
-    pulumi.show(stack, *pulumi.selected(stack, ["destroy", "--yes"]))
-    searched, left = (["the stack's state"], _in_state(stack))
+    # Protected against what is typed again; here it was asked for.
+    if _in_state(stack):
+        pulumi.call(stack, "state", "unprotect", "--all", "--yes", "--stack", stack.name)
+    shown = pulumi.show(stack, *pulumi.selected(stack, pulumi.DESTROY))
+    found = receipt.Found(["the stack's state"], _in_state(stack), receipt.refusals(shown))
     if stack.kind == "gcp" and project is not None:
         say("looking for leftovers in the cloud, by label and name")
-        more, found = receipt.search(project, name)
-        searched, left = [*searched, *more], [*left, *found]
-    if not left:
+        found.add(receipt.search(project, name))
+    if found.clean and shown.code == 0:
+        if stack.kind == "gcp":
+            access.take_key_away(stack.name, project, say)
         known.forget(stack)
-    return receipt.write(stack.kind, name, project=project, parting=parting, searched=searched, leftovers=left)
+    return receipt.write(stack.kind, name, project=project, parting=parting, found=found)
 
 
-def _join(stack: Stack, cluster: Cluster, way: MeshWay, say: Say, *, keeps_key: bool) -> None:
-    """The machines onto the mesh. An edge stack that keeps a key is asked for it, unless another source was named."""
-    note = overlay.load(cluster.name)
+def _mesh_settings(stack: Stack, reach: Reach, way: MeshWay, *, keeps_key: bool) -> dict[str, Any]:
+    """Settings of the mesh's roles. An edge stack that keeps a key is asked for it, unless another source was named."""
     settings = dict(way.settings)
-    named = {**(note.settings if note else {}), **settings}
+    named = {**(reach.note.settings if reach.note else {}), **settings}
     if keeps_key and not {"tailscale_authkey_file", "tailscale_authkey_command"} & set(named):
         settings["tailscale_authkey_command"] = tailnet_key.command(stack.name)
-    moving.on_before_site(cluster_document(cluster.name), say, proxy_command=way.proxy_command, settings=settings)
+    return settings
+
+
+@contextmanager
+def _kept_unless_refused(stack: Stack) -> Iterator[None]:
+    """The settings as they were where the block refuses the new ones: typed again, they are not in the way."""
+    before = stack.settings_file.read_bytes() if stack.settings_file.exists() else None
+    try:
+        yield
+    except ShoalError:
+        if before is None:
+            stack.settings_file.unlink(missing_ok=True)
+        else:
+            write_atomic(stack.settings_file, before)
+        raise
+
+
+def _given_up(stack: Stack, wanted: Wanted) -> tuple[str, ...]:
+    """What was named, and nodes that move to another zone with a disk that no machine has ever had."""
+    names = list(wanted.give_up)
+    if wanted.zones and (project := _project(stack, None)):
+        names += give_up.blank(stack, wanted.zones, project)
+    if names:
+        give_up.resources(stack, names)
+    return tuple(dict.fromkeys(names))
+
+
+def _made(stack: Stack) -> Cluster | None:
+    """The document of the machines that are there, with this machine's way in; None where they make no cluster yet."""
+    if pulumi.outputs(stack).get("cluster") is None:
+        return None
+    cluster = document(stack)
+    return _edge_access(cluster, pulumi.outputs(stack)) if stack.kind == "edge" else _cloud_access(stack, cluster)
+
+
+def _machines_of(planned: plan.Plan) -> list[str]:
+    """The machines that an update was to leave."""
+    stays = ("same", "update", "create", "replace")
+    return sorted({step.name for step in planned.steps if step.kind == plan.INSTANCE and step.operation in stays})
+
+
+def _look_at_project(stack: Stack, planned: plan.Plan, say: Say) -> None:
+    """Whether the project has what would be made for the first time."""
+    settings, project = _plain_settings(stack), _project(stack, None)
+    own = settings.get("pricesFile")
+    if project is None:
+        return
+    table = prices.load_prices(Path(own) if own else prices.TABLE)
+    if (wanted := first_look.wishes(planned, project, settings, table)) is not None:
+        first_look.look(wanted, say)
+
+
+def _plain_settings(stack: Stack) -> dict[str, Any]:
+    return {key.removeprefix(f"{stack.project}:"): value for key, value in pulumi.settings(stack).items()}
 
 
 def _settle(stack: Stack, wanted: Wanted, say: Say) -> None:
@@ -155,6 +254,9 @@ def _settle(stack: Stack, wanted: Wanted, say: Say) -> None:
     }
     if stack.kind == "gcp":
         changes |= _gcp_needs(stack, {**known, **changes}, wanted)
+        if wanted.zones:
+            key = _full(stack, "nodeZones")
+            changes[key] = {**(known.get(key) or {}), **(changes.get(key) or {}), **wanted.zones}
     changed = {key: value for key, value in changes.items() if known.get(key) != value}
     if changed:
         say(f"settings of stack {stack.name!r}: {', '.join(sorted(changed))}")
@@ -177,8 +279,9 @@ def _gcp_needs(stack: Stack, known: Mapping[str, Any], wanted: Wanted) -> dict[s
     user, public_key = _full(stack, "sshUser"), _full(stack, "sshPublicKey")
     key, fresh = access.key_file(stack.name)
     if known.get(_full(stack, "login"), "os-login") == "os-login":
+        name = access.os_login(key, str(project))
         if fresh or user not in known:
-            needs[user] = access.os_login(key, KEY_TTL_HOURS, str(project))
+            needs[user] = name
     elif fresh or public_key not in known:
         needs[public_key] = Path(f"{key}.pub").read_text(encoding="utf-8").strip()
     return needs
@@ -224,6 +327,15 @@ def _from_file(path: Path | None) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def expired_labs(stack: Stack, project: str | None) -> list[expired.Lab]:
+    """The labs of the project (else the stack's, else gcloud's own) that are past their expiry. Raises ShoalError."""
+    found = project or _project(stack, None) or gcloud.text("config", "get-value", "project").strip()
+    if not found:
+        raise UsageError("no Google Cloud project is named", hint="give --project, or `gcloud config set project ID`")
+    own = _plain_settings(stack).get("pricesFile")
+    return expired.find(found, prices.load_prices(Path(own) if own else prices.TABLE), datetime.now(UTC))
+
+
 def parse_change(text: str) -> tuple[str, Any]:
     """`KEY=VALUE` as a setting; the value is read as YAML (`compute={count: 5}`, `maxRunHours=6`)."""
     key, equals, value = text.partition("=")
@@ -235,6 +347,14 @@ def parse_change(text: str) -> tuple[str, Any]:
         raise UsageError(f"the value in {text!r} cannot be read: {error}") from None
 
 
+def parse_place(text: str) -> tuple[str, str]:
+    """`NODE=ZONE`. Raises UsageError."""
+    node, equals, zone = text.partition("=")
+    if not equals or not node or not zone:
+        raise UsageError(f"{text!r} names no node and zone", hint="write --zone NODE=ZONE")
+    return node, zone
+
+
 def _in_state(stack: Stack) -> list[Leftover]:
     resources = (pulumi.state(stack).get("deployment") or {}).get("resources") or []
     return [
@@ -244,4 +364,15 @@ def _in_state(stack: Stack) -> list[Leftover]:
     ]
 
 
-__all__ = ["Kind", "MeshWay", "Wanted", "bootstrap", "destroy", "document", "parse_change", "up"]
+__all__ = [
+    "Kind",
+    "MeshWay",
+    "Wanted",
+    "bootstrap",
+    "destroy",
+    "document",
+    "expired_labs",
+    "parse_change",
+    "parse_place",
+    "up",
+]

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shoal.cluster import load
 from shoal.cluster import overlay as overlays
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import SSH_PORT, Moved, Overlay
+from shoal.cluster.reach import Reach
 from shoal.deploys.run import run_deploy
+from shoal.engines.choice import Choice
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.mesh.membership import LOOK_TIMEOUT_S, Membership, membership, probe
 from shoal.ssh import client as ssh
@@ -50,6 +52,8 @@ class Move:
     services_note: str = ""
     services_plain: bool = False
     """Whether it was agreed that services stay off the mesh where they cannot go over it."""
+    reach: Reach | None = None
+    """How the cluster is reached from here on."""
 
     @property
     def whole(self) -> bool:
@@ -58,13 +62,15 @@ class Move:
 
 
 def on(
-    path: Path,
+    cluster: Path | Reach,
     *,
     proxy_command: str | None = None,
     settings: Mapping[str, Any] | None = None,
     plain_services: bool | None = None,
     only: Sequence[str] = (),
     deploy: bool = True,
+    engine: Choice | None = None,
+    break_lock: bool = False,
     say: Say = quiet,
 ) -> Move:
     """Join the nodes (`only` these, or all), then reach over the mesh those that answer there with the host keys they
@@ -75,16 +81,17 @@ def on(
     services off the mesh; both are kept for later deploys. Raises UsageError where the document has no mesh, ShoalError
     where the deploy fails or the move would lose a node.
     """
-    raw = _document(path)
-    before = overlays.load(raw.name) or Overlay(cluster=raw.name)
+    reach = _with_mesh(cluster)
+    raw = reach.first
+    before = reach.note or Overlay(cluster=raw.name)
     proxy = proxy_command or before.proxy_command
     knobs = {**before.settings, **checked_settings(settings or {})}
     plain = before.plain_services if plain_services is None else plain_services
     # What does not answer any more is reached at its first address from here on, the deploy included.
-    overlays.save(_proven(raw, before)[0].model_copy(update={"settings": knobs, "plain_services": plain}))
+    reach = reach.noted(_proven(raw, before)[0].model_copy(update={"settings": knobs, "plain_services": plain}))
     if deploy:
-        run_deploy(path, "mesh", limit=only, say=say)
-    now = overlays.applied(raw)
+        run_deploy(reach, "mesh", limit=only, engine=engine, break_lock=break_lock, say=say)
+    now = reach.now
     members = membership(now)
     found = {name: each for name, each in members.items() if isinstance(each, Membership) and each.joined}
     candidate = Overlay(
@@ -99,7 +106,7 @@ def on(
     # Once there they stay: a node that is away for a while must not open the others to the plain network.
     candidate = candidate.model_copy(update={"services": services or before.services})
     _refuse_loss(raw, now, candidate)
-    overlays.save(candidate)
+    reach = reach.noted(candidate)
     ssh.close(now)
     notes = {name: brief(each) for name, each in members.items() if isinstance(each, ShoalError)}
     notes |= {
@@ -107,7 +114,7 @@ def on(
         for name, each in members.items()
         if isinstance(each, Membership) and not each.joined
     }
-    return Move(_standings(raw, overlays.applied(raw), found, notes | refused), services, services_note, plain)
+    return Move(_standings(raw, reach.now, found, notes | refused), services, services_note, plain, reach)
 
 
 def say_left(nodes: Iterable[Standing], say: Say) -> None:
@@ -118,20 +125,26 @@ def say_left(nodes: Iterable[Standing], say: Say) -> None:
 
 
 def on_before_site(
-    path: Path, say: Say = quiet, *, proxy_command: str | None = None, settings: Mapping[str, Any] | None = None
-) -> None:
+    cluster: Path | Reach,
+    say: Say = quiet,
+    *,
+    proxy_command: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    engine: Choice | None = None,
+    break_lock: bool = False,
+) -> Reach:
     """What a deploy of a whole site begins with: its machines onto the mesh, unless `mesh off` was the last word.
 
-    Nothing is done for a cluster without a mesh. Raises ShoalError where the site could only be deployed in the open:
-    the nodes do not reach each other over the mesh, and nobody agreed to that.
+    Gives how they are reached from then on. Nothing is done for a cluster without a mesh. Raises ShoalError where the
+    site could only be deployed in the open: the nodes do not reach each other over the mesh, and nobody agreed to that.
     """
-    raw = load.load_first(path)
-    if raw.mesh != "tailscale" or ((there := overlays.load(raw.name)) and not there.wanted):
-        return
-    move = on(path, proxy_command=proxy_command, settings=settings, say=say)
+    reach = reaches.of(cluster)
+    if reach.first.mesh != "tailscale" or (reach.note and not reach.note.wanted):
+        return reach
+    move = on(reach, proxy_command=proxy_command, settings=settings, engine=engine, break_lock=break_lock, say=say)
     say_left(move.nodes, say)
     if move.services:
-        return
+        return move.reach or reach
     if not move.services_plain:
         raise ShoalError(
             "the site was not deployed: what the nodes say to each other cannot go over the mesh",
@@ -140,25 +153,27 @@ def on_before_site(
             "and the engine on the first addresses, without the firewall",
         )
     say(f"mesh: services are off the mesh, and the firewall is not put up, as agreed: {move.services_note}")
+    return move.reach or reach
 
 
 def off(
-    path: Path,
+    cluster: Path | Reach,
     *,
     force: bool = False,
     deploy: bool = True,
     only: Sequence[str] = (),
     wanted: bool = False,
+    break_lock: bool = False,
     say: Say = quiet,
 ) -> Move:
     """Back to the first addresses, for nodes (`only` these, or all) that answer there (whether they do or not, with
     `force`); the firewall goes first. With `wanted` the next deploy of the site goes onto the mesh again.
     """
-    raw = _document(path)
-    before = overlays.load(raw.name) or Overlay(cluster=raw.name)
-    now = overlays.applied(raw)
+    reach = _with_mesh(cluster)
+    raw, now = reach.first, reach.now
+    before = reach.note or Overlay(cluster=raw.name)
     if deploy and before.nodes:
-        run_deploy(path, "mesh_off", limit=only, say=say)
+        run_deploy(reach, "mesh_off", limit=only, break_lock=break_lock, say=say)
     chosen = [node for node in raw.nodes if not only or node.name in only]
     forced = {node.name for node in chosen} if force else set()
     left = {name: entry for name, entry in before.nodes.items() if name not in forced}
@@ -169,7 +184,7 @@ def off(
         else:
             notes[name] = f"does not answer at its first address: {answer}"
     part = len(chosen) < len(raw.nodes)
-    overlays.save(
+    reach = reach.noted(
         before.model_copy(
             update={
                 "wanted": before.wanted if part or wanted else False,
@@ -179,14 +194,13 @@ def off(
         )
     )
     ssh.close(now)
-    return Move(_standings(raw, overlays.applied(raw), {}, notes), services=False)
+    return Move(_standings(raw, reach.now, {}, notes), services=False, reach=reach)
 
 
-def status(path: Path) -> Move:
+def status(cluster: Path | Reach) -> Move:
     """How every node stands on the tailnet and where it is reached; nothing is changed."""
-    raw = _document(path)
-    now = overlays.applied(raw)
-    overlay = overlays.load(raw.name)
+    reach = _with_mesh(cluster)
+    raw, now, overlay = reach.first, reach.now, reach.note
     members = membership(now)
     notes = {name: brief(each) for name, each in members.items() if isinstance(each, ShoalError)}
     notes |= {
@@ -195,7 +209,7 @@ def status(path: Path) -> Move:
         if isinstance(each, Membership)
     }
     found = {name: each for name, each in members.items() if isinstance(each, Membership)}
-    return Move(_standings(raw, now, found, notes), services=bool(overlay and overlay.services))
+    return Move(_standings(raw, now, found, notes), services=bool(overlay and overlay.services), reach=reach)
 
 
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,13 +229,15 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(settings)
 
 
-def _document(path: Path) -> Cluster:
-    raw = load.load_first(path)
-    if raw.mesh != "tailscale":
+def _with_mesh(cluster: Path | Reach) -> Reach:
+    reach = reaches.of(cluster)
+    if reach.first.mesh != "tailscale":
         raise UsageError(
-            f"{path} has no mesh", faults=(Fault("mesh", f"is {raw.mesh!r}"),), hint='set it to "tailscale" first'
+            f"{reach.path} has no mesh",
+            faults=(Fault("mesh", f"is {reach.first.mesh!r}"),),
+            hint='set it to "tailscale" first',
         )
-    return raw
+    return reach
 
 
 def _moved(raw: Cluster, node: Node, member: Membership) -> Moved:

@@ -41,6 +41,8 @@ class ListedEvent:
     """Of its document in the store, once it was shipped."""
     clip_stored: str = ""
     clip_key: str | None = None
+    shipped_bytes: int = 0
+    """Of its document and its clip, as far as they were shipped."""
     no_clip: str | None = None
     """Why it has no clip."""
 
@@ -87,6 +89,7 @@ def joined(home: Iterable[ListedEvent], shipped: Mapping[str, Iterable[OutboxEve
                 key=keys.get("event"),
                 clip_stored=event.state("clip"),
                 clip_key=keys.get("clip"),
+                shipped_bytes=sum(part.size_bytes for part in event.parts if part.state == "shipped"),
                 no_clip=event.no_clip or before.no_clip,
             )
     return sorted(by_name.values(), key=lambda event: (event.start_utc or "", event.run, event.start_s), reverse=True)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError, UsageError
 from shoal.outbox.documents import EVENTS_BYTES, OutboxEvent, OutboxStatus, events_of, status_of
+from shoal.paths import NODE_OUTBOX
 from shoal.ssh import client as ssh
 
 PROGRAM = "/usr/local/lib/shoal/outbox.pyz"
 USER = "shoal-outbox"
-PAUSED = "/var/lib/shoal/outbox/paused"
-BACKOFF = "/var/lib/shoal/outbox/backoff.json"
+PAUSED = str(NODE_OUTBOX / "paused")
+BACKOFF = str(NODE_OUTBOX / "backoff.json")
 """Until when the shipper leaves a store alone that failed; who asks it to go on does not wait for that."""
 NO_OUTBOX = 40
 """Exit code of the questions where the role is not there."""

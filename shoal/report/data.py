@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from shoal.cost.prices import load_prices
 from shoal.report import formats as words
 from shoal.report.cost import cost_lines, cost_of_nodes
+from shoal.report.events import all_bytes
 from shoal.report.model import Node, Run, State, Totals, Verification, Video
 from shoal.report.nodes import read_node, totals
 from shoal.results import record as runs
@@ -34,7 +35,7 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
         run=record.run,
         state=state,
         state_text=_state_text(state, done, len(nodes), sums),
-        headline=_headline(sums, files),
+        headline=_event_headline(nodes) or _headline(sums, files),
         problems=list(_problems(record, nodes, sums)),
         notices=list(_notices(nodes, sums)),
         nodes_expected=len(nodes),
@@ -61,6 +62,8 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
         weights_sha256=record.weights.sha256,
         weights_licence=record.weights.licence,
         job=dict(record.job),
+        cameras=[camera for node in nodes for camera in node.cameras],
+        event_bytes=all_bytes([node.event_bytes for node in nodes]),
         nodes=nodes,
     )
 
@@ -83,6 +86,19 @@ def _state_text(state: State, done: int, expected: int, sums: Totals) -> str:
     if state is State.FAULTY_VIDEOS:
         return f"Finished with {words.count(sums.faulty_videos, 'faulty video')}: {nodes} done, results verified."
     return f"Incomplete: {nodes} finished with verified results."
+
+
+def _event_headline(nodes: list[Node]) -> str | None:
+    """What happened; None where no node tells of events, or none looked at a frame."""
+    if not any(node.event_bytes and node.totals.frames_inferred for node in nodes):
+        return None
+    events = [event for node in nodes for camera in node.cameras for event in camera.events]
+    alerts = sum(event.severity == "alert" for event in events)
+    told = [
+        words.count(number, name) for number, name in ((alerts, "alert"), (len(events) - alerts, "record")) if number
+    ]
+    cameras = sum(len(node.cameras) for node in nodes)
+    return f"{' and '.join(told)} on {words.count(cameras, 'camera')}" if told else "Nothing significant happened"
 
 
 def _headline(sums: Totals, files: int) -> str:

@@ -29,6 +29,10 @@ PROBLEMS_SHOWN = 12
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
+DEFAULT_CLIPS_MAX_BYTES = 40_000_000
+"""Size of all clips as they stand in the page; the others lie beside it and are linked."""
+
+
 @dataclass(slots=True)
 class Images:
     """The pictures that go into the page, by their path in the run's folder, and those that do not fit."""
@@ -60,6 +64,8 @@ def render(run: Run, folder: Path, *, images_max_bytes: int = DEFAULT_IMAGES_MAX
     return environment.get_template("report.html.j2").render(
         run=run,
         images=choose_images(run, folder, images_max_bytes),
+        clips=choose_clips(run, folder, min(DEFAULT_CLIPS_MAX_BYTES, 2 * images_max_bytes)),
+        posters=posters(run, folder, images_max_bytes),
         images_max_bytes=images_max_bytes,
         timeline=lambda video: timeline(video, colours, COLOURS + 1),
         colour=lambda name: colours.get(name, COLOURS + 1),
@@ -120,6 +126,34 @@ def choose_images(run: Run, folder: Path, max_bytes: int) -> Images:
         images.size_bytes += len(uri)
         images.embedded[path] = Markup(uri)  # noqa: S704 - base64 has no character that means anything in markup
     return images
+
+
+def choose_clips(run: Run, folder: Path, max_bytes: int) -> dict[str, Markup]:
+    """Clips as data in the page, by their path: alerts before records, as far as they fit into `max_bytes`."""
+    events = [event for camera in run.cameras for event in camera.events if event.clip]
+    chosen: dict[str, Markup] = {}
+    left = max_bytes
+    for event in sorted(events, key=lambda event: (event.severity != "alert", event.clip_bytes)):
+        size_bytes = -(-event.clip_bytes // 3) * 4
+        if event.clip is None or size_bytes > left:
+            continue
+        left -= size_bytes
+        data = base64.b64encode((folder / event.clip).read_bytes()).decode("ascii")
+        chosen[event.clip] = Markup("data:video/mp4;base64," + data)  # noqa: S704 - as below
+    return chosen
+
+
+def posters(run: Run, folder: Path, max_bytes: int) -> dict[str, Markup]:
+    """The events' key frames as data in the page, by their path, until `max_bytes` are spent."""
+    chosen: dict[str, Markup] = {}
+    left = max_bytes
+    for event in (event for camera in run.cameras for event in camera.events if event.key_frame):
+        data = (folder / str(event.key_frame)).read_bytes()
+        left -= len(data) * 4 // 3
+        if left >= 0 and data.startswith(JPEG_START) and data.endswith(JPEG_END):
+            uri = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+            chosen[str(event.key_frame)] = Markup(uri)  # noqa: S704 - base64 has no character that means anything
+    return chosen
 
 
 def _by_interest(video: Video) -> list[Any]:

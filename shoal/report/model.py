@@ -88,6 +88,66 @@ class Video(_View):
     key_frames: list[KeyFrame]
 
 
+class EventObject(_View):
+    """An object of an event."""
+
+    class_name: str
+    confidence: float
+    rule: str
+    start_s: float
+    end_s: float
+
+
+class SeenEvent(_View):
+    """An event of a camera; paths are relative to the run's folder, None where the file is missing or not whole."""
+
+    node: str
+    id: str
+    camera: str
+    videos: list[str]
+    start_utc: str | None
+    end_utc: str | None
+    start_s: float
+    end_s: float
+    severity: str
+    rule: str
+    reason: str
+    privacy: str
+    objects: list[EventObject]
+    key_frame: str | None
+    clip: str | None
+    clip_bytes: int
+    clip_sha256: str | None
+    clip_state: str
+    """verified, quarantined or none."""
+    clip_reason: str | None
+
+
+class CameraEvents(_View):
+    """The events of one camera, in order."""
+
+    node: str
+    camera: str
+    length_s: float
+    """Of its footage in the run, at least to its last event's end."""
+    events: list[SeenEvent]
+
+
+class Bytes(_View):
+    """What became of the footage, in bytes, over all nodes that say it."""
+
+    footage: int
+    detections: int
+    events: int
+    clips: int
+    pictures: int
+
+    @property
+    def leaving(self) -> int:
+        """What leaves the site: events with their clips and pictures."""
+        return self.events + self.clips + self.pictures
+
+
 class Attempt(_View):
     """One execution of the job on a node."""
 
@@ -152,6 +212,10 @@ class Node(_View):
     runtime: dict[str, Any]
     not_read: NotRead
     """Files beside the videos that are no footage."""
+    cameras: list[CameraEvents] = []
+    """Those with events."""
+    event_bytes: Bytes | None = None
+    """None of older detectors and of programs that make no events."""
 
 
 class Run(_View):
@@ -192,4 +256,7 @@ class Run(_View):
     weights_sha256: str
     weights_licence: str
     job: dict[str, Any]
+    cameras: list[CameraEvents] = []
+    """Those with events, of all nodes."""
+    event_bytes: Bytes | None = None
     nodes: list[Node]

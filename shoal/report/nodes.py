@@ -9,9 +9,11 @@ from shoal.cost.run import NodeTime
 from shoal.files import sha256_file
 from shoal.report import formats as words
 from shoal.report.documents import inside, read_document
+from shoal.report.events import node_bytes, read_cameras
 from shoal.report.model import Attempt, KeyFrame, Node, Totals, Verification, Video
 from shoal.results.documents import KeyFrame as KeyFrameFile
 from shoal.results.documents import Manifest, NotRead, RunSummary, VideoSummary
+from shoal.results.fetch import comes_home
 from shoal.results.record import HAS_MANIFEST, NodeRecord, Outcome, RunRecord
 from shoal.terminal import printable
 
@@ -27,7 +29,7 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
     summary: RunSummary | None = None
     files: list[str] = []
     if folder.is_dir():
-        sizes, verified = _verify(record, run.run, folder, notes)
+        sizes, verified = _verify(record, run, folder, notes)
         if sizes and SUMMARY not in sizes:
             files = sorted(sizes)
         else:
@@ -41,6 +43,7 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         videos, verification = [], Verification.ABSENT
         if record.outcome in HAS_MANIFEST:
             notes.append("it finished, but its results were not brought home")
+    cameras = read_cameras(name, folder, summary, notes)
     attempts = _attempts(record)
     machine_time_s, open_end = _machine_time(attempts)
     price = record.price_usd_per_hour
@@ -67,6 +70,8 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         settings=dict(summary.settings) if summary else {},
         runtime=dict(summary.runtime) if summary else {},
         not_read=summary.not_read if summary else NotRead(),
+        cameras=cameras,
+        event_bytes=node_bytes(summary),
     )
 
 
@@ -101,7 +106,7 @@ def by_frequency(counts: dict[str, int]) -> dict[str, int]:
     return dict(sorted(((k, n) for k, n in counts.items() if n), key=lambda item: (-item[1], item[0])))
 
 
-def _verify(record: NodeRecord, run: str, folder: Path, notes: list[str]) -> tuple[dict[str, int], bool]:
+def _verify(record: NodeRecord, run: RunRecord, folder: Path, notes: list[str]) -> tuple[dict[str, int], bool]:
     """Sizes the manifest promises by path, and whether all of it is there; the reasons go to `notes`."""
     before = len(notes)
     if record.fetched is None:
@@ -109,14 +114,16 @@ def _verify(record: NodeRecord, run: str, folder: Path, notes: list[str]) -> tup
     manifest = read_document(folder / "manifest.json", Manifest, notes)
     if manifest is None:
         return {}, False
-    if manifest.run != run:
+    bring = run.bring if record.fetched is None else record.fetched.brought
+    if manifest.run != run.run:
         notes.append(f"manifest.json belongs to run {manifest.run}")
     sizes = {file.path: file.size_bytes for file in manifest.files}
     missing, other, changed = [], [], []
     for entry in sorted(manifest.files, key=lambda entry: entry.path):
         file = inside(folder, entry.path)
         if file is None or not file.is_file():
-            missing.append(entry.path)
+            if comes_home(entry.path, bring):
+                missing.append(entry.path)
         elif file.stat().st_size != entry.size_bytes:
             other.append(entry.path)
         elif sha256_file(file) != entry.sha256:

@@ -69,6 +69,8 @@ class Detection(_Document):
     confidence: Annotated[float, Field(ge=0, le=1)]
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 in pixels of the original frame."""
+    carried: bool = False
+    """Found on an earlier frame; nothing changed there since."""
 
 
 class VideoFault(_Document):
@@ -146,6 +148,25 @@ class NotRead(_Document):
     """The first ones, without the hidden."""
 
 
+class Audited(_Document):
+    """Boxes of audited frames."""
+
+    found: Count
+    expected: Count
+    matched: Count
+
+
+class Reuse(_Document):
+    """What was reused where frames, or parts of them, did not change."""
+
+    frames_in_part: Count
+    frames_carried: Count
+    audited_frames: Count
+    audited: Audited
+    audited_f1: Annotated[float, Field(ge=0, le=1)] | None
+    segments_redone: Count
+
+
 class VideoSummary(_Document):
     """summary.json of one video."""
 
@@ -158,6 +179,7 @@ class VideoSummary(_Document):
     fps: Figure | None
     frames: Count
     frames_inferred: Count
+    reuse: Reuse | None = None
     duration_s: Figure | None
     decode_and_infer_s: Figure
     frames_per_s: Figure
@@ -253,6 +275,7 @@ class RunSummary(_Document):
     weights: RunWeights
     settings: dict[str, object]
     precision: PrecisionChoice | None = None
+    reuse: Reuse | None = None
     runtime: dict[str, object]
     videos: Annotated[tuple[VideoSummary, ...], Field(min_length=1)]
     not_read: NotRead = NotRead()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import select
 import shutil
 import tempfile
@@ -35,14 +36,24 @@ from shoal.files import (
 from shoal.paths import NODE_RUNS
 from shoal.results import documents
 from shoal.results.damaged import DamagedResultsError
-from shoal.results.documents import Manifest, ManifestEntry
-from shoal.results.record import Fetched, check_run_id
+from shoal.results.documents import Manifest, ManifestEntry, RunSummary
+from shoal.results.record import Bring, EventBytes, Fetched, check_run_id
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshFailure, brief
 from shoal.untrusted import DamagedDocumentError, read_bytes
 from shoal.waiting import looks
 
 MANIFEST = "manifest.json"
+SUMMARY = "summary.json"
+WITH_EVENTS = (
+    r"events\.jsonl",
+    r"(settings|summary)\.json",
+    r"clips/[0-9a-f]{32}\.(mp4|jpg)",
+    r"videos/[^/]+/summary\.json",
+    r"videos/[^/]+/frames/[^/]+\.jpg",
+)
+"""What comes home with `--bring events`: events, covered clips and pictures, and counts. Not what tells where everybody
+was in every frame."""
 ARRIVING = ".arriving"
 """Where files are written until they are checked; beside the results, so that a rename is all that is left."""
 PATIENCE_S = 120.0
@@ -137,10 +148,13 @@ def fetch_node(
     run: str,
     destination: Path,
     *,
+    bring: Bring = "all",
     patience_s: float = PATIENCE_S,
     tell: Callable[[str], None] | None = None,
 ) -> Fetched:
     """Bring the run's folder of `node` to `destination` and check it; what is there and right is not sent again.
+
+    With `bring` events the manifest comes whole, and of the files those that `comes_home`; what is home stays home.
 
     A connection that breaks is taken up again, for at most `patience_s` without a new file. Raises DamagedResultsError
     where the manifest or a file of the node is not what it should be, and ShoalError where the node has no finished
@@ -156,7 +170,7 @@ def fetch_node(
                     hint=f"finish it with `shoal resume {run}`",
                 )
             with _local_disk(destination):
-                missing = _prepare(destination, found)
+                missing = [entry for entry in _prepare(destination, found) if comes_home(entry.path, bring)]
             if before is not None and len(missing) < before:
                 look.renew()
             before = len(missing)
@@ -165,7 +179,7 @@ def fetch_node(
                 _bring(cluster, node, run, destination, missing)
             with _local_disk(destination):
                 _make_whole(destination, found)
-            return _fetched(found.manifest)
+                return _fetched(destination, found.manifest)
         except ssh.SshError as error:
             if not error.transient or look.last:
                 raise
@@ -177,13 +191,21 @@ def fetch_node(
     raise AssertionError("the last look returns or raises")
 
 
+def comes_home(path: str, bring: Bring) -> bool:
+    """Whether a file of the run's folder is one of those that are brought."""
+    return bring == "all" or any(re.fullmatch(pattern, path) for pattern in WITH_EVENTS)
+
+
 def absent(destination: Path, manifest: Manifest) -> list[ManifestEntry]:
     """The manifest's files that are not at `destination`, or not as it says (size and sha256)."""
     return [entry for entry in manifest.files if fault_of(destination, entry)]
 
 
-def verify_node(destination: Path) -> tuple[Manifest | None, list[Fault]]:
-    """Hash every file of a fetched folder again. Without faults the folder is whole; returns its manifest, if any."""
+def verify_node(destination: Path, bring: Bring = "all") -> tuple[Manifest | None, list[Fault]]:
+    """Hash every file of a fetched folder again. Without faults the folder is whole; returns its manifest, if any.
+
+    With `bring` events a file that was left on the node may be missing.
+    """
     try:
         manifest = read_manifest(destination)
     except FileNotFoundError:
@@ -193,7 +215,8 @@ def verify_node(destination: Path) -> tuple[Manifest | None, list[Fault]]:
     faults = [
         Fault(str(destination / entry.path), fault)
         for entry in manifest.files
-        if (fault := fault_of(destination, entry))
+        if (comes_home(entry.path, bring) or (destination / entry.path).exists())
+        and (fault := fault_of(destination, entry))
     ]
     listed = {entry.path for entry in manifest.files} | {MANIFEST}
     for path in sorted(destination.rglob("*")):
@@ -238,6 +261,8 @@ def _make_whole(destination: Path, found: NodeManifest) -> None:
         return
     folders = {destination}
     for entry in found.manifest.files:
+        if not (destination / entry.path).exists():
+            continue  # left on the node
         sync_file(destination / entry.path)
         folders |= {destination / parent for parent in PurePosixPath(entry.path).parents}
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
@@ -351,11 +376,22 @@ def _copy(source: _Source, target: IO[bytes], size_bytes: int) -> tuple[int, str
     return size_bytes - left, digest.hexdigest()
 
 
-def _fetched(manifest: Manifest) -> Fetched:
+def _fetched(destination: Path, manifest: Manifest) -> Fetched:
+    home = [entry for entry in manifest.files if (destination / entry.path).is_file()]
+    left = len(manifest.files) - len(home)
+    size_bytes = sum(entry.size_bytes for entry in home)
+    try:
+        counts = documents.read(destination / SUMMARY, RunSummary).events
+    except (OSError, DamagedDocumentError):
+        counts = None  # a job of another kind, or told by who reads it
     return Fetched(
-        files=len(manifest.files),
-        size_bytes=sum(entry.size_bytes for entry in manifest.files),
+        files=len(home),
+        size_bytes=size_bytes,
         verified_at=datetime.now(UTC),
+        brought="events" if left else "all",
+        files_left=left,
+        bytes_left=sum(entry.size_bytes for entry in manifest.files) - size_bytes,
+        bytes=EventBytes(**counts.bytes.model_dump()) if counts else None,
     )
 
 

@@ -77,12 +77,32 @@ class Attempt(_Record):
     """The engine's id of the execution, or the container's name."""
 
 
+Bring = Literal["events", "all"]
+"""What of a node's results comes home: `events` leaves the detections of every frame on the node."""
+
+
+class EventBytes(_Record):
+    """What became of a node's footage, in bytes."""
+
+    footage: int
+    detections: int
+    events: int
+    clips: int
+    pictures: int
+
+
 class Fetched(_Record):
     """Results brought home and checked against the manifest."""
 
     files: int
     size_bytes: int
     verified_at: datetime
+    brought: Bring = "all"
+    files_left: int = 0
+    """On the node, with `events`."""
+    bytes_left: int = 0
+    bytes: EventBytes | None = None
+    """What became of the node's footage; None of older detectors."""
 
 
 class NodeRecord(_Record):
@@ -139,6 +159,8 @@ class RunRecord(_Record):
     """With bacalhau the programs that the machines ran, the requester among them, as read back from their services when
     the run was begun or resumed; where no machine could be asked, what the control side had in its cache."""
     template: str = "yolov5"
+    bring: Bring = "all"
+    """What comes home."""
     options: dict[str, str | int | float | list[str] | None] = Field(default_factory=dict)
     """The detector's knobs as given: conf, iou, classes, img, stride, timeout_s, ..."""
     image: Image

@@ -287,7 +287,7 @@ class _Part:
             return
         run = self.work.record.run
         try:
-            fetched = self.work.runner.fetch(run, self.node, runs.run_dir(run) / self.node)
+            fetched = self.work.runner.fetch(run, self.node, runs.run_dir(run) / self.node, self.work.record.bring)
         except DamagedResultsError as error:
             self.work.damaged(self.node, error.in_one_line)
         except (ShoalError, OSError) as error:

@@ -69,7 +69,12 @@ class _Home:
                 return
             try:
                 fetched = results.fetch_node(
-                    self.cluster, node, self.record.run, place, tell=lambda text: self._say(f"{node.name}: {text}")
+                    self.cluster,
+                    node,
+                    self.record.run,
+                    place,
+                    bring=self.record.bring,
+                    tell=lambda text: self._say(f"{node.name}: {text}"),
                 )
             except UsageError:
                 raise  # of this machine's own documents: the same for every node

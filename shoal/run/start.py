@@ -22,7 +22,7 @@ from shoal.jobs.spec import Constraint, JobSpec
 from shoal.paths import runs_dir
 from shoal.results import record as runs
 from shoal.results.lock import locked
-from shoal.results.record import Image, NodeRecord, RunRecord, Weights
+from shoal.results.record import Bring, Image, NodeRecord, RunRecord, Weights
 from shoal.run import admission, preflight
 from shoal.run.carry_out import carry_out, driving, hand_in
 from shoal.run.give import submit, unfit_nodes
@@ -53,6 +53,8 @@ class Order:
     nodes: tuple[str, ...] = ()
     targets: dict[str, str] = field(default_factory=dict)
     run: str | None = None
+    bring: Bring = "all"
+    """What comes home."""
     attempts: int | None = None
     """How often a node is given the run, the first time included; else the engine's own number."""
     fetch: bool = True
@@ -107,6 +109,7 @@ def plan(order: Order) -> Plan:
         engine=order.engine.engine,
         engine_reason=order.engine.reason,
         template=order.template,
+        bring=order.bring,
         options={**knobs, "timeout_s": job.timeout_s, "cpu": limits.cpu, "memory": limits.memory},
         image=Image(reference=image, digest=image.partition("@")[2] or None),
         weights=order.weights,

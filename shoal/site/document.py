@@ -17,6 +17,7 @@ from shoal.cluster.kept import read_kept
 from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.paths import named, state_dir
+from shoal.site.event_rules import EventRules
 from shoal.site.outbox import SiteOutbox, checked
 from shoal.telling import Say, quiet
 from shoal.untrusted import Bounds
@@ -75,6 +76,8 @@ class SiteDocument(_Document):
     """Clips by node name."""
     weights: tuple[SiteWeights, ...] = ()
     image: SiteImage = Field(default_factory=SiteImage)
+    events: EventRules | None = None
+    """Which objects make an event, on all nodes. Absent: the detector's defaults."""
     jobs: tuple[SiteJob, ...] = ()
     """Placed on every compute node by the deploy, and held to there: whoever commands the engine cannot add to it."""
     outbox: SiteOutbox | None = None
@@ -111,6 +114,7 @@ def prepare(
     weights: Path | None = None,
     *,
     with_videos: bool = True,
+    events: EventRules | None = None,
     say: Say = quiet,
 ) -> SiteDocument:
     """Decide which clip goes to which compute node and which model runs, and save the document.
@@ -141,6 +145,8 @@ def prepare(
         },
         weights=(SiteWeights(path=model.path, sha256=model.sha256, name=model.name, licence=model.licence),),
         image=SiteImage(base_tarball=_base_tarball(cluster)),
+        # Like the jobs, rules stay until others are given.
+        events=events or (before.events if before else None),
         jobs=before.jobs if before else (),
         outbox=before.outbox if before else None,
     )

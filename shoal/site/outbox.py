@@ -198,6 +198,11 @@ def rclone_config(outbox: SiteOutbox) -> str:
     return "\n".join(["# Written by shoal's role `outbox`; changes are overwritten.", "[store]", *lines]) + "\n"
 
 
+def of_cluster(outbox: SiteOutbox | None, events_bucket: str | None) -> SiteOutbox | None:
+    """What holds: the settings that were made, else the cluster's own bucket, with the machines' own identity."""
+    return outbox or (SiteOutbox(to=f"gs:{events_bucket}") if events_bucket else None)
+
+
 def deploy_data(outbox: SiteOutbox | None) -> dict[str, Any]:
     """The settings as the role's knobs."""
     if outbox is None:

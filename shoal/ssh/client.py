@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import queue
 import selectors
 import shlex
+import shutil
 import stat
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, Fault, ShoalError, UsageError
-from shoal.ssh.failures import RemoteError, SshError, SshFailure, TooLongError, told
+from shoal.ssh import remote
+from shoal.ssh.failures import RemoteError, SshError, SshFailure, TooLongError, not_begun, told
+from shoal.ssh.remote import Line, Root
 
 __all__ = [
     "Completed",
@@ -39,6 +43,8 @@ __all__ = [
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10
+PROXY_CONNECT_TIMEOUT_S = 60
+"""The same where a program makes the connection: its own start counts, and gcloud's takes seconds on a busy machine."""
 ALIVE_INTERVAL_S = 10
 ALIVE_COUNT = 3
 """A silent connection counts as lost after interval times count; ours reconnect, so this may be short."""
@@ -48,8 +54,11 @@ ANSWER_BYTES = 16 << 20
 """The most of a command's output that is kept in memory; a node may send without end."""
 LINE_BYTES = 64 << 10
 """A longer line of a stream comes in pieces."""
+NOISE_BYTES = 64 << 10
+"""Of what a login shell prints before the command begins, so many bytes are borne."""
 WORDS_BYTES = 64 << 10
 """Of what ssh and the command say on standard error, the last so many bytes are kept."""
+SSH_PORT = 22
 SOCKET_PATH_LIMIT = 80
 """A Unix socket's path holds 108 bytes, of which ssh wants 17 for a temporary suffix."""
 
@@ -75,10 +84,20 @@ def ssh_command(cluster: Cluster, node: Node, *command: str, root: bool = False)
     say so: `"sh", "-c", script, "name", argument`. `root` puts `sudo -n` in front where the login user is not root.
     Raises UsageError where a file that the cluster document names for ssh is not there.
     """
-    check_access(cluster.ssh)
     words = ("sudo", "-n", "--", *command) if root and node.user != "root" and command else command
-    argv = ["ssh", *_options(cluster.ssh, node), "-p", str(node.port), "-l", node.user, "--", node.address]
-    return [*argv, shlex.join(words)] if words else argv
+    argv = connection(cluster.ssh, node)
+    return [*argv, remote.words(words)] if words else argv
+
+
+def connection(access: SshAccess, node: Node) -> list[str]:
+    """The argument list of ssh up to and with the address. Raises UsageError where a file that is named is missing.
+
+    A port that the document leaves out is the user's ssh configuration to name, as for `ssh HOST`.
+    """
+    check_access(access)
+    options, _ = _options(access, node)
+    port = ["-p", str(node.port)] if "port" in node.model_fields_set or node.port != SSH_PORT else []
+    return ["ssh", *options, *port, "-l", node.user, "--", node.address]
 
 
 def run(
@@ -96,40 +115,112 @@ def run(
     Raises SshError where ssh fails or the time is over, TooLongError where the answer is longer than `most_bytes`,
     RemoteError where the command fails and `check` is set.
     """
-    argv = ssh_command(cluster, node, *command, root=root)
-    given = stdin if isinstance(stdin, bytes) else None
-    source: Any = subprocess.PIPE if given is not None else stdin or subprocess.DEVNULL
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=source,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=_environment(),
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise _no_client() from None
-    with process:
+    rights = _rights(cluster, node) if root else None
+    call = _Call(cluster, node, command, stdin, timeout_s, most_bytes)
+    code, out, err, line = _ended(call, rights)
+    if rights and code != 0 and remote.TTY_WANTED in err.decode(errors="replace"):
+        # Refused before the command was begun: nothing is done twice.
+        if stdin is not None and not isinstance(stdin, bytes):
+            stdin.seek(0)
+        code, out, err, line = _ended(call, replace(rights, tty=True))
+    stdout, words = _sorted_out(call, line, code, out, err)
+    if check and code != 0:
+        raise RemoteError(node, command, code, words)
+    return Completed(code, stdout, words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One command on one node."""
+
+    cluster: Cluster
+    node: Node
+    command: Sequence[str]
+    stdin: bytes | IO[bytes] | None = None
+    timeout_s: float = 0
+    most_bytes: int = ANSWER_BYTES
+
+
+def _rights(cluster: Cluster, node: Node) -> Root | None:
+    return None if node.user == "root" else Root(password=cluster.sudo_password)
+
+
+def _ended(call: _Call, rights: Root | None) -> tuple[int, bytes, bytes, Line]:
+    """Exit status, both streams, and the line that ssh was given. Raises SshError where the time is over."""
+    line = _line(call.command, rights)
+    argv = [*connection(call.cluster.ssh, call.node), line.text]
+    given = line.preamble + (call.stdin if isinstance(call.stdin, bytes) else b"")
+    with _source(line.preamble, call.stdin) as source:
         try:
-            stdout, said = _exchange(process, given, time.monotonic() + timeout_s, most_bytes)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            what = f"`{command[0]}` was still running after {timeout_s:.0f} s"
-            raise SshError(node, SshFailure.TIMED_OUT, what) from None
-        except BaseException:
-            with suppress(ProcessLookupError):
+            process = subprocess.Popen(
+                argv,
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment(),
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise _no_client() from None
+        with process:
+            try:
+                stdout, said = _exchange(
+                    process, given, time.monotonic() + call.timeout_s, call.most_bytes + NOISE_BYTES
+                )
+            except subprocess.TimeoutExpired:
                 process.kill()
-            raise
+                what = f"`{call.command[0]}` was still running after {call.timeout_s:.0f} s"
+                raise SshError(call.node, SshFailure.TIMED_OUT, what) from None
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                raise
     if stdout is None:
-        raise TooLongError(node, command, most_bytes)
-    stderr = said.decode(errors="replace")
-    if process.returncode == 255 or process.returncode < 0:
-        raise told(node, stderr)
-    if check and process.returncode != 0:
-        raise RemoteError(node, command, process.returncode, stderr)
-    return Completed(process.returncode, stdout, stderr)
+        raise TooLongError(call.node, call.command, call.most_bytes)
+    return process.returncode, stdout, said, line
+
+
+def _line(command: Sequence[str], rights: Root | None) -> Line:
+    return remote.line(f"exec {shlex.join(command)}", rights)
+
+
+def _sorted_out(call: _Call, line: Line, code: int, stdout: bytes, stderr: bytes) -> tuple[bytes, str]:
+    """The command's own output. Raises SshError where it was never begun, or the connection was lost."""
+    out = remote.after_mark(stdout, line.mark)
+    err = remote.after_mark(stderr, line.mark)
+    words = (stderr if err is None else err).decode(errors="replace")
+    if code == 255 or code < 0:
+        raise told(call.node, words, call.cluster.ssh)
+    if out is None:
+        raise not_begun(call.node, code, stdout + stderr)
+    if len(out) > call.most_bytes:
+        raise TooLongError(call.node, call.command, call.most_bytes)
+    return out, words
+
+
+@contextmanager
+def _source(preamble: bytes, stdin: bytes | IO[bytes] | None) -> Iterator[Any]:
+    """What the process has as its standard input: a file as it is, or after `preamble`; bytes go through a pipe."""
+    if stdin is None or isinstance(stdin, bytes):
+        yield subprocess.PIPE if preamble or stdin else subprocess.DEVNULL
+        return
+    if not preamble:
+        yield stdin
+        return
+    reading, writing = os.pipe()
+
+    def pour() -> None:
+        # The command may end before it has read all: then nobody wants the rest.
+        with suppress(BrokenPipeError), open(writing, "wb") as pipe:  # noqa: PTH123  # a descriptor
+            pipe.write(preamble)
+            shutil.copyfileobj(stdin, pipe)
+
+    threading.Thread(target=pour, daemon=True).start()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
 
 
 def _exchange(
@@ -190,43 +281,68 @@ def piped(
     exception kills the connection. It has a session of its own, so that Ctrl-C at the terminal reaches shoal and not
     the connection that it needs to tidy up.
     """
-    argv = ssh_command(cluster, node, *command, root=root)
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=stdin or subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise _no_client() from None
-    # Read beside the output: a full pipe would stop the command, and a file would grow as long as the node likes.
+    call = _Call(cluster, node, command)
+    rights = _rights(cluster, node) if root else None
+    # Unlike with `run`, nobody can take back what was read of a refusal: whether sudo wants a terminal is asked first.
+    line = _line(command, replace(rights, tty=None) if rights else None)
+    argv = [*connection(cluster.ssh, node), line.text]
     said = bytearray()
-    stderr, process.stderr = process.stderr, None  # the listener's alone, also where this block is left in a hurry
-    listener = threading.Thread(target=_keep_words, args=(stderr, said), daemon=True)
-    listener.start()
-    with process:
+    with _source(line.preamble, stdin) as source:
         try:
-            yield process.stdout  # type: ignore[misc]  # a pipe was asked for
-            code = process.wait()
-        except BaseException:
-            with suppress(ProcessLookupError):
-                process.kill()
-            raise
-        listener.join()
-    words = said.decode(errors="replace")
-    if code == 255 or code < 0:
-        raise told(node, words)
+            process = subprocess.Popen(
+                argv,
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment(),
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise _no_client() from None
+        # Read beside the output: a full pipe would stop the command, and a file would grow as long as the node likes.
+        stderr, process.stderr = process.stderr, None  # the listener's alone, also where this is left in a hurry
+        listener = threading.Thread(target=_keep_words, args=(stderr, said), daemon=True)
+        listener.start()
+        with process:
+            try:
+                if process.stdin:
+                    with suppress(BrokenPipeError):
+                        process.stdin.write(line.preamble)
+                        process.stdin.close()
+                noise = _up_to_mark(process.stdout, line.mark)  # type: ignore[arg-type]  # a pipe was asked for
+                # Buffered from here on only: who reads the descriptor itself misses nothing.
+                with io.BufferedReader(process.stdout) as output:  # type: ignore[type-var]
+                    yield output
+                code = process.wait()
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                raise
+            listener.join()
+    _, words = _sorted_out(call, line, code, noise, bytes(said))
     if code != 0:
         raise RemoteError(node, command, code, words)
+
+
+def _up_to_mark(stream: IO[bytes], mark: str) -> bytes:
+    """What comes first on the stream, with the mark; the last of all there is where the mark never comes.
+
+    The stream has no buffer, so that nothing of what follows is taken from it.
+    """
+    noise = b""
+    end = f"{mark}\n".encode()
+    while chunk := stream.readline(LINE_BYTES):
+        noise = (noise + chunk)[-WORDS_BYTES:]
+        if noise.endswith(end):
+            break
+    return noise
 
 
 def _keep_words(stream: IO[bytes], said: bytearray) -> None:
     """Read a stream to its end and close it; `said` holds the last of it."""
     with stream:
-        while chunk := stream.read1(LINE_BYTES):  # type: ignore[attr-defined]  # buffered: a pipe without bufsize=0
+        while chunk := stream.read(LINE_BYTES):  # without a buffer: what there is
             said += chunk
             del said[:-WORDS_BYTES]
 
@@ -286,7 +402,7 @@ def on_each(nodes: Sequence[Node], act: Callable[[Node], T], *, at_once: int = 1
 def close(cluster: Cluster) -> None:
     """End the shared connections to the cluster's nodes now, not some seconds after their last use; leaves no file."""
     for node in cluster.nodes:
-        socket = _control_path(cluster.ssh, node)
+        _, socket = _options(cluster.ssh, node)
         if socket.exists():
             subprocess.run(
                 ["ssh", "-o", f"ControlPath={_quoted(socket)}", "-O", "exit", "--", node.address],
@@ -320,17 +436,22 @@ def check_access(access: SshAccess) -> None:
         )
 
 
-def _options(access: SshAccess, node: Node) -> list[str]:
+def connect_timeout_s(access: SshAccess, node: Node) -> int:
+    """Seconds that a connection to the node may take to come about."""
+    return PROXY_CONNECT_TIMEOUT_S if node.proxy(access) else CONNECT_TIMEOUT_S
+
+
+def _options(access: SshAccess, node: Node) -> tuple[list[str], Path]:
+    """ssh's options, and the socket of the shared connection that is theirs."""
     wanted = {
         "BatchMode": "yes",
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
-        "ConnectTimeout": str(CONNECT_TIMEOUT_S),
+        "ConnectTimeout": str(connect_timeout_s(access, node)),
         "ServerAliveInterval": str(ALIVE_INTERVAL_S),
         "ServerAliveCountMax": str(ALIVE_COUNT),
         "ControlMaster": "auto",
         "ControlPersist": str(PERSIST_S),
-        "ControlPath": _quoted(_control_path(access, node)),
     }
     if access.known_hosts_file:
         # The document's file alone counts: a key that the machine at large trusts is not one that the cluster has.
@@ -344,19 +465,16 @@ def _options(access: SshAccess, node: Node) -> list[str]:
     argv = ["-F", str(access.config_file)] if access.config_file else []
     for option, value in wanted.items():
         argv += ["-o", f"{option}={value}"]
-    return argv
+    # Everything that decides whom we trust is in the name: a connection made under other rules is never shared.
+    identity = f"{argv} {node.user}@{node.address}:{node.port}"
+    socket = control_dir() / hashlib.sha256(identity.encode()).hexdigest()[:20]
+    return [*argv, "-o", f"ControlPath={_quoted(socket)}"], socket
 
 
 def _quoted(path: Path) -> str:
     """A path as one word of ssh_config: spaces kept, and no percent sign read as a token."""
     text = str(path.absolute()).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
-
-
-def _control_path(access: SshAccess, node: Node) -> Path:
-    # Everything that decides whom we trust is in the name: a connection made under other rules is never shared.
-    identity = f"{access.model_dump_json()} {node.user}@{node.address}:{node.port}"
-    return control_dir() / hashlib.sha256(identity.encode()).hexdigest()[:20]
 
 
 def control_dir() -> Path:
@@ -375,7 +493,8 @@ def control_dir() -> Path:
     return directory
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """What ssh runs with."""
     return {**os.environ, "LC_ALL": "C"}  # ssh's words are read to tell the failures apart
 
 

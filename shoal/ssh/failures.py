@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 
-from shoal.cluster.document import Node
+from shoal.cluster.document import Node, SshAccess
 from shoal.errors import ShoalError, of_this_machine
+from shoal.ssh.remote import PASSWORD_WANTED, PASSWORD_WRONG
 
 
 class SshFailure(StrEnum):
@@ -22,6 +24,7 @@ class SshFailure(StrEnum):
     TIMED_OUT = "no answer in time"
     UNROUTED = "there is no way to the address"
     LOST = "the connection was lost"
+    SHELL = "the login shell did not run the command"
 
 
 _SIGNS: tuple[tuple[str, SshFailure], ...] = (
@@ -36,6 +39,7 @@ _SIGNS: tuple[tuple[str, SshFailure], ...] = (
     ("Could not resolve hostname", SshFailure.NAME),
     ("Connection refused", SshFailure.REFUSED),
     ("not responding", SshFailure.LOST),
+    ("Control master terminated", SshFailure.LOST),
     ("timed out", SshFailure.TIMED_OUT),
     ("No route to host", SshFailure.UNROUTED),
     ("Network is unreachable", SshFailure.UNROUTED),
@@ -47,6 +51,7 @@ _LASTING = frozenset(
         SshFailure.PERMISSION,
         SshFailure.KEY_FILE,
         SshFailure.CONFIG,
+        SshFailure.SHELL,
     }
 )
 _HINTS = {
@@ -63,20 +68,29 @@ _HINTS = {
     SshFailure.TIMED_OUT: "check that the node is on and that no firewall is in the way",
     SshFailure.UNROUTED: "check the network, or the mesh, between here and the node",
     SshFailure.LOST: "the node or the network went away; type the command again",
+    SshFailure.SHELL: "see what `ssh` to the node with the command `true` prints: the account's shell, or a start-up "
+    "file of it (.bashrc, .cshrc) that ends the login, has to let commands run",
 }
+
+
+QUOTED_CHARS = 200
+"""Of a line that is not ours, so much is quoted in an error."""
+_KEYS = frozenset({SshFailure.HOST_KEY_CHANGED, SshFailure.HOST_KEY_UNKNOWN})
 
 
 class SshError(ShoalError):
     """ssh could not reach or log in to a node; `transient` says whether trying again may help."""
 
-    def __init__(self, node: Node, failure: SshFailure, detail: str) -> None:
+    def __init__(self, node: Node, failure: SshFailure, detail: str, access: SshAccess | None = None) -> None:
         detail = f": {detail}" if detail else ""
         super().__init__(
             f"node {node.name} ({node.user}@{node.address}:{node.port}): {failure.value}{detail}",
-            hint=_HINTS[failure],
+            hint=_key_hint(node, failure, access) if access and failure in _KEYS else _HINTS[failure],
         )
         self.node = node.name
         self.failure = failure
+        self.recognised = True
+        """Whether ssh's words say so; without any, a lost connection is the best guess."""
         self.transient = failure not in _LASTING
         self.brief = f"{failure.value}{detail}"
 
@@ -87,8 +101,15 @@ class RemoteError(ShoalError):
     def __init__(self, node: Node, command: Sequence[str], exit_code: int, stderr: str) -> None:
         last = stderr.strip().splitlines()[-1:] or ["it said nothing"]
         hint = None
-        if last[0].startswith("sudo:"):
-            hint = f"let user {node.user} run sudo on the node without a password, or use root"
+        if any(words in stderr for words in PASSWORD_WRONG):
+            hint = f"the sudo password that was given is not the one of user {node.user} on this node"
+        elif any(words in stderr for words in PASSWORD_WANTED):
+            hint = (
+                f"let user {node.user} run sudo on the node without a password, or use root; `--ask-sudo-password` "
+                "asks you for the password, in the commands that have it"
+            )
+        elif last[0].startswith("sudo:"):
+            hint = f"let user {node.user} run every command with sudo on the node, or use root"
         super().__init__(f"node {node.name}: `{command[0]}` ended with exit code {exit_code}: {last[0]}", hint=hint)
         self.node = node.name
         self.remote_exit_code = exit_code
@@ -116,11 +137,57 @@ def brief(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def told(node: Node, stderr: str) -> SshError:
+def one_line(error: ShoalError) -> str:
+    """The whole error on one line and without the node's name, for logs that go by lines and name it already."""
+    parts = [brief(error), *map(str, error.faults), *([f"what to do: {error.hint}"] if error.hint else [])]
+    return "; ".join(parts).replace("\n", " ")
+
+
+def _key_hint(node: Node, failure: SshFailure, access: SshAccess) -> str:
+    """Which file holds the host keys, and the command that mends it."""
+    file = str(access.known_hosts_file) if access.known_hosts_file else "~/.ssh/known_hosts"
+    quoted = shlex.quote(file) if access.known_hosts_file else file
+    ssh = ["ssh", *(["-F", str(access.config_file)] if access.config_file else [])]
+    if proxy := node.proxy(access):
+        ssh += ["-o", f"ProxyCommand={proxy}"]
+    if access.known_hosts_file:
+        ssh += ["-o", f"UserKnownHostsFile={file}"]
+    if access.identity_file:
+        ssh += ["-i", str(access.identity_file)]
+    port = ["-p", str(node.port)] if "port" in node.model_fields_set else []
+    learn = shlex.join(
+        [*ssh, "-o", "StrictHostKeyChecking=ask", *port, f"{node.user}@{node.address}", "true"],
+    )
+    show = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
+    if failure is SshFailure.HOST_KEY_CHANGED:
+        name = node.address if node.port == 22 else f"[{node.address}]:{node.port}"
+        forget = f"ssh-keygen -R {shlex.quote(name)} -f {quoted}"
+        return (
+            f"if the machine was made anew, take its old key out of {file} (`{forget}`) and record the new one "
+            f"(`{learn}`, which shows the fingerprint; `{show}` on the machine shows the same); if not, somebody else "
+            "answers at this address: do not go on"
+        )
+    return (
+        f"record the node's host key in {file}: `{learn}` shows its fingerprint and writes it there; compare it with "
+        f"what `{show}` shows on the machine itself"
+    )
+
+
+def not_begun(node: Node, exit_code: int, output: bytes) -> SshError:
+    """The error where the login worked and the command was never begun; `output` is what the login shell printed."""
+    lines = [text for line in output.decode(errors="replace").splitlines() if (text := line.strip())]
+    return SshError(
+        node, SshFailure.SHELL, f"it ended with {exit_code}, after {lines[-1][:QUOTED_CHARS] if lines else 'no word'!r}"
+    )
+
+
+def told(node: Node, stderr: str, access: SshAccess | None = None) -> SshError:
     """ssh's own words as one of the failures."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("ControlSocket ", "Warning: Permanently added"))]
     for sign, failure in _SIGNS:
         if line := next((line for line in lines if sign in line), None):
-            return SshError(node, failure, line.strip("@ "))
-    return SshError(node, SshFailure.LOST, lines[-1] if lines else "")
+            return SshError(node, failure, line.strip("@ "), access)
+    error = SshError(node, SshFailure.LOST, lines[-1] if lines else "", access)
+    error.recognised = False
+    return error

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from shoal.cost import prices as cost
 from shoal.errors import Fault, UsageError
 from stacks.common.cost_line import cost_of
 from stacks.common.settings import validated
+from stacks.gcp import families
 from stacks.gcp.config import Compute, GcpSettings, Requester
 
 # Lower and upper bounds of the walk-through: vCPU, memory and disk of a control node and of a compute node.
@@ -34,9 +37,21 @@ def checked(raw: dict[str, Any], project: str | None) -> tuple[GcpSettings | Non
         prices = settings.prices
     except UsageError as error:
         return settings, None, [*faults, Fault("pricesFile", error.message), *error.faults]
-    faults += [*_sizes(settings, prices), *_gpu(settings, prices)]
+    faults += [*_sizes(settings, prices), *families.faults(settings)]
     estimate, over = cost_of(machines(settings), settings, prices, region=settings.region)
-    return settings, estimate, [*faults, *over]
+    return settings, _with_bucket(estimate, settings, prices), [*faults, *over]
+
+
+def _with_bucket(estimate: cost.Estimate, settings: GcpSettings, prices: cost.Prices) -> cost.Estimate:
+    """The estimate with what is said of the bucket: what it will hold nobody knows before."""
+    if settings.bucket is None:
+        return estimate
+    google = prices.vendors.get("google")
+    price = f"{google.storage.tiers[0].usd:g} USD per GB and month" if google else "a price that is not known"
+    doubt = "" if google is None or google.storage.confirmed else ", unconfirmed"
+    return replace(
+        estimate, remarks=(*estimate.remarks, f"the bucket comes on top: {price} in Standard{doubt}, and requests")
+    )
 
 
 def machines(settings: GcpSettings) -> list[cost.Machines]:
@@ -52,7 +67,6 @@ def machines(settings: GcpSettings) -> list[cost.Machines]:
             compute.machine_type,
             spot=compute.spot,
             disks=((compute.disk_type, compute.disk_gib), (compute.disk_type, compute.data_disk_gib)),
-            gpu=(compute.gpu.type, compute.gpu.count) if compute.gpu else None,
             nat=True,
             works=True,
         ),
@@ -63,6 +77,9 @@ def warnings(settings: GcpSettings) -> Iterator[str]:
     """What is allowed but not advised."""
     if settings.compute.count < RECOMMENDED_COMPUTE:
         yield f"compute.count is {settings.compute.count}; at least {RECOMMENDED_COMPUTE} are recommended"
+    hours, left_h = settings.max_run_hours, (settings.expires_at - datetime.now(UTC)).total_seconds() / 3600
+    if hours is not None and 0 < left_h < hours:
+        yield f"maxRunHours is {hours}, and the lab is to be gone in {left_h:.0f} h: leave it out, then both agree"
     if settings.expired:
         yield f"the lab expired at {settings.expires_at.isoformat()}: set expiresAt anew or destroy it"
 
@@ -73,6 +90,11 @@ def _places(settings: GcpSettings) -> Iterator[Fault]:
             yield Fault(f"zones[{index}]", f"{zone} is not in region {settings.region}")
         if zone in settings.zone_list[:index]:
             yield Fault(f"zones[{index}]", f"{zone} is named twice")
+    for name, zone in settings.node_zones.items():
+        if name not in settings.places:
+            yield Fault(f"nodeZones.{name}", f"no machine has this name; they are {', '.join(settings.places)}")
+        if zone.rpartition("-")[0] != settings.region:
+            yield Fault(f"nodeZones.{name}", f"{zone} is not in region {settings.region}")
     try:
         subnet = ipaddress.IPv4Network(settings.subnet_cidr)
     except ValueError as error:
@@ -131,15 +153,3 @@ def _bounds(
             yield Fault(field, f"{value:g} {what} is under the minimum of {least}")
         elif value > most and not larger:
             yield Fault(field, f"{value:g} {what} is over {most}; allowLarger: true lifts this bound")
-
-
-def _gpu(settings: GcpSettings, prices: cost.Prices) -> Iterator[Fault]:
-    gpu, machine_type = settings.compute.gpu, settings.compute.machine_type
-    shape = cost.shape(machine_type, prices)
-    if gpu is None:
-        return
-    if gpu.type not in prices.gpus:
-        yield Fault("compute.gpu.type", f"{gpu.type} is not known; known are: {', '.join(sorted(prices.gpus))}")
-    wanted = "g2" if gpu.type == "nvidia-l4" else "n1"
-    if shape is not None and shape.family != wanted:
-        yield Fault("compute.gpu.type", f"{gpu.type} goes with {wanted} machine types, not with {machine_type}")

@@ -18,13 +18,5 @@ class ComputePool(pulumi.ComponentResource):
         super().__init__("shoal:gcp:ComputePool", "compute-pool", None, pulumi.ResourceOptions.merge(opts, former))
         here = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
         settings = args.settings
-        self.entries = [
-            node(f"{settings.name}-compute-{index + 1}", zone, "compute", args, here)
-            for index, zone in enumerate(spread(settings.compute.count, settings.zone_list))
-        ]
+        self.entries = [node(name, zone, "compute", args, here) for name, zone in list(settings.places.items())[1:]]
         self.register_outputs({"entries": self.entries})
-
-
-def spread(count: int, zones: tuple[str, ...]) -> list[str]:
-    """The zone of each of `count` nodes; a node's zone does not depend on how many come after it."""
-    return [zones[index % len(zones)] for index in range(count)]

@@ -11,7 +11,9 @@ from stacks.gcp.config import GcpSettings
 
 DEVICE_NAME = "shoal-data"
 PREPARE = (Path(__file__).parent / "files" / "prepare-data-disk.sh").read_text(encoding="utf-8")
-"""Run at every start of the machine: formats a blank disk, mounts it; never touches one that holds something."""
+"""Run at every start of the machine: makes mount units that wait for the disk; formats a blank one and never one that
+holds something.
+"""
 
 
 def data_disk(name: str, zone: str, settings: GcpSettings, opts: pulumi.ResourceOptions) -> compute.Disk:
@@ -22,5 +24,6 @@ def data_disk(name: str, zone: str, settings: GcpSettings, opts: pulumi.Resource
         zone=zone,
         size=settings.compute.data_disk_gib,
         type=settings.compute.disk_type,
-        opts=opts,
+        # Its content is in no program: whoever wants it gone says so (`shoal up --give-up NODE`, `shoal destroy`).
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=True)),
     )

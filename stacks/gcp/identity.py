@@ -27,7 +27,7 @@ class NodeIdentity(pulumi.ComponentResource):
             f"{role}-account",
             account_id=f"shoal-{settings.name}-{short}",
             display_name=f"shoal {role} of lab {settings.name}",
-            description=f"expires {settings.expires_label}",
+            description="made by shoal",
             opts=here,
         )
         self.email = self.account.email

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal
 
 import pulumi
@@ -12,7 +13,12 @@ from shoal.cost import prices as cost
 from stacks.gcp.config import IMAGES, Compute, GcpSettings, Requester
 from stacks.gcp.identity import NodeIdentity
 
-SECONDS_PER_HOUR = 3600
+PREEMPTION_NOTICE_S = 120
+"""Seconds between the notice that a spot machine is taken away and the signal to power off; 0 where left out. The value
+of the provider's own test (google-beta, TestAccComputeInstance_preemptionNoticeDuration)."""
+MADE_ONCE = ["scheduling.maxRunDuration", "scheduling.preemptionNoticeDuration"]
+"""What a machine gets when it is made and the settings never change afterwards: a changed longest run would make a new
+machine, a changed notice is not sent by the provider. `shoal up` sets the longest run of a machine that is stopped."""
 
 
 def machine(
@@ -28,7 +34,6 @@ def machine(
     startup_script: str | None = None,
 ) -> compute.Instance:
     """A machine of `size`. It has no public address and ends itself after the settings' time."""
-    gpu = size.gpu if isinstance(size, Compute) else None
     metadata = _metadata(settings)
     if startup_script:
         # As an entry of the metadata: the argument of its own would replace the machine on every edit.
@@ -56,18 +61,14 @@ def machine(
         network_interfaces=[compute.InstanceNetworkInterfaceArgs(subnetwork=subnetwork.id)],
         service_account=compute.InstanceServiceAccountArgs(email=identity.email, scopes=["cloud-platform"]),
         shielded_instance_config=compute.InstanceShieldedInstanceConfigArgs(
-            # The vendor's GPU drivers are not signed for secure boot.
-            enable_secure_boot=gpu is None,
-            enable_vtpm=True,
-            enable_integrity_monitoring=True,
+            enable_secure_boot=True, enable_vtpm=True, enable_integrity_monitoring=True
         ),
         scheduling=_scheduling(settings, size),
-        guest_accelerators=[compute.InstanceGuestAcceleratorArgs(type=gpu.type, count=gpu.count)] if gpu else [],
         metadata=metadata,
         desired_status="RUNNING",
         allow_stopping_for_update=True,
         deletion_protection=False,
-        opts=opts,
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(ignore_changes=MADE_ONCE)),
     )
 
 
@@ -92,16 +93,17 @@ def _metadata(settings: GcpSettings) -> dict[str, str]:
 
 def _scheduling(settings: GcpSettings, size: Requester | Compute) -> compute.InstanceSchedulingArgs:
     spot = isinstance(size, Compute) and size.spot
-    gpu = isinstance(size, Compute) and size.gpu is not None
     action: Literal["STOP", "DELETE"] = size.termination_action if isinstance(size, Compute) and spot else "STOP"
+    notice = compute.InstanceSchedulingPreemptionNoticeDurationArgs(seconds=PREEMPTION_NOTICE_S, nanos=0)
     return compute.InstanceSchedulingArgs(
         provisioning_model="SPOT" if spot else "STANDARD",
         preemptible=spot,
         automatic_restart=not spot,
-        on_host_maintenance="TERMINATE" if spot or gpu else "MIGRATE",
+        on_host_maintenance="TERMINATE" if spot else "MIGRATE",
         # Always said: left unset, every preview would show a change.
         instance_termination_action=action,
         max_run_duration=compute.InstanceSchedulingMaxRunDurationArgs(
-            seconds=settings.max_run_hours * SECONDS_PER_HOUR, nanos=0
+            seconds=settings.longest_run_s(datetime.now(UTC)), nanos=0
         ),
+        preemption_notice_duration=notice if spot else None,
     )

@@ -29,13 +29,16 @@ class PrivateNetwork(pulumi.ComponentResource):
         former = pulumi.ResourceOptions(aliases=[pulumi.Alias(type_="shoal:gcp:Network")])
         super().__init__("shoal:gcp:PrivateNetwork", "network", None, pulumi.ResourceOptions.merge(opts, former))
         here = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
+        # The machines hang on them.
+        carrying = pulumi.ResourceOptions.merge(here, pulumi.ResourceOptions(protect=True))
         prefix, region = f"shoal-{settings.name}", settings.region
         network = compute.Network(
             "network",
             name=prefix,
-            description=f"shoal lab {settings.name}, expires {settings.expires_label}",
+            # A changed description would make a new network: it says nothing that changes, and is left as it was made.
+            description=f"shoal lab {settings.name}",
             auto_create_subnetworks=False,
-            opts=here,
+            opts=pulumi.ResourceOptions.merge(carrying, pulumi.ResourceOptions(ignore_changes=["description"])),
         )
         self.subnetwork = compute.Subnetwork(
             "subnet",
@@ -44,7 +47,7 @@ class PrivateNetwork(pulumi.ComponentResource):
             region=region,
             ip_cidr_range=settings.subnet_cidr,
             private_ip_google_access=True,
-            opts=here,
+            opts=carrying,
         )
         router = compute.Router("router", name=prefix, network=network.id, region=region, opts=here)
         compute.RouterNat(

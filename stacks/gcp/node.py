@@ -31,6 +31,8 @@ def node(
 ) -> pulumi.Output[dict[str, object]]:
     """Make a node of `role`, a compute node with its data disk, and give its entry."""
     settings, computes = args.settings, role == "compute"
+    # The lab hangs on its requester; a compute node holds nothing that is not on its data disk.
+    machine_opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(protect=not computes))
     instance = machine(
         name,
         zone,
@@ -40,7 +42,7 @@ def node(
         subnetwork=args.subnetwork,
         data_disk=data_disk(name, zone, settings, opts=opts) if computes else None,
         startup_script=PREPARE if computes else None,
-        opts=opts,
+        opts=machine_opts,
     )
     grant_login(name, instance, settings, opts=opts)
     return entry(instance, role, settings, args.project, zone)

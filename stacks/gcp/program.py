@@ -9,6 +9,7 @@ import pulumi
 from stacks.common.cost_line import show
 from stacks.common.document import export_cluster
 from stacks.common.labels import labelled
+from stacks.common.present import present
 from stacks.common.settings import raw_settings, refuse
 from stacks.gcp.checks import checked, warnings
 from stacks.gcp.compute_pool import ComputePool
@@ -18,7 +19,7 @@ from stacks.gcp.network import PrivateNetwork
 from stacks.gcp.node import NodeArgs
 from stacks.gcp.node_entry import proxy_command
 from stacks.gcp.requester import RequesterNode
-from stacks.gcp.results_bucket import ResultsBucket
+from stacks.gcp.results_bucket import ResultsBucket, bucket_name
 
 
 class Lab(pulumi.ComponentResource):
@@ -50,16 +51,20 @@ def program() -> None:
     if settings.bucket:
         ResultsBucket(settings, settings.bucket, project, workers, opts=here)
 
-    nodes = pulumi.Output.all(control.entry, *pool.entries)
+    nodes = present([control.entry, *pool.entries])
     export_cluster(nodes.apply(lambda entries: _document(settings, project, entries)))
 
 
-def _document(settings: GcpSettings, project: str, nodes: list[Any]) -> dict[str, Any]:
+def _document(settings: GcpSettings, project: str, nodes: list[Any]) -> dict[str, Any] | None:
+    """The document of the machines that are there; None where they make no cluster yet."""
+    if {role for node in nodes for role in node["roles"]} != {"requester", "compute"}:
+        return None
     return {
         "name": settings.name,
         "substrate": "gcp",
         "engine": settings.engine,
         "mesh": settings.mesh,
         "ssh": {"proxy_command": proxy_command(project)},
+        **({"events_bucket": bucket_name(settings, project)} if settings.bucket else {}),
         "nodes": list(nodes),
     }

@@ -15,6 +15,6 @@ class RequesterNode(pulumi.ComponentResource):
     def __init__(self, args: NodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("shoal:gcp:Requester", "requester", None, opts)
         here = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
-        zone = args.settings.zone_list[0]
-        self.entry = node(f"{args.settings.name}-requester", zone, "requester", args, here)
+        name, zone = next(iter(args.settings.places.items()))
+        self.entry = node(name, zone, "requester", args, here)
         self.register_outputs({"entry": self.entry})

@@ -42,6 +42,7 @@ class Runs:
     def command(self, *words: str) -> list[str]:
         # Over ssh whatever is cached or deployed by other tests of the session.
         engine = ["--engine", "ssh"] if words[0] == "run" and "--engine" not in words else []
+        engine += ["--bring", "all"] if words[0] == "run" and "--bring" not in words else []
         return [sys.executable, "-m", "shoal", *words, *engine]
 
     def environment(self) -> dict[str, str]:

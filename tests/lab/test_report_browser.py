@@ -50,6 +50,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "partly failed": example.partly_failed_run,
         "empty": example.empty_run,
         "long names": long_names_run,
+        "events": example.events_run,
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHOAL_RUNS", str(tmp_path_factory.mktemp("runs")))
@@ -100,6 +101,24 @@ def test_page_fits_paper_and_is_printed_light(chrome: Browser, pages: dict[str, 
         assert chrome.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     finally:
         chrome.call("Emulation.setEmulatedMedia", media="")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_clips_of_events_are_played_in_the_page(chrome: Browser, pages: dict[str, Path], width: int) -> None:
+    chrome.show(pages["events"], width=width)
+    assert chrome.evaluate("document.scrollingElement.scrollWidth") == width
+    played = json.loads(
+        chrome.evaluate(
+            "Promise.all([...document.querySelectorAll('video')].map(async v => {"
+            "  await v.play(); await new Promise(done => v.onended = done);"
+            "  return [v.videoWidth, v.duration, v.currentTime, v.error && v.error.message];"
+            "})).then(all => JSON.stringify(all))"
+        )
+    )
+    assert played == [[160, 2, 2, None]] * 3
+    asked = [e["params"]["request"]["url"] for e in chrome.events if e["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if not url.startswith("data:")] == [pages["events"].as_uri()]
+    assert [e["params"] for e in chrome.events if e["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")] == []
 
 
 def test_key_frame_is_enlarged_and_made_small_again(chrome: Browser, pages: dict[str, Path]) -> None:

@@ -81,3 +81,12 @@ def test_settings_that_cannot_be_used_are_one_line(tmp_path: Path, capsys: pytes
     told = capsys.readouterr().err
     assert told.startswith("<3>")
     assert len(told.splitlines()) == 1
+
+
+def test_an_outbox_into_which_nothing_came_yet_is_empty(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    for name in ("open", "closed", "runs", "sha256"):
+        (made.ledger.root / name).rmdir()
+    assert of(made)["alarms"] == []
+    assert [*status.events(made.ledger)] == []
+    assert ship.ship(made.settings, made.ledger, MemoryStore(), made.said.append).shipped == 0

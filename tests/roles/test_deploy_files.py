@@ -14,13 +14,18 @@ from shoal.cluster import document as clusters
 from shoal.paths import repository
 
 INVENTORY = """
+from contextlib import nullcontext as _null
+
 import pyinfra.api.inventory as _inventory
 from pyinfra.connectors.fake import FakeConnector as _Fake
+from shoal.deploys import lock as _lock
 from shoal.deploys.inventory import hosts as _hosts
 
 # Every host is a fake one, under its own name.
 _real = _inventory.get_execution_connectors
-_inventory.get_execution_connectors = lambda: {**_real(), "ssh": _Fake}
+_inventory.get_execution_connectors = lambda: {**_real(), "openssh": _Fake}
+# Nor is there anything to lock.
+_lock.held = lambda *_, **__: _null(_lock.Lock({}))
 requester, compute = _hosts("onprem")
 for _name, _data in [*requester, *compute]:
     _data.update(fake_delay=0, fake_delay_jitter=0, fake_responses={

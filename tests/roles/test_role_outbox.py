@@ -15,6 +15,7 @@ from role_harness import changed, file_answer, run, unit_answer
 from outbox.settings import parsed
 from roles import outbox
 from roles.common.knobs import RefusedError
+from roles.common.programs import archive
 from roles.outbox import (
     CONFIG,
     CREDENTIAL,
@@ -28,7 +29,6 @@ from roles.outbox import (
     unit_text,
 )
 from roles.outbox.defaults import Outbox
-from roles.outbox.program import archive, archive_sha256
 from shoal.site.outbox import SiteOutbox, deploy_data
 
 SECRET = "c4nary-s3cret-of-the-store"
@@ -58,7 +58,7 @@ def converged(data: dict) -> dict:
     return {
         **units,
         **{f"systemctl show {starter}": unit_answer() for starter in STARTERS},
-        f"[ ! -f {PROGRAM} ]": ["644 root root", f"{archive_sha256()}  -"],
+        f"[ ! -f {PROGRAM} ]": ["644 root root", f"{hashlib.sha256(archive('outbox')).hexdigest()}  -"],
         f"[ ! -f {SETTINGS} ]": file_answer(settings_text(settings, "gate-1")),
         f"[ ! -f {CONFIG} ]": file_answer(data["outbox_config"]),
         f"[ ! -f {CREDENTIAL} ]": [
@@ -80,12 +80,20 @@ def test_a_fresh_machine_gets_all_of_it_and_no_command_shows_the_secret(data: di
     assert SECRET not in outcome.text()
     assert "useradd --system" in outcome.text()
     assert f"chown shoal-outbox:shoal-outbox {Path(CREDENTIAL).parent}" in outcome.text()
-    assert len(changed(outcome)) == len(outcome.operations) - 1  # nothing from before
+    assert len(changed(outcome)) == len(outcome.operations) - 2  # nothing from before, and read with the first unit
 
 
 def test_a_machine_that_is_as_wanted_is_left_alone(data: dict) -> None:
     outcome = run(outbox.install, converged(data), data=data)
     assert changed(outcome) == []
+
+
+def test_a_changed_service_is_read_anew(data: dict) -> None:
+    outcome = run(
+        outbox.install, {**converged(data), "for u in shoal-outbox-collect.service": ["no", "yes"]}, data=data
+    )
+    assert changed(outcome) == ["outbox | Have systemd read its services"]
+    assert "systemctl daemon-reload" in outcome.text()
 
 
 def test_a_credential_that_others_may_read_is_refused(data: dict) -> None:
@@ -115,9 +123,9 @@ def test_the_shipper_has_a_network_and_no_footage_and_the_collector_the_other_wa
 
 def test_the_program_is_one_file_that_runs_with_python_alone() -> None:
     archive.cache_clear()
-    first = archive()
+    first = archive("outbox")
     archive.cache_clear()
-    assert archive() == first
+    assert archive("outbox") == first
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "outbox.pyz"
         path.write_bytes(first)

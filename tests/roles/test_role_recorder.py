@@ -95,6 +95,20 @@ def test_remove_leaves_the_film():
     assert not any("rm -rf" in line and "/videos" in line for line in text.splitlines())
 
 
+def test_a_folder_of_somebody_elses_is_refused_and_a_recorders_own_is_not(tmp_path):
+    from roles.recorder.operations import Foreign
+
+    for name, inside in (("theirs", "film.mp4"), ("ours", ".recording/x"), ("empty", "")):
+        (tmp_path / name).mkdir()
+        if inside:
+            (tmp_path / name / inside).parent.mkdir(exist_ok=True)
+            (tmp_path / name / inside).touch()
+    fact = Foreign()
+    command = fact.command(str(tmp_path), ("theirs", "ours", "empty", "missing"))
+    output = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    assert fact.process(output.splitlines()) == [f"{tmp_path}/theirs"]
+
+
 def test_a_secret_that_is_not_kept_is_named_before_the_first_change(monkeypatch, tmp_path):
     monkeypatch.delenv("SHOAL_CAMERA_NORTH")
     with pytest.raises(secret.SecretFaultError, match="is not kept here"):

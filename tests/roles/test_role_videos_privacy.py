@@ -76,3 +76,13 @@ def test_it_comes_from_the_machines_entry_and_survives_the_form_that_people_writ
     )
     (tmp_path / "onprem.toml").write_text(onprem.render(cluster))
     assert onprem.load(tmp_path / "onprem.toml") == cluster
+
+
+def test_event_rules_lie_beside_the_policy_and_each_goes_alone() -> None:
+    rules = '{"version": 1}\n'
+    outcome = run(videos.install, THERE, data={"videos_event_rules": rules})
+    assert changed(outcome) == ["videos | Place the event rules"]
+    assert "/videos/.shoal/events.json" in outcome.text()
+    assert base64.b64encode(rules.encode()).decode() in outcome.text()
+    both = run(videos.install, THERE, data={"videos_event_rules": rules, "videos_key_frames": 0})
+    assert changed(both) == ["videos | Place the privacy policy", "videos | Place the event rules"]

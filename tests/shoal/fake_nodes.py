@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -88,6 +90,11 @@ class FakeNodes:
     def ssh_calls(self) -> list[list[str]]:
         return [ast.literal_eval(line) for line in (self.root / "ssh.log").read_text().splitlines()]
 
+    def commands(self) -> list[str]:
+        """What the login shells were given, as sh reads it."""
+        calls = [call for call in self.ssh_calls() if "-O" not in call]
+        return [_decoded(call[-1]) for call in calls]
+
     def tell(self, event: Event) -> None:
         self.events.append(event)
 
@@ -135,3 +142,8 @@ def deadline(seconds: float, what: str) -> Iterator[None]:
     begun = datetime.now(UTC)
     yield
     assert (datetime.now(UTC) - begun).total_seconds() < seconds, what
+
+
+def _decoded(command: str) -> str:
+    encoded = re.fullmatch(r"""sh -c 'eval "\$\(echo (\S+) \| base64 -d\)"'""", command)
+    return base64.b64decode(encoded[1]).decode() if encoded else command

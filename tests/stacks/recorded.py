@@ -23,6 +23,14 @@ class Made:
     custom: bool
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a resource is held, beside what it is made of."""
+
+    ignored: tuple[str, ...]
+    protected: bool
+
+
 @dataclass
 class Run:
     """What one run of a program made, exported and said."""
@@ -30,6 +38,8 @@ class Run:
     made: list[Made] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    options: dict[str, Options] = field(default_factory=dict)
+    """By the resource's type and name, as in `Made`."""
 
     def of(self, kind: str) -> list[Made]:
         """Resources (not components) whose type ends so, e.g. `Instance`."""
@@ -59,6 +69,10 @@ class _Mocks(pulumi.runtime.Mocks):
         raise AssertionError(f"the program looked something up: {args.token}")
 
 
+def _note(run: Run, args: pulumi.ResourceTransformationArgs) -> None:
+    run.options[f"{args.type_} {args.name}"] = Options(tuple(args.opts.ignore_changes or ()), bool(args.opts.protect))
+
+
 def run(
     program: Callable[[], None],
     project: str,
@@ -86,6 +100,7 @@ def run(
     @pulumi.runtime.test
     def body() -> None:
         root = stack.Stack()
+        pulumi.runtime.register_stack_transformation(lambda args: _note(done, args))
         program()
         for name, value in root.outputs.items():
             pulumi.Output.from_input(value).apply(lambda seen, name=name: done.outputs.__setitem__(name, seen))

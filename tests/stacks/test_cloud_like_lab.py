@@ -21,12 +21,16 @@ from tests.stacks.recorded import run
 INVENTORY = """
 import os as _os
 import runpy as _runpy
+from contextlib import nullcontext as _null
+
 import pyinfra.api.inventory as _inventory
 from pyinfra.connectors.fake import FakeConnector as _Fake
 
 # Every host is a fake one, under its own name.
 _real = _inventory.get_execution_connectors
-_inventory.get_execution_connectors = lambda: {**_real(), "ssh": _Fake}
+_inventory.get_execution_connectors = lambda: {**_real(), "openssh": _Fake}
+# Nor is there anything to lock.
+_lock.held = lambda *_, **__: _null(_lock.Lock({}))
 _own = _runpy.run_path(_os.environ["INVENTORY"])
 requester, compute = _own["requester"], _own["compute"]
 for _name, _data in [*requester, *compute]:

@@ -16,14 +16,30 @@ from tests.stacks.standin.install import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "cloud-lab.md").read_text(encoding="utf-8")
 # Flags of every command, and one that gcloud hides from its help.
-EVERYWHERE = {"project", "format", "quiet", "filter", "listen-on-stdin"}
+EVERYWHERE = {"project", "format", "quiet", "filter", "flatten", "listen-on-stdin"}
 OWN = [
     "compute os-login ssh-keys add --key-file=x --ttl=1h --project=x",
+    "compute os-login ssh-keys update --key-file=x --ttl=1h --project=x",
+    "compute os-login ssh-keys remove --key-file=x --project=x",
+    "compute instances list --project=x --filter=labels.managed-by=shoal",
+    "compute instances set-scheduling vm --max-run-duration=60s --zone=x",
+    "compute instances stop vm --zone=x",
+    "compute disks describe disk --zone=x",
+    "compute disks list --project=x --filter=labels.managed-by=shoal",
+    "compute regions describe region",
+    "compute project-info describe",
+    "services list --enabled",
+    "projects get-iam-policy x --flatten=x",
+    "projects add-iam-policy-binding x --member=x --role=x",
+    "resource-manager org-policies describe x --effective",
+    "storage buckets list --project=x",
+    "auth application-default set-quota-project x",
     "compute os-login describe-profile",
     "compute instances get-guest-attributes vm --zone=x --query-path=hostkeys/",
     "compute instances get-serial-port-output vm --zone=x",
     "compute start-iap-tunnel vm 22 --listen-on-stdin --zone=x",
     "config get-value project",
+    "config get-value account",
 ]
 COMMANDS = sorted(
     {

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.cost import prices as cost
+from stacks.gcp import families
 from stacks.gcp.checks import COMPUTE_BOUNDS, REQUESTER_BOUNDS, checked
-from stacks.gcp.compute_pool import spread
+from stacks.gcp.config import GcpSettings
 from stacks.gcp.program import program
 from tests.stacks.recorded import run
 
@@ -51,8 +52,32 @@ def test_the_defaults_have_no_fault() -> None:
             "compute.machineType",
             "the size of zz-standard-8 is not known",
         ),
-        ({"compute": {"gpu": {"type": "nvidia-tesla-t4"}}}, "compute.gpu.type", "goes with n1 machine types"),
-        ({"compute": {"gpu": {"type": "nvidia-odd"}}}, "compute.gpu.type", "goes with n1"),
+        ({"compute": {"gpu": {"type": "nvidia-tesla-t4"}}}, "compute.gpu", "no role installs the vendor's driver"),
+        ({"compute": {"machineType": "n1-standard-8", "gpu": {"type": "nvidia-tesla-t4"}}}, "compute.gpu", "driver"),
+        ({"compute": {"machineType": "g2-standard-8", "spot": False}}, "compute.machineType", "has a GPU (nvidia-l4)"),
+        (
+            {"compute": {"machineType": "c4a-standard-8"}},
+            "compute.diskType",
+            "take hyperdisk-balanced, not pd-balanced",
+        ),
+        (
+            {"compute": {"machineType": "c3-standard-8", "diskType": "pd-standard"}},
+            "compute.diskType",
+            "c3 machines take",
+        ),
+        ({"compute": {"diskType": "hyperdisk-balanced"}}, "compute.diskType", "e2 machines take pd-standard"),
+        ({"compute": {"machineType": "t2a-standard-8"}}, "zones", "no t2a machines in us-central1-c"),
+        ({"requester": {"diskType": "hyperdisk-balanced"}}, "requester.diskType", "e2 machines take"),
+        (
+            {"nodeZones": {"harbour-compute-9": "us-central1-a"}},
+            "nodeZones.harbour-compute-9",
+            "no machine has this name",
+        ),
+        (
+            {"nodeZones": {"harbour-compute-1": "us-east1-b"}},
+            "nodeZones.harbour-compute-1",
+            "not in region us-central1",
+        ),
         ({"zones": ["europe-west1-b"]}, "zones[0]", "is not in region us-central1"),
         ({"zones": ["us-central1-a", "us-central1-a"]}, "zones[1]", "named twice"),
         ({"subnetCidr": "8.8.8.0/24"}, "subnetCidr", "not a private network"),
@@ -66,9 +91,13 @@ def test_the_defaults_have_no_fault() -> None:
         ({"expiresAt": "tomorrow"}, "expiresAt", ""),
         ({"expiresAt": "2099-01-01T00:00:00"}, "expiresAt", "timezone"),
         ({"name": "a-name-that-is-much-too-long"}, "name", ""),
-        ({"costCeilingUsdPerDay": 1}, "costCeilingUsdPerDay", "12.71 USD per day is over the ceiling of 1.00"),
+        ({"costCeilingUsdPerDay": 1}, "costCeilingUsdPerDay", "12.83 USD per day is over the ceiling of 1.00"),
         (
-            {"costCeilingUsdPerDay": 100, "compute": {"machineType": "t2a-standard-8"}},
+            {
+                "costCeilingUsdPerDay": 100,
+                "zones": ["us-central1-a"],
+                "compute": {"machineType": "t2a-standard-8"},
+            },
             "costCeilingUsdPerDay",
             "no price is known for t2a-standard-8 (spot)",
         ),
@@ -81,6 +110,18 @@ def test_refusals(settings_: dict[str, Any], where: str, what: str) -> None:
     found = faults(**settings_)
     assert where in found
     assert what in found[where]
+
+
+def test_c4a_with_the_disks_that_it_takes_has_no_fault() -> None:
+    assert faults(compute={"machineType": "c4a-standard-8", "diskType": "hyperdisk-balanced"}) == {}
+    assert faults(zones=["us-central1-a", "us-central1-f"], compute={"machineType": "t2a-standard-8"}) == {}
+
+
+def test_every_family_with_a_price_or_a_size_is_in_the_table_and_each_row_has_a_source() -> None:
+    assert set(PRICES.families) == set(families.table())
+    for name, family in families.table().items():
+        assert family.source, name
+        assert family.confirmed or "remembered" in family.source, name
 
 
 def test_a_missing_or_wrong_project_is_a_fault_of_its_own() -> None:
@@ -179,7 +220,14 @@ def test_no_settings_whatever_end_in_anything_but_faults(raw: dict[str, Any]) ->
 
 @given(count=st.integers(1, 200), zones=st.lists(st.sampled_from("abcdef"), min_size=1, unique=True).map(tuple))
 def test_zones_share_evenly_and_do_not_move_nodes(count: int, zones: tuple[str, ...]) -> None:
-    chosen = spread(count, zones)
-    shares = [chosen.count(zone) for zone in zones]
+    named = tuple(f"us-central1-{letter}" for letter in zones)
+
+    def places(of: int) -> list[str]:
+        raw = {**BASE, "zones": named, "compute": {"count": of}}
+        return list(GcpSettings.model_validate(raw).places.values())[1:]
+
+    chosen = places(count)
+    shares = [chosen.count(zone) for zone in named]
     assert max(shares) - min(shares) <= 1
-    assert spread(count + 1, zones)[:count] == chosen
+    if count < 200:
+        assert places(count + 1)[:count] == chosen

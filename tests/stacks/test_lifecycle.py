@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +17,7 @@ from shoal.cluster import document as clusters
 from shoal.cluster import overlay
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
+from shoal.cluster.reach import Reach
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
@@ -100,7 +102,11 @@ def test_openssh_itself_goes_through_the_proxy_command(tmp_path: Path) -> None:
 
 def test_searches_of_one_lab_never_find_anothers() -> None:
     found = receipt.searches("my-project-1", "a")
-    assert all("--project=my-project-1" in arguments for arguments in found.values())
+    assert all({"--project=my-project-1", "my-project-1"} & set(arguments) for arguments in found.values())
+    (grants,) = [word for word in found[receipt.GRANT] if word.startswith("--filter=")]
+    wanted = re.compile(grants.partition("~")[2])
+    assert wanted.search("deleted:serviceAccount:shoal-a-req@my-project-1.iam.gserviceaccount.com?uid=1")
+    assert not wanted.search("serviceAccount:shoal-a-b-req@my-project-1.iam.gserviceaccount.com")
     assert "--filter=labels.shoal-cluster=a" in found["instance"]
     assert "--filter=name=(shoal-a shoal-a-ssh-iap shoal-a-cluster)" in found["network"]
 
@@ -151,16 +157,16 @@ def edge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     }
     done = world["done"]
 
-    def on(path: Path, *, settings: Any, proxy_command: str | None, say: Any) -> Any:
+    def on(reach: Reach, *, settings: Any, proxy_command: str | None, **more: Any) -> Any:
         done.append(("mesh", dict(settings), proxy_command))
         nodes = {
             node.name: Moved(first_address=node.address, address=f"{node.name}.ts.net", peer_address="100.64.0.1")
-            for node in clusters.load(path).nodes
+            for node in reach.first.nodes
         }
-        overlay.save(Overlay(cluster="quay", nodes=nodes, settings=dict(settings)))
-        return moving.Move((), services=True)
+        note = Overlay(cluster="quay", nodes=nodes, settings=dict(settings))
+        return moving.Move((), services=True, reach=reach.noted(note))
 
-    def run_deploy(path: Path, name: str, *, data: Any, say: Any) -> deploys.DeployResult:
+    def run_deploy(reach: Reach, name: str, *, engine: Choice, **more: Any) -> deploys.DeployResult:
         done.append(("deploy", name))
         return deploys.DeployResult(name, (), 0, 0, (), 0.0)
 
@@ -242,14 +248,14 @@ def test_a_machine_on_the_mesh_is_waited_for_there_and_at_its_first_address(
         return ssh.Completed(0, b"", "")
 
     monkeypatch.setattr(ssh, "run", run)
-    assert access._lets_in(cluster, node) == []
+    assert access._lets_in(cluster, overlay.applied(cluster), node) == []
     assert asked == ["dock-1.ts.net"]
     answering.remove("dock-1.ts.net")
-    assert access._lets_in(cluster, node) == []
+    assert access._lets_in(cluster, overlay.applied(cluster), node) == []
     assert asked[1:] == ["dock-1.ts.net", "192.0.2.2"]
     answering.clear()
     with pytest.raises(SshError, match=r"192\.0\.2\.2"):
-        access._lets_in(cluster, node)
+        access._lets_in(cluster, overlay.applied(cluster), node)
 
 
 def test_one_stacks_document_is_not_taken_for_anothers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

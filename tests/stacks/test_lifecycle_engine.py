@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from shoal.cluster import document as clusters
 from shoal.deploys import inventory
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.lifecycle import access, drift, receipt, verbs
+from shoal.lifecycle import kept_files as known
 from shoal.paths import cluster_document, state_dir
 from tests.stacks.engine import Engine
 from tests.stacks.standin.cloud import DISK, INSTANCE, Cloud
@@ -59,6 +61,11 @@ def home(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pat
     monkeypatch.setenv("SHOAL_STACKS", str(tmp_path / "stacks"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{engine.install / 'bin'}:{sys.prefix}/bin:/usr/bin:/bin")
     monkeypatch.delenv("SHOAL_CLUSTER", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    (tmp_path / "gcloud").mkdir()
+    credentials = {"type": "authorized_user", "quota_project_id": "my-project-1"}
+    (tmp_path / "gcloud" / "application_default_credentials.json").write_text(json.dumps(credentials))
     return tmp_path
 
 
@@ -200,12 +207,29 @@ def test_refused_settings_and_the_ceiling_end_up_with_nothing_made(home: Path, c
         ({"compute": {"count": 0}}, "compute.count"),
         ({"compute": {"count": 3}, "costCeilingUsdPerDay": 1}, "over the ceiling of 1.00"),
     ):
-        with pytest.raises(ShoalError, match="ended with exit code"):
+        with pytest.raises(ShoalError, match="ended with exit code") as refused:
             verbs.up(stack, verbs.Wanted(changes=changes), Said())
-        shown = capfd.readouterr().err
+        shown = str(refused.value)
         assert told in shown
         assert "Traceback" not in shown
         assert cloud.things() == {}
+        # What was refused does not come back when the command is typed again without it.
+        assert not set(changes) & {key.partition(":")[2] for key in pulumi.settings(stack)}
+
+
+def host_keys_are_kept(made: clusters.Cluster, cloud: Cloud, said: Said) -> None:
+    """For the same machine, also where the cloud has forgotten them; never for one that was made anew."""
+    key, _ = access.key_file("gcp")
+    known_hosts = known.known_hosts_path("gcp")
+    lines = known_hosts.read_text().splitlines()
+    cloud.edit("gcp-compute-2", hostKeys=[])
+    with pytest.raises(ShoalError, match=r"3 of 3 machine\(s\) did not let us in"):
+        access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
+    assert known_hosts.read_text().splitlines() == lines
+    cloud.edit("gcp-compute-2", instanceId="another")
+    with pytest.raises(ShoalError, match=r"1 of 3 machine\(s\) told no host key in time"):
+        access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
+    cloud.edit("gcp-compute-2", hostKeys=[HOST_KEY.split()])
 
 
 def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> None:
@@ -213,8 +237,7 @@ def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> No
     made = verbs.up(stack, verbs.Wanted(ttl_hours=2, changes={"compute": {"count": 2}}), said)
     assert made is not None
     assert {node.user for node in made.nodes} == {"ops_example_com"}
-    known = pulumi.settings(stack)
-    assert known["gcp:project"] == "my-project-1"
+    assert pulumi.settings(stack)["gcp:project"] == "my-project-1"
     assert stat.S_IMODE((state_dir() / "keys" / "gcp").stat().st_mode) == 0o600
 
     # Host keys come from the cloud, one machine's from its serial output; one that tells none is named.
@@ -231,7 +254,10 @@ def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> No
         access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
     local = clusters.load(cluster_document("gcp"))
     assert local.ssh.known_hosts_file is not None
-    assert local.ssh.known_hosts_file.read_text().splitlines() == [f"{node.address} {HOST_KEY}" for node in made.nodes]
+    lines = local.ssh.known_hosts_file.read_text().splitlines()
+    assert [line.rpartition(" ")[0] for line in lines] == [f"{node.address} {HOST_KEY}" for node in made.nodes]
+
+    host_keys_are_kept(made, cloud, said)
 
     # A machine that merely stopped, with a provider that does not let the engine see it.
     assert drift.machines(stack) == []
@@ -268,6 +294,112 @@ def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> No
     assert not key.exists()
 
 
+def test_typed_again_with_a_later_clock_and_what_is_refused(home: Path, cloud: Cloud) -> None:
+    stack, said = pulumi.find("gcp"), Said()
+    verbs.up(stack, verbs.Wanted(ttl_hours=2, changes={"compute": {"count": 2}}), said)
+    ids = {key: it["instanceId"] for key, it in cloud.things(INSTANCE).items()}
+    disks = set(cloud.things(DISK))
+    first = {it["labels"]["shoal-expires"] for it in cloud.things(INSTANCE).values()}
+    with cloud.world() as world:
+        for thing in world["things"].values():
+            if thing["type"] == DISK:
+                thing["properties"]["content"] = "half a run"
+            if thing["type"] == INSTANCE:
+                thing["properties"]["lastStartTimestamp"] = datetime.now(UTC).isoformat()
+
+    # Typed again with more time: labels move, no machine is touched, and whoever runs on is told of its own end.
+    del said[:]
+    verbs.up(stack, verbs.Wanted(ttl_hours=8), said)
+    assert {key: it["instanceId"] for key, it in cloud.things(INSTANCE).items()} == ids
+    assert set(cloud.things(DISK)) == disks
+    assert {it["labels"]["shoal-expires"] for it in cloud.things(INSTANCE).values()}.isdisjoint(first)
+    assert sum("ends itself at" in line and "gcloud compute instances stop" in line for line in said) == 3
+    assert {it["scheduling"]["maxRunDuration"]["seconds"] // 60 for it in cloud.things(INSTANCE).values()} <= {118, 119}
+
+    # A machine that is stopped gets the new time before it is started.
+    cloud.edit("gcp-requester", currentStatus="TERMINATED")
+    verbs.up(stack, verbs.Wanted(), said)
+    limits = {it["name"]: it["scheduling"]["maxRunDuration"]["seconds"] for it in cloud.things(INSTANCE).values()}
+    assert 7.8 * 3600 < limits["gcp-requester"] <= 8 * 3600
+    assert {key: it["instanceId"] for key, it in cloud.things(INSTANCE).items()} == ids
+
+    # Refused before anything is changed, in one list with the way to do it; and the settings stay as they were.
+    kept = stack.settings_file.read_bytes()
+    wrong = {"compute": {"count": 1, "dataDiskGib": 50, "diskGib": 40}, "requester": {"diskType": "pd-ssd"}}
+    with pytest.raises(UsageError, match="nothing was changed") as refused:
+        verbs.up(stack, verbs.Wanted(changes=wrong), said)
+    text = str(refused.value)
+    assert "gcp-compute-1-data: would be made anew (size) with all that it holds" in text
+    assert "`--give-up gcp-compute-1`" in text
+    assert "gcp-compute-2-data: would be deleted with all that it holds" in text
+    assert "gcp-requester: would be made anew" in text
+    assert stack.settings_file.read_bytes() == kept
+    assert {key: it["instanceId"] for key, it in cloud.things(INSTANCE).items()} == ids
+
+    # Given up by name: that node's data goes, the other's stays.
+    with pytest.raises(UsageError, match="gcp-compute-9: is no node"):
+        verbs.up(stack, verbs.Wanted(give_up=("gcp-compute-9",)), said)
+    verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 1}}, give_up=("gcp-compute-2",)), said)
+    assert names(cloud, DISK) == ["gcp-compute-1-data"]
+    assert [it["content"] for it in cloud.things(DISK).values()] == ["half a run"]
+    assert names(cloud) == ["gcp-compute-1", "gcp-requester"]
+
+
+def test_a_zone_without_machines_keeps_the_rest_and_another_zone_is_had_on_request(home: Path, cloud: Cloud) -> None:
+    stack, said = pulumi.find("gcp"), Said()
+    cloud.plan(stockout=["us-central1-b"])
+    with pytest.raises(ShoalError, match="is only partly made") as partly:
+        verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 3}}), said)
+    assert partly.value.exit_code is Exit.INCOMPLETE
+    assert "gcp-compute-2: zone us-central1-b has no machines left of this type" in str(partly.value)
+    assert "--zone gcp-compute-2=ZONE" in str(partly.value)
+    kept = clusters.load(cluster_document("gcp"))
+    assert [node.name for node in kept.nodes] == ["gcp-requester", "gcp-compute-1", "gcp-compute-3"]
+    before = {key: it["instanceId"] for key, it in cloud.things(INSTANCE).items()}
+
+    # Its disk was made there and never had by a machine: it moves along without a word of giving up.
+    made = verbs.up(stack, verbs.Wanted(zones={"gcp-compute-2": "us-central1-f"}), said)
+    assert made is not None
+    assert [node.name for node in made.nodes][2] == "gcp-compute-2"
+    assert names(cloud, DISK) == ["gcp-compute-1-data", "gcp-compute-2-data", "gcp-compute-3-data"]
+    after = {key: it["instanceId"] for key, it in cloud.things(INSTANCE).items()}
+    assert {key: after[key] for key in before} == before
+    assert "projects/my-project-1/zones/us-central1-f/instances/gcp-compute-2" in after
+
+    # A disk that a machine has had is not.
+    with pytest.raises(UsageError, match="gcp-compute-1-data: would be made anew"):
+        verbs.up(stack, verbs.Wanted(zones={"gcp-compute-1": "us-central1-f"}), said)
+
+
+def test_a_destroy_with_a_bucket_that_refuses_ends_with_a_receipt(home: Path, cloud: Cloud) -> None:
+    stack, said = pulumi.find("gcp"), Said()
+    verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 1}, "bucket": {}}), said)
+    with cloud.world() as world:
+        world["things"]["my-project-1-shoal-gcp"]["properties"]["objects"] = ["detections.json"]
+    result = shoal("destroy", "gcp", "--json")
+    assert result.returncode == Exit.INCOMPLETE, result.stderr
+    told = json.loads(result.stdout)
+    assert told["clean"] is False
+    assert ("bucket", "my-project-1-shoal-gcp") in {(left["kind"], left["name"]) for left in told["leftovers"]}
+    assert any("containing objects" in refusal for refusal in told["refusals"])
+    assert "gcloud storage rm --recursive" in result.stderr
+    # Everything that costs by the hour is gone.
+    assert cloud.things(INSTANCE) == cloud.things(DISK) == {}
+    assert {it for it in cloud.things() if "IAMMember" not in it} == {"my-project-1-shoal-gcp"}
+    assert cloud.planned("nothing") is None
+
+    # Emptied, and destroyed again: the stack is still known, and now nothing is left, the key in the profile included.
+    with cloud.world() as world:
+        world["things"]["my-project-1-shoal-gcp"]["properties"]["objects"] = []
+        assert len(world["profile"]) == 1
+    result = shoal("destroy", "gcp", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["clean"] is True
+    assert cloud.things() == {}
+    with cloud.world() as world:
+        assert world["profile"] == {}
+
+
 def test_pulumi_killed_while_it_made_a_machine(home: Path, cloud: Cloud) -> None:
     stack, said = pulumi.find("gcp"), Said()
     pulumi.ensure(stack)
@@ -298,9 +430,10 @@ def test_a_destroy_that_the_engine_calls_done_too_early(home: Path, cloud: Cloud
 
     # What a person would type: pulumi says that all is gone, and a disk goes on costing money.
     pulumi.call(stack, "cancel", "--yes", "--stack", stack.name)
+    pulumi.call(stack, "state", "unprotect", "--all", "--yes", "--stack", stack.name)
     pulumi.call(stack, *pulumi.selected(stack, ["destroy", "--yes"]))
     assert names(cloud, DISK) == ["gcp-compute-1-data"]
-    _, left = receipt.search("my-project-1", "gcp")
+    left = receipt.search("my-project-1", "gcp").leftovers
     assert [(found.kind, found.name) for found in left] == [("disk", "gcp-compute-1-data")]
 
     # The verb's receipt looks for itself, whatever the engine says.

@@ -273,6 +273,16 @@ def _fraction(value: float) -> float:
     return round(min(1.0, max(0.0, float(value))), 4)
 
 
+def _counted(number: int, name: str) -> str:
+    """A number of things in words.
+
+    >>> _counted(2, "person"), _counted(1, "car"), _counted(3, "bus")
+    ('2 people', '1 car', '3 buses')
+    """
+    plurals = {"person": "people", "bus": "buses"}
+    return f"{number} {name if number == 1 else plurals.get(name, name + 's')}"
+
+
 def _reason(period: Period, weight: int) -> str:
     """Why, for people: what counts most first."""
     said: dict[tuple[int, str, str | None], Counter[str]] = {}
@@ -285,6 +295,6 @@ def _reason(period: Period, weight: int) -> str:
             said.setdefault(key, Counter())[one.track.class_name] += 1
     words = []
     for (_, rule, zone), counts in sorted(said.items(), key=lambda item: (item[0][0], item[0][1], item[0][2] or "")):
-        things = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+        things = ", ".join(_counted(number, name) for name, number in sorted(counts.items()))
         words.append(f"{things} (rule {rule}{f' in zone {zone}' if zone else ''})")
     return "; ".join(words)

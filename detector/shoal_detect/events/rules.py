@@ -1,6 +1,6 @@
 """Which objects make an event: the rules of the site, placed beside the footage, or the defaults below.
 
-The document is `schemas/event_rules.schema.json`, written by `shoal site prepare --events`; docs/events.md explains it.
+It is written by `shoal site prepare --events` (`shoal/site/event_rules.py`); docs/events.md explains it.
 Rules that cannot be read let nothing go on: nobody knows then what was asked for.
 """
 

@@ -21,6 +21,11 @@ FloatArray = npt.NDArray[np.float32]
 PADDING = np.float32(114 / 255)
 """The grey YOLOv5 was trained to see around a picture."""
 
+LUMA_FIRST = frozenset(
+    ["yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray", "yuv411p", "yuv410p"]
+)
+"""Pixel formats whose first plane is luma of 8 bits."""
+
 # One thread per process: the frames of one video are scaled while the model works on another.
 cv2.setNumThreads(1)
 
@@ -65,7 +70,19 @@ class Fitter:
     """Makes the model's input from the frames of one stream; one scaler for all of them, which keeps memory flat."""
 
     def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._grey = VideoReformatter(), VideoReformatter()
+
+    def luma(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+        """The frame's brightness [height, width], as it lies in the frame where that is possible.
+
+        Raises av.error.FFmpegError or ValueError where the frame cannot be converted.
+        """
+        if frame.format.name not in LUMA_FIRST:
+            grey = self._grey.reformat(frame, format="gray", threads=1).to_ndarray()
+            return np.asarray(grey, dtype=np.uint8)
+        plane = frame.planes[0]
+        lines = np.frombuffer(memoryview(plane), dtype=np.uint8).reshape(-1, plane.line_size)
+        return np.asarray(lines[: frame.height, : frame.width], dtype=np.uint8)
 
     def blob(self, frame: av.VideoFrame, place: Fit) -> FloatArray:
         """The model's input [1, 3, input height, input width], RGB from 0 to 1.

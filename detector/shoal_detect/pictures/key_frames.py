@@ -27,6 +27,8 @@ class Found:
     name: str
     confidence: float
     box: tuple[float, float, float, float]
+    carried: bool = False
+    """Found on an earlier frame; nothing changed there since."""
 
 
 @dataclass(frozen=True, slots=True)

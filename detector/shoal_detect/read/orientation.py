@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -86,17 +87,20 @@ class Turner:
     def __init__(self) -> None:
         self._made_for: tuple[object, ...] = ()
         self._graph: av.filter.Graph | None = None
+        # Frames are fitted in one thread while another makes a picture of an earlier one.
+        self._lock = threading.Lock()
 
     def turn(self, frame: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
         """The frame as it is shown. Raises av.error.FFmpegError for a pixel format that cannot be turned."""
         if orientation == UPRIGHT:
             return frame
-        wanted = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, orientation)
-        if self._graph is None or wanted != self._made_for:
-            self._graph = _graph(frame, orientation)
-            self._made_for = wanted
-        self._graph.push(frame)
-        turned = self._graph.pull()
+        with self._lock:
+            wanted = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, orientation)
+            if self._graph is None or wanted != self._made_for:
+                self._graph = _graph(frame, orientation)
+                self._made_for = wanted
+            self._graph.push(frame)
+            turned = self._graph.pull()
         if not isinstance(turned, av.VideoFrame):
             raise TypeError("a filter of pictures gave something else")
         return turned

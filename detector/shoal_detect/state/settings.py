@@ -10,7 +10,7 @@ from shoal_detect.model.classes import NAMES
 from shoal_detect.model.precision import AUTO, Precision
 
 SCHEMA_VERSION = 1
-OLDER: dict[str, object] = {"precision": AUTO}
+OLDER: dict[str, object] = {"precision": AUTO, "reuse": "off"}
 """What stands for knobs that an older detector did not have; it computed in float32, see `precision_of`."""
 
 
@@ -43,6 +43,8 @@ class Settings:
     """Why no clips of events are made; None: they are."""
     precision: str = AUTO
     """As asked for: float32, bfloat16 or auto."""
+    reuse: bool = False
+    """Whether boxes are carried over frames, or parts of them, in which nothing changed."""
 
     def knobs(self) -> dict[str, object]:
         """The knobs that change the results, for people and reports."""
@@ -56,6 +58,7 @@ class Settings:
             "max_det": self.max_det,
             "privacy": self.privacy,
             "precision": self.precision,
+            "reuse": "on" if self.reuse else "off",
         }
 
 

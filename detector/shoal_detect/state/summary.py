@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shoal_detect.model.classes import NAMES
+from shoal_detect.model.precision import f1
 from shoal_detect.read.videos import Passed, Video
 from shoal_detect.state import store
 from shoal_detect.state.settings import SCHEMA_VERSION
@@ -29,6 +30,10 @@ class Tally:
     """Counts over the frames of one video."""
 
     frames_inferred: int = 0
+    """The model saw the whole of them."""
+    frames_in_part: int = 0
+    frames_carried: int = 0
+    """The model saw parts of them, or nothing: all else is as on an earlier frame."""
     detections: int = 0
     counts: Counter[int] = field(default_factory=Counter)
     """Detections by class id."""
@@ -37,9 +42,16 @@ class Tally:
     seconds: dict[int, Counter[int]] = field(default_factory=dict)
     """Detections by class id for every whole second that has any."""
 
-    def add(self, time_s: float, found: Sequence[Found]) -> None:
-        """Count one inferred frame."""
-        self.frames_inferred += 1
+    audited_frames: int = 0
+    audited: Counter[str] = field(default_factory=Counter)
+    """Boxes of audited frames: those about to be written (found), the model's own (expected), those alike (matched)."""
+    segments_redone: int = 0
+
+    def add(self, time_s: float, found: Sequence[Found], seen: float = 1.0) -> None:
+        """Count one frame that was looked at; `seen` is how much of it the model saw: 1, a part, or 0."""
+        self.frames_inferred += seen == 1
+        self.frames_in_part += 0 < seen < 1
+        self.frames_carried += seen == 0
         self.detections += len(found)
         classes = Counter(one.class_id for one in found)
         self.counts += classes
@@ -54,12 +66,22 @@ class Tally:
             "detections": self.detections,
             "counts": sorted(self.counts.items()),
             "frames_with": sorted(self.frames_with.items()),
+            "frames_in_part": self.frames_in_part,
+            "frames_carried": self.frames_carried,
+            "audited_frames": self.audited_frames,
+            "audited": dict(self.audited),
+            "segments_redone": self.segments_redone,
             "seconds": [[second, sorted(counts.items())] for second, counts in sorted(self.seconds.items())],
         }
 
     def merge(self, document: Document) -> None:
         """Add the counts of other frames of the video, as `document` gave them."""
         self.frames_inferred += document["frames_inferred"]
+        self.frames_in_part += document["frames_in_part"]
+        self.frames_carried += document["frames_carried"]
+        self.audited_frames += document["audited_frames"]
+        self.audited.update(document["audited"])
+        self.segments_redone += document["segments_redone"]
         self.detections += document["detections"]
         self.counts.update(dict(document["counts"]))
         self.frames_with.update(dict(document["frames_with"]))
@@ -72,7 +94,9 @@ def by_name(counts: Counter[int]) -> dict[str, int]:
     return {NAMES[class_id]: counts[class_id] for class_id in sorted(counts)}
 
 
-def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence[Drawn], work_s: float) -> Document:
+def video_summary(
+    video: Video, reading: Reading, tally: Tally, chosen: Sequence[Drawn], work_s: float, *, reuse: bool = False
+) -> Document:
     """`videos/<video id>/summary.json`."""
     fault = reading.fault
     return {
@@ -89,6 +113,16 @@ def video_summary(video: Video, reading: Reading, tally: Tally, chosen: Sequence
         "decode_and_infer_s": round(work_s, 3),
         "frames_per_s": round(reading.frames / work_s, 2) if work_s > 0 else 0.0,
         "detections": tally.detections,
+        "reuse": {
+            "frames_in_part": tally.frames_in_part,
+            "frames_carried": tally.frames_carried,
+            "audited_frames": tally.audited_frames,
+            "audited": {name: tally.audited[name] for name in ("found", "expected", "matched")},
+            "audited_f1": f1(tally.audited) if tally.audited_frames else None,
+            "segments_redone": tally.segments_redone,
+        }
+        if reuse
+        else None,
         "counts": by_name(tally.counts),
         "frames_with": by_name(tally.frames_with),
         "fault": None if fault is None else {"kind": fault.kind, "message": fault.message},
@@ -207,6 +241,24 @@ def not_read(passed: Sequence[Passed], hidden: int) -> Document:
 def key_frame_file(chosen: Drawn) -> str:
     """Path of a key frame in the video's folder."""
     return f"frames/{chosen.index:06d}.jpg"
+
+
+def reuse_totals(videos: Iterable[Document]) -> Document | None:
+    """`reuse` of the run's `summary.json`: the sums over its videos; None where nothing was reused."""
+    each = [video["reuse"] for video in videos if video.get("reuse")]
+    if not each:
+        return None
+    audited: Counter[str] = Counter()
+    for one in each:
+        audited.update(one["audited"])
+    frames = sum(one["audited_frames"] for one in each)
+    return {
+        **{name: sum(one[name] for one in each) for name in ("frames_in_part", "frames_carried")},
+        "audited_frames": frames,
+        "audited": {name: audited[name] for name in ("found", "expected", "matched")},
+        "audited_f1": f1(audited) if frames else None,
+        "segments_redone": sum(one["segments_redone"] for one in each),
+    }
 
 
 def totals(videos: Iterable[Document]) -> Document:

@@ -17,7 +17,9 @@ others() {
         case " $(echo $ours) " in *" $p "*) ;; *) echo "$p" ;; esac
     done
 }
-if [ "$KEEP_NEEDED" = yes ]; then
+# One question first: asked package by package, apt takes minutes for ffmpeg's hundred and fifty.
+# shellcheck disable=SC2086 # one line of names
+if [ "$KEEP_NEEDED" = yes ] && [ -n "$ours" ] && [ -n "$(others $ours)" ]; then
     alone=
     for p in $ours; do [ -n "$(others "$p")" ] || alone="$alone $p"; done
     ours=$alone

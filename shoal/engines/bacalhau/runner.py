@@ -28,7 +28,7 @@ from shoal.jobs.identity import RUN_LABEL
 from shoal.jobs.identity import attempt as attempt_of
 from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.results import fetch as results
-from shoal.results.record import Fetched
+from shoal.results.record import Bring, Fetched
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 from shoal.untrusted import DamagedDocumentError
@@ -192,10 +192,10 @@ class BacalhauRunner:
     def release(self, handle: Handle, node: str) -> None:
         """Nothing to let go of: the engine removes a container that it saw end, and its job's record cannot go."""
 
-    def fetch(self, run: str, node: str, destination: Path) -> Fetched:
+    def fetch(self, run: str, node: str, destination: Path, bring: Bring = "all") -> Fetched:
         """From the run's folder on the node, over SSH."""
         return results.fetch_node(
-            self._cluster, self._cluster.node(node), run, destination, patience_s=self._patience_s
+            self._cluster, self._cluster.node(node), run, destination, bring=bring, patience_s=self._patience_s
         )
 
     def close(self) -> None:

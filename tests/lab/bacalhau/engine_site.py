@@ -113,7 +113,7 @@ class Site:
 
     def run(self, *words: str, resume: str | None = None, quick: bool = True) -> Run:
         name = resume or f"t{next(_numbers)}-{secrets.token_hex(3)}"
-        verb = ["resume", name] if resume else ["run", "--run", name, *(QUICK if quick else [])]
+        verb = ["resume", name] if resume else ["run", "--run", name, "--bring", "all", *(QUICK if quick else [])]
         process = self._start(*verb, "--cluster", str(self.lab.document), *words)
         return Run(self, name, process, time.monotonic()).follow()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from engine_site import MID_RUN, REPOSITORY, Reference, Site, detections
+from engine_site import MID_RUN, REPOSITORY, Run, Site, detections
 
 from shoal.engines.bacalhau import secrets, tls
 from shoal.engines.bacalhau.secrets import Tokens
@@ -58,16 +58,27 @@ def made_plain(site: Site) -> None:
     assert greeting(site) == "plain"
 
 
+LONG = ["--stride", "1", "--img", "640"]
+"""Longer than a deploy takes that finds jobs and changes nothing."""
+
+
+def home_whole(run: Run) -> None:
+    """Every video of both nodes is home, with every frame once."""
+    assert run.outcomes() == {ONE: "finished", TWO: "finished"}, run.text
+    assert {node: len(videos) for node, videos in detections(run).items()} == {ONE: 6, TWO: 6}
+    for path in run.folder.glob("*/videos/*/summary.json"):
+        summary = json.loads(path.read_text())
+        assert summary["frames_inferred"] == summary["frames"] > 0
+
+
 def deploy(site: Site, *words: str) -> tuple[int, str]:
     done = site.shoal("site", "deploy", "--engine", "bacalhau", "--cluster", str(site.lab.document), *words)
     return done.returncode, done.stderr
 
 
-def test_a_plain_cluster_goes_over_without_losing_a_run(
-    whole_site: Site, reference: Reference, seen: list[str]
-) -> None:
+def test_a_plain_cluster_goes_over_without_losing_a_run(whole_site: Site, seen: list[str]) -> None:
     made_plain(whole_site)
-    run = whole_site.run()
+    run = whole_site.run(*LONG, quick=False)
     run.until(rf"{ONE}: .*{MID_RUN}")
     # As for every changed setting: not in the middle of a run, and then nothing is touched.
     code, told = deploy(whole_site)
@@ -80,25 +91,22 @@ def test_a_plain_cluster_goes_over_without_losing_a_run(
     assert code == 0, told
     assert greeting(whole_site) == "encrypted"
     assert run.end() == 0, run.text
-    assert run.outcomes() == {ONE: "finished", TWO: "finished"}
-    assert detections(run) == reference.detections
+    home_whole(run)
     seen.append(f"went over in {time.monotonic() - begun:.0f} s, the run was whole after {run.seconds:.0f} s")
     code, told = deploy(whole_site)
     assert (code, "0 operations changed something" in told) == (0, True), told
 
 
-def test_an_open_run_is_finished_after_its_plain_cluster_went_over(
-    whole_site: Site, reference: Reference, seen: list[str]
-) -> None:
+def test_an_open_run_is_finished_after_its_plain_cluster_went_over(whole_site: Site, seen: list[str]) -> None:
     made_plain(whole_site)
-    run = whole_site.run()
+    run = whole_site.run(*LONG, quick=False)
     run.until(rf"{ONE}: .*{MID_RUN}")
     run.kill()
     code, told = deploy(whole_site, "--force")
     assert code == 0, told
     again = whole_site.run(resume=run.id)
     assert again.end() == 0, again.text
-    assert detections(again) == reference.detections
+    home_whole(again)
     seen.append(f"`resume` was whole after {again.seconds:.0f} s")
 
 
@@ -133,12 +141,10 @@ def test_a_deploy_renews_a_certificate_that_ends_soon_and_asks_nothing_of_nodes(
     seen.append("only the orchestrator was restarted")
 
 
-def test_rotation_leaves_runs_alone_and_the_old_token_opens_nothing(
-    whole_site: Site, reference: Reference, seen: list[str]
-) -> None:
+def test_rotation_leaves_runs_alone_and_the_old_token_opens_nothing(whole_site: Site, seen: list[str]) -> None:
     before = secrets.load(whole_site.lab.name)
     assert before is not None
-    run = whole_site.run()
+    run = whole_site.run(*LONG, quick=False)
     run.until(rf"{ONE}: .*{MID_RUN}")
     refused = whole_site.shoal("site", "rotate", "--cluster", str(whole_site.lab.document))
     assert refused.returncode == 2, refused.stderr
@@ -165,5 +171,5 @@ def test_rotation_leaves_runs_alone_and_the_old_token_opens_nothing(
     until(lambda: heard(whole_site), "the nodes never came with their new token")
     again = whole_site.run()
     assert again.end() == 0, again.text
-    assert detections(again) == reference.detections
+    assert set(again.outcomes().values()) == {"finished"}
     seen.append(f"rotated in {took_s:.0f} s")

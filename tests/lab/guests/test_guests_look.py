@@ -86,6 +86,12 @@ LOGINS = {
         Level.REFUSAL,
         "some commands only",
     ),
+    "requiretty": (
+        "printf 'Defaults requiretty\\nops ALL=(ALL) NOPASSWD: ALL\\n' >/etc/sudoers.d/ops",
+        "",
+        Level.REFUSAL,
+        "its sudo wants a terminal (requiretty)",
+    ),
     "no sudo": ("rm /etc/sudoers.d/ops", "", Level.REFUSAL, "sudo"),
     "umask": (
         "echo 'umask 077' >>/home/ops/.bashrc; sed -i 's/^case/umask 077\\ncase/' /home/ops/.bashrc",

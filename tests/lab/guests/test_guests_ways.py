@@ -5,7 +5,9 @@ What plain `ssh` can, the look and the deploy can.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from plant import Plant, changed, site_document
 
 from shoal.check.examine import examine
 from shoal.cluster import document as clusters
+from shoal.cluster import onprem
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.site import document as sites
 from shoal.ssh import client as ssh
@@ -69,6 +72,7 @@ def plant(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         root.on(name, UNDO)
 
 
+@pytest.mark.xfail(reason="deploys go by pyinfra's own SSH connector, which knows neither")
 def test_a_host_certificate_and_the_port_of_an_alias(plant: Plant) -> None:
     report = examine(plant.cluster, [*WAYS], sites.SiteDocument(cluster="ways"), bacalhau=False, knobs={})
     assert [entry.what for entry in report.in_the_way] == []
@@ -77,3 +81,78 @@ def test_a_host_certificate_and_the_port_of_an_alias(plant: Plant) -> None:
     plant.deploy()
     assert changed(plant.deploy()) == []
     plant.deploy("teardown")
+
+
+SECRET = "geheim-4711"
+PATTERN = "geheim[-]4711"
+"""Finds the password, and not the command that looks for it."""
+OPS = """
+id ops >/dev/null 2>&1 || useradd -m -s /bin/bash ops
+mkdir -p /home/ops/.ssh
+cp /home/shoal/.ssh/authorized_keys /home/ops/.ssh/
+chown -R ops: /home/ops/.ssh
+usermod -p '@HASH@' ops
+printf 'Defaults:ops timestamp_timeout=0\\nops ALL=(ALL) ALL\\n' >/etc/sudoers.d/ops
+"""
+SEEN = f"""
+while sleep 0.2; do
+    cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q '{PATTERN}' && touch /run/seen
+done
+"""
+"""Whether the password ever is a word of a process."""
+
+
+@pytest.mark.xfail(reason="needs --ask-sudo-password")
+def test_sudo_with_a_password_from_the_check_to_the_teardown(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Plant(lab.cluster, lab.document)
+    # Hashed here: a command with the password in it would be in the machines' own logs.
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-6", "-stdin"], input=SECRET, capture_output=True, text=True, check=True
+    )
+    for name in WAYS:
+        root.on(name, OPS.replace("@HASH@", hashed.stdout.strip()))
+        root.on(name, f"systemd-run --quiet --unit seen sh -c {shlex.quote(SEEN)}")
+    access = lab.cluster.ssh.model_copy(update={"config_file": None, "proxy_command": None})
+    nodes = tuple(lab.cluster.node(name).model_copy(update={"user": "ops"}) for name in WAYS)
+    cluster = Cluster(name="asking", substrate="onprem", engine="ssh", nodes=nodes, ssh=access)
+    document = tmp_path / "onprem.toml"
+    document.write_text(onprem.render(cluster))
+    monkeypatch.setenv("SHOAL_SITE", str(site_document(Plant(cluster, document), tmp_path)))
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    said = []
+
+    def shoal(*words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "shoal", *words, "--cluster", str(document)]
+        done = subprocess.run(command, input=typed, capture_output=True, text=True, check=False)
+        said.append(done.stdout + done.stderr)
+        return done
+
+    try:
+        without = shoal("site", "check")
+        assert without.returncode == 2, without.stderr
+        assert "sudo asks ops for a password" in without.stdout
+        wrong = shoal("site", "check", "--ask-sudo-password", typed="wrong\n")
+        assert wrong.returncode == 2, wrong.stderr
+        check = shoal("site", "check", "--ask-sudo-password", typed=f"{SECRET}\n")
+        assert check.returncode == 0, check.stdout + check.stderr
+        deploy = shoal("site", "deploy", "--ask-sudo-password", typed=f"{SECRET}\n")
+        assert deploy.returncode == 0, deploy.stderr
+        again = shoal("site", "deploy", "--ask-sudo-password", typed=f"{SECRET}\n")
+        assert "site: 0 changed" in again.stdout, again.stdout + again.stderr
+        teardown = shoal("site", "teardown", "--ask-sudo-password", typed=f"{SECRET}\n")
+        assert teardown.returncode == 0, teardown.stderr
+        for name in WAYS:
+            assert not root.holds(name, "[ -e /run/seen ]"), "the password was a word of a process"
+            assert not root.holds(name, f"journalctl --no-pager 2>/dev/null | grep -q '{PATTERN}'")
+            assert not root.holds(name, "[ -e /var/lib/shoal ]")
+        assert SECRET not in "".join(said)
+        kept = [
+            path for path in (tmp_path / "state").rglob("*") if path.is_file() and SECRET in path.read_text("utf-8")
+        ]
+        assert kept == []
+    finally:
+        ssh.close(cluster)
+        for name in WAYS:
+            root.on(name, "systemctl stop seen; rm -f /etc/sudoers.d/ops /run/seen; userdel -rf ops 2>/dev/null")

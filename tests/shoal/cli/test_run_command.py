@@ -48,7 +48,7 @@ def shoal(*words: str) -> Result:
 def test_from_run_to_figures(nodes: FakeNodes) -> None:
     nodes.video("c1", "a.mp4")
     nodes.video("c2", "b.mp4", "exit 9")
-    done = shoal("run", "--run", "r1", "--weights", "m.onnx", "--conf", "0.4", "--json")
+    done = shoal("run", "--run", "r1", "--weights", "m.onnx", "--conf", "0.4", "--bring", "all", "--json")
     assert done.exit_code == Exit.INCOMPLETE
     assert "engine: ssh (no Bacalhau for amd64 in the artefact cache)" in done.stderr
     assert "c2: failed: the container failed (exit code 9)" in done.stderr
@@ -140,7 +140,7 @@ def test_resume_has_no_option_that_would_change_the_run(nodes: FakeNodes) -> Non
         assert shoal("resume", "r1", *words).exit_code == Exit.USAGE
 
 
-NOT_THE_JOBS = {"what", "adopted", "resume", "engine", "bacalhau_binary", "attempts", "fetch", "run", "json"}
+NOT_THE_JOBS = {"what", "adopted", "resume", "engine", "bacalhau_binary", "attempts", "fetch", "bring", "run", "json"}
 """Of `shoal run`: what says how a run is carried out, not what its job is."""
 
 

@@ -138,7 +138,14 @@ def test_a_deploy_that_does_not_end_is_ended(tmp_path):
     script = f"import time, pathlib; pathlib.Path({str(marker)!r}).touch(); time.sleep(600)"
     started = time.monotonic()
     with deploys._alone("depot", log.say, started + 5) as lock:
-        code, _ = deploys._run([sys.executable, "-c", script], {}, log, lock=lock, deadline=time.monotonic() + 3)
+        code, _ = deploys._run(
+            [sys.executable, "-c", script],
+            {},
+            log,
+            inherit=(lock,),
+            deadline=time.monotonic() + 3,
+            stop=threading.Event(),
+        )
     assert code is None
     assert marker.exists()
     assert time.monotonic() - started < 60

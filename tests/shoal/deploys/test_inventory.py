@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -57,18 +56,6 @@ def test_ssh_data(tmp_path):
     assert data["ssh_key"] == str(tmp_path / "key")
     assert data["ssh_known_hosts_file"] == str(tmp_path / "hosts")
     assert data["ssh_config_file"] == str(tmp_path / "config")
-
-
-def test_a_proxy_command_gets_into_a_configuration_that_pyinfra_reads(tmp_path):
-    own = tmp_path / "config"
-    own.write_text("Host x\n  Port 5\n", encoding="utf-8")
-    ssh = SshAccess(config_file=own, proxy_command="nc %h %p")
-    path = dict(inventory.groups(cluster(ssh=ssh))[1])["gate-1"]["ssh_config_file"]
-    text = Path(path).read_text(encoding="utf-8")
-    assert text.startswith("Host x")
-    assert "  ProxyCommand nc %h %p\n" in text
-    with pytest.raises(UsageError, match="cannot be read"):
-        inventory.groups(cluster(ssh=SshAccess(config_file=tmp_path / "none", proxy_command="x")))
 
 
 def test_the_sites_clips_and_model(tmp_path, monkeypatch):

@@ -16,8 +16,10 @@ from shoal.cli.nodes import app
 from shoal.cli.site import app as site_app
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Arch, Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
+from shoal.cluster.reach import Reach
 from shoal.deploys import run as deploys
 from shoal.deploys.run import DeployResult
 from shoal.engines.bacalhau import secrets
@@ -108,11 +110,12 @@ def on_mesh(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         done.append(f"ssh {node.address}")
         return ssh.Completed(0, b"", "")
 
-    def off(path: Path, *, only: list[str], **more: Any) -> None:
+    def off(reach: Reach, *, only: list[str], **more: Any) -> moving.Move:
         done.append(f"off {' '.join(only)}")
         overlay.forget("depot", only)
+        return moving.Move((), services=False, reach=reaches.load(reach.path))
 
-    def on(path: Path, *, only: list[str], **more: Any) -> moving.Move:
+    def on(reach: Reach, *, only: list[str], **more: Any) -> moving.Move:
         done.append(f"on {' '.join(only)}")
         return moving.Move((), services=True)
 
@@ -358,8 +361,8 @@ def adding(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         done.append(f"{node.name}: {' '.join(command)}")
         return ssh.Completed(0, b"", "")
 
-    def run_deploy(path: Path, name: str, *, limit: list[str], data: dict[str, Any], **more: Any) -> DeployResult:
-        done.append(f"{name} {' '.join(limit)} {' '.join(data['bacalhau_programs'])}".rstrip())
+    def run_deploy(reach: Reach, name: str, *, limit: list[str], engine: Choice, **more: Any) -> DeployResult:
+        done.append(f"{name} {' '.join(limit)} {' '.join(one.arch for one in engine.binaries)}".rstrip())
         return DeployResult(name, tuple(limit), 0, 0, (), 0.0)
 
     monkeypatch.setattr(ssh, "run", run)

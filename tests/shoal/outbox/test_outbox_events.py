@@ -71,6 +71,7 @@ def test_an_event_at_home_and_in_the_store_is_one_line() -> None:
         "waiting",
         None,
     )
+    assert first.shipped_bytes == 1
     assert (second.home, second.no_clip, second.clip_stored) == (None, "quarantined", "")
 
 
@@ -155,3 +156,12 @@ def test_the_nodes_configuration_holds_no_secret_and_one_line_a_setting(tmp_path
     folder = stores.deploy_data(SiteOutbox(to="folder:/mnt/usb"))
     assert (folder["outbox_two_steps"], folder["outbox_folder"]) == (True, "/mnt/usb")
     assert stores.deploy_data(None) == {}
+
+
+def test_a_clusters_own_bucket_is_the_target_unless_another_store_was_set() -> None:
+    own = stores.of_cluster(None, "project-shoal-lab")
+    assert own is not None
+    assert (own.to, own.credential_file) == ("gs:project-shoal-lab", None)
+    wanted = SiteOutbox(to="folder:/mnt/usb")
+    assert stores.of_cluster(wanted, "project-shoal-lab") is wanted
+    assert stores.of_cluster(None, None) is None

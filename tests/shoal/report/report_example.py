@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import json
 import math
 from datetime import UTC, datetime, timedelta
@@ -127,7 +128,110 @@ def add_video(
     return summary
 
 
-def finish(node: Path, run: str, videos: list[dict[str, Any]], *, weights: str = WEIGHTS.sha256) -> Fetched:
+@functools.cache
+def film(frames: int = 20, width: int = 160, height: int = 120) -> bytes:
+    """A short clip as the detector writes them: H.264 in an MP4 file."""
+    stream_of = io.BytesIO()
+    with av.open(stream_of, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            image = np.full((height, width, 3), 60 + number, np.uint8)
+            image[20:80, 10 + number : 50 + number] = 30
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return stream_of.getvalue()
+
+
+def add_event(node: Path, camera: str, number: int, start_s: float, end_s: float, **changes: Any) -> dict[str, Any]:
+    """Write an event's clip and picture, and its line."""
+    event_id = hashlib.sha256(f"{camera} {number}".encode()).hexdigest()[:32]
+    (node / "clips").mkdir(parents=True, exist_ok=True)
+    (node / "clips" / f"{event_id}.mp4").write_bytes(film())
+    (node / "clips" / f"{event_id}.jpg").write_bytes(picture(number, 320, 240))
+    event = {
+        "version": 1,
+        "id": event_id,
+        "camera": camera,
+        "videos": [f"{camera}.mp4"],
+        "start_utc": None,
+        "end_utc": None,
+        "start_s": start_s,
+        "end_s": end_s,
+        "severity": "alert",
+        "rule": "people",
+        "reason": "2 person (rule people)",
+        "privacy": "people",
+        "objects": [
+            {
+                "track": 1,
+                "class": "person",
+                "confidence": 0.9,
+                "severity": "alert",
+                "rule": "people",
+                "start_s": start_s,
+                "end_s": end_s,
+                "box": [0.1, 0.2, 0.3, 0.9],
+                "path": [[start_s, 0.2, 0.9]],
+            }
+        ],
+        "key_frame": f"clips/{event_id}.jpg",
+        "clip": {
+            "file": f"clips/{event_id}.mp4",
+            "sha256": hashlib.sha256(film()).hexdigest(),
+            "size_bytes": len(film()),
+            "frames": 20,
+            "start_s": start_s,
+            "end_s": end_s,
+            "state": "verified",
+            "reason": None,
+        },
+        **changes,
+    }
+    with (node / "events.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(event) + "\n")
+    return event
+
+
+NO_CLIP = {"file": None, "sha256": None, "size_bytes": None, "frames": None, "start_s": 0.0, "end_s": 1.0}
+EVENT_COUNTS = {
+    "alerts": 3,
+    "records": 1,
+    "clips_verified": 3,
+    "clips_quarantined": 1,
+    "clips_not_made": 0,
+    "bytes": {"footage": 1_000_000, "detections": 50_000, "events": 2_000, "clips": 30_000, "pictures": 4_000},
+}
+
+
+def events_run(run: str = "20261125-150000-eeee") -> str:
+    """Two cameras with events, one of whose clips is in quarantine."""
+    folder = runs.run_dir(run) / "compute-1"
+    videos = [add_video(folder, "gate.mp4", seconds=60), add_video(folder, "yard <b>.mp4", seconds=30)]
+    (folder / "events.jsonl").touch()
+    add_event(folder, "gate", 1, 2.0, 9.5)
+    add_event(folder, "gate", 2, 45.0, 58.0, start_utc="2026-11-25T08:00:45.000Z", end_utc="2026-11-25T08:00:58.000Z")
+    add_event(folder, "yard <b>", 3, 1.0, 4.0, severity="record", rule="vehicles", reason="1 car (rule vehicles)")
+    add_event(
+        folder, "yard <b>", 4, 20.0, 24.0,
+        key_frame=None,
+        clip={**NO_CLIP, "state": "quarantined", "reason": "somebody is still seen in 2 of its frames (at 1.0 s)"},
+    )  # fmt: skip
+    fetched = finish(folder, run, videos, events=EVENT_COUNTS)
+    record(
+        run,
+        {
+            "compute-1": NodeRecord(
+                outcome=Outcome.FINISHED, attempts=[attempt(1, Outcome.FINISHED, 0)], fetched=fetched
+            )
+        },
+    )
+    return run
+
+
+def finish(
+    node: Path, run: str, videos: list[dict[str, Any]], *, weights: str = WEIGHTS.sha256, **more: Any
+) -> Fetched:
     """Write the node's summary and manifest; what a checked fetch would record."""
     faulty = sum(video["fault"] is not None for video in videos)
     settings = {"conf": 0.35, "iou": 0.45, "classes": None, "img": 640, "stride": 1, "key_frames": 3, "max_det": 300}
@@ -151,6 +255,7 @@ def finish(node: Path, run: str, videos: list[dict[str, Any]], *, weights: str =
                 "counts": {},
             },
             "exit_code": 3 if faulty else 0,
+            **more,
         },
     )
     files = [path for path in sorted(node.rglob("*")) if path.is_file()]

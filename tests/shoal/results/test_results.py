@@ -243,3 +243,35 @@ def test_verify_names_every_file_that_is_not_as_it_was(nodes: FakeNodes, tmp_pat
     assert faults.keys() == {"summary.json", "videos/b/empty", "videos/b/-T", "extra"}
     assert faults["extra"] == "is not in the manifest"
     assert faults["videos/b/-T"] == "is missing"
+
+
+def test_with_events_the_detections_stay_on_the_node_until_asked_for(nodes: FakeNodes, tmp_path: Path) -> None:
+    clip = f"clips/{'0a' * 16}.mp4"
+    there = {
+        "events.jsonl": b"{}\n",
+        "settings.json": b"{}",
+        "summary.json": b"{}",
+        clip: b"film",
+        "videos/a-0a1b2c3d/summary.json": b"{}",
+        "videos/a-0a1b2c3d/frames/000001.jpg": b"picture",
+        "videos/a-0a1b2c3d/detections.jsonl": b"line\n" * 1000,
+        "videos/a-0a1b2c3d/annotated.mp4": b"all of the footage",
+        "clips/readme.txt": b"?",
+    }
+    for path in sorted(folder(nodes).rglob("*"), reverse=True):
+        path.unlink() if not path.is_dir() else None
+    write(nodes, there)
+    home = tmp_path / "home"
+    fetched = fetch(nodes, home, bring="events")
+    left = {"videos/a-0a1b2c3d/detections.jsonl", "videos/a-0a1b2c3d/annotated.mp4", "clips/readme.txt"}
+    assert contents(home).keys() == there.keys() - left | {"manifest.json"}
+    assert (fetched.brought, fetched.files, fetched.files_left) == ("events", 6, 3)
+    assert fetched.bytes_left == sum(len(there[name]) for name in left)
+    assert verify_node(home, "events")[1] == []
+    assert len(verify_node(home)[1]) == 3
+    (home / clip).write_bytes(b"fake")
+    assert [fault.where for fault in verify_node(home, "events")[1]] == [str(home / clip)]
+    again = fetch(nodes, home, bring="all")
+    assert (again.brought, again.files_left, again.files) == ("all", 0, 9)
+    assert contents(home).keys() == there.keys() | {"manifest.json"}
+    assert fetch(nodes, home, bring="events").brought == "all", "what is home stays home"

@@ -606,7 +606,7 @@ def test_a_user_who_is_not_root_goes_through_sudo(tmp_path: Path, monkeypatch: p
     nodes.video("c1", "a.mp4")
     nodes.video("c2", "a.mp4")
     assert running.start(nodes.order(), nodes.tell).complete
-    assert all(call[-1].startswith("sudo -n -- ") for call in nodes.ssh_calls())
+    assert all("sudo -n -H -- " in command for command in nodes.commands())
 
 
 class OnBacalhau(SshRunner):

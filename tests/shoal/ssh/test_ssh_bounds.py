@@ -21,7 +21,9 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNodes:
 def answers(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     place = nodes.root / "liar"
     place.mkdir()
-    (place / "ssh").write_text(f"#!/bin/sh\n{script}\n")
+    # The login shell's part: the mark that comes before the command's output, on both streams.
+    begin = "mark=$(printf %s \"$*\" | grep -oE 'shoal-[0-9a-f]{16}' | head -n 1); echo $mark; echo $mark >&2"
+    (place / "ssh").write_text(f"#!/bin/sh\n{begin}\n{script}\n")
     (place / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
 

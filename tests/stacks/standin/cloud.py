@@ -25,23 +25,10 @@ _IDS = {
     "gcp:serviceaccount/account:Account": "projects/{project}/serviceAccounts/{email}",
     "gcp:storage/bucket:Bucket": "{name}",
 }
-# What forces a new resource: a table of ours, of the properties that the stack sets.
-REPLACES = {
-    INSTANCE: {"name", "zone", "bootDisk", "networkInterfaces", "metadataStartupScript"},
-    DISK: {"name", "zone", "type"},
-    "gcp:serviceaccount/account:Account": {"accountId"},
-    "gcp:storage/bucket:Bucket": {"name", "location"},
-}
-_REPLACES_ELSEWHERE = {"name", "region", "network", "role", "member", "project", "zone", "instance", "instanceName"}
 
 
 class CloudError(Exception):
     """What the cloud answers instead of doing it."""
-
-
-def replaces(token: str) -> set[str]:
-    """Properties whose change makes a new resource."""
-    return REPLACES.get(token, _REPLACES_ELSEWHERE)
 
 
 class Cloud:
@@ -102,6 +89,8 @@ class Cloud:
             if thing is None:
                 raise CloudError(f"Error 404: The resource '{key}' was not found, notFound")
             properties: dict[str, Any] = {**thing["properties"], **inputs}
+            if thing["type"] == INSTANCE and _boot_gib(properties) < _boot_gib(thing["properties"]):
+                raise CloudError("Error 400: Invalid value for field 'sizeGb': disk size cannot be made smaller")
             if thing["type"] == INSTANCE and inputs.get("desiredStatus") == "RUNNING":
                 _stock(world, properties["zone"])
                 properties["currentStatus"] = "RUNNING"
@@ -113,6 +102,9 @@ class Cloud:
         with self.world() as world:
             if key not in world["things"]:
                 return
+            going = world["things"][key]
+            if going["type"].endswith(":Bucket") and going["properties"].get("objects"):
+                raise CloudError(f"Error trying to delete bucket {key} containing objects without force_destroy")
             for other, thing in world["things"].items():
                 if other != key and key in _references(thing["properties"]):
                     raise CloudError(f"Error 400: '{key}' is already being used by '{other}', resourceInUse")
@@ -133,6 +125,10 @@ class Cloud:
         """Change properties by hand."""
         with self.world() as world:
             _named(world, name)[1]["properties"].update(properties)
+
+
+def _boot_gib(properties: dict[str, Any]) -> int:
+    return int(properties["bootDisk"]["initializeParams"]["size"])
 
 
 def _id(token: str, properties: dict[str, Any]) -> str:
@@ -158,6 +154,8 @@ def _start(world: dict[str, Any], properties: dict[str, Any], key: str) -> None:
     for interface in properties["networkInterfaces"]:
         interface["networkIp"] = f"10.77.0.{world['next']}"
         world["next"] += 1
+    for disk in properties.get("attachedDisks", []):
+        world["things"][disk["source"]]["properties"]["lastAttachTimestamp"] = "2026-01-02T03:04:05Z"
     properties["currentStatus"] = "RUNNING"
     properties["instanceId"] = str(world["next"])
 

@@ -15,7 +15,8 @@ import grpc
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from tests.stacks.standin.cloud import INSTANCE, Cloud, CloudError, replaces
+from tests.stacks.standin.cloud import INSTANCE, Cloud, CloudError
+from tests.stacks.standin.fields import UnknownFieldError, changes
 from tests.stacks.standin.names import UNKNOWN, faults
 
 CLOUD_VARIABLE = "SHOAL_TEST_CLOUD"
@@ -50,9 +51,12 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
     def Diff(self, request: Any, context: Any) -> Any:  # noqa: N802
         token = _token(request.urn)
         olds, old_inputs, news = _plain(request.olds), _plain(request.old_inputs), _plain(request.news)
-        changed = sorted(
-            key for key in {*old_inputs, *news} - set(request.ignoreChanges) if old_inputs.get(key) != news.get(key)
-        )
+        try:
+            found = changes(token, old_inputs, news)
+        except UnknownFieldError as unknown:
+            context.abort(grpc.StatusCode.UNKNOWN, f"the table of the provider's fields lacks {unknown}")
+        # What is ignored was set back by the engine before it asks.
+        changed = sorted({change.path.partition(".")[0] for change in found})
         # A machine that does not run is started where the settings want it running. Whether the vendor's provider
         # lets the engine see that is not known here: `blind` is the worse case.
         wanted = news.get("desiredStatus")
@@ -61,7 +65,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
             changed.append("desiredStatus")
         some = provider_pb2.DiffResponse.DIFF_SOME if changed else provider_pb2.DiffResponse.DIFF_NONE
         return provider_pb2.DiffResponse(
-            changes=some, diffs=changed, replaces=[key for key in changed if key in replaces(token)]
+            changes=some, diffs=changed, replaces=sorted({change.path for change in found if change.replaces})
         )
 
     def Create(self, request: Any, context: Any) -> Any:  # noqa: N802

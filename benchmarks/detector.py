@@ -1,0 +1,277 @@
+"""detect.py and shoal-detect side by side: what a frame costs, and how well the boxes agree.
+
+    python benchmarks/detector.py --output benchmarks/detector.json
+
+Both work on the same clips with the same weights, each pinned to one core, in turn; the reference is set up
+from PyPI in an environment of its own (`--reference` keeps it). Times are CPU times of the whole process, start and
+loading included, so other work on the machine disturbs them little. Synthetic scenes are labelled so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "detector")]
+
+import av  # noqa: E402 - the checkout's own packages come first
+import onnx  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
+
+from benchmarks.scenes import Scene, in_4k, scenes  # noqa: E402
+from benchmarks.score import Detection, score  # noqa: E402
+from shoal.site import sample_clips, weights  # noqa: E402
+
+REFERENCE = ("yolov5==7.0.14", "setuptools<81")
+CONF, IOU = 0.35, 0.45
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+DETECT = """
+import sys, torch
+torch.set_num_threads(1)
+from yolov5 import detect
+weights, project, *clips = sys.argv[1:]
+for clip in clips:
+    detect.run(weights=weights, source=clip, imgsz=640, conf_thres={conf}, iou_thres={iou}, save_txt=True,
+               save_conf=True, nosave=True, project=project, name="all", exist_ok=True, device="cpu")
+"""
+
+Found = dict[str, list[Detection]]
+
+
+def environment(folder: Path) -> Path:
+    """The Python of the reference's environment, made where it is not there yet."""
+    python = folder / "env" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *REFERENCE], check=True)
+    return python
+
+
+def reference_weights(python: Path, folder: Path, model: Path) -> Path:
+    """`yolov5s.pt` made of the very weights that shoal-detect gets."""
+    made = folder / "yolov5s.pt"
+    if not made.exists():
+        graph = onnx.load(str(model)).graph
+        values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+        layers: dict[str, Any] = {}
+        convolutions = [node for node in graph.node if node.op_type == "Conv"]
+        for number, node in enumerate(convolutions):
+            layers[f"kernel_{number}"], layers[f"bias_{number}"] = (values[name] for name in node.input[1:3])
+        np.savez(folder / "layers.npz", **layers)
+        command = [str(python), str(HERE / "detector_reference.py"), str(folder / "layers.npz"), str(made)]
+        subprocess.run(command, check=True)
+    return made
+
+
+def measured(command: Sequence[str], cores: Sequence[int], extra: dict[str, str]) -> dict[str, float]:
+    """CPU and wall seconds and peak memory of a program and all its children, pinned to these cores."""
+    with tempfile.TemporaryFile("w+") as err:
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            ["taskset", "-c", ",".join(map(str, cores)), *command],
+            env={**os.environ, **extra}, stdout=subprocess.DEVNULL, stderr=err,
+        )  # fmt: skip
+        _, status, used = os.wait4(process.pid, 0)  # of this program alone, and of all that it waited for
+        wall_s, process.returncode = time.monotonic() - begun, os.waitstatus_to_exitcode(status)
+        if process.returncode not in {0, 3}:
+            err.seek(0)
+            raise SystemExit(f"{command[0]} ended with {process.returncode}:\n{err.read()[-2000:]}")
+    cpu_s = used.ru_utime + used.ru_stime
+    return {"cpu_s": round(cpu_s, 2), "wall_s": round(wall_s, 2), "peak_memory_mb": round(used.ru_maxrss / 1000)}
+
+
+def of_reference(folder: Path, clips: Sequence[Path]) -> Found:
+    """The reference's boxes by clip, from its text files."""
+    found: Found = {}
+    for clip in clips:
+        with av.open(str(clip)) as container:
+            context = container.streams.video[0].codec_context
+            width, height = context.width, context.height
+        found[clip.stem] = []
+        for path in (folder / "all" / "labels").glob(f"{clip.stem}_*.txt"):
+            frame = int(path.stem.rpartition("_")[2]) - 1
+            for line in path.read_text().splitlines():
+                kind, x, y, w, h, confidence = map(float, line.split())
+                box = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
+                found[clip.stem].append(Detection(frame, int(kind), confidence, box))
+    return found
+
+
+def of_shoal(state: Path) -> tuple[Found, dict[str, Any]]:
+    """shoal-detect's boxes by clip, and its summary."""
+    summary = json.loads((state / "summary.json").read_text())
+    found: Found = {}
+    for video in summary["videos"]:
+        lines = (state / "videos" / video["video_id"] / "detections.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        found[Path(video["video"]).stem] = [
+            Detection(one["frame"], one["class_id"], one["confidence"], tuple(one["box"])) for one in rows
+        ]
+    return found, summary
+
+
+def agreement(found: Found, expected: Found) -> dict[str, Any]:
+    """F1 against the reference: micro, worst clip, worst class, at both overlaps."""
+    figures: dict[str, Any] = {}
+    for iou in (0.5, 0.75):
+        one = score(found, expected, iou=iou)
+        figures[f"iou_{iou}"] = {
+            "f1": round(one.total.f1, 4),
+            "boxes": one.total.expected,
+            "worst_clip": [one.worst_clip()[0], round(one.worst_clip()[1], 4)],
+            "worst_class": None if (worst := one.worst_class()) is None else [worst[0], round(worst[1], 4)],
+        }
+    return figures
+
+
+def shoal_command(clips: Path, state: Path, model: Path, *more: str) -> list[str]:
+    """The program as the image runs it; events need no clips here."""
+    return [
+        sys.executable, "-P", "-m", "shoal_detect", "--input", str(clips), "--state", str(state), "--run", "bench",
+        "--weights", str(model), "--weights-name", "yolov5s", "--conf", str(CONF), "--iou", str(IOU),
+        "--key-frames", "0", "--no-clips", *more,
+    ]  # fmt: skip
+
+
+def _named(path: Path, wanted: Sequence[str] | None) -> bool:
+    return not wanted or any(part in path.stem for part in wanted)
+
+
+def one_kind(kind: str, clips: Sequence[Scene], given: argparse.Namespace, programs: tuple[Path, Path, Path]) -> Any:
+    """One scene class: the reference, then shoal-detect in every mode, on one core each."""
+    python, pt, model = programs
+    paths = [one.path for one in clips]
+    frames = sum(_frames(path) for path in paths)
+    seconds = sum(_seconds(path) for path in paths)
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "clips").mkdir()
+        for path in paths:
+            (folder / "clips" / path.name).symlink_to(path)
+        detect = DETECT.format(conf=CONF, iou=IOU)
+        extra = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", "OMP_NUM_THREADS": "1"}
+        command = [str(python), "-W", "ignore", "-c", detect, str(pt), str(folder / "reference"), *map(str, paths)]
+        rows["detect.py"] = _per_frame(measured(command, given.core, extra), frames, seconds, None)
+        expected = of_reference(folder / "reference", paths)
+        for name, more in MODES.items():
+            if given.mode and name not in given.mode:
+                continue
+            state = folder / name.replace(" ", "-")
+            own = {"PYTHONPATH": str(REPOSITORY / "detector")}
+            cost = measured(shoal_command(folder / "clips", state, model, "--threads", "1", *more), given.core, own)
+            found, summary = of_shoal(state)
+            rows[name] = _per_frame(cost, frames, seconds, rows["detect.py"]["cpu_s"])
+            rows[name].update(
+                agreement=agreement(found, expected), precision=summary["precision"], reuse=summary["reuse"],
+                frames_inferred=summary["totals"]["frames_inferred"],
+            )  # fmt: skip
+            print(kind, name, json.dumps(rows[name]), flush=True)
+    label = "synthetic" if all(one.synthetic for one in clips) else "recorded"
+    return {"clips": [path.name for path in paths], "label": label, "frames": frames, "rows": rows}
+
+
+MODES = {
+    "float32": ("--precision", "float32"),
+    "bfloat16": ("--precision", "bfloat16"),
+    "auto with reuse": ("--precision", "auto", "--reuse", "on"),
+}
+
+
+def _per_frame(cost: dict[str, float], frames: int, seconds: float, reference_s: float | None) -> dict[str, Any]:
+    figures: dict[str, Any] = {**cost, "cpu_ms_per_frame": round(1000 * cost["cpu_s"] / frames, 1)}
+    figures["cpu_s_per_hour_of_footage"] = round(3600 * cost["cpu_s"] / seconds)
+    if reference_s is not None:
+        figures["times_as_fast"] = round(reference_s / cost["cpu_s"], 2)
+    return figures
+
+
+def _frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for packet in container.demux(video=0) if packet.size)
+
+
+def _seconds(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return (container.duration or 0) / av.time_base
+
+
+def in_4k_rows(folder: Path, samples: Path, model: Path, cores: Sequence[int]) -> dict[str, Any]:
+    """4K at 60 frames a second: every frame, and every tenth; no reference, which takes minutes for a second of it."""
+    rows: dict[str, Any] = {}
+    for clip in in_4k(samples, folder):
+        frames = _frames(clip)
+        for stride in (1, 10):
+            with tempfile.TemporaryDirectory() as scratch:
+                place = Path(scratch)
+                (place / "clips").mkdir()
+                (place / "clips" / clip.name).symlink_to(clip)
+                command = shoal_command(
+                    place / "clips", place / "state", model, "--threads", "1", "--stride", str(stride)
+                )
+                cost = measured(command, cores, {"PYTHONPATH": str(REPOSITORY / "detector")})
+            rows[f"{clip.stem}, stride {stride}"] = _per_frame(cost, frames, _seconds(clip), None)
+            print(clip.stem, stride, json.dumps(cost), flush=True)
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    """The processor and what it can."""
+    info = Path("/proc/cpuinfo").read_text()
+    flags = next((line for line in info.splitlines() if line.startswith("flags")), "").split()
+    model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "")
+    return {
+        "processor": model, "cores": os.cpu_count(), "flags": [one for one in FLAGS if one in flags],
+        "kernel": platform.release(), "load_at_the_start": round(os.getloadavg()[0], 1),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measure and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--reference", type=Path, help="folder of the reference's environment; else a temporary one")
+    parser.add_argument("--core", type=int, nargs="+", default=[0], help="the core or cores to pin to")
+    parser.add_argument("--frames", type=int, default=600, help="of a synthetic scene")
+    parser.add_argument("--clips", nargs="*", help="only samples with these in their names")
+    parser.add_argument("--kind", nargs="*", default=["empty", "parked", "sparse", "busy", "4k"])
+    parser.add_argument("--mode", nargs="*", choices=tuple(MODES))
+    given = parser.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (given.reference or Path(scratch)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        model = weights.yolov5s(say=print).path
+        samples = sample_clips.clips_folder()
+        python = environment(folder)
+        pt = reference_weights(python, folder, model)
+        results: dict[str, Any] = {
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit.stdout.strip(),
+            "machine": machine(), "reference": REFERENCE[0], "scenes": {},
+        }  # fmt: skip
+        every = scenes(samples, folder / "scenes", given.frames)
+        for kind in given.kind:
+            if kind == "4k":
+                results["4k60"] = in_4k_rows(folder / "scenes", samples, model, given.core)
+            else:
+                wanted = [one for one in every if one.kind == kind and (one.synthetic or _named(one.path, given.clips))]
+                results["scenes"][kind] = one_kind(kind, wanted, given, (python, pt, model))
+            given.output.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
