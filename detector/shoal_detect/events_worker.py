@@ -19,6 +19,9 @@ from shoal_detect.progress import quoted, say
 from shoal_detect.stop import Stop
 from shoal_detect.worker import CRASHES, LEAVE_S, LOOK_S, STUCK_S
 
+TELL_S = 20.0
+"""A clip takes a slow machine minutes, and who watches the run wants to know that it goes on."""
+
 
 def make_events(task: MakeEvents, stop: Stop) -> None:
     """Write the run's `events.jsonl` and clips. Raises DetectorError and Interrupted."""
@@ -56,7 +59,7 @@ def _watched(
     connection: Connection, process: subprocess.Popen[bytes], stop: Stop
 ) -> tuple[MakingClip | None, str | None]:
     clip: MakingClip | None = None
-    heard = time.monotonic()
+    heard = told = time.monotonic()
     while True:
         while not multiprocessing.connection.wait([connection], LOOK_S):
             stop.check()
@@ -73,7 +76,11 @@ def _watched(
         if isinstance(message, Failed):
             raise message.error()
         if isinstance(message, MakingClip):
-            clip = message
+            clip, told = message, time.monotonic()
+            say(f"events: making the clip of {quoted(clip.text)}")
+        elif clip is not None and time.monotonic() - told > TELL_S:
+            told = time.monotonic()
+            say(f"events: still at the clip of {quoted(clip.text)}")
     code = process.wait()
     stop.check()
     if code >= 0:

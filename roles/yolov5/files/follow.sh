@@ -1,6 +1,10 @@
 # Says what a long script is at, from the logs that it writes, as lines `progress: ...`. Set in front: FOLDER.
 mkdir -p "$FOLDER"
-tail -q -n 0 -F --pid=$$ "$FOLDER/debootstrap.log" "$FOLDER/build.log" 2>/dev/null </dev/null | {
+# Laid aside, so that a new log is read from its first line however late tail comes to it.
+for log in debootstrap build; do
+    [ ! -e "$FOLDER/$log.log" ] || mv -f "$FOLDER/$log.log" "$FOLDER/$log.log.before"
+done
+tail -q -n +1 -F --pid=$$ "$FOLDER/debootstrap.log" "$FOLDER/build.log" 2>/dev/null </dev/null | {
     last=
     count=0
     while IFS= read -r line; do
