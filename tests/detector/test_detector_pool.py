@@ -39,14 +39,14 @@ if "-m" in sys.orig_argv and {{"shoal_detect.child", "shoal_detect"}} & set(sys.
     segments.LENGTH = {LENGTH}
 if "-m" in sys.orig_argv and "shoal_detect.child" in sys.orig_argv:
     from shoal_detect import pipeline
-    infer = pipeline._infer
-    def inferring(prepared, work):
+    look = pipeline._Eyes.look
+    def looking(eyes, prepared):
         with open({str(folder / "who")!r}, "a") as file:
             file.write(f"{{os.getpid()}} {{prepared.frame.index}}\\n")
         if pathlib.Path({str(folder / "slow")!r}).exists():
             time.sleep(0.02)
-        return infer(prepared, work)
-    pipeline._infer = inferring
+        return look(eyes, prepared)
+    pipeline._Eyes.look = looking
 """
     )
     monkeypatch.syspath_prepend(folder)

@@ -37,6 +37,10 @@ DONE_BEFORE = "ConflictNodeState"
 _T = TypeVar("_T", bound=BaseModel)
 
 
+MESSAGE_CHARS = 1000
+"""So much of what the orchestrator says goes into a message for a person."""
+
+
 class EngineError(ShoalError):
     """The orchestrator answered with an error, or with something that is not its API.
 
@@ -211,7 +215,8 @@ def refusal(status: int, content: bytes, call: str) -> EngineError:
     try:
         said = untrusted.document(content, Refusal, source="the refusal", bounds=BOUNDS)
     except DamagedDocumentError:
-        said = Refusal(message=content.decode(errors="replace").strip()[:200])
+        said = Refusal(message=content.decode(errors="replace").strip())
+    said = said.model_copy(update={"message": said.message[:MESSAGE_CHARS]})
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         why = (said.details or {}).get("reason", said.message)
         return EngineError(

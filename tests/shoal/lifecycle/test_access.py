@@ -95,8 +95,7 @@ def test_a_proxy_gets_time_to_start(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     for proxy, limit_s in (("gcloud start %h %p", 60), (None, 10)):
         cluster = lab(proxy)
         assert f"ConnectTimeout={limit_s}" in ssh.ssh_command(cluster, cluster.compute[0], "true")
-        waits = inventory._ssh_data(cluster).get("ssh_paramiko_connect_kwargs")
-        assert waits == ({"timeout": 60, "banner_timeout": 60} if proxy else None)
+        assert inventory._ssh_data(cluster, cluster.compute[0]).get("ssh_proxy_command") == proxy
 
 
 def test_a_compute_node_without_its_data_disk_is_waited_for_and_the_requester_is_not(
@@ -113,8 +112,8 @@ def test_a_compute_node_without_its_data_disk_is_waited_for_and_the_requester_is
 
     monkeypatch.setattr(ssh, "run", run)
     cluster = lab(None)
-    assert access._mounted(cluster, cluster.requester) == []
-    assert access._mounted(cluster, cluster.compute[0]) is None
+    assert access._mounted(cluster, cluster, cluster.requester) == []
+    assert access._mounted(cluster, cluster, cluster.compute[0]) is None
     mounted.add("dock-1")
-    assert access._mounted(cluster, cluster.compute[0]) == []
+    assert access._mounted(cluster, cluster, cluster.compute[0]) == []
     assert asked == ["dock-1", "dock-1"]

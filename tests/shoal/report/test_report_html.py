@@ -102,7 +102,8 @@ def test_policy_allows_this_style_and_data_pictures_only() -> None:
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
     policy = next(meta["content"] for meta in Page(text).every("meta") if "http-equiv" in meta)
     assert policy == (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
     )
     assert text.index("Content-Security-Policy") < text.index("<style>")
 

@@ -129,7 +129,15 @@ def sends(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch, script: str) -> Non
     place = nodes.root / "liar"
     place.mkdir()
     (place / "ssh").write_text(
-        f'#!/bin/sh\ncase "$*" in *"xargs -0"*) ;; *) exec {nodes.program} "$@" ;; esac\ncat >/dev/null\n{script}\n'
+        # What the login shell is given may be encoded, and prints its mark first: see `shoal.ssh.remote`.
+        "#!/bin/sh\n"
+        "encoded=$(printf %s \"$*\" | sed -n 's/.*echo \\([A-Za-z0-9+\\/=]*\\) | base64 -d.*/\\1/p')\n"
+        'text="$* $(printf %s "$encoded" | base64 -d)"\n'
+        f'case "$text" in *"xargs -0"*) ;; *) exec {nodes.program} "$@" ;; esac\n'
+        "cat >/dev/null\n"
+        "mark=$(printf %s \"$text\" | grep -o 'shoal-[0-9a-f]\\{16\\}' | head -n 1)\n"
+        'echo "$mark"; echo "$mark" >&2\n'
+        f"{script}\n"
     )
     (place / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
@@ -222,7 +230,7 @@ def test_results_that_would_fill_the_disk_are_not_asked_for(
     with pytest.raises(ShoalError, match=r"has 100000000000000 bytes of results to send; \d+ bytes are free") as raised:
         bring(nodes, tmp_path / "home")
     assert "SHOAL_RUNS" in str(raised.value)
-    assert not any("xargs -0" in call[-1] for call in nodes.ssh_calls())
+    assert not any("xargs -0" in command for command in nodes.commands())
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 40, 0, fetch.SPARE_BYTES + 1))
     (folder(nodes) / "manifest.json").write_text(manifest())
