@@ -43,7 +43,8 @@ class Budget:
             raise ValueError(f"{self._path} is damaged: {error!r}") from None
         if today > kept.day:
             return Spent(today, 0, kept.reserved_bytes)
-        return Spent(today, kept.spent_bytes, kept.reserved_bytes)
+        # The later day stays, or the account would begin anew when the clock is right again.
+        return Spent(kept.day, kept.spent_bytes, kept.reserved_bytes)
 
     def recover(self, now_s: float) -> None:
         """Count as spent what an ended process had reserved."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.common.facts import Lines
+from roles.common.facts import Lines, NodeFact
 from roles.common.notes import left, will
 from roles.common.operations import Commands
 
@@ -17,7 +16,7 @@ USER = "shoal-recorder"
 CONFIG_FOLDER = "/etc/shoal/recorder"
 
 
-class Foreign(FactBase[list[str]]):
+class Foreign(NodeFact[list[str]]):
     """Which of the cameras' folders hold something and were not made by a recorder."""
 
     def command(self, folder: str, cameras: tuple[str, ...]) -> str:
@@ -32,9 +31,11 @@ class Foreign(FactBase[list[str]]):
         """None."""
         return []
 
-    def process(self, output: list[str]) -> list[str]:
-        """A folder a line."""
-        return [line for line in output if line.startswith("/")]
+    def read(self, output: list[str]) -> list[str]:
+        """A folder a line. Raises ValueError for any other line."""
+        if any(not line.startswith("/") for line in output):
+            raise ValueError("not a path")
+        return output
 
 
 @operation()

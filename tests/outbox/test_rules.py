@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from outbox import age, order, ship
@@ -70,6 +70,7 @@ def test_a_clip_waits_for_its_events_document(tmp_path: Path) -> None:
         max_size=40,
     ),
 )
+@example(limit=1, steps=[(1, 0.0, "sent"), (1, 1.0, "clock back"), (1, 1.0, "sent")])
 def test_a_day_never_sends_more_than_its_budget(tmp_path_factory, limit: int, steps: list) -> None:
     path = tmp_path_factory.mktemp("budget") / "budget.json"
     budget, now_s = Budget(path, limit), NOON_S
