@@ -25,6 +25,7 @@ from contextlib import nullcontext as _null
 
 import pyinfra.api.inventory as _inventory
 from pyinfra.connectors.fake import FakeConnector as _Fake
+from shoal.deploys import lock as _lock
 
 # Every host is a fake one, under its own name.
 _real = _inventory.get_execution_connectors
@@ -119,11 +120,11 @@ def test_the_inventory_goes_through_the_proxy_with_strict_host_keys(
     local = document.ssh.model_copy(update={"known_hosts_file": known_hosts})
     clusters.save(document.model_copy(update={"ssh": local}), tmp_path / "cluster.json")
     found = runpy.run_path("inventories/gcp.py")
-    assert [name for name, _ in found["compute"]] == ["gcp-compute-1", "gcp-compute-2"]
+    assert [name for name, _ in found["compute"]] == ["@openssh/gcp-compute-1", "@openssh/gcp-compute-2"]
     for _, data in [*found["requester"], *found["compute"]]:
         assert data["ssh_strict_host_key_checking"] == "yes"
         assert data["ssh_known_hosts_file"] == str(known_hosts)
-        assert "start-iap-tunnel" in Path(data["ssh_config_file"]).read_text()
+        assert "start-iap-tunnel" in data["ssh_proxy_command"]
         assert data["_sudo"] is True
 
 
@@ -132,8 +133,6 @@ def test_machines_on_the_mesh_are_reached_there_with_the_same_host_keys_and_back
 ) -> None:
     """`mesh: tailscale` in the stack's settings; one machine has moved, one has not, then all go back."""
     import runpy
-
-    from paramiko import SSHConfig
 
     monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("SHOAL_CLUSTER", raising=False)
@@ -168,10 +167,7 @@ def test_machines_on_the_mesh_are_reached_there_with_the_same_host_keys_and_back
                 check=True,
             )
             assert HOST_KEY in keys.stdout
-            config = (
-                SSHConfig.from_text(Path(data["ssh_config_file"]).read_text()) if "ssh_config_file" in data else None
-            )
-            told[name] = (host, config.lookup(host).get("proxycommand") if config else None)
+            told[name.removeprefix("@openssh/")] = (host, data.get("ssh_proxy_command"))
         return told
 
     host, proxy = ways()[moved.name]
@@ -182,7 +178,7 @@ def test_machines_on_the_mesh_are_reached_there_with_the_same_host_keys_and_back
 
     # A control machine whose own daemon has no network device gets onto the mesh by a command.
     overlay.save(note.model_copy(update={"proxy_command": "tailscale nc %h %p"}))
-    assert ways()[moved.name][1] == "tailscale nc gcp-compute-1.tail1234.ts.net 22"
+    assert ways()[moved.name][1] == "tailscale nc %h %p"
     assert "start-iap-tunnel" in str(ways()[left.name][1])
 
     # Back: everything through the proxy again, whatever the mesh does.
