@@ -17,7 +17,7 @@ from shoal_detect.errors import DetectorError, Exit, Interrupted
 from shoal_detect.messages import Failed, MakeEvents, MakingClip
 from shoal_detect.progress import quoted, say
 from shoal_detect.stop import Stop
-from shoal_detect.worker import CRASHES, LEAVE_S, LOOK_S, STUCK_S
+from shoal_detect.worker import CRASHES, LOOK_S, STUCK_S, end
 
 TELL_S = 20.0
 """A clip takes a slow machine minutes, and who watches the run wants to know that it goes on."""
@@ -52,7 +52,7 @@ def _attempt(task: MakeEvents, stop: Stop) -> tuple[MakingClip | None, str | Non
         return _watched(connection, process, stop)
     finally:
         connection.close()
-        _leave(process)
+        end(process)
 
 
 def _watched(
@@ -90,15 +90,3 @@ def _watched(
         # Killed from outside: most often the kernel, for want of memory. The run ends with it, and can go on.
         raise Interrupted(number)
     return clip, f"the decoder died of it ({number.name})"
-
-
-def _leave(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(LEAVE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        with suppress(subprocess.TimeoutExpired):  # in the hands of the kernel, which waits for a disk
-            process.wait(LOOK_S)

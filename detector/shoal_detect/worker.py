@@ -139,15 +139,21 @@ class Worker:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            with suppress(subprocess.TimeoutExpired):  # in the hands of the kernel, which waits for a disk
-                process.wait(LOOK_S)
+        if process is not None:
+            end(process, patience_s)
+
+
+def end(process: subprocess.Popen[bytes], patience_s: float = LEAVE_S) -> None:
+    """Ask a child to end, and kill it where it does not in time."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # in the hands of the kernel, which waits for a disk
+            process.wait(LOOK_S)
 
 
 def _ended(code: int) -> Exception:

@@ -151,18 +151,7 @@ def _ended(call: _Call, rights: Root | None) -> tuple[int, bytes, bytes, Line]:
     argv = [*connection(call.cluster.ssh, call.node), line.text]
     given = line.preamble + (call.stdin if isinstance(call.stdin, bytes) else b"")
     with _source(line.preamble, call.stdin) as source:
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=environment(),
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise _no_client() from None
+        process = _begun(argv, source)
         with process:
             try:
                 stdout, said = _exchange(
@@ -179,6 +168,22 @@ def _ended(call: _Call, rights: Root | None) -> tuple[int, bytes, bytes, Line]:
     if stdout is None:
         raise TooLongError(call.node, call.command, call.most_bytes)
     return process.returncode, stdout, said, line
+
+
+def _begun(argv: Sequence[str], source: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """The client at work in its own session, its output not buffered. Raises ShoalError where there is no client."""
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment(),
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        raise _no_client() from None
 
 
 def _line(command: Sequence[str], rights: Root | None) -> Line:
@@ -288,18 +293,7 @@ def piped(
     argv = [*connection(cluster.ssh, node), line.text]
     said = bytearray()
     with _source(line.preamble, stdin) as source:
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=environment(),
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise _no_client() from None
+        process = _begun(argv, source)
         # Read beside the output: a full pipe would stop the command, and a file would grow as long as the node likes.
         stderr, process.stderr = process.stderr, None  # the listener's alone, also where this is left in a hurry
         listener = threading.Thread(target=_keep_words, args=(stderr, said), daemon=True)
