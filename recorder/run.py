@@ -55,6 +55,7 @@ class Recorder:
     source: Input
     log: Log
     _stopped: threading.Event = field(default_factory=threading.Event)
+    _tidied: float = float("-inf")
 
     @property
     def staging(self) -> Path:
@@ -72,7 +73,7 @@ class Recorder:
         # From here to the first segment is a gap that began where the last recording ended.
         open_gap = self._before()
         self._remember(open_gap)
-        pause_s, tidied = FIRST_PAUSE_S, float("-inf")
+        pause_s = FIRST_PAUSE_S
         while not self._stopped.is_set():
             began = time.time()
             outcome = self._once(open_gap)
@@ -84,14 +85,22 @@ class Recorder:
             open_gap = _Open(open_gap.start, outcome.reason, outcome.detail)
             self._remember(open_gap)
             self.log(f"{outcome.reason}: {outcome.detail or 'ffmpeg ended'}; again in {pause_s:.0f} s")
-            if time.monotonic() - tidied > TIDY_EVERY_S:
-                keep.tidy(self.settings, time.time(), self.log)
-                tidied = time.monotonic()
+            self._tidy()
             self._stopped.wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - cameras behind one switch
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
-        last = max((segment.end for segment in ledger.segments(self.settings)), default=None)
+        last = self._recorded_until()
         if last is not None:
             self._remember(_Open(last, "stopped"))
+
+    def _tidy(self) -> None:
+        """Once a minute, whether the camera is there or not."""
+        if time.monotonic() - self._tidied > TIDY_EVERY_S:
+            keep.tidy(self.settings, time.time(), self.log)
+            self._tidied = time.monotonic()
+
+    def _recorded_until(self) -> float | None:
+        """The end of the last segment; None where there is none."""
+        return max((segment.end for segment in ledger.segments(self.settings)), default=None)
 
     def _before(self) -> _Open | None:
         """Take over what an earlier process left: its segments, and the time since it ended."""
@@ -100,7 +109,7 @@ class Recorder:
             if segment is not None:
                 self.log(f"{segment.file}: left by a recorder that was killed, and kept")
         remembered = files.read(self.settings.state_folder / "now.json")
-        last = max((segment.end for segment in ledger.segments(self.settings)), default=None)
+        last = self._recorded_until()
         if "reason" in remembered:
             start = max(float(remembered["start"]), last or 0.0)
             return _Open(start, str(remembered["reason"]), str(remembered.get("detail", "")))
@@ -133,7 +142,7 @@ class Recorder:
 
     def _watch(self, ffmpeg: _Program, outcome: _Outcome) -> None:
         """Take in what it closes until it ends, is stopped, or closes nothing for too long."""
-        limit_s, seen, tidied = 2 * self.settings.segment_s + 30, time.monotonic(), time.monotonic()
+        limit_s, seen = 2 * self.settings.segment_s + 30, time.monotonic()
         while ffmpeg.alive():
             line = ffmpeg.closed_within(LOOK_S)
             # Another segment follows: this one ended just now. The last one ended when the camera fell silent.
@@ -145,9 +154,7 @@ class Recorder:
             if time.monotonic() - seen > limit_s:
                 outcome.reason, outcome.detail = "no_segment", f"no segment was closed for {limit_s} s"
                 return
-            if time.monotonic() - tidied > TIDY_EVERY_S:
-                keep.tidy(self.settings, time.time(), self.log)
-                tidied = time.monotonic()
+            self._tidy()
 
     def _close(self, line: str, end: float | None, outcome: _Outcome) -> bool:
         """Take in a line of ffmpeg's list: name, start and end in its own time."""
