@@ -6,10 +6,12 @@ Real conditions, each made on a lab node; what a look alone refuses is in test_g
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from plant import Plant, changed, registered, site_document
 
+from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
 from shoal.deploys.run import DeployResult
 from shoal.errors import ShoalError
@@ -129,6 +131,36 @@ def test_what_came_into_an_engine_of_ours_keeps_it(plant: Plant, deployed: Deplo
     plant.on("compute-1", "docker volume rm nvr >/dev/null")
     assert plant.deploy("teardown", limit=["compute-1"]).left == ()
     assert not plant.holds("compute-1", "command -v docker >/dev/null")
+
+
+UNIT = "/etc/systemd/system/videos-cameras-srv_cam.mount"
+OWNERS_MOUNT = f"""
+mkdir -p /srv/cam
+echo film >/srv/cam/a.mp4
+printf '[Mount]\\nWhat=/srv/cam\\nWhere=/videos/cameras/srv_cam\\nType=none\\nOptions=bind,ro\\n' >{UNIT}
+sha256sum {UNIT} >/root/unit.sha
+systemctl daemon-reload
+"""
+
+
+def test_an_owners_mount_unit_with_the_name_of_ours_is_neither_replaced_nor_removed(
+    plant: Plant, deployed: DeployResult, tmp_path: Path
+):
+    plant.on("compute-2", OWNERS_MOUNT)
+    cluster = plant.cluster.model_dump(mode="json", exclude_none=True)
+    for node in cluster["nodes"]:
+        node["camera_folders"] = ["/srv/cam"] if node["name"] == "compute-2" else []
+    document = tmp_path / "cluster.json"
+    clusters.save(Cluster.model_validate(cluster), document)
+    filmed = Plant(Cluster.model_validate(cluster), document)
+    with pytest.raises(ShoalError, match=f"{UNIT} is a mount unit that is not ours"):
+        filmed.deploy(limit=["compute-2"])
+    plant.on("compute-2", "sha256sum -c --quiet /root/unit.sha; systemctl start videos-cameras-srv_cam.mount")
+    filmed.deploy(limit=["compute-2"])
+    assert plant.on("compute-2", "cat /videos/cameras/srv_cam/a.mp4") == "film"
+    filmed.deploy("teardown", limit=["compute-2"])
+    plant.on("compute-2", "sha256sum -c --quiet /root/unit.sha; cat /videos/cameras/srv_cam/a.mp4 >/dev/null")
+    plant.on("compute-2", f"systemctl stop videos-cameras-srv_cam.mount; rm -r {UNIT} /srv/cam /videos")
 
 
 def test_an_earlier_versions_registry_is_ours(plant: Plant, deployed: DeployResult):
