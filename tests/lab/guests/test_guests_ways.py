@@ -149,6 +149,10 @@ def test_sudo_with_a_password_from_the_check_to_the_teardown(
         assert deploy.returncode == 0, deploy.stderr
         again = shoal("site", "deploy", "--ask-sudo-password", typed=f"{SECRET}\n")
         assert "site: 0 changed" in again.stdout, again.stdout + again.stderr
+        listed = shoal("nodes", "list")
+        assert listed.returncode == 3, "sudo asks for a password, and none was given"
+        listed = shoal("nodes", "list", "--ask-sudo-password", typed=f"{SECRET}\n")
+        assert listed.returncode == 0, listed.stdout + listed.stderr
         teardown = shoal("site", "teardown", "--ask-sudo-password", typed=f"{SECRET}\n")
         assert teardown.returncode == 0, teardown.stderr
         for name in WAYS:
