@@ -116,7 +116,7 @@ def _ways(node: Node) -> list[Node]:
 
 
 def _login(cluster: Cluster, node: Node, *command: str) -> str | None:
-    """Run a command over a connection of its own; why that failed, or None. A shared one would prove nothing."""
+    """Run a command over a new connection; return why that failed, or None. A shared one would prove nothing."""
     try:
         argv = ssh.ssh_command(cluster, node, *command, root=True)
         argv[1:1] = ["-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", f"ConnectTimeout={LOGIN_TIMEOUT_S}"]

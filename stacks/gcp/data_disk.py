@@ -15,7 +15,7 @@ PREPARE = (Path(__file__).parent / "files" / "prepare-data-disk.sh").read_text(e
 
 
 def data_disk(name: str, zone: str, settings: GcpSettings, opts: pulumi.ResourceOptions) -> compute.Disk:
-    """A disk of its own, that no machine's end takes along."""
+    """A separate disk, which stays when its machine is deleted."""
     return compute.Disk(
         f"{name}-data",
         name=f"{name}-data",

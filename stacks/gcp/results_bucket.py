@@ -24,7 +24,7 @@ class ResultsBucket(pulumi.ComponentResource):
         here = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
         bucket = storage.Bucket(
             "bucket",
-            # The project's id makes the name one of its own in the whole world.
+            # Bucket names are global; the project's id makes this one unique.
             name=f"{project}-shoal-{settings.name}",
             location=settings.region,
             storage_class=wanted.storage_class,
