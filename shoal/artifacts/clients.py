@@ -69,7 +69,7 @@ def _only_file(folder: Path, pattern: str, artifact: Artifact, output: str) -> P
 
 def _npm(artifact: Artifact, source: Npm, folder: Path, say: Say) -> Path:
     client = npm_client(say=say)
-    # A cache of its own: the user's stays as it is, and nothing is left behind.
+    # A separate cache: the user's stays as it is, and nothing is left behind.
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--cache", str(folder / "npm")]
     ended = process.run([*client, "pack", *options, f"{source.package}@{artifact.version}"], folder=folder)
     if ended.returncode != 0:

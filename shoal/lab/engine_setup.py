@@ -155,7 +155,7 @@ def _install(say: Say, record: Record, lock: int, *, service: bool) -> Record:
 
 
 def _run_deploy(say: Say, deploy: str, data: dict[str, object], lock: int) -> None:
-    # In a process of its own: pyinfra brings its own event loop. The inherited lock keeps a second `up`
+    # In a separate process: pyinfra brings its own event loop. The inherited lock keeps a second `up`
     # waiting even when this process is killed and the package manager is still at work.
     command = [sys.executable, "-m", "pyinfra", "@local", deploy, "-y"]
     for name, value in data.items():

@@ -16,7 +16,7 @@ from shoal.terminal import printable
 
 
 def read_run(run: str) -> Run:
-    """The report of run `run`. Raises UsageError where there is no valid `run.json`; all else is told in the report."""
+    """The report of run `run`. Raises UsageError where there is no valid `run.json`; other faults stand in it."""
     record = runs.load(run)
     folder = runs.run_dir(run)
     nodes = [read_node(name, record, folder / name) for name in record.nodes]

@@ -1,4 +1,4 @@
-"""Every check of the gcp stack's settings that no single field shows; all are told at once, before any resource."""
+"""Every check of the gcp stack's settings that no single field shows; all faults are reported before any resource."""
 
 from __future__ import annotations
 
