@@ -148,7 +148,7 @@ def _pip(artifact: Artifact, source: PypiWheel | PypiSdist, folder: Path) -> Pat
 def _no_backend(artifact: Artifact, source: PypiSdist, folder: Path) -> Path:
     """A folder for PYTHONPATH with which pip, wanting metadata even for a mere download, runs nothing of the archive.
 
-    The program in which pip runs a build backend is told the backend's name by the environment
+    The program in which pip runs a build backend gets the backend's name from the environment
     (pyproject_hooks/_in_process at 1.2); `sitecustomize`, which Python imports before it, names one that knows only
     what was asked for.
     """

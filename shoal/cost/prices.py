@@ -372,8 +372,8 @@ def _left_out(machines: Sequence[Machines], prices: Prices) -> str:
         known = {"through NAT": prices.nat.usd_per_gib, **known}
     if not known or not any(group.nat for group in machines):
         return "without traffic"
-    told = ", ".join(f"{usd:g} {name}" for name, usd in known.items())
-    return f"without traffic (USD per GiB: {told})"
+    listed = ", ".join(f"{usd:g} {name}" for name, usd in known.items())
+    return f"without traffic (USD per GiB: {listed})"
 
 
 def ceiling_faults(cost: Estimate, ceiling_usd_per_day: float | None, *, where: str) -> list[Fault]:

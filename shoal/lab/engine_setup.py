@@ -132,7 +132,7 @@ def _agree(say: Say, *, systemd: bool, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise ShoalError(
-            "no container engine answers, and nobody is there to agree to installing one",
+            "no container engine answers, and there is no terminal on which to agree to installing one",
             hint="add --yes to agree in a script, or start an engine first",
             exit_code=Exit.MISSING,
         )

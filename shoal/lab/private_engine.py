@@ -92,7 +92,7 @@ def pid() -> int | None:
 def _process_of(pid_file: Path, *, marker: str) -> int | None:
     """The live process in `pid_file` if `marker` is in its arguments.
 
-    A number that meanwhile belongs to another program is not it, nor is a dead one that nobody has waited for: on
+    A number that meanwhile belongs to another program is not it, nor is a dead one that was not waited for: on
     machines without a proper PID 1 those stay for ever, and have no arguments any more.
     """
     try:
