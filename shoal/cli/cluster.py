@@ -15,7 +15,7 @@ from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
 from shoal.cluster import document as cluster
-from shoal.cluster import load, onprem, which
+from shoal.cluster import load, login, onprem, which
 from shoal.errors import Exit, UsageError
 from shoal.files import write_atomic
 from shoal.paths import expanded
@@ -113,9 +113,8 @@ def init(
         requester = requester or typer.prompt("Control node ([user@]address[:port])")
         compute = compute or _ask_for_compute()
     access = _access(identity, known_hosts)
-    made = cluster.parse(
-        document(name or "", requester or "", compute or [], engine, arch, ssh=access), source="what was given"
-    )
+    given = document(name or "", requester or "", compute or [], engine, arch, ssh=access)
+    made = login.filled(cluster.parse(given, source="what was given"))
     write_atomic(output, onprem.render(made))
     say(f"wrote {output}: {len(made.nodes)} machine(s)")
     say("next:")

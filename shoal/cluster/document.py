@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
@@ -56,6 +57,7 @@ _SOURCE = r"^((rtsp|rtsps|http|https)://[^\s@'\"\\]{1,500}|/dev/[A-Za-z0-9._/-]{
 CameraSource = Annotated[str, StringConstraints(pattern=_SOURCE)]
 _BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 _USER = r"^[a-z_][a-z0-9_-]{0,31}$"
+USER = re.compile(_USER)
 User = Annotated[str, StringConstraints(pattern=_USER)]
 
 

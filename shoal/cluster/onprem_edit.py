@@ -57,9 +57,9 @@ def write(path: Path, text: str) -> None:
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     """The text, and what it says; valid, for nothing is built on a document with faults."""
-    onprem.load(path)
-    text = path.read_bytes().decode("utf-8")  # line ends as they are
-    return text, tomllib.loads(text)
+    text, raw = onprem.read(path)
+    onprem.parse(raw, source=path)
+    return text, raw
 
 
 def _place(key: str) -> int:
