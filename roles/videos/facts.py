@@ -88,7 +88,7 @@ class PlaceFact:
     shows: str
     """`it` (the camera folder), `other` (another mount), `files` (no mount, and not empty), `nothing`."""
     options: str
-    """Of the mount, as the kernel tells them."""
+    """Of the mount, as the kernel gives them."""
 
     @property
     def right(self) -> bool:

@@ -165,7 +165,7 @@ class Cluster(_Document):
 
     @model_validator(mode="after")
     def _across_fields(self) -> Self:
-        # `parse` tells these together with the faults of single fields; here they guard direct construction.
+        # `parse` reports these together with the faults of single fields; here they guard direct construction.
         if faults := cross_faults(self.model_dump(mode="json")):
             raise ValueError("; ".join(map(str, faults)))
         return self
@@ -270,7 +270,7 @@ def field_faults(error: ValidationError) -> list[Fault]:
                 faults.append(Fault("document", entry["msg"]))
             continue
         if entry["type"] == "too_short" and entry["input"]:
-            continue  # an echo of faults inside the items, which are told themselves
+            continue  # an echo of faults inside the items, which are reported themselves
         faults.append(Fault(field_path(entry["loc"]), _plain_message(entry)))
     return faults
 

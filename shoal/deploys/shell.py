@@ -22,7 +22,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from shoal.cluster.document import Node, SshAccess
 from shoal.errors import ShoalError
 from shoal.ssh import client, remote
-from shoal.ssh.failures import SshError, SshFailure, not_begun, told
+from shoal.ssh.failures import SshError, SshFailure, error_from, not_begun
 from shoal.ssh.remote import Root
 
 CHUNK_BYTES = 1 << 17
@@ -156,7 +156,7 @@ class Shell:
             self._await(command)
         if command.code is None:
             self._kill()
-            raise told(self._node, "the machine's answer is not understood", self._access)
+            raise error_from(self._node, "the machine's answer is not understood", self._access)
         self._strays.clear()
         return command.code, CommandOutput(command.lines)
 
@@ -186,7 +186,7 @@ class Shell:
             self._process.stdin.flush()
 
     def _feed(self, feed: bytes | IO[bytes]) -> None:
-        # A command may end before it has read all: nobody wants the rest.
+        # A command may end before it has read all: the rest is not wanted.
         with suppress(BrokenPipeError, ConnectionResetError):
             with BytesIO(feed) if isinstance(feed, bytes) else nullcontext(feed) as source:
                 while chunk := source.read(CHUNK_BYTES):
@@ -220,7 +220,7 @@ class Shell:
             return
         code = int(self._process.wait())
         words = self._last_words(command)
-        error = told(self._node, words, self._access)
+        error = error_from(self._node, words, self._access)
         if code == 255 or code < 0 or error.recognised:
             raise error
         if self._opened:
