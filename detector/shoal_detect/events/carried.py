@@ -1,6 +1,6 @@
-"""Events of a camera that never ends: its files are taken one after the other, and what is open goes over to the next.
+"""Events of a camera that never ends: its files are taken one by one, and what is open goes over to the next.
 
-What is decided depends on camera time alone: at every `MARK_S` all is decided that nothing seen later can change. So the
+What is decided depends on camera time alone: at every `MARK_S` all is decided that nothing seen later can change. The
 events are the same whatever files the footage was cut into, and however often the work was taken up again. They are
 those of one pass over all of it (`decide.events`), except where something that is awake for more than `HOLD_S` without
 a reason for an event turns out to be one: what lies longer ago stays as it was decided.
@@ -73,7 +73,7 @@ def follow(carried: Carried, summary: State, began: datetime | None, *, steady: 
 
 
 def advance(
-    carried: Carried, name: str, frames: Iterable[Seen], rules: Rules, privacy: str, unmoved: Unmoved
+    carried: Carried, name: str, frames: Iterable[Seen], *, rules: Rules, privacy: str, unmoved: Unmoved
 ) -> list[Event]:
     """Take the frames of the file that was placed last; the events that are decided with it, in order."""
     decider = _Decider(carried, name, rules, privacy, unmoved)
@@ -86,7 +86,7 @@ def advance(
     return found
 
 
-def finish(carried: Carried, name: str, rules: Rules, privacy: str, unmoved: Unmoved) -> list[Event]:
+def finish(carried: Carried, name: str, *, rules: Rules, privacy: str, unmoved: Unmoved) -> list[Event]:
     """The events of what is still open, as if nothing more came."""
     decider = _Decider(carried, name, rules, privacy, unmoved)
     carried.ended += [track for track in carried.tracker.live if track.is_real]
@@ -229,7 +229,7 @@ class _Decider:
             place_s=place_s,
         )
         for sights in (track.times, track.boxes, track.confidence, track.class_ids):
-            del sights[:drop]  # type: ignore[attr-defined]
+            del sights[:drop]
         track.stills = {time_s: still for time_s, still in track.stills.items() if time_s >= track.times[0]}
 
     def forget(self) -> None:

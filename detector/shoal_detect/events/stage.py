@@ -44,6 +44,7 @@ class Stage:
     """What events are made with."""
 
     state: Path
+    """Where clips are written, and where the videos' detections lie, unless `found_in` says otherwise."""
     rules: Rules
     privacy: str
     clips: str | None
@@ -59,6 +60,7 @@ class Stage:
     """Called with an event's id before its clip is made, and what it is in words."""
     given_up: Mapping[str, str] = field(default_factory=dict)
     """Why the clip of an event is not tried again, by id: the decoder died of it."""
+    found_in: Path | None = None
 
 
 def make_events(stage: Stage, summaries: Sequence[Document]) -> None:
@@ -67,13 +69,13 @@ def make_events(stage: Stage, summaries: Sequence[Document]) -> None:
     with store.state_errors("write", finished):
         finished.mkdir(exist_ok=True)
     lines = []
-    looker = _Lazily(stage.looker)
+    looker = Lazily(stage.looker)
     for camera, event in found(stage, summaries):
         stage.alive()
         kept = finished / f"{event.document['id']}.json"
         document = store.read_json(kept)
         if document is None or not _files_there(stage.state, document):
-            document = _with_clip(stage, camera, event, looker)
+            document = with_clip(stage, camera, event, looker)
             store.write_file(kept, store.to_json_line(document))
         lines.append(store.to_json_line(document))
     _remove_others(stage.state, lines)
@@ -92,17 +94,20 @@ def found(stage: Stage, summaries: Sequence[Document]) -> Iterator[tuple[Camera,
     fps = {one["video_id"]: one["fps"] for one in summaries}
     unsteady = {name for name, one in detections.items() if not one.steady(fps[name])}
     for camera in cameras(summaries, stage.rules, unsteady):
-        pictures = _Pictures(camera, stage.videos, stage.alive)
+        pictures = Pictures(camera, stage.videos, stage.alive)
         for event in events(camera, frames_of(camera, detections), stage.rules, stage.privacy, pictures.unmoved):
             yield camera, event
 
 
 @dataclass
-class _Lazily:
+class Lazily:
+    """Calls once, when it is first needed."""
+
     load: Callable[[], Looker | None]
     _loaded: list[Looker | None] = field(default_factory=list)
 
     def __call__(self) -> Looker | None:
+        """What `load` gave."""
         if not self._loaded:
             self._loaded.append(self.load())
         return self._loaded[0]
@@ -127,7 +132,11 @@ def _remove_others(state: Path, lines: Collection[bytes]) -> None:
                     entry.unlink()
 
 
-def _with_clip(stage: Stage, camera: Camera, event: Event, looker: _Lazily) -> Document:
+def with_clip(stage: Stage, camera: Camera, event: Event, looker: Callable[[], Looker | None]) -> Document:
+    """The event's document with its clip and picture, which are written; or with the reason why there are none.
+
+    Raises DetectorError(STATE), and what `alive` raises.
+    """
     document = event.document
     start_s = max(0.0, document["start_s"] - stage.rules.roll_before_s)
     end_s = min(camera.parts[-1].end_s, document["end_s"] + stage.rules.roll_after_s)
@@ -178,7 +187,8 @@ def _known(stage: Stage, camera: Camera, start_s: float, end_s: float, looker: L
     known = {}
     for part in camera.parts:
         if part.end_s > start_s and part.offset_s <= end_s:
-            path = store.videos_folder(stage.state) / part.summary["video_id"] / seen_file.FILE
+            folder = store.videos_folder(stage.found_in or stage.state)
+            path = folder / part.summary["video_id"] / seen_file.FILE
             with store.state_errors("read", path):
                 for seen in seen_file.read_seen(path, start_s - part.offset_s, end_s - part.offset_s):
                     time_s = _camera_time(part, seen.time_s)
@@ -238,7 +248,7 @@ class _Frames:
 
 
 @dataclass
-class _Pictures:
+class Pictures:
     """Grey crops of a camera's footage, for the question whether something moved."""
 
     camera: Camera

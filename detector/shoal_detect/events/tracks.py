@@ -73,7 +73,11 @@ class Track:
     @property
     def is_real(self) -> bool:
         """Whether it was seen often enough."""
-        return self.number > 0 or len(self.times) >= BIRTH_HITS or (len(self.times) >= 2 and self.times[-1] - self.times[0] >= BIRTH_S)
+        return (
+            self.number > 0
+            or len(self.times) >= BIRTH_HITS
+            or (len(self.times) >= 2 and self.times[-1] - self.times[0] >= BIRTH_S)
+        )
 
     @property
     def class_name(self) -> str:

@@ -46,11 +46,11 @@ def in_pieces(frames: Sequence[Seen], rules: Rules, cuts: Sequence[float], *, sa
         summaries.append(one)
         follow(carried, one, began, steady=True)
         piece = [frame for frame in frames if start_s <= frame.time_s < end_s]
-        found += advance(carried, "gate", piece, rules, "people", lambda *_: None)
+        found += advance(carried, "gate", piece, rules=rules, privacy="people", unmoved=lambda *_: None)
         if saved:
             carried = of_document(json.loads(json.dumps(to_document(carried))), summaries)
         start_s = end_s
-    found += finish(carried, "gate", rules, "people", lambda *_: None)
+    found += finish(carried, "gate", rules=rules, privacy="people", unmoved=lambda *_: None)
     return [strip(event.document) for event in found]
 
 
@@ -94,7 +94,9 @@ def test_what_lasts_long_is_cut_into_the_same_pieces() -> None:
 
 
 def test_who_loiters_is_the_same_over_files() -> None:
-    rules = Rules(rules=(Rule("loiters", "alert", ("person",), zones=("door",), loitering_s=20),), zones=(DOOR,), longest_s=100)
+    rules = Rules(
+        rules=(Rule("loiters", "alert", ("person",), zones=("door",), loitering_s=20),), zones=(DOOR,), longest_s=100
+    )
     frames = seen([("person", between(stands((0.4, 0.4, 0.45, 0.6)), 20, 280))], seconds=SECONDS, fps=5)
     expected = at_once(frames, rules)
     assert len(expected) == 3  # more than the longest event
@@ -109,7 +111,7 @@ def test_a_parked_car_leaves_no_growing_memory() -> None:
         began = BEGAN + timedelta(minutes=minute)
         follow(carried, summary(f"gate/{began:%H%M}.mp4", frames=300, fps=5), began, steady=True)
         piece = [frame for frame in frames if minute * 60 <= frame.time_s < minute * 60 + 60]
-        assert advance(carried, "gate", piece, Rules(), "people", lambda *_: None) == []
+        assert advance(carried, "gate", piece, rules=Rules(), privacy="people", unmoved=lambda *_: None) == []
         sizes.append(len(json.dumps(to_document(carried))))
     assert max(sizes[2:]) < 1.5 * sizes[1]
 
@@ -118,7 +120,7 @@ def test_an_event_is_decided_with_the_file_in_which_its_quiet_time_ends() -> Non
     frames = seen([("person", between(walk((0.1, 0.6), (0.02, 0)), 5, 15))], seconds=60, fps=5)
     carried = Carried()
     follow(carried, summary("gate/a.mp4", frames=300, fps=5), BEGAN, steady=True)
-    (event,) = advance(carried, "gate", frames, Rules(), "people", lambda *_: None)
+    (event,) = advance(carried, "gate", frames, rules=Rules(), privacy="people", unmoved=lambda *_: None)
     assert event.document["start_utc"] == "2026-11-30T08:00:05.000Z"
 
 
