@@ -71,7 +71,7 @@ def found(stage: Stage, summaries: Sequence[Document]) -> Iterator[tuple[Camera,
 def cut(stage: Stage, camera: Camera, event: Event) -> Camera:
     """The camera with those of its files alone that the event's clip is made of."""
     start_s, end_s = _rolled(stage, event)
-    return replace(camera, parts=list(_between(camera, start_s - clips.LOOK_AROUND_S, end_s + clips.LOOK_AROUND_S)))
+    return replace(camera, parts=tuple(_between(camera, start_s - clips.LOOK_AROUND_S, end_s + clips.LOOK_AROUND_S)))
 
 
 def _between(camera: Camera, start_s: float, end_s: float) -> Iterator[Part]:
@@ -145,7 +145,7 @@ def with_clip(stage: Stage, camera: Camera, event: Event, looker: Callable[[], L
     document = event.document
     start_s, end_s = _rolled(stage, event)
     end_s = min(camera.parts[-1].end_s, end_s)
-    nothing = {"file": None, "sha256": None, "size_bytes": None, "frames": None}
+    nothing: Document = {"file": None, "sha256": None, "size_bytes": None, "frames": None}
     nothing |= {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
     if stage.clips is not None:
         return {**document, "clip": {**nothing, "state": "none", "reason": stage.clips}}

@@ -178,6 +178,41 @@ def test_a_decoder_that_dies_of_a_clip_costs_the_clip_and_not_the_run(
     assert second["clip"]["state"] == "verified"
 
 
+def test_any_number_of_processes_makes_the_same_events_and_clips(
+    settings: MakeSettings, videos: Path, state: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        making.write_video(videos / f"{name}.mp4", wanderer(20), codec="libx264")
+    run(settings("--img", "128"), Stop())
+    run(settings("--img", "128", "--threads", "3", "--state", str(tmp_path / "three")), Stop())
+    assert len(events_of(state)) == 4
+    for name in ("events.jsonl", *(f"clips/{path.name}" for path in (state / "clips").iterdir())):
+        assert (tmp_path / "three" / name).read_bytes() == (state / name).read_bytes(), name
+
+
+def test_clips_are_made_by_several_processes_at_once(
+    settings: MakeSettings, videos: Path, state: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each of two clips waits until the other is begun."""
+    for name in ("a", "b"):
+        making.write_video(videos / f"{name}.mp4", wanderer(20), codec="libx264")
+    in_children(
+        tmp_path,
+        monkeypatch,
+        "import pathlib, time",
+        f"folder = pathlib.Path({str(tmp_path)!r})",
+        "usual = clip._encode",
+        "def encode(footage, times, boxes, path, *rest):",
+        "    (folder / f'{footage.frames.camera.name}.begun').touch()",
+        "    while len(list(folder.glob('*.begun'))) < 2:",
+        "        footage.alive(); time.sleep(0.01)",
+        "    return usual(footage, times, boxes, path, *rest)",
+        "clip._encode = encode",
+    )
+    run(settings("--img", "128", "--threads", "2"), Stop())
+    assert [one["clip"]["state"] for one in events_of(state)] == ["verified", "verified"]
+
+
 def test_a_run_that_is_killed_while_clips_are_made_goes_on_with_the_same_result(
     settings: MakeSettings, arguments: Callable[..., list[str]], videos: Path, state: Path, tmp_path: Path
 ) -> None:
