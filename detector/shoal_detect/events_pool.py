@@ -15,7 +15,7 @@ from shoal_detect.state.store import Document
 from shoal_detect.stop import Stop
 from shoal_detect.worker import Died, Worker
 
-TELL_S = 20.0
+REPORT_S = 20.0
 """A clip takes a slow machine minutes, and who watches the run wants to know that it goes on."""
 
 
@@ -26,7 +26,7 @@ def make_events(pool: Pool, rules: Rules, videos: Sequence[Video], summaries: Se
 
     def carry_out(worker: Worker, event: EventFound, check: Callable[[], None]) -> None:
         say(f"events: making the clip of {quoted(event.text)}")
-        _make_clip(worker, MakeClip(rules, _needed(event, by_id), event), _telling(event, check))
+        _make_clip(worker, MakeClip(rules, _needed(event, by_id), event), _reporting(event, check))
 
     pool.share_out(events, carry_out)
     try:
@@ -59,15 +59,15 @@ def _make_clip(worker: Worker, question: MakeClip, check: Callable[[], None]) ->
         worker.ask(MakeClip(question.rules, question.videos, question.event, str(died)), check)
 
 
-def _telling(event: EventFound, check: Callable[[], None]) -> Callable[[], None]:
+def _reporting(event: EventFound, check: Callable[[], None]) -> Callable[[], None]:
     """Check, and say now and then that the clip is still in hand."""
-    told = time.monotonic()
+    reported = time.monotonic()
 
     def checked() -> None:
-        nonlocal told
+        nonlocal reported
         check()
-        if time.monotonic() - told > TELL_S:
-            told = time.monotonic()
+        if time.monotonic() - reported > REPORT_S:
+            reported = time.monotonic()
             say(f"events: still at the clip of {quoted(event.text)}")
 
     return checked

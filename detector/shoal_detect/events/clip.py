@@ -49,7 +49,7 @@ VERIFY_EVERY_S = 0.3
 """In a finished clip the detector looks at one frame in so long, the first and the last always. That is less than
 `COVER.union_s`: whatever a looked-at frame shows is covered in all frames between it and the next, too. All frames were
 looked at before, at a lower threshold; the second look is for what only a covered picture shows, and for a plan that is
-not kept, which shows in one frame as in the next. Where it finds anybody, all frames of the next try are looked at."""
+not kept, which shows in one frame as in the next. Where it finds a person, all frames of the next try are looked at."""
 OUTSIDE = 0.2
 """A box found in a finished clip shows somebody where more than this share of it is not fill."""
 
@@ -394,7 +394,7 @@ def _check_fill(picture: Picture, rects: Iterable[Rect], number: int) -> None:
 
 
 def uncovered(seen: Seen, picture: Picture, rects: Sequence[Rect]) -> Seen:
-    """Those boxes of which a good part is not covered: the fill shows nobody, whatever its outline looks like."""
+    """Those boxes of which a good part is not covered: the fill shows no person, whatever its outline looks like."""
     height, width = picture.shape[0] * 2 // 3, picture.shape[1]
     filled = np.zeros((height, width), dtype=bool)
     for rect in (painted(one, width, height) for one in rects):

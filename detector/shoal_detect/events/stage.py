@@ -139,7 +139,7 @@ def _rolled(stage: Stage, event: Event) -> tuple[float, float]:
 def with_clip(stage: Stage, camera: Camera, event: Event, looker: Callable[[], Looker | None]) -> Document:
     """The event's document with its clip and picture, which are written; or with the reason why there are none.
 
-    `looker` gives what sees who is to be covered, when it is needed; None: nobody is. Raises DetectorError(STATE), and
+    `looker` gives what sees who is to be covered, when it is needed; None: no one is. Raises DetectorError(STATE), and
     what `alive` raises.
     """
     document = event.document
