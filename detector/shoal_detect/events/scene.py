@@ -58,7 +58,7 @@ class Walk:
 
 
 def activity(track: Track, still_s: float, unmoved: Unmoved, *, moves: bool) -> Activity:
-    """Go through a track's sights in order. Without `moves` nobody asks whether it moved while it is awake."""
+    """Go through a track's sights in order. Without `moves` a track that is awake is not asked whether it moved."""
     return walk(track, still_s, unmoved, moves=moves).activity
 
 

@@ -153,15 +153,14 @@ class Chain:
             state=making,
             rules=self.rules,
             privacy=self.privacy,
-            clips=self.clips,
-            looker=self.looker,
+            clips=self.clips or task.given_up.get(event.document["id"]),
             videos=self._videos(carried),
             alive=self.alive,
             seen_at=self.seen_at,
-            begun=self.begun,
-            given_up=task.given_up,
             found_in=self.state,
         )
+        if stage.clips is None:
+            self.begun(event.document["id"], f"{task.camera} at {event.document['start_utc']}")
         document = with_clip(stage, carried.camera(task.camera), event, self.looker)
         store.write_file(making / "events.jsonl", store.to_json_line(document))
         manifest = {

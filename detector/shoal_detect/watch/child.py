@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from multiprocessing.connection import Connection
 
 from shoal_detect.child import PR_SET_PDEATHSIG
 from shoal_detect.errors import DetectorError, Interrupted
-from shoal_detect.messages import Alive, Failed, MakingClip
+from shoal_detect.messages import Failed
 from shoal_detect.stop import Stop
-from shoal_detect.watch.messages import BeginEvents, ForgetEarly, Take
+from shoal_detect.watch.messages import Alive, BeginEvents, ForgetEarly, MakingClip, Take
 
 SIGN_S = 1.0
 
@@ -41,7 +42,6 @@ def _serve(connection: Connection, stop: Stop) -> None:
     begin: BeginEvents = connection.recv()
     # Late, as in `shoal_detect.child`.
     from shoal_detect.events.look import Looker, covered_classes, model_for_looking  # noqa: PLC0415
-    from shoal_detect.events.stage import Lazily  # noqa: PLC0415
     from shoal_detect.model.infer import load_model  # noqa: PLC0415
     from shoal_detect.model.weights import read_weights  # noqa: PLC0415
     from shoal_detect.watch.chain import Chain  # noqa: PLC0415
@@ -49,6 +49,7 @@ def _serve(connection: Connection, stop: Stop) -> None:
     settings = begin.settings
     class_ids = covered_classes(settings.privacy)
 
+    @cache
     def looker() -> Looker | None:
         if not class_ids:
             return None
@@ -64,7 +65,7 @@ def _serve(connection: Connection, stop: Stop) -> None:
         rules=begin.rules,
         privacy=settings.privacy,
         clips=settings.clips,
-        looker=Lazily(looker),
+        looker=looker,
         seen_at=settings.img if begin.every_frame else None,
         alive=_signs(connection, stop),
         begun=lambda event_id, text: connection.send(MakingClip(event_id, text)),

@@ -15,9 +15,9 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
-from shoal_detect.messages import Alive, Failed, MakingClip
+from shoal_detect.messages import Failed
 from shoal_detect.progress import quoted, say
-from shoal_detect.watch.messages import BeginEvents, ForgetEarly, Take, Taken
+from shoal_detect.watch.messages import Alive, BeginEvents, ForgetEarly, MakingClip, Take, Taken
 from shoal_detect.worker import CRASHES, LEAVE_S, LOOK_S, STUCK_S, end
 
 

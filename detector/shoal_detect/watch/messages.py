@@ -50,6 +50,20 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class MakingClip:
+    """A clip is begun."""
+
+    event_id: str
+    text: str
+    """What it shows, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Work goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetEarly:
     """What was taken out of its turn was reached."""
 
