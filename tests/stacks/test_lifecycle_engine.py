@@ -24,7 +24,7 @@ from shoal.cloud import pulumi
 from shoal.cluster import document as clusters
 from shoal.deploys import inventory
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.lifecycle import access, drift, receipt, verbs
+from shoal.lifecycle import access, drift, plan, receipt, verbs
 from shoal.lifecycle import kept_files as known
 from shoal.paths import cluster_document, state_dir
 from tests.stacks.engine import Engine
@@ -343,6 +343,41 @@ def test_typed_again_with_a_later_clock_and_what_is_refused(home: Path, cloud: C
     assert names(cloud, DISK) == ["gcp-compute-1-data"]
     assert [it["content"] for it in cloud.things(DISK).values()] == ["half a run"]
     assert names(cloud) == ["gcp-compute-1", "gcp-requester"]
+
+
+def test_a_preview_changes_nothing_and_fails_where_the_update_would(
+    home: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, said = pulumi.find("gcp"), Said()
+    # Of a stack that is not there yet, settings that were only previewed are not kept.
+    assert verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 2}}), said, preview_only=True) is None
+    assert any(line.startswith("cost: ") for line in said)
+    assert cloud.things() == {}
+    assert not stack.settings_file.exists()
+
+    verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 2}}), said)
+    kept, before = stack.settings_file.read_bytes(), cloud.things()
+    assert verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 3}}), said, preview_only=True) is None
+    assert (stack.settings_file.read_bytes(), cloud.things()) == (kept, before)
+
+    # What would be given up is named, and is still there.
+    del said[:]
+    smaller = verbs.Wanted(changes={"compute": {"count": 1}}, give_up=("gcp-compute-2",))
+    assert verbs.up(stack, smaller, said, preview_only=True) is None
+    (line,) = [line for line in said if "would be destroyed first" in line]
+    assert line.startswith("gcp-compute-2: ")
+    assert {"gcp-compute-2", "gcp-compute-2-data"} <= set(line.replace(",", " ").split())
+    assert (stack.settings_file.read_bytes(), cloud.things()) == (kept, before)
+
+    # From the command line: the exit code is the preview's, as of an update.
+    result = shoal("up", "gcp", "--preview", "--set", "compute={count: 1}")
+    assert result.returncode == Exit.USAGE, result.stderr
+    assert "gcp-compute-2-data: would be deleted with all that it holds" in result.stderr
+    # What only the engine sees, between the plan and the preview, is an error too and not a quiet end.
+    monkeypatch.setattr(verbs.plan, "look", lambda _: plan.Plan((), ()))
+    with pytest.raises(ShoalError, match="`pulumi preview` ended with exit code"):
+        verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 1}}), said, preview_only=True)
+    assert (stack.settings_file.read_bytes(), cloud.things()) == (kept, before)
 
 
 def test_a_zone_without_machines_keeps_the_rest_and_another_zone_is_had_on_request(home: Path, cloud: Cloud) -> None:
