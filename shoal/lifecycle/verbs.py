@@ -21,7 +21,7 @@ from shoal.cost import prices
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.fleet import leave as leaving
 from shoal.fleet.leave import Parting
@@ -280,7 +280,7 @@ def _settle(stack: Stack, wanted: Wanted, say: Say) -> None:
 
 
 def _gcp_needs(stack: Stack, known: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """Project, expiry and login, where they are not set yet."""
+    """Project, whose quota counts, expiry and login, where they are not set yet."""
     needs: dict[str, Any] = {}
     project = wanted.project or known.get("gcp:project")
     if project is None:
@@ -288,6 +288,9 @@ def _gcp_needs(stack: Stack, known: Mapping[str, Any], wanted: Wanted) -> dict[s
     if project is None:
         raise UsageError("no Google Cloud project is named", hint="give --project, or `gcloud config set project ID`")
     needs["gcp:project"] = project
+    if first_look.OVERRIDE not in known and first_look.of_a_person(first_look.adc_file()):
+        # A person's credentials have no project of their own, and the provider takes none from their file.
+        needs |= {first_look.OVERRIDE: "true", first_look.BILLED: known.get(first_look.BILLED) or project}
     expires = _full(stack, "expiresAt")
     if wanted.ttl_hours is not None or expires not in known or not _in_state(stack):
         end = datetime.now(UTC) + timedelta(hours=wanted.ttl_hours or 24)

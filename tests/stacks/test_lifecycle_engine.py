@@ -24,12 +24,13 @@ from shoal.cloud import pulumi
 from shoal.cluster import document as clusters
 from shoal.deploys import inventory
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.lifecycle import access, drift, plan, receipt, verbs
+from shoal.lifecycle import access, drift, first_look, plan, receipt, verbs
 from shoal.lifecycle import kept_files as known
 from shoal.paths import cluster_document, state_dir
 from tests.stacks.engine import Engine
 from tests.stacks.standin.cloud import DISK, INSTANCE, Cloud
 from tests.stacks.standin.install import REPOSITORY, install, install_gcloud
+from tests.stacks.standin.server import AS_PERSON
 
 pytestmark = pytest.mark.stacks_engine
 
@@ -40,6 +41,7 @@ BOXES = {
         {"name": "dock-1", "address": "192.0.2.2", "port": 2222, "hostKey": f"{HOST_KEY} root@dock"},
     ]
 }
+PROJECT = "my-project-1"
 WAIT_S = 120.0
 QUIET_S = 5.0
 
@@ -64,8 +66,9 @@ def home(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pat
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     (tmp_path / "gcloud").mkdir()
-    credentials = {"type": "authorized_user", "quota_project_id": "my-project-1"}
+    credentials = {"type": "authorized_user"}
     (tmp_path / "gcloud" / "application_default_credentials.json").write_text(json.dumps(credentials))
+    monkeypatch.setenv(AS_PERSON, "yes")
     return tmp_path
 
 
@@ -236,8 +239,8 @@ def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> No
     stack, said = pulumi.find("gcp"), Said()
     made = verbs.up(stack, verbs.Wanted(ttl_hours=2, changes={"compute": {"count": 2}}), said)
     assert made is not None
+    assert pulumi.settings(stack)["gcp:project"] == PROJECT
     assert {node.user for node in made.nodes} == {"ops_example_com"}
-    assert pulumi.settings(stack)["gcp:project"] == "my-project-1"
     assert stat.S_IMODE((state_dir() / "keys" / "gcp").stat().st_mode) == 0o600
 
     # Host keys come from the cloud, one machine's from its serial output; one that tells none is named.
@@ -378,6 +381,18 @@ def test_a_preview_changes_nothing_and_fails_where_the_update_would(
     with pytest.raises(ShoalError, match="`pulumi preview` ended with exit code"):
         verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 1}}), said, preview_only=True)
     assert (stack.settings_file.read_bytes(), cloud.things()) == (kept, before)
+
+
+def test_a_persons_requests_count_against_the_labs_project(home: Path, cloud: Cloud) -> None:
+    """The provider takes whose quota counts from these settings only, and services such as IAP refuse it without."""
+    stack, wanted = pulumi.find("gcp"), {"compute": {"count": 1}, "sshMembers": ["user:else@example.com"]}
+    with pytest.raises(UsageError, match="quota project: a person's credentials have none"):
+        verbs.up(stack, verbs.Wanted(changes={**wanted, first_look.OVERRIDE: "false"}), Said())
+    assert cloud.things() == {}
+    verbs.up(stack, verbs.Wanted(changes=wanted), Said())
+    whose = {key: value for key, value in pulumi.settings(stack).items() if key.startswith("gcp:")}
+    assert whose == {first_look.OVERRIDE: "true", first_look.BILLED: PROJECT, "gcp:project": PROJECT}
+    assert [key for key in cloud.things() if "TunnelInstanceIAMMember" in key]
 
 
 def test_a_zone_without_machines_keeps_the_rest_and_another_zone_is_had_on_request(home: Path, cloud: Cloud) -> None:
