@@ -173,14 +173,14 @@ def test_edge_from_the_first_up_to_the_last_trace(home: Path) -> None:
 
     # The inventory reads it.
     requester, compute = inventory.hosts("edge")
-    assert [name for name, _ in requester] == ["gate"]
+    assert [name for name, _ in requester] == ["@openssh/gate"]
     assert compute[0][1]["ssh_port"] == 2222
     assert compute[0][1]["ssh_strict_host_key_checking"] == "yes"
 
     # Without the kept document the inventory asks the stack itself.
     kept_at = cluster_document("edge")
     kept_at.rename(kept_at.with_suffix(".away"))
-    assert [name for name, _ in inventory.hosts("edge")[1]] == ["dock-1"]
+    assert [name for name, _ in inventory.hosts("edge")[1]] == ["@openssh/dock-1"]
     kept_at.with_suffix(".away").rename(kept_at)
 
     # Typed again: the same token, no drift; a box edited in the settings and not registered yet is drift.
