@@ -36,7 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         verbs.add_parser(name, help=words)
     given = parser.parse_args(arguments)
-    os.umask(0o027)
     try:
         return _carry_out(given, load(given.settings))
     except SettingsError as error:

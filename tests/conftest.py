@@ -6,12 +6,16 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import settings
 
 from tests import own_folders
+
+Handler = Callable[[int, FrameType | None], object] | int | None
 
 # How long one example takes says nothing on a machine with other work.
 settings.register_profile("shoal", deadline=None)
@@ -37,3 +41,23 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix="shoal-tests-"))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     own_folders.take(os.environ, folder)
+
+
+@pytest.fixture(autouse=True)
+def _the_process_stays_as_it_was() -> Iterator[None]:
+    """A test that leaves another umask, folder or signal handler behind fails itself, and not some later test."""
+    before = _process()
+    yield
+    after = _process()
+    if after != before:
+        os.umask(before[0])
+        os.chdir(before[1])
+        signal.signal(signal.SIGINT, before[2])
+        signal.signal(signal.SIGTERM, before[3])
+    assert after == before, "the test left another umask, working folder or signal handler behind"
+
+
+def _process() -> tuple[int, str, Handler, Handler]:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask, str(Path.cwd()), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

@@ -72,7 +72,7 @@ def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> 
         why = f"{', '.join(changed)} would change" if changed else "its settings are newer than itself"
         if unknown := [line.removeprefix(UNKNOWN) for line in running if line.startswith(UNKNOWN)]:
             yield failure(
-                f"{service.unit} has to be restarted ({why}), and whether jobs run cannot be told: {unknown[0]}. "
+                f"{service.unit} has to be restarted ({why}), and it is unknown whether jobs run: {unknown[0]}. "
                 "Nothing was touched. Where no run is under way, restart it with `shoal site deploy --force` (pyinfra: "
                 "--data bacalhau_force=true)"
             )
@@ -86,7 +86,7 @@ def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> 
 
 @operation()
 def system_user() -> Commands:
-    """The orchestrator's user; a record tells `remove` that it is ours."""
+    """The orchestrator's user; a record shows `remove` that it is ours."""
     if not host.get_fact(Lines, script=f"getent passwd {USER} || true"):
         will(f"make the system user {USER}")
         yield (
@@ -180,7 +180,7 @@ def ready(service: Service, nodes: list[str], timeout_s: int) -> Commands:
 
 @operation()
 def containers_absent(node_id: str) -> Commands:
-    """Containers that the engine started, orphans included; its own label tells them."""
+    """Containers that the engine started, orphans included; the engine's label marks them."""
     label = f"label=bacalhau-executor=bacalhau-{node_id}"
     list_all = f"docker ps --all --quiet --filter {label}"
     there = host.get_fact(Lines, script=f"! command -v docker >/dev/null || {list_all} 2>/dev/null || true")

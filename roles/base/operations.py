@@ -20,6 +20,29 @@ NAMED = 10
 
 
 @operation()
+def shared_folders_open(known: Sequence[str], records: str) -> Commands:
+    """Folders that we made on the way to a file are for everybody to pass, whatever umask an earlier deploy ran under.
+
+    Services of ours read their settings there as users of their own. `known` are those that versions without records
+    made; the others are on the roles' records. Only what is root's is touched: a folder that is to be closed is either
+    its service's own or goes with all that lies in it (record_tree).
+    """
+    if closed := host.get_fact(Lines, script=closed_folders(known, records)):
+        will(f"let everybody pass {', '.join(closed)}")
+        yield f"chmod go+rx -- {shlex.join(closed)}"
+
+
+def closed_folders(known: Sequence[str], records: str) -> str:
+    """A shell line that prints root's folders among `known` and the records' that not everybody can pass."""
+    return (
+        f"{{ printf '%s\\n' {shlex.join(known)}; "
+        f"cat {shlex.quote(records)}/*.files 2>/dev/null | awk -F '\\t' '$1 == \"folder\" {{ print $2 }}'; }} | "
+        'sort -u | while IFS= read -r p; do [ -d "$p" ] && [ ! -L "$p" ] || continue; '
+        'case $(stat -c "%u %a" -- "$p") in "0 "*[57][57]) ;; "0 "*) printf "%s\\n" "$p" ;; esac; done'
+    )
+
+
+@operation()
 def hostname(wanted: str, record: str) -> Commands:
     """The kernel's host name, /etc/hostname and a line in /etc/hosts; `record` keeps what they were."""
     state = labelled(

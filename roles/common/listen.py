@@ -14,7 +14,7 @@ LOOK = "ss -Hltn 2>/dev/null | awk '{ print $4 }' || true"
 
 
 def will_listen(places: Sequence[tuple[str, int, str]]) -> None:
-    """Say which of the places (address, TCP port, what listens there) nobody listens at yet."""
+    """Say which of the places (address, TCP port, what listens there) no program listens at yet."""
     if host.state.is_executing:
         return
     ports = {line.rpartition(":")[2] for line in host.get_fact(Lines, script=LOOK)}

@@ -36,7 +36,7 @@ def units_read(units: Sequence[str]) -> Commands:
 
 @operation()
 def outbox_owned(folder: str) -> Commands:
-    """All that lies in the outbox is the shipper's: what an earlier installation left waiting may be nobody's."""
+    """All that lies in the outbox is the shipper's: what an earlier installation left waiting may have no owner."""
     quoted = shlex.quote(folder)
     if host.get_fact(
         Lines, script=f"[ ! -d {quoted} ] || find {quoted} ! -user {USER} -print -quit 2>/dev/null || true"

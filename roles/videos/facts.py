@@ -88,7 +88,7 @@ class PlaceFact:
     shows: str
     """`it` (the camera folder), `other` (another mount), `files` (no mount, and not empty), `nothing`."""
     options: str
-    """Of the mount, as the kernel tells them."""
+    """Of the mount, as the kernel gives them."""
 
     @property
     def right(self) -> bool:
@@ -113,15 +113,17 @@ class CamerasFact:
     """By the name of the unit."""
     places: dict[str, PlaceFact] = field(default_factory=dict)
     """By the place under the videos folder."""
+    theirs: dict[str, str] = field(default_factory=dict)
+    """Units that bear the name of one of ours and are somebody else's: name -> file."""
 
 
 class CameraMounts(NodeFact[CamerasFact]):
     """Units of ours and what is shown at each place, read with one command."""
 
     def command(self, cameras: tuple[Camera, ...] = ()) -> str:
-        """A shell function of the pairs; paths hold no blanks, the cluster document sees to that."""
-        pairs = [word for camera in cameras for word in (camera.source, camera.target)]
-        return f"set -- {shlex.join([MARK, *pairs])}\n{_LOOK}"
+        """A shell program of three words for each; paths hold no blanks, the cluster document sees to that."""
+        words = [word for camera in cameras for word in (camera.source, camera.target, camera.unit)]
+        return f"set -- {shlex.join([MARK, *words])}\n{_LOOK}"
 
     @staticmethod
     def default() -> CamerasFact:
@@ -129,15 +131,17 @@ class CameraMounts(NodeFact[CamerasFact]):
         return CamerasFact()
 
     def read(self, output: list[str]) -> CamerasFact:
-        """Lines `unit NAME SHA256 WHERE ENABLED` and `place TARGET SOURCE SHOWS OPTIONS`."""
-        units, places = dict[str, UnitFile](), dict[str, PlaceFact]()
+        """Lines `unit NAME SHA256 WHERE ENABLED`, `place TARGET SOURCE SHOWS OPTIONS` and `theirs NAME FILE`."""
+        units, places, theirs = dict[str, UnitFile](), dict[str, PlaceFact](), dict[str, str]()
         for line in output:
             kind, name, *rest = line.split(" ")
             if kind == "unit":
                 units[name] = UnitFile(rest[0], rest[1], enabled=rest[2] == "enabled")
             elif kind == "place":
                 places[name] = PlaceFact(*rest)
-        return CamerasFact(units, places)
+            elif kind == "theirs":
+                theirs[name] = rest[0]
+        return CamerasFact(units, places, theirs)
 
 
 _LOOK = """
@@ -149,8 +153,18 @@ for unit in /etc/systemd/system/*.mount; do
     where=$(sed -n 's/^Where=//p' "$unit")
     printf 'unit %s %s %s %s\\n' "$name" "$(sha256sum <"$unit" | cut -c1-64)" "$where" "$on"
 done
+mark=$1
 shift
-while [ $# -gt 1 ]; do
+while [ $# -gt 2 ]; do
+    # Where systemd looks for units, and where it puts those that it makes of /etc/fstab.
+    for folder in /etc/systemd/system /run/systemd/system /run/systemd/generator.early /run/systemd/generator \
+        /usr/local/lib/systemd/system /usr/lib/systemd/system; do
+        unit=$folder/$3
+        if { [ -e "$unit" ] || [ -L "$unit" ]; } && ! grep -qsF -- "$mark" "$unit"; then
+            printf 'theirs %s %s\\n' "$3" "$unit"
+            break
+        fi
+    done
     source=missing shows=nothing
     [ ! -d "$1" ] || source=there
     options=$(awk -v place="$2" '$5 == place { found = $6 } END { print found }' /proc/self/mountinfo)
@@ -161,6 +175,6 @@ while [ $# -gt 1 ]; do
         shows=files
     fi
     printf 'place %s %s %s %s\\n' "$2" "$source" "$shows" "${options:--}"
-    shift 2
+    shift 3
 done
 """

@@ -53,7 +53,7 @@ AskSudoPassword = Annotated[
 
 
 def reach(given: Path | None, *, ask_sudo_password: bool = False, claim: bool = True) -> Reach:
-    """The cluster that a verb is about, read once, after the line that tells which it is."""
+    """The cluster that a verb is about, read once, after the line that names it."""
     choice, cluster = _opened(given, claim=claim)
     return reaches.made(choice.path, cluster).with_sudo_password(sudo_password() if ask_sudo_password else None)
 
@@ -70,7 +70,7 @@ def sudo_password() -> SecretStr:
 
 
 def cluster_path(given: Path | None, *, run_of: str | None = None, claim: bool = True) -> Path:
-    """The document that a verb reads, after the line that tells which cluster that is.
+    """The document that a verb reads, after the line that names its cluster.
 
     `run_of` is the cluster's name in a run's record. A verb that only looks does not `claim` the cluster's name.
     """
@@ -80,19 +80,19 @@ def cluster_path(given: Path | None, *, run_of: str | None = None, claim: bool =
 def _opened(given: Path | None, *, run_of: str | None = None, claim: bool = True) -> tuple[which.Choice, Cluster]:
     choice = which.choose(None if _from_environment("cluster") else given, run_of=run_of)
     cluster = which.opened(choice, claim=claim)
-    say(which.told(choice, cluster))
+    say(which.first_line(choice, cluster))
     return choice, cluster
 
 
 def substrate_path(substrate: Substrate, named: tuple[str, str] | None = None, *, claim: bool = False) -> Path:
-    """The document of a command that names a substrate, and perhaps a lab or stack of it; told likewise."""
+    """The document of a command that names a substrate, and perhaps a lab or stack of it; named likewise."""
     choice = which.choose(substrate=substrate, named=named)
-    say(which.told(choice, which.opened(choice, claim=claim)))
+    say(which.first_line(choice, which.opened(choice, claim=claim)))
     return choice.path
 
 
 def lab(given: str | None) -> str:
-    """The lab that a verb is about, after the line that tells which that is."""
+    """The lab that a verb is about, after the line that names it."""
     name, by = which.lab_name(given)
     say(f"lab {name!r}, from {by}")
     return name

@@ -63,7 +63,7 @@ def set_outbox(
     cluster: ClusterPath = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say where a cluster's nodes ship to and within which bounds; the next `shoal site deploy` tells them.
+    """Say where a cluster's nodes ship to and within which bounds; the next `shoal site deploy` places it there.
 
     Examples: `shoal outbox set --to gs:my-bucket`;
     `shoal outbox set --to s3:events/depot --endpoint https://store.example:9000 --credential ~/.shoal/store.key`
@@ -107,13 +107,13 @@ def test(names: Names = None, cluster: ClusterPath = None, as_json: JsonOption =
     """
     loaded = load.load_path(cluster_path(cluster, claim=False))
     answers = outboxes.test(loaded, outboxes.compute(loaded, names or ()))
-    told = {name: (False, brief(one)) if isinstance(one, ShoalError) else one for name, one in answers.items()}
+    answer = {name: (False, brief(one)) if isinstance(one, ShoalError) else one for name, one in answers.items()}
     if as_json:
-        print_json({name: {"good": good, "text": text} for name, (good, text) in told.items()})
+        print_json({name: {"good": good, "text": text} for name, (good, text) in answer.items()})
     else:
-        for name, (_, text) in told.items():
+        for name, (_, text) in answer.items():
             out.print(f"{name}: {text}", markup=False, highlight=False)
-    if not all(good for good, _ in told.values()):
+    if not all(good for good, _ in answer.values()):
         raise typer.Exit(Exit.FAILED)
 
 
@@ -151,8 +151,8 @@ def pause(
     loaded = load.load_path(cluster_path(cluster, claim=False))
     answers = outboxes.pause(loaded, outboxes.compute(loaded, names or ()), paused=not resume)
     for name, one in answers.items():
-        told = brief(one) if isinstance(one, ShoalError) else "goes on" if resume else "paused"
-        out.print(f"{name}: {told}", markup=False, highlight=False)
+        answer = brief(one) if isinstance(one, ShoalError) else "goes on" if resume else "paused"
+        out.print(f"{name}: {answer}", markup=False, highlight=False)
     if any(isinstance(one, ShoalError) for one in answers.values()):
         raise typer.Exit(Exit.INCOMPLETE)
 

@@ -199,8 +199,8 @@ def show(run: RunArgument, json: AsJson = False) -> None:
     for name, summary in summaries.items():
         if summary is None:
             files = _files(run, name)
-            told = f"{files} file{'s' if files != 1 else ''} without a summary" if files else "-"
-            table.add_row(name, told, "", "", "", record.nodes[name].outcome.value)
+            text = f"{files} file{'s' if files != 1 else ''} without a summary" if files else "-"
+            table.add_row(name, text, "", "", "", record.nodes[name].outcome.value)
             continue
         for video in summary.videos:
             fault = f"{video.fault.kind}: {video.fault.message}" if video.fault else ""
@@ -237,7 +237,7 @@ def _summary(run: str, node: str) -> RunSummary | None:
     folder = runs.run_dir(run) / node
     if not (folder / results.MANIFEST).is_file():
         return None
-    hint = f"`shoal results verify {run}` tells what is damaged"
+    hint = f"`shoal results verify {run}` lists what is damaged"
     try:
         if all(entry.path != SUMMARY for entry in results.read_manifest(folder).files):
             return None

@@ -144,7 +144,7 @@ class _End:
     message: str
     exit_code: int | None
     unseen: bool = False
-    """Whether a container was begun and nobody saw it end."""
+    """Whether a container was begun and its end was not seen."""
 
 
 @dataclass(slots=True)
@@ -164,20 +164,26 @@ class _Part:
     reattempts: Reattempts
     stops: _Stops
     unseen: bool = False
-    """Whether a container may go on that nobody saw end."""
+    """Whether a container whose end was not seen may go on."""
 
     def follow(self, begun: Begun | None) -> None:
         """Watch, settle, release, then fetch or try again; until there is nothing more to do for the node."""
         while begun is not None:
             handle = begun.handle_of(self.node)
-            if self.node in begun.finished or (handle and self._attempt(handle) in HAS_MANIFEST):
+            done = self.node in begun.finished
+            if handle and not done:
+                outcome = self._attempt(handle)
+                if outcome is None:
+                    return
+                done = outcome in HAS_MANIFEST
+            if done:
                 self.unseen = False
                 self._fetch()
                 return
             begun = self.reattempts.in_turn() if self.node in begun.waiting else self.reattempts.next()
 
-    def _attempt(self, handle: Handle) -> Outcome:
-        """Watch one attempt to its end, and record what became of it."""
+    def _attempt(self, handle: Handle) -> Outcome | None:
+        """Watch one attempt to its end, and record what became of it; None where the run was left meanwhile."""
         self.stops.watched(self.node, handle)
         lines = _Lines()
         execution = self._execution(handle)
@@ -193,7 +199,8 @@ class _Part:
                 reader.result()
         end = self._settle(execution, lines.progress.waiting)
         self.unseen = earlier or end.unseen
-        self.work.end(self.node, handle.attempt, end.outcome, end.message, end.exit_code)
+        if not self.work.end(self.node, handle.attempt, end.outcome, end.message, end.exit_code):
+            return None
         # Only now: the record knows what the container was the evidence of. And before the next attempt, which would
         # adopt a container that is still there, and lose it to this release.
         try:
@@ -317,7 +324,7 @@ class _Silence:
 
 
 def _may_go_on(execution: Execution) -> bool:
-    """Whether a container was begun and only the engine's word stands for its end: nobody saw an exit code."""
+    """Whether a container was begun and only the engine's word stands for its end: no exit code was seen."""
     by_word = execution.state in (State.LOST, State.STOPPED, State.TIMED_OUT)
     return by_word and execution.exit_code is None and bool(execution.id)
 

@@ -67,7 +67,10 @@ class Work:
         self.say(Event(Happening.NOTE, text, node))
 
     def leave(self) -> None:
-        """From here on only the calling thread reports and records: others may be left behind in mid-work."""
+        """From here on only the calling thread reports and records, and nothing more is begun: others may be left
+        behind in mid-work.
+        """
+        self.cancelled.set()
         with self.lock:
             self._alone = threading.get_ident()
 
@@ -90,17 +93,21 @@ class Work:
                 self.record.nodes[node].outcome = Outcome.PENDING
             runs.save(self.record)
 
-    def end(self, node: str, attempt: int, outcome: Outcome, message: str, exit_code: int | None = None) -> None:
-        """Record what became of an attempt, save, and report it."""
+    def end(self, node: str, attempt: int, outcome: Outcome, message: str, exit_code: int | None = None) -> bool:
+        """Record what became of an attempt, save, and report it.
+
+        False, and nothing is recorded, where the run was left: whoever takes it up again has to find all as it is.
+        """
         with self.lock:
             if not self._is_with_us():
-                return
+                return False
             found = self._attempt(node, attempt)
             found.ended_at, found.outcome = datetime.now(UTC), outcome
             found.message, found.exit_code = message, exit_code
             self.record.nodes[node].outcome = outcome
             runs.save(self.record)
             self.tell(Event(Happening.ENDED, message, node, outcome))
+            return True
 
     def damaged(self, node: str, message: str) -> None:
         """Record that what a node sent cannot be taken for its results, save, and tell; its last attempt ended so."""

@@ -72,7 +72,6 @@ def plant(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         root.on(name, UNDO)
 
 
-@pytest.mark.xfail(reason="deploys go by pyinfra's own SSH connector, which knows neither")
 def test_a_host_certificate_and_the_port_of_an_alias(plant: Plant) -> None:
     report = examine(plant.cluster, [*WAYS], sites.SiteDocument(cluster="ways"), bacalhau=False, knobs={})
     assert [entry.what for entry in report.in_the_way] == []
@@ -102,7 +101,6 @@ done
 """Whether the password ever is a word of a process."""
 
 
-@pytest.mark.xfail(reason="needs --ask-sudo-password")
 def test_sudo_with_a_password_from_the_check_to_the_teardown(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ from shoal.jobs.spec import JobSpec
 from shoal.results import fetch as results
 from shoal.results import record as runs
 from shoal.results.record import Outcome
+from shoal.run import follow
 from shoal.run import reattempt as healing
 from shoal.run import start as running
 from shoal.run.carry_out import exit_code
@@ -438,6 +440,37 @@ def test_a_full_disk_here_names_the_run_to_go_on_with(nodes: FakeNodes, monkeypa
     assert GOES_ON in str(ended.value.hint)
     assert "type the command again" not in str(ended.value)
     assert ended.value.exit_code is Exit.FAILED
+    assert resume("r1", nodes.cluster, nodes.tell).complete
+
+
+def test_what_a_failed_run_left_behind_takes_nothing_away(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread of a node outlives the run that ended with a fault: the container stays for whoever resumes it."""
+    nodes.video("c1", "a.mp4")
+    waiting = nodes.video("c2", "b.mp4", "wait")
+    threads: list[threading.Thread] = []
+    attempt = follow._Part._attempt
+
+    def noted(part: follow._Part, handle: Handle) -> Outcome | None:
+        if part.node == "c2":
+            threads.append(threading.current_thread())
+        return attempt(part, handle)
+
+    def full(record: runs.RunRecord) -> None:
+        if any(attempt.ended_at for node in record.nodes.values() for attempt in node.attempts):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(runs.record_path(record.run)))
+        save(record)
+
+    save = runs.save
+    monkeypatch.setattr(follow._Part, "_attempt", noted)
+    with monkeypatch.context() as patched, pytest.raises(ShoalError, match="No space left on device"):
+        patched.setattr(runs, "save", full)
+        running.start(nodes.order(), nodes.tell)
+    there = nodes.containers("c2")
+    assert there
+    waiting.with_suffix(".go").touch()
+    threads[0].join(timeout=15)
+    assert not threads[0].is_alive()
+    assert nodes.containers("c2") == there
     assert resume("r1", nodes.cluster, nodes.tell).complete
 
 
