@@ -249,7 +249,7 @@ def of_a_person(file: Path) -> bool:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False  # told by `credentials`
+        return False  # `credentials` reports it
     return isinstance(content, dict) and content.get("type") == PERSON
 
 

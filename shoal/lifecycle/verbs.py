@@ -210,7 +210,7 @@ def _kept_where_carried_out(stack: Stack, *, preview_only: bool) -> Iterator[Non
 def _preview(stack: Stack, given_up: Sequence[str], say: Say) -> None:
     """Show what an update would do. Raises ShoalError where the preview fails.
 
-    Of what was given up only the names are told: the engine stops a preview at what is protected.
+    Of what was given up only the names are shown: the engine stops a preview at what is protected.
     """
     if given_up:
         for name, urns in give_up.resources(stack, given_up).items():
