@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_site import Site
+from engine_site import NO_EVENTS, Site
 from lab_under_test import Lab
 
 from shoal.cluster.document import Engine
@@ -41,7 +41,7 @@ def narrow(lab_environment: None, tmp_path_factory: pytest.TempPathFactory) -> I
     facts = state.load_facts(NAME)
     assert facts is not None
     lab = Lab(NAME, cluster, cluster_document(NAME), facts)
-    site.prepare(cluster)
+    site.prepare(cluster, events=NO_EVENTS)
     deploys.run_deploy(lab.document, "site", data=engines.deploy_data(engines.choose("bacalhau", cluster)))
     yield Site(lab, tmp_path_factory.mktemp("narrow"))
     result = down(NAME)
