@@ -356,7 +356,7 @@ def test_a_preview_changes_nothing_and_fails_where_the_update_would(
     assert verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 2}}), said, preview_only=True) is None
     assert any(line.startswith("cost: ") for line in said)
     assert cloud.things() == {}
-    assert not stack.settings_file.exists()
+    assert pulumi.settings(stack) == {}
 
     verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 2}}), said)
     kept, before = stack.settings_file.read_bytes(), cloud.things()
