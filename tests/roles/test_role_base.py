@@ -25,9 +25,9 @@ def converged(**more):
         "time-daemon": ["daemon systemd-timesyncd", "ours systemd-timesyncd"],
         "dpkg-query": [f"{name} installed" for name in ("ca-certificates", "curl", "python3", "systemd-timesyncd")],
         'echo "kernel': ["kernel gate-1", "file gate-1", "known yes"],
-        "systemctl show systemd-timesyncd": unit_answer(),
+        "UNIT=systemd-timesyncd": unit_answer(),
         f"[ ! -f {JOURNALD_CONF} ]": file_answer(JOURNAL),
-        "systemctl show systemd-journald": unit_answer(UnitFileState="static"),
+        "UNIT=systemd-journald": unit_answer(UnitFileState="static"),
         **more,
     }
 
@@ -53,19 +53,19 @@ def test_converged_machine_is_left_alone():
 
 def test_clock_service_stays_idle_in_a_container():
     idle = unit_answer(ActiveState="inactive", Container="docker")
-    assert changed(run(base.install, converged(**{"systemctl show systemd-timesyncd": idle}))) == []
+    assert changed(run(base.install, converged(**{"UNIT=systemd-timesyncd": idle}))) == []
 
 
 def test_clock_service_is_started_on_a_machine():
     idle = unit_answer(ActiveState="inactive")
-    outcome = run(base.install, converged(**{"systemctl show systemd-timesyncd": idle}))
+    outcome = run(base.install, converged(**{"UNIT=systemd-timesyncd": idle}))
     assert changed(outcome) == ["base | Keep the clock right"]
 
 
 def test_restart_that_was_missed_is_made_up_for():
     # The file was written, the run cut off: nothing changes in this run, and the journal must still be restarted.
     late = unit_answer(started_s=1000.0, configured_s=1000.5, UnitFileState="static")
-    outcome = run(base.install, converged(**{"systemctl show systemd-journald": late}))
+    outcome = run(base.install, converged(**{"UNIT=systemd-journald": late}))
     assert changed(outcome) == ["base | Run the journal with its limit"]
     assert "systemctl restart systemd-journald.service" in outcome.text()
 

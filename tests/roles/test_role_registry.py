@@ -30,11 +30,11 @@ def converged(**more):
         f"[ ! -f {CONFIG} ]": file_answer(config_text(Registry())),
         f"[ ! -f {READ_CONFIG} ]": file_answer(read_config_text(Registry(), "192.0.2.10")),
         f"[ ! -f {READ_UNIT_FILE} ]": file_answer(READ_UNIT_TEXT),
-        "systemctl show shoal-registry-read": unit_answer(),
+        "UNIT=shoal-registry-read": unit_answer(),
         f"[ ! -f {UNIT_FILE} ]": file_answer(UNIT_TEXT),
         "dpkg-query": ["docker-registry installed"],
         "stat -c '%F|": ["directory|750 docker-registry docker-registry|/var/lib/shoal/registry"],
-        "systemctl show shoal-registry.service": unit_answer(),
+        "UNIT=shoal-registry.service": unit_answer(),
         "curl": ["yes"],
         **more,
     }
@@ -84,7 +84,7 @@ def test_converged_machine_is_left_alone():
 
 def test_restart_after_a_change():
     late = unit_answer(started_s=5.0, configured_s=6.0)
-    outcome = run(registry.install, converged(**{"systemctl show shoal-registry.service": late}), node="office")
+    outcome = run(registry.install, converged(**{"UNIT=shoal-registry.service": late}), node="office")
     assert changed(outcome) == ["registry | Run the registry"]
 
 
