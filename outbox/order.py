@@ -35,7 +35,7 @@ def _weight(item: Item) -> tuple[bool, bool, _Newest, str]:
 
 
 def when(entry: Entry) -> tuple[str, float]:
-    """When it happened, for comparing; by its time in the video where nothing tells more than when it was found."""
+    """When it happened, for comparing; by its time in the video where only the time of finding is known."""
     return entry.start_utc or _utc(entry.collected_at_s), entry.start_s
 
 

@@ -66,7 +66,7 @@ class Keeper:
         """Names of run folders and keys that went so that `wanted_bytes` can be written above the floor, as far as
         it goes.
 
-        Clips alone: an event's document is small, and tells that there was a clip.
+        Clips alone: an event's document is small, and records that there was a clip.
         """
         runs: list[str] = []
         dropped: list[str] = []

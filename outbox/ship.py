@@ -165,7 +165,7 @@ class _Round:
             sent = error.sent_bytes
             raise
         finally:
-            # Nobody knows what was sent where rclone was cut off: all of it, then.
+            # What was sent is unknown where rclone was cut off: all of it is counted.
             self.budget.settle(self.now(), cost, part.size_bytes if sent is None else sent)
             self.done.sent_bytes += part.size_bytes if sent is None else sent
         there = self.store.look(part.key)

@@ -30,7 +30,7 @@ _LOG_BYTES = 1 << 20
 
 
 class StoreError(Exception):
-    """The store or the link failed; `sent_bytes` of payload had gone over the link, None where nobody knows."""
+    """The store or the link failed; `sent_bytes` of payload had gone over the link, None where that is unknown."""
 
     def __init__(self, trouble: Trouble, sent_bytes: int | None = 0) -> None:
         super().__init__(trouble.text)
@@ -40,7 +40,7 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An object as the store tells it."""
+    """An object as the store describes it."""
 
     size_bytes: int
     md5: str | None
@@ -187,7 +187,7 @@ def _end_with_parent() -> None:
 
 
 def _sent_bytes(log: Sequence[str]) -> int | None:
-    """The payload bytes that rclone counted last, None where it was cut off before it told."""
+    """The payload bytes that rclone counted last, None where it was cut off before it reported any."""
     for line in reversed(log):
         if '"stats"' in line:
             try:
@@ -198,5 +198,5 @@ def _sent_bytes(log: Sequence[str]) -> int | None:
 
 
 def _absent(log: Sequence[str]) -> bool:
-    """Whether a file system's folder of the object is not there yet, which rclone tells as an error."""
+    """Whether a file system's folder of the object is not there yet, which rclone reports as an error."""
     return any("directory not found" in line or "object not found" in line for line in log)

@@ -35,7 +35,7 @@ class Segment:
     end: float
     size_bytes: int
     inode: int
-    """Tells our file from one that somebody else wrote under its name."""
+    """Distinguishes our file from one that another program wrote under its name."""
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ class _Program:
             return None
 
     def rest(self) -> list[str]:
-        """The lines of its list that nobody took."""
+        """The lines of its list that were not taken yet."""
         lines = []
         while not self._closed.empty():
             lines.append(self._closed.get())
@@ -284,7 +284,7 @@ def _pump(stream: IO[str], take: Callable[[str], object]) -> None:
 
 
 def _duration_s(staged: Path) -> float:
-    """Of a file that nobody closed: from the time in its name to the last write to it."""
+    """Of a file that was not closed: from the time in its name to the last write to it."""
     start = ledger.started_at(staged.name)
     return max(0.0, staged.stat().st_mtime - start) if start is not None else 0.0
 

@@ -53,7 +53,7 @@ def input_of(source: str, silence_s: int, credentials: str | None) -> Input:
     user, _, password = credentials.partition(":")
     signed = f"{quote(user, safe='')}:{quote(password, safe='')}"
     address = urlunsplit(parts._replace(netloc=f"{signed}@{parts.netloc}"))
-    # Everybody on the machine may read a program's arguments, nobody what is written into its standard input.
+    # Every user of the machine may read a program's arguments, and none what is written into its standard input.
     lines = ["ffconcat version 1.0", f"file '{address}'", *(f"option {name} {value}" for name, value in options)]
     return Input(
         ("-f", "concat", "-safe", "0", "-protocol_whitelist", PROTOCOLS, "-i", "pipe:0"),

@@ -34,9 +34,9 @@ class Fault:
 
 
 class ShoalError(Exception):
-    """A failure told to the user in full: what was wrong, where, and what to do about it.
+    """A failure as the user reads it: what was wrong, where, and what to do about it.
 
-    The CLI prints `message`, every fault on a line of its own and `hint`, and ends with `exit_code`.
+    The CLI prints `message`, each fault on a separate line and `hint`, and ends with `exit_code`.
     """
 
     transient = False

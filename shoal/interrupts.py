@@ -13,7 +13,7 @@ INTERRUPTED = 130
 
 
 class ReportedInterrupt(KeyboardInterrupt):
-    """Ctrl-C, after the person was told what goes on and how it is taken up."""
+    """Ctrl-C, after it was reported what goes on and how it is taken up."""
 
 
 @contextmanager

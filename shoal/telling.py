@@ -15,7 +15,7 @@ Say: TypeAlias = Callable[[str], None]
 
 
 def quiet(message: str) -> None:
-    """A `Say` that tells nobody."""
+    """A `Say` that discards the line."""
     del message
 
 

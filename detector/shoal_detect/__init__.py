@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# onnxruntime reports to its vendor unless told not to, and reads this when it is imported. What runs next to somebody's
-# cameras reports to nobody, also where the container is given a network.
+# onnxruntime reports to its vendor unless that is switched off, and reads this when it is imported. What runs next to
+# somebody's cameras sends no reports, also where the container is given a network.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -1,4 +1,4 @@
-"""The process that works on videos: loads the model, then processes what it is given until nobody gives any more.
+"""The process that works on videos: loads the model, then processes what it is given until there is no more.
 
 Started by `worker.py`: `python -m shoal_detect.child CONNECTION BEAT`, two descriptors.
 """
@@ -16,7 +16,7 @@ from shoal_detect.messages import Beat, Begin, Done, Failed, Join, Left, Read, R
 from shoal_detect.stop import Stop
 
 PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal that is sent when the parent ends. Nobody writes into a run's folder without its lock."""
+"""prctl(2): the signal that is sent when the parent ends. No process writes into a run's folder without its lock."""
 
 
 def main(arguments: list[str]) -> None:
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     connection, beat = Connection(int(arguments[0])), Beat.on(int(arguments[1]))
     stop = Stop()
     stop.install()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # no more videos, or nobody there
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # no more videos, or the parent has gone
         try:
             _serve(connection, beat, stop)
         except DetectorError as error:

@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop.install()
     try:
         settings = parse_settings(arguments)
-        # Late: until here a wrong argument is told at once.
+        # Late: until here a wrong argument is reported at once.
         from shoal_detect.run import run  # noqa: PLC0415
 
         return run(settings, stop)

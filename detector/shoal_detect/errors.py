@@ -20,7 +20,7 @@ class Exit(IntEnum):
 
 
 class DetectorError(Exception):
-    """A failure told in one line, with the exit code that goes with it."""
+    """A failure reported in one line, with the exit code that goes with it."""
 
     def __init__(self, message: str, exit_code: Exit) -> None:
         super().__init__(message)

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     connection = Connection(int(arguments[0]))
     stop = Stop()
     stop.install()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody there
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has gone
         try:
             _make(connection, stop)
             connection.send(None)

@@ -47,7 +47,7 @@ def _attempt(task: MakeEvents, stop: Stop) -> tuple[MakingClip | None, str | Non
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
     try:
-        with suppress(BrokenPipeError, ConnectionResetError):  # it died: told below
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died: reported below
             connection.send(task)
         return _watched(connection, process, stop)
     finally:
@@ -59,7 +59,7 @@ def _watched(
     connection: Connection, process: subprocess.Popen[bytes], stop: Stop
 ) -> tuple[MakingClip | None, str | None]:
     clip: MakingClip | None = None
-    heard = told = time.monotonic()
+    heard = reported = time.monotonic()
     while True:
         while not multiprocessing.connection.wait([connection], LOOK_S):
             stop.check()
@@ -76,10 +76,10 @@ def _watched(
         if isinstance(message, Failed):
             raise message.error()
         if isinstance(message, MakingClip):
-            clip, told = message, time.monotonic()
+            clip, reported = message, time.monotonic()
             say(f"events: making the clip of {quoted(clip.text)}")
-        elif clip is not None and time.monotonic() - told > TELL_S:
-            told = time.monotonic()
+        elif clip is not None and time.monotonic() - reported > TELL_S:
+            reported = time.monotonic()
             say(f"events: still at the clip of {quoted(clip.text)}")
     code = process.wait()
     stop.check()

@@ -225,7 +225,7 @@ class Pool:
             elif isinstance(answer, Read) and not hand.ended:
                 hand.waiting = Join(hand.video, answer.reading)
             elif not hand.lanes and hand.waiting is None and hand in self._hands:
-                hand.waiting = Task(hand.video)  # nobody reached its end: begin again with what is kept
+                hand.waiting = Task(hand.video)  # no process reached its end: begin again with what is kept
             self._changed.notify_all()
 
     def _rescue(self, hand: _Hand, lane: _Lane, task: Task | Join, died: Died) -> None:

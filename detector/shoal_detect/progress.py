@@ -51,7 +51,7 @@ def _print(descriptor: int, event: str, fields: dict[str, Any]) -> None:
         stream.write(json.dumps({"shoal_detect": FORMAT, "event": event, **fields}) + "\n")
         stream.flush()
     except OSError:
-        # What is left in the buffer would fail again at exit; from here on nobody listens.
+        # What is left in the buffer would fail again at exit; from here on there is no reader.
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 

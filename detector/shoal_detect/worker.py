@@ -107,7 +107,7 @@ class Worker:
         process, connection = self._process, self._connection
         if process is None or connection is None:
             raise RuntimeError("the worker was not started")
-        with suppress(BrokenPipeError, ConnectionResetError):  # it died: told below
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died: reported below
             connection.send(question)
         signs, changed = self.beat.get()[0], time.monotonic()
         while not multiprocessing.connection.wait([connection], LOOK_S):

@@ -215,7 +215,7 @@ def _guard_files() -> dict[str, str]:
 
 
 def _guard(settings: Bacalhau) -> None:
-    """What decides on the node what may run, before the service that is told to run it."""
+    """What decides on the node what may run, before the service that runs it."""
     folders(name="Make the folder of the policy", paths={str(CONFIG_DIR): ("755", "root:root")}, role=ROLE)
     text_file(name="Write down what may run here", path=POLICY, content=policy(settings), role=ROLE)
     contents = _guard_files()

@@ -211,7 +211,7 @@ def certificates(service: Service, tls: Tls) -> dict[str, tuple[bytes, str, str]
 def orchestrator_addresses(knobs: Bacalhau, node: Node) -> list[str]:
     """Where the orchestrator is reached: what its certificate has to be for."""
     known = (node.peer_address, node.address, node.first_address, knobs.bacalhau_nats_bind)
-    return sorted({each for each in known if each and each not in ("0.0.0.0", "::")})  # noqa: S104  # told apart, not bound
+    return sorted({each for each in known if each and each not in ("0.0.0.0", "::")})  # noqa: S104  # compared, not bound
 
 
 def guard_unit_text(template: str) -> str:
@@ -244,8 +244,8 @@ def _users(tokens: Tokens) -> list[dict[str, Any]]:
 def _own(node: Node, tokens: Tokens) -> dict[str, Any]:
     """The one user of a compute service, whose API would be open to every process of the machine without one.
 
-    Nobody asks it. Its key is made of the control key one way (RFC 2104), so that it stays the same and a compute node
-    holds nothing that the orchestrator's API takes.
+    It serves no requests. Its key is made of the control key one way (RFC 2104), so that it stays the same and a
+    compute node holds nothing that the orchestrator's API takes.
     """
     control_key = tokens.control_key.get_secret_value().encode()
     key = hmac.new(control_key, f"compute {node.name}".encode(), hashlib.sha256).hexdigest()

@@ -89,8 +89,8 @@ class Bacalhau:
     bacalhau_web_ui_port: int = 8438
     """Their port."""
     bacalhau_heartbeat_s: int = 5
-    """How often a node tells the orchestrator that it lives, and what room it has: a run that follows another one waits
-    for that word, so it comes more often than the engine's own default of 15."""
+    """How often a node reports to the orchestrator that it is alive, and what room it has: a run that follows another
+    one waits for that report, so it comes more often than the engine's own default of 15."""
     bacalhau_disconnect_timeout_s: int = 60
     """Silence after which the orchestrator counts a node as gone, and fails what runs there."""
     bacalhau_log_level: str = "info"

@@ -65,7 +65,7 @@ def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> 
         why = f"{', '.join(changed)} would change" if changed else "its settings are newer than itself"
         if work.unknown:
             yield failure(
-                f"{service.unit} has to be restarted ({why}), and whether jobs run cannot be told: {work.unknown}. "
+                f"{service.unit} has to be restarted ({why}), and it is unknown whether jobs run: {work.unknown}. "
                 "Nothing was touched. Where no run is under way, restart it with `shoal site deploy --force` (pyinfra: "
                 "--data bacalhau_force=true)"
             )
@@ -152,7 +152,7 @@ def ready(service: Service, nodes: list[str], timeout_s: int) -> Commands:
 
 @operation()
 def containers_absent(node_id: str) -> Commands:
-    """Containers that the engine started, orphans included; its own label tells them."""
+    """Containers that the engine started, orphans included; the engine's label marks them."""
     label = f"label=bacalhau-executor=bacalhau-{node_id}"
     if there := host.get_fact(EngineContainers, label=label):
         will(f"end and remove {len(there)} containers of the engine")

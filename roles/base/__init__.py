@@ -10,7 +10,7 @@ from pyinfra.context import host
 
 from roles.base import clock
 from roles.base.defaults import Base
-from roles.base.operations import hostname, hostname_back, records_absent, state_absent
+from roles.base.operations import hostname, hostname_back, records_absent, shared_folders_open, state_absent
 from roles.common import knobs
 from roles.common.operations import (
     HOLD,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 APT_CONF = "/etc/apt/apt.conf.d/50shoal"
 JOURNALD_CONF = "/etc/systemd/journald.conf.d/50-shoal.conf"
 HOSTNAME_RECORD = str(RECORDS / "base.hostname")
+SHARED = ("/usr/local/lib/shoal", "/etc/shoal")
+"""Several roles put files into them."""
 
 
 def wanted_packages(base: Base, target: Host) -> list[str]:
@@ -68,6 +70,7 @@ def install() -> None:
             for path in (NODE_STATE, NODE_RUNS, NODE_WEIGHTS, RECORDS)
         },
     )
+    shared_folders_open(name="Open the folders that services read", known=SHARED, records=str(RECORDS))
     wanted = wanted_packages(base, host)
     keeps_time = clock.PACKAGES.get(base.base_time) in wanted
     packages(
@@ -102,8 +105,8 @@ def remove(remove_runs: bool = False) -> None:
     hostname_back(name="Give the host name back", record=HOSTNAME_RECORD)
     # The journal's limit is let go at the next boot; a restart for its sake is not worth the gap in the log.
     recorded_files_absent(name="Remove the settings", role="base", legacy=(APT_CONF, JOURNALD_CONF))
-    # Several roles put files into them; which was the last to go depends on what was deployed when.
-    empty_folders_absent(name="Remove empty folders of ours", paths=["/usr/local/lib/shoal", "/etc/shoal"])
+    # Which role was the last to go depends on what was deployed when.
+    empty_folders_absent(name="Remove empty folders of ours", paths=list(SHARED))
     records_absent(name="Remove the records", folder=str(RECORDS))
     own = [INCOMING, PurePosixPath(HOLD).parent, *([NODE_RUNS] if remove_runs else [])]
     state_absent(

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from roles.common.facts import NodeFact, labelled
+from roles.common.facts import NodeFact, PathList, labelled
 from roles.common.script import script
 
 FILES = Path(__file__).parent / "files"
@@ -87,3 +87,11 @@ class FolderNames(NodeFact[frozenset[str] | None]):
     def read(self, output: list[str]) -> frozenset[str]:
         """A dot for the folder itself, then a name a line."""
         return frozenset(output) - {"."}
+
+
+class ClosedFolders(PathList):
+    """Root's folders that not everybody can pass, of those known and of those on the roles' records."""
+
+    def command(self, known: tuple[str, ...], records: str) -> str:
+        """One program that reads only."""
+        return script(FILES / "closed_folders.sh", KNOWN="\n".join(known), RECORDS=records)

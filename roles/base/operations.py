@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.base.facts import FILES, FolderNames, HostNames, Remains
+from roles.base.facts import FILES, ClosedFolders, FolderNames, HostNames, Remains
 from roles.common.facts import Existing
 from roles.common.notes import left, will
 from roles.common.operations import Commands
@@ -16,6 +16,19 @@ from roles.common.script import script
 
 NAMED = 10
 """So many files at most are named one by one."""
+
+
+@operation()
+def shared_folders_open(known: Sequence[str], records: str) -> Commands:
+    """Folders that we made on the way to a file are for everybody to pass, whatever umask an earlier deploy ran under.
+
+    Services of ours read their settings there as users of their own. `known` are those that versions without records
+    made; the others are on the roles' records. Only what is root's is touched: a folder that is to be closed is either
+    its service's own or goes with all that lies in it (record_tree).
+    """
+    if closed := host.get_fact(ClosedFolders, known=tuple(known), records=records):
+        will(f"let everybody pass {', '.join(closed)}")
+        yield f"chmod go+rx -- {shlex.join(closed)}"
 
 
 @operation()

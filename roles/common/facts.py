@@ -90,7 +90,7 @@ class FolderStates(NodeFact[dict[str, str]]):
         return {}
 
     def read(self, output: list[str]) -> dict[str, str]:
-        """Folders only; a file at the place of a folder is told by the operation's own failure."""
+        """Folders only; a file at the place of a folder makes the operation fail."""
         rows = (line.split("|", 2) for line in output)
         return {path: state for kind, state, path in rows if kind == "directory"}
 

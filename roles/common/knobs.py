@@ -1,4 +1,4 @@
-"""Knobs: a role's typed settings, read from host data and checked as a whole, every fault told at once."""
+"""Knobs: a role's typed settings, read from host data and checked as a whole, all faults reported at once."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Listeners(NodeFact[tuple[Listener, ...]]):
 
 
 def will_listen(places: Sequence[tuple[str, int, str]]) -> None:
-    """Say which of the places (address, TCP port, what listens there) nobody listens at yet."""
+    """Say which of the places (address, TCP port, what listens there) no program listens at yet."""
     if host.state.is_executing:
         return
     ports = {listener.port for listener in host.get_fact(Listeners)}

@@ -27,7 +27,7 @@ def dearmoured(data: bytes) -> bytes:
 def fingerprint(data: bytes) -> str:
     """Upper-case hex fingerprint of the one (primary) key in it, a version 4 one (RFC 4880, 12.2). Raises ValueError.
 
-    A second primary key behind the first is refused: apt would trust it, and nobody would have looked at it.
+    A second primary key behind the first is refused: apt would trust it without its fingerprint being checked.
     """
     raw = dearmoured(data)
     if len(raw) < 8 or not raw[0] & 0x80:

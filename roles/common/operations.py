@@ -70,7 +70,7 @@ def failure(message: str) -> FunctionCommand:
 
 @operation()
 def barrier(unanimous: Sequence[str] = (), behind: str = "") -> Commands:
-    """Nobody goes on before all have come here: every host has it in its chain.
+    """No host goes on before all have come here: every host has it in its chain.
 
     A host that failed does not come any more, and by itself that keeps none of the others back. With `unanimous` all
     stop here where an operation of one of these names failed anywhere; with `behind`, where that host failed at all.
@@ -337,14 +337,14 @@ def service(unit: str, config_files: list[str] | None = None, *, may_idle_in_con
         yield "systemctl daemon-reload"
     if not state.enabled:
         yield f"systemctl enable --quiet {quoted}"
-    told = f"{{ systemctl status --no-pager --lines=20 {quoted} >&2; exit 1; }}"
+    words = f"{{ systemctl status --no-pager --lines=20 {quoted} >&2; exit 1; }}"
     if not state.active:
         if idles:
             host.noop(f"{unit} is not run in a container")
         else:
-            yield f"systemctl start {quoted} || {told}"
+            yield f"systemctl start {quoted} || {words}"
     elif state.outdated or state.needs_reload:
-        yield f"systemctl restart {quoted} || {told}"
+        yield f"systemctl restart {quoted} || {words}"
 
 
 @operation()
@@ -378,7 +378,7 @@ def upload(
     place = PurePosixPath(final)
     part = str(place.parent / f".{sha256[:16]}.part")
     quoted_landed, quoted_part = shlex.quote(landed), shlex.quote(part)
-    told = shlex.quote(f"wrong hash after the upload of {place.name}: wanted {sha256}, found ")
+    words = shlex.quote(f"wrong hash after the upload of {place.name}: wanted {sha256}, found ")
     yield f"install -d -m 700 -o {shlex.quote(node_of(host).user)} {shlex.quote(str(INCOMING))}"
     yield FileUploadCommand(source, landed, _sudo=False)
     yield "\n".join(
@@ -386,7 +386,7 @@ def upload(
             "set -e",
             f"trap 'rm -f {quoted_landed} {quoted_part}' EXIT",
             f"found=$(sha256sum < {quoted_landed} | cut -d' ' -f1)",
-            f'[ "$found" = {sha256} ] || {{ echo {told}"$found" >&2; exit 1; }}',
+            f'[ "$found" = {sha256} ] || {{ echo {words}"$found" >&2; exit 1; }}',
             *([recording(role), f"record_folders {shlex.quote(str(place.parent))}"] if role else []),
             f"umask 022; mkdir -p {shlex.quote(str(place.parent))}",
             # Closed before it leaves its private folder: it may be a secret, and arrives as its user's umask makes it.
@@ -405,10 +405,10 @@ def _into_place(part: str, final: str, replaces: str | None) -> list[str]:
     if replaces is None:
         return [f"mv -f {part} {final}"]
     if not replaces:
-        told = "another file has come to lie there meanwhile: "
-        return [f"mv -n {part} {final}", f"[ ! -e {part} ] || {{ echo {shlex.quote(told)}{final} >&2; exit 1; }}"]
-    told = "another file lies there now than the one that was to be replaced: "
+        words = "another file has come to lie there meanwhile: "
+        return [f"mv -n {part} {final}", f"[ ! -e {part} ] || {{ echo {shlex.quote(words)}{final} >&2; exit 1; }}"]
+    text = "another file lies there now than the one that was to be replaced: "
     return [
-        f'[ "$(sha256sum < {final} | cut -c1-64)" = {replaces} ] || {{ echo {shlex.quote(told)}{final} >&2; exit 1; }}',
+        f'[ "$(sha256sum < {final} | cut -c1-64)" = {replaces} ] || {{ echo {shlex.quote(text)}{final} >&2; exit 1; }}',
         f"mv -f {part} {final}",
     ]

@@ -25,7 +25,7 @@ _LOOKING = BoundedSemaphore()
 
 
 def site(host: Host, models: Models) -> None:
-    """Raise RefusedError with all faults of all hosts; found once in a run, told to every host."""
+    """Raise RefusedError with all faults of all hosts; found once in a run, reported to every host."""
     _refuse(_faults(host.inventory, models, whole=True))
 
 
@@ -71,7 +71,7 @@ def _faults(inventory: Inventory, models: Models, *, whole: bool) -> tuple[Fault
                 faults += examine(model, host)[1]
     if hosts and whole:
         faults += _site_faults(hosts[0])
-    # The same fault of a group's setting on twenty hosts is still told twenty times: each line names its host.
+    # The same fault of a group's setting on twenty hosts is still reported twenty times: each line names its host.
     return tuple(dict.fromkeys(faults))
 
 

@@ -127,7 +127,7 @@ def parse(text: str, what: str) -> JsonObject:
     except RecursionError:
         raise ValueError(f"{what} is nested too deep") from None
     if not isinstance(value, dict):
-        raise ValueError(f"{what} is not a JSON object")  # noqa: TRY004 - the value is wrong, told as the other faults
+        raise ValueError(f"{what} is not a JSON object")  # noqa: TRY004 - the value is wrong, reported as the other faults
     return value
 
 

@@ -89,7 +89,7 @@ def planned(host: Host, docker: Docker) -> tuple[EngineFacts, EnginePlan]:
 
 @operation()
 def engine_recorded(docker: Docker) -> Commands:
-    """What is there before the first change, on record; and the refusals, in case nobody looked before."""
+    """What is there before the first change, on record; and the refusals, in case there was no look before."""
     facts, what = planned(host, docker)
     if what.refusals:
         yield failure(f"the engine cannot be used: {'; '.join(what.refusals)}")
@@ -188,7 +188,7 @@ def engine_runs(docker: Docker) -> Commands:
 
 @operation()
 def daemon_config_absent() -> Commands:
-    """Our keys out of daemon.json and its owner's former values back; the very file where nobody changed it since."""
+    """Our keys out of daemon.json and its owner's former values back; the very file where it was not changed since."""
     facts = host.get_fact(Engine)
     try:
         there, ours = parse(facts.file or "", DAEMON_JSON), read_record(facts.record)
@@ -307,7 +307,8 @@ def group_members(users: tuple[str, ...]) -> Commands:
 @operation()
 def group_members_absent() -> Commands:
     """Users that we put into the group `docker` out of it again."""
-    for user in dict.fromkeys(host.get_fact(RecordLines, path=MEMBERS)):
+    ours = host.get_fact(RecordLines, path=MEMBERS)
+    for user in dict.fromkeys(ours):
         yield f"! id -nG {shlex.quote(user)} 2>/dev/null | grep -qw docker || gpasswd -d {shlex.quote(user)} docker"
     if host.get_fact(Existing, paths=(MEMBERS,)):
         yield f"rm -f {MEMBERS}"

@@ -78,7 +78,7 @@ def install() -> None:
 
 
 def _peers(settings: Firewall) -> dict[str, tuple[Any, ...]]:
-    """Who is let in to what on the requester where there is no mesh; nobody elsewhere. Raises RefusedError."""
+    """Who is let in to what on the requester where there is no mesh; no one elsewhere. Raises RefusedError."""
     node, cluster = knobs.node_of(host), knobs.cluster_of(host)
     if cluster.mesh == "tailscale" or not node.has_role("requester"):
         return {}

@@ -114,7 +114,7 @@ def _ways(node: Node) -> list[Node]:
 
 
 def _login(cluster: Cluster, node: Node, *command: str) -> str | None:
-    """Run a command over a connection of its own; why that failed, or None. A shared one would prove nothing."""
+    """Run a command over a new connection; return why that failed, or None. A shared one would prove nothing."""
     try:
         limit_s = max(LOGIN_TIMEOUT_S, ssh.connect_timeout_s(cluster.ssh, node))
         argv = ssh.ssh_command(cluster, node, *command, root=True)

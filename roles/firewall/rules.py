@@ -48,7 +48,7 @@ def text(openings: Openings) -> str:
 
 
 def stamp(openings: Openings) -> str:
-    """The name of an empty chain that tells which rule set the kernel holds."""
+    """The name of an empty chain that identifies the rule set in the kernel."""
     return f"set_{hashlib.sha256(_body(openings).encode()).hexdigest()[:12]}"
 
 
@@ -99,7 +99,7 @@ def _body(openings: Openings) -> str:
         f'iifname {{ "{LOOPBACK}", "{openings.mesh_interface}" }} accept',
         *_ssh(openings),
         *_peers(openings),
-        # Nobody but the mesh's own interface speaks for addresses of the mesh.
+        # Packets from the mesh's addresses are accepted on the mesh's interface only.
         "ip saddr 100.64.0.0/10 drop",
         "ip6 saddr fd7a:115c:a1e0::/48 drop",
         # Docker's own names only: its published ports never come by here.

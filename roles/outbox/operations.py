@@ -36,7 +36,7 @@ def units_read(units: Sequence[str]) -> Commands:
 
 @operation()
 def outbox_owned(folder: str) -> Commands:
-    """All that lies in the outbox is the shipper's: what an earlier installation left waiting may be nobody's."""
+    """All that lies in the outbox is the shipper's: what an earlier installation left waiting may have no owner."""
     if host.get_fact(HoldsOthers, folder=folder, user=USER):
         yield f"chown -R {USER}:{USER} {shlex.quote(folder)}"
 

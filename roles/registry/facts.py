@@ -24,7 +24,7 @@ class Ports(NodeFact[Look]):
 
     @staticmethod
     def default() -> Look:
-        """Nobody listens."""
+        """Nothing listens."""
         return Look()
 
     def read(self, output: list[str]) -> Look:

@@ -60,7 +60,7 @@ class Tailscale:
     tailscale_ssh: bool = False
     """Whether tailscaled answers SSH itself. shoal uses the machine's own sshd."""
     tailscale_netfilter: Literal["off", "nodivert", "on"] = "off"
-    """Whether tailscaled writes packet filter rules of its own; they matter for subnet routes only, and the firewall
+    """Whether tailscaled writes packet filter rules itself; they matter for subnet routes only, and the firewall
     role keeps tailnet addresses from other interfaces."""
     tailscale_port: int = 41641
     """UDP port of direct traffic."""
@@ -73,7 +73,7 @@ class Tailscale:
     tailscale_apt_timeout_s: int = 600
     """How long installing it may take before the deploy gives up."""
     tailscale_keep_unknown: bool = False
-    """For `remove`: go on where the control server cannot be told; the device then stays in its list."""
+    """For `remove`: go on where the control server cannot be reached; the device then stays in its list."""
 
     def tags(self, node: Node) -> frozenset[str]:
         """The node's tags."""

@@ -123,17 +123,17 @@ def member(wanted: Wanted, settings: Tailscale, node: str, *, ephemeral: bool) -
 
 @operation()
 def logged_out(*, keep_unknown: bool) -> Commands:
-    """The node off its tailnet: it tells the control server, which forgets an ephemeral one at once."""
+    """The node off its tailnet: it logs out on the control server, which forgets an ephemeral one at once."""
     status = host.get_fact(TailscaleStatus)
     if status is None or (status.state == "NeedsLogin" and not status.addresses):
         host.noop("it is on no tailnet")
         return
     will("leave the tailnet")
-    told = (
-        "the control server was not told that this machine goes; see that it can be reached, or remove the device "
+    message = (
+        "this machine could not log out on the control server; make it reachable, or remove the device "
         "there and go on with --data tailscale_keep_unknown=true"
     )
-    end = ":" if keep_unknown else f"{{ echo {shlex.quote(told)} >&2; exit 1; }}"
+    end = ":" if keep_unknown else f"{{ echo {shlex.quote(message)} >&2; exit 1; }}"
     yield f"timeout {LOGOUT_TIMEOUT_S} tailscale logout || {end}"
 
 
@@ -157,7 +157,7 @@ def _up(arguments: list[str], key: str | None, limit_s: int) -> StringCommand:
 
 
 def _joined(state: State, host: Host, *, wanted: Wanted, node: str, limit_s: int, sudo: bool) -> bool:
-    """Poll until the node stands; tell why where it does not."""
+    """Poll until the node is up; raise with the reason where it does not come up."""
     del state
     _, output = host.run_shell_command(f"cat {SAID} 2>/dev/null; rm -f {SAID}", _sudo=sudo)
     said = output.stdout

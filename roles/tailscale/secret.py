@@ -52,8 +52,8 @@ def dressed(key: str, *, ephemeral: bool, preauthorized: bool) -> str:
     """
     if not is_oauth(key):
         return key
-    secret, _, said = key.partition("?")
-    attributes = dict(parse_qsl(said, keep_blank_values=True))
+    secret, _, query = key.partition("?")
+    attributes = dict(parse_qsl(query, keep_blank_values=True))
     wanted = {"ephemeral": str(ephemeral).lower(), "preauthorized": str(preauthorized).lower()}
     return f"{secret}?{urlencode({**wanted, **attributes}, safe=':/')}"
 
@@ -81,7 +81,7 @@ def _output(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KeyFaultError(f"tailscale_authkey_command: {command[0]}: {_reason(error)}") from None
     if done.returncode != 0:
-        # Neither of its outputs is told: half of a secret may be in them.
+        # Neither of its outputs is shown: half of a secret may be in them.
         raise KeyFaultError(f"tailscale_authkey_command: {command[0]} ended with exit code {done.returncode}")
     return done.stdout
 

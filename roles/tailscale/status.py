@@ -84,7 +84,7 @@ class Decision:
 
 
 class Failure(Enum):
-    """Why a node does not join; the value is what is told to do about it."""
+    """Why a node does not join; the value says what to do about it."""
 
     KEY_MISSING = "give a key: SHOAL_TAILSCALE_AUTHKEY, tailscale_authkey_file or tailscale_authkey_command"
     KEY_INVALID = "the control server does not know this key, or it was revoked: make a new one"

@@ -23,14 +23,15 @@ def machine_faults(target: Host) -> list[Fault]:
     """What of this machine's footage stands in the way of our clips; looked for before the first change."""
     videos = knobs.read(Videos, target)
     state, _, todo = planned(target, videos.videos_folder, videos.videos_files, MARKER)
-    return [Fault(f"{target.name}: videos", text) for text in placing_faults(state, todo, videos.videos_folder)]
+    texts = [*placing_faults(state, todo, videos.videos_folder), *_camera_faults(target, videos)]
+    return [Fault(f"{target.name}: videos", text) for text in texts]
 
 
 @deploy("videos")
 def install() -> None:
     """The folder, the listed clips in it, and the node's camera folders, shown under it."""
     videos = knobs.read(Videos, host)
-    _refuse_missing_folders()
+    _refuse_camera_folders()
     folder(
         name="Make the videos folder",
         path=videos.videos_folder,
@@ -60,25 +61,26 @@ def remove() -> None:
     clips_absent(name="Remove our clips", folder=videos.videos_folder, marker=MARKER)
 
 
-def _refuse_missing_folders() -> None:
-    """Before the first change: camera folders that are listed and not there, on any of the machines."""
-    faults = []
-    for other in host.inventory.get_active_hosts():
-        if not knobs.node_of(other).has_role("compute"):
-            continue
-        videos = knobs.read(Videos, other)
-        listed = videos.videos_camera_folders
-        # Those under the videos folder, too, which need no mount.
-        wanted = tuple(cameras.Camera(source, source) for source in listed)
-        found = other.get_fact(CameraMounts, cameras=wanted).places if wanted else {}
-        faults += [
-            Fault(other.name, f"has no folder {source}")
-            for source in listed
-            if source in found and found[source].source == "missing"
-        ]
+def _refuse_camera_folders() -> None:
+    """Where the role is deployed by itself: before the first change, on any of the machines."""
+    faults = [
+        Fault(f"{other.name}: videos", text)
+        for other in host.inventory.get_active_hosts()
+        if knobs.node_of(other).has_role("compute")
+        for text in _camera_faults(other, knobs.read(Videos, other))
+    ]
     if faults:
-        raise RefusedError(
-            "camera folders of the cluster document are not there; nothing was changed",
-            faults,
-            hint="make or mount them on the machine, or mend `camera_folders` in the cluster document",
-        )
+        raise RefusedError("camera folders cannot be shown; nothing was changed", faults)
+
+
+def _camera_faults(target: Host, videos: Videos) -> list[str]:
+    """What keeps this machine's camera folders from being shown."""
+    listed = videos.videos_camera_folders
+    if not listed:
+        return []
+    shown = cameras.shown(listed, videos.videos_folder)
+    # Those under the videos folder are seen without a mount; they have to be there.
+    within = tuple(cameras.Camera(it, it) for it in listed if it not in {camera.source for camera in shown})
+    found = target.get_fact(CameraMounts, cameras=(*shown, *within))
+    missing = [camera.source for camera in within if found.places[camera.target].source == "missing"]
+    return [*operations.mount_faults(shown, found), *map(operations.no_folder, missing)]

@@ -89,7 +89,7 @@ class PlaceFact:
     shows: str
     """`it` (the camera folder), `other` (another mount), `files` (no mount, and not empty), `nothing`."""
     options: str
-    """Of the mount, as the kernel tells them."""
+    """Of the mount, as the kernel gives them."""
 
     @property
     def right(self) -> bool:
@@ -114,15 +114,17 @@ class CamerasFact:
     """By the name of the unit."""
     places: dict[str, PlaceFact] = field(default_factory=dict)
     """By the place under the videos folder."""
+    theirs: dict[str, str] = field(default_factory=dict)
+    """Units that bear the name of one of ours and are somebody else's: name -> file."""
 
 
 class CameraMounts(NodeFact[CamerasFact]):
     """Units of ours and what is shown at each place, read with one command."""
 
     def command(self, cameras: tuple[Camera, ...] = ()) -> str:
-        """A shell function of the pairs; paths hold no blanks, the cluster document sees to that."""
-        pairs = [word for camera in cameras for word in (camera.source, camera.target)]
-        return f"set -- {shlex.join([MARK, *pairs])}\n{(FILES / 'mounts.sh').read_text(encoding='utf-8')}"
+        """A shell program of three words for each; paths hold no blanks, the cluster document sees to that."""
+        words = [word for camera in cameras for word in (camera.source, camera.target, camera.unit)]
+        return f"set -- {shlex.join([MARK, *words])}\n{(FILES / 'mounts.sh').read_text(encoding='utf-8')}"
 
     @staticmethod
     def default() -> CamerasFact:
@@ -130,15 +132,17 @@ class CameraMounts(NodeFact[CamerasFact]):
         return CamerasFact()
 
     def read(self, output: list[str]) -> CamerasFact:
-        """Lines `unit NAME SHA256 WHERE ENABLED` and `place TARGET SOURCE SHOWS OPTIONS`."""
-        units, places = dict[str, UnitFile](), dict[str, PlaceFact]()
+        """Lines `unit NAME SHA256 WHERE ENABLED`, `place TARGET SOURCE SHOWS OPTIONS` and `theirs NAME FILE`."""
+        units, places, theirs = dict[str, UnitFile](), dict[str, PlaceFact](), dict[str, str]()
         for line in output:
             kind, name, *rest = line.split(" ")
             if kind == "unit":
                 units[name] = UnitFile(rest[0], rest[1], enabled=rest[2] == "enabled")
             elif kind == "place":
                 places[name] = PlaceFact(*rest)
-        return CamerasFact(units, places)
+            elif kind == "theirs":
+                theirs[name] = rest[0]
+        return CamerasFact(units, places, theirs)
 
 
 class Ownership(NodeFact[tuple[str, str] | None]):

@@ -16,7 +16,7 @@ from roles.common.notes import left, will
 from roles.common.operations import Commands, failure, upload, write_text
 from roles.videos.cameras import Camera
 from roles.videos.defaults import VideoFile
-from roles.videos.facts import CameraMounts, FolderFact, Ownership, UnitFile, VideosState
+from roles.videos.facts import CameraMounts, CamerasFact, FolderFact, Ownership, UnitFile, VideosState
 from roles.videos.plan import (
     Known,
     Marker,
@@ -173,16 +173,12 @@ def clips_absent(folder: str, marker: str) -> Commands:
 def cameras(wanted: tuple[Camera, ...]) -> Commands:
     """Each camera folder shown read-only, now and after a boot; mounts of ours that are not wanted any more go."""
     state = host.get_fact(CameraMounts, cameras=wanted)
+    if faults := mount_faults(wanted, state):
+        yield failure("; ".join(faults))
+        return
     places, units = state.places, state.units
-    if missing := [camera.source for camera in wanted if places[camera.target].source == "missing"]:
-        yield failure(no_such_folders(host.name, missing))
-        return
-    if full := [camera.target for camera in wanted if places[camera.target].shows == "files"]:
-        yield failure(f"in {', '.join(full)} there are files, which a camera folder would hide; move them away")
-        return
-    if foreign := [it.target for it in wanted if places[it.target].shows == "other" and it.unit not in units]:
-        yield failure(f"at {', '.join(foreign)} something is mounted that is not ours; unmount it")
-        return
+    # Where the owner shows the very folder there himself, read-only, his mount serves.
+    wanted = tuple(camera for camera in wanted if camera.unit not in state.theirs)
     names = {camera.unit for camera in wanted}
     for camera in wanted:
         if not places[camera.target].right:
@@ -218,9 +214,30 @@ def cameras_absent() -> Commands:
     yield from _unmounted(state.units)
 
 
-def no_such_folders(name: str, missing: Sequence[str]) -> str:
-    """What is said of camera folders that are not on the machine."""
-    return f"{name} has no camera folder {', '.join(missing)}: make it or mount it there, or mend the cluster document"
+def mount_faults(wanted: Sequence[Camera], state: CamerasFact) -> list[str]:
+    """What keeps camera folders from being shown: what is somebody else's is neither hidden nor replaced."""
+    found = []
+    for camera in wanted:
+        place = state.places[camera.target]
+        if place.source == "missing":
+            found.append(no_folder(camera.source))
+        elif place.shows == "files":
+            found.append(f"in {camera.target} there are files, which a camera folder would hide; move them away")
+        elif place.shows == "other" and camera.unit not in state.units:
+            found.append(f"at {camera.target} something is mounted that is not ours; unmount it")
+        elif (unit := state.theirs.get(camera.unit)) and not place.right:
+            found.append(
+                f"{unit} is a mount unit that is not ours, for {camera.target}; take it away, or have it show "
+                f"{camera.source} there, read-only: then it serves"
+            )
+    return found
+
+
+def no_folder(source: str) -> str:
+    """What is said of a camera folder that is not on the machine."""
+    return (
+        f"there is no camera folder {source}: make or mount it there, or mend `camera_folders` in the cluster document"
+    )
 
 
 def _unmounted(units: Mapping[str, UnitFile]) -> Commands:

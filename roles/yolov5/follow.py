@@ -22,7 +22,7 @@ _FOLLOW = (Path(__file__).parent / "files" / "follow.sh").read_text(encoding="ut
 
 
 class FollowedCommand(StringCommand):
-    """A command whose output is shown as it comes; `shoal.deploys.log` tells the lines `progress: ...`."""
+    """A command whose output is shown as it comes; `shoal.deploys.log` reports the lines `progress: ...`."""
 
     def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> tuple[bool, CommandOutput]:
         """As pyinfra's own, but never silent."""

@@ -84,7 +84,7 @@ class Target:
         return f"{self.authority}/{self.repository}@{digest}"
 
     def manifest_url(self) -> str:
-        """Where the registry tells the digest of the tag."""
+        """Where the registry gives the digest of the tag."""
         return f"http://{self.write_authority}/v2/{self.repository}/manifests/{self.version}"
 
 

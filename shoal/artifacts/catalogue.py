@@ -123,7 +123,7 @@ class Artifact(_Document):
 
 
 class Derived(_Document):
-    """A file that is made here from an artefact; `sha256` and `size_bytes` are told, not enforced."""
+    """A file that is made here from an artefact; `sha256` and `size_bytes` are informative, not enforced."""
 
     made_from: Name
     sha256: Sha256

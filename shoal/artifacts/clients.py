@@ -69,7 +69,7 @@ def _only_file(folder: Path, pattern: str, artifact: Artifact, output: str) -> P
 
 def _npm(artifact: Artifact, source: Npm, folder: Path, say: Say) -> Path:
     client = npm_client(say=say)
-    # A cache of its own: the user's stays as it is, and nothing is left behind.
+    # A separate cache: the user's stays as it is, and nothing is left behind.
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--cache", str(folder / "npm")]
     ended = process.run([*client, "pack", *options, f"{source.package}@{artifact.version}"], folder=folder)
     if ended.returncode != 0:
@@ -148,7 +148,7 @@ def _pip(artifact: Artifact, source: PypiWheel | PypiSdist, folder: Path) -> Pat
 def _no_backend(artifact: Artifact, source: PypiSdist, folder: Path) -> Path:
     """A folder for PYTHONPATH with which pip, wanting metadata even for a mere download, runs nothing of the archive.
 
-    The program in which pip runs a build backend is told the backend's name by the environment
+    The program in which pip runs a build backend gets the backend's name from the environment
     (pyproject_hooks/_in_process at 1.2); `sitecustomize`, which Python imports before it, names one that knows only
     what was asked for.
     """

@@ -12,7 +12,7 @@ from typing import Final
 from shoal.errors import Exit, Fault, ShoalError
 
 TIMEOUT_S: Final = 1800
-"""Longest a client may take; each has shorter limits of its own on a silent connection."""
+"""Longest a client may take; each has shorter limits on a silent connection."""
 LAST_LINES: Final = 6
 BUNDLE_HINT: Final = (
     "see that this machine reaches the registry, or put the file, named by its SHA-256, into a folder and name that "
@@ -70,8 +70,8 @@ def what_to_do(instead: str) -> str:
 
 def last_lines(output: str) -> list[str]:
     """The end of a client's output, without what says nothing and without a user's password in an address."""
-    told = [_CREDENTIALS.sub("//***@", line.strip()) for line in output.splitlines()]
-    return [line for line in told if line and not _NOISE.search(line)][-LAST_LINES:]
+    lines = [_CREDENTIALS.sub("//***@", line.strip()) for line in output.splitlines()]
+    return [line for line in lines if line and not _NOISE.search(line)][-LAST_LINES:]
 
 
 def unavailable(what: str, output: str, *, instead: str = "") -> ShoalError:
@@ -80,7 +80,7 @@ def unavailable(what: str, output: str, *, instead: str = "") -> ShoalError:
         return no_space(what)
     if mismatch := _PIP_MISMATCH.search(output):
         return wrong_hash(what, expected=mismatch[1], found=mismatch[2])
-    lines = last_lines(output) or ["(it said nothing)"]
+    lines = last_lines(output) or ["(it printed nothing)"]
     return ShoalError(
         f"{what} cannot be had",
         faults=tuple(Fault("client", line) for line in lines),

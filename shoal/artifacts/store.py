@@ -48,7 +48,7 @@ def kept_path(artifact: Artifact, arch: str = "any") -> Path:
 
 
 def state(artifact: Artifact, arch: str = "any") -> State:
-    """What is in the cache, told by size and hash."""
+    """What is in the cache, identified by size and hash."""
     path, known = kept_path(artifact, arch), artifact.arch_for(arch)
     if not path.is_file():
         return State.MISSING

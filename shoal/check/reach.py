@@ -46,7 +46,7 @@ def probe(cluster: Cluster, facts: Mapping[str, Facts], plans: Mapping[str, Node
         with _listeners(cluster, requester, free if here else ()):
             return _from_each(cluster, nodes, ports)
     except ShoalError:
-        # The way to the requester was lost meanwhile, or it has no perl: what listens there already still tells.
+        # The way to the requester was lost meanwhile, or it has no perl: what listens there already is still known.
         return _from_each(cluster, nodes, [port for port in ports if port not in free])
 
 

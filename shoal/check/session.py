@@ -16,7 +16,7 @@ from typing import IO, cast
 from shoal.check.answer import LIMIT_BYTES, UnreadableError, line
 from shoal.cluster.document import Cluster, Node
 from shoal.ssh import client as ssh
-from shoal.ssh.failures import told
+from shoal.ssh.failures import error_from
 
 CHUNK_BYTES = 1 << 16
 END_LIMIT_S = 10
@@ -60,7 +60,7 @@ def as_user(cluster: Cluster, node: Node, command: tuple[str, ...], stdin: bytes
         words.seek(0)
         stderr = words.read(CHUNK_BYTES).decode(errors="replace")
     if code == 255 or code < 0:
-        raise told(node, stderr)
+        raise error_from(node, stderr)
     if code != 0 and not said:
         raise UnreadableError(f"its shell did not run the look: {line(stderr, 160) or f'exit code {code}'}")
     return Said(said, asked, answered or time.time())
@@ -118,7 +118,7 @@ def fed(data: bytes, *, hold_open: bool = False) -> Iterator[Feed]:
         end.set()
 
     def feed() -> None:
-        # Who reads may go away before it is through; what became of it is told by its end.
+        # Who reads may go away before it is through; its end shows what became of it.
         with suppress(BrokenPipeError), os.fdopen(write_end, "wb") as sink:
             sink.write(data)
             sink.flush()

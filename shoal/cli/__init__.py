@@ -112,5 +112,5 @@ def _run() -> None:
 
 def _report_interrupt(error: BaseException) -> None:
     if unreported(error):
-        with suppress(OSError):  # where nobody can be told, the exit code still says it
+        with suppress(OSError):  # without a terminal the exit code still says it
             say(f"shoal: {words_for(sys.argv[1:])}")

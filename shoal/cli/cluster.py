@@ -15,7 +15,7 @@ from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
 from shoal.cluster import document as cluster
-from shoal.cluster import load, onprem, which
+from shoal.cluster import load, login, onprem, which
 from shoal.errors import Exit, UsageError
 from shoal.files import write_atomic
 from shoal.paths import expanded
@@ -108,14 +108,13 @@ def init(
         raise UsageError(f"{output} is there already", hint="edit it, name another --output, or give --force")
     if not (name and requester and compute):
         if not sys.stdin.isatty():
-            raise UsageError("--name, --requester and at least one --compute are needed where nobody can be asked")
+            raise UsageError("--name, --requester and at least one --compute are needed without a terminal to ask on")
         name = name or typer.prompt("Name of the cluster", default="site")
         requester = requester or typer.prompt("Control node ([user@]address[:port])")
         compute = compute or _ask_for_compute()
     access = _access(identity, known_hosts)
-    made = cluster.parse(
-        document(name or "", requester or "", compute or [], engine, arch, ssh=access), source="what was given"
-    )
+    given = document(name or "", requester or "", compute or [], engine, arch, ssh=access)
+    made = login.filled(cluster.parse(given, source="what was given"))
     write_atomic(output, onprem.render(made))
     say(f"wrote {output}: {len(made.nodes)} machine(s)")
     say("next:")
@@ -241,7 +240,7 @@ def _ask_for_compute() -> list[str]:
 
 @app.command()
 def validate(path: DocumentPath, as_json: AsJson = False) -> None:
-    """Check a document; every fault is told at once, with its path.
+    """Check a document; all faults are listed at once, with their paths.
 
     Example: shoal cluster validate onprem.toml
     """
@@ -291,5 +290,5 @@ def where(
         choice = which.choose(named=(name, "its name"))
     else:
         choice = which.choose()
-    say(which.told(choice, which.opened(choice)))
+    say(which.first_line(choice, which.opened(choice)))
     typer.echo(str(choice.path))

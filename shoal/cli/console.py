@@ -63,7 +63,7 @@ def settle_streams() -> None:
         try:
             stream.flush()
         except OSError:
-            # Told already, by whoever wrote to it.
+            # Whoever wrote to it has reported it already.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
@@ -76,7 +76,7 @@ def say(message: str) -> None:
 
 def report_error(error: ShoalError) -> None:
     """The error in full: message, every fault, what to do."""
-    with suppress(OSError):  # where nobody can be told, the exit code still says it
+    with suppress(OSError):  # without a terminal the exit code still says it
         err.print(f"shoal: {error}", style="red" if sys.stderr.isatty() else None)
 
 

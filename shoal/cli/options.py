@@ -52,10 +52,22 @@ AskSudoPassword = Annotated[
 ]
 
 
-def reach(given: Path | None, *, ask_sudo_password: bool = False, claim: bool = True) -> Reach:
-    """The cluster that a verb is about, read once, after the line that tells which it is."""
-    choice, cluster = _opened(given, claim=claim)
+def reach(
+    given: Path | None, *, run_of: str | None = None, ask_sudo_password: bool = False, claim: bool = True
+) -> Reach:
+    """The cluster that a verb is about, read once, after the line that names it.
+
+    `run_of` is the cluster's name in a run's record. A verb that only looks does not `claim` the cluster's name.
+    """
+    choice, cluster = _opened(given, run_of=run_of, claim=claim)
     return reaches.made(choice.path, cluster).with_sudo_password(sudo_password() if ask_sudo_password else None)
+
+
+def cluster_of(
+    given: Path | None, *, run_of: str | None = None, ask_sudo_password: bool = False, claim: bool = True
+) -> Cluster:
+    """The same for a verb that writes no document: the cluster as its nodes are reached now."""
+    return reach(given, run_of=run_of, ask_sudo_password=ask_sudo_password, claim=claim).now
 
 
 def sudo_password() -> SecretStr:
@@ -70,7 +82,7 @@ def sudo_password() -> SecretStr:
 
 
 def cluster_path(given: Path | None, *, run_of: str | None = None, claim: bool = True) -> Path:
-    """The document that a verb reads, after the line that tells which cluster that is.
+    """The document that a verb reads, after the line that names its cluster.
 
     `run_of` is the cluster's name in a run's record. A verb that only looks does not `claim` the cluster's name.
     """
@@ -80,19 +92,19 @@ def cluster_path(given: Path | None, *, run_of: str | None = None, claim: bool =
 def _opened(given: Path | None, *, run_of: str | None = None, claim: bool = True) -> tuple[which.Choice, Cluster]:
     choice = which.choose(None if _from_environment("cluster") else given, run_of=run_of)
     cluster = which.opened(choice, claim=claim)
-    say(which.told(choice, cluster))
+    say(which.first_line(choice, cluster))
     return choice, cluster
 
 
 def substrate_path(substrate: Substrate, named: tuple[str, str] | None = None, *, claim: bool = False) -> Path:
-    """The document of a command that names a substrate, and perhaps a lab or stack of it; told likewise."""
+    """The document of a command that names a substrate, and perhaps a lab or stack of it; named likewise."""
     choice = which.choose(substrate=substrate, named=named)
-    say(which.told(choice, which.opened(choice, claim=claim)))
+    say(which.first_line(choice, which.opened(choice, claim=claim)))
     return choice.path
 
 
 def lab(given: str | None) -> str:
-    """The lab that a verb is about, after the line that tells which that is."""
+    """The lab that a verb is about, after the line that names it."""
     name, by = which.lab_name(given)
     say(f"lab {name!r}, from {by}")
     return name

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import ClusterPath, cluster_path
+from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import runs_dir
 from shoal.results import documents
@@ -76,6 +75,7 @@ def fetch(
     everything: Annotated[
         bool, typer.Option("--all", help="Also the detections of every frame, which a run leaves on the nodes.")
     ] = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Bring home what is not home yet; files that are here and right are not sent again.
 
@@ -87,7 +87,7 @@ def fetch(
     """
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
-        document = read(cluster_path(cluster, run_of=record.cluster))
+        document = cluster_of(cluster, run_of=record.cluster, ask_sudo_password=ask_sudo_password)
         if everything and record.bring != "all":
             record.bring = "all"
             runs.save(record)
@@ -99,6 +99,7 @@ def fetch(
 
 @app.command()
 def prune(
+    *,
     cluster: ClusterPath = None,
     keep_days: Annotated[
         int | None,
@@ -109,6 +110,7 @@ def prune(
     ] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be removed.")] = False,
     json: AsJson = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Remove old runs: their folders on the cluster's nodes, then the copies here.
 
@@ -124,7 +126,7 @@ def prune(
 
         shoal results prune
     """
-    document = read(cluster_path(cluster))
+    document = cluster_of(cluster, ask_sudo_password=ask_sudo_password)
     days = keep_days or document.results_keep_days
     if days is None:
         raise UsageError(
@@ -199,8 +201,8 @@ def show(run: RunArgument, json: AsJson = False) -> None:
     for name, summary in summaries.items():
         if summary is None:
             files = _files(run, name)
-            told = f"{files} file{'s' if files != 1 else ''} without a summary" if files else "-"
-            table.add_row(name, told, "", "", "", record.nodes[name].outcome.value)
+            text = f"{files} file{'s' if files != 1 else ''} without a summary" if files else "-"
+            table.add_row(name, text, "", "", "", record.nodes[name].outcome.value)
             continue
         for video in summary.videos:
             fault = f"{video.fault.kind}: {video.fault.message}" if video.fault else ""
@@ -237,7 +239,7 @@ def _summary(run: str, node: str) -> RunSummary | None:
     folder = runs.run_dir(run) / node
     if not (folder / results.MANIFEST).is_file():
         return None
-    hint = f"`shoal results verify {run}` tells what is damaged"
+    hint = f"`shoal results verify {run}` lists what is damaged"
     try:
         if all(entry.path != SUMMARY for entry in results.read_manifest(folder).files):
             return None

@@ -31,7 +31,7 @@ Name = Annotated[str | None, typer.Option("--stack", metavar="NAME", help="Anoth
 
 
 def chosen(kind: Kind, name: str | None) -> pulumi.Stack:
-    """The stack of a command line, after the line that tells which cluster it makes.
+    """The stack of a command line, after the line that names the cluster it makes.
 
     Raises UsageError where SHOAL_CLUSTER names another cluster than the stack's and no --stack decides it.
     """

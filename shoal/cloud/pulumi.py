@@ -175,12 +175,12 @@ def plan(stack: Stack) -> tuple[int, dict[str, Any]]:
 
     Raises ShoalError where no plan came.
     """
-    told = call(stack, *selected(stack, ["preview", "--refresh", "--json"]), check=False)
+    done = call(stack, *selected(stack, ["preview", "--refresh", "--json"]), check=False)
     try:
-        found = json_value(told.stdout, source="the preview", bounds=BOUNDS)
+        found = json_value(done.stdout, source="the preview", bounds=BOUNDS)
     except DamagedDocumentError:
-        raise failure("preview", told.returncode, told.stderr or told.stdout) from None
-    return told.returncode, cast("dict[str, Any]", found)
+        raise failure("preview", done.returncode, done.stderr or done.stdout) from None
+    return done.returncode, cast("dict[str, Any]", found)
 
 
 def plan_failure(code: int, planned: Mapping[str, Any]) -> ShoalError:
@@ -273,8 +273,8 @@ def change_settings(stack: Stack, changes: Mapping[str, Any]) -> None:
 
 def outputs(stack: Stack, *, secret: bool = False) -> dict[str, Any]:
     """The stack's outputs; secrets in clear only where asked for."""
-    told = call(stack, "stack", "output", "--json", "--stack", stack.name, *(["--show-secrets"] if secret else []))
-    return cast("dict[str, Any]", json_value(told.stdout or "{}", source="the stack's outputs", bounds=BOUNDS))
+    done = call(stack, "stack", "output", "--json", "--stack", stack.name, *(["--show-secrets"] if secret else []))
+    return cast("dict[str, Any]", json_value(done.stdout or "{}", source="the stack's outputs", bounds=BOUNDS))
 
 
 def state(stack: Stack) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
@@ -56,6 +57,7 @@ _SOURCE = r"^((rtsp|rtsps|http|https)://[^\s@'\"\\]{1,500}|/dev/[A-Za-z0-9._/-]{
 CameraSource = Annotated[str, StringConstraints(pattern=_SOURCE)]
 _BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
 _USER = r"^[a-z_][a-z0-9_-]{0,31}$"
+USER = re.compile(_USER)
 User = Annotated[str, StringConstraints(pattern=_USER)]
 
 
@@ -163,7 +165,7 @@ class Cluster(_Document):
 
     @model_validator(mode="after")
     def _across_fields(self) -> Self:
-        # `parse` tells these together with the faults of single fields; here they guard direct construction.
+        # `parse` reports these together with the faults of single fields; here they guard direct construction.
         if faults := cross_faults(self.model_dump(mode="json")):
             raise ValueError("; ".join(map(str, faults)))
         return self
@@ -268,7 +270,7 @@ def field_faults(error: ValidationError) -> list[Fault]:
                 faults.append(Fault("document", entry["msg"]))
             continue
         if entry["type"] == "too_short" and entry["input"]:
-            continue  # an echo of faults inside the items, which are told themselves
+            continue  # an echo of faults inside the items, which are reported themselves
         faults.append(Fault(field_path(entry["loc"]), _plain_message(entry)))
     return faults
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shoal.cluster import document as clusters
-from shoal.cluster import overlay
+from shoal.cluster import login, overlay
 from shoal.cluster.document import Cluster
 
 
@@ -15,9 +15,12 @@ def load_path(path: Path) -> Cluster:
 
 
 def load_first(path: Path) -> Cluster:
-    """A cluster document with its first addresses, whether its nodes have moved onto the mesh or not."""
+    """A cluster document with its first addresses, whether its nodes have moved onto the mesh or not.
+
+    A user that it leaves out is the ssh configuration's to name.
+    """
     if path.suffix == ".toml":
         from shoal.cluster import onprem  # noqa: PLC0415 - only here TOML is read
 
-        return onprem.load(path)
-    return clusters.load(path)
+        return login.filled(onprem.load(path))
+    return login.filled(clusters.load(path))

@@ -24,8 +24,14 @@ def default_path() -> Path:
 
 def load(path: Path) -> Cluster:
     """Read and validate the file. Raises UsageError with all its faults, by the names they have in the file."""
+    return parse(read(path)[1], source=path)
+
+
+def read(path: Path) -> tuple[str, dict[str, Any]]:
+    """The file's text with its line ends as they are, and what it says, not yet checked. Raises UsageError."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes().decode("utf-8")
+        return text, tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(
             f"there is no {path}",
@@ -37,7 +43,6 @@ def load(path: Path) -> Cluster:
         raise UsageError(f"{path} is not TOML: {error}") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets without end
         raise UsageError(f"{path} cannot be read: {error}") from None
-    return parse(raw, source=path)
 
 
 def parse(raw: dict[str, Any], *, source: Path) -> Cluster:

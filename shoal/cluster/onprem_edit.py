@@ -1,7 +1,7 @@
 """onprem.toml with a machine more or less: the person's own lines and comments stay as they are.
 
 The text is edited, then read again and compared with what it has to say. Where an edit would say anything else (a list
-of machines written in another form), nothing is written and the person is told which lines to change.
+of machines written in another form), nothing is written and the lines to change are named.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def write(path: Path, text: str) -> None:
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     """The text, and what it says; valid, for nothing is built on a document with faults."""
-    onprem.load(path)
-    text = path.read_bytes().decode("utf-8")  # line ends as they are
-    return text, tomllib.loads(text)
+    text, raw = onprem.read(path)
+    onprem.parse(raw, source=path)
+    return text, raw
 
 
 def _place(key: str) -> int:
@@ -84,7 +84,7 @@ def _cut(lines: list[str], head: int) -> None:
 
 
 def _checked(path: Path, text: str, wanted: dict[str, Any], hint: str) -> tuple[str, Cluster]:
-    # First what it is to say, so that a fault of the machine's is told as one.
+    # First what it is to say, so that a fault of the machine's is reported as one.
     cluster = onprem.parse(wanted, source=path)
     try:
         found = tomllib.loads(text)

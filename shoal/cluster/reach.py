@@ -18,7 +18,7 @@ class Reach:
     """What the document and the note about the mesh said when they were read, and what follows from both."""
 
     path: Path
-    """Where the document lies, for whoever writes it; nobody reads it again."""
+    """Where the document lies, for whoever writes it; it is not read again."""
     first: Cluster
     """With the addresses of the document itself."""
     note: Overlay | None

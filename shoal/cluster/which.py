@@ -1,4 +1,4 @@
-"""Which cluster a command is about: decided here alone, for every verb, recipe and inventory, and told in one line."""
+"""Which cluster a command is about: decided here alone, for every verb, recipe and inventory, and named in one line."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def opened(choice: Choice, *, claim: bool = False) -> Cluster:
     return cluster
 
 
-def told(choice: Choice, cluster: Cluster) -> str:
+def first_line(choice: Choice, cluster: Cluster) -> str:
     """The line that begins a command: which cluster, where its document lies, and what named it."""
     machines = f"{len(cluster.nodes)} machine{'s' if len(cluster.nodes) != 1 else ''}"
     return f"cluster {cluster.name!r} ({cluster.substrate}, {machines}): {choice.path}, from {choice.by}"

@@ -34,7 +34,7 @@ class _Price(_Table):
     as_of: Annotated[str, Field(min_length=1)]
     """Of when the source is, as far as that is known."""
     confirmed: bool
-    """Read in the vendor's own words; else it is remembered, or told by somebody else."""
+    """Read in the vendor's own price list; else it is remembered, or from another source."""
 
 
 class Rate(_Price):
@@ -259,24 +259,24 @@ class Estimate:
     def line(self) -> str:
         """The one line shown at preview."""
         if self.usd_per_hour is None:
-            told = f"cost: unknown, since no price is known for {', '.join(self.unknown)}"
+            line = f"cost: unknown, since no price is known for {', '.join(self.unknown)}"
         else:
-            told = f"cost: {self.usd_per_hour:.2f} USD per hour, {self.usd_per_hour * HOURS_PER_DAY:.2f} per day"
+            line = f"cost: {self.usd_per_hour:.2f} USD per hour, {self.usd_per_hour * HOURS_PER_DAY:.2f} per day"
             if self.on_demand_usd_per_hour is None:
-                told += " (on demand: unknown)"
+                line += " (on demand: unknown)"
             elif self.on_demand_usd_per_hour != self.usd_per_hour:
                 hour, day = self.on_demand_usd_per_hour, self.on_demand_usd_per_hour * HOURS_PER_DAY
-                told += f" (on demand {hour:.2f} per hour, {day:.2f} per day)"
+                line += f" (on demand {hour:.2f} per hour, {day:.2f} per day)"
             if self.usd_per_video_hour is not None and self.hours_per_video_hour is not None:
-                told += (
+                line += (
                     f"; {self.usd_per_video_hour:.2f} USD per processed hour of video,"
                     f" in {self.hours_per_video_hour:.1f} h"
                 )
             if self.stopped_usd_per_hour:
                 hour, day = self.stopped_usd_per_hour, self.stopped_usd_per_hour * HOURS_PER_DAY
-                told += f"; with every machine stopped still {hour:.2f} per hour, {day:.2f} per day"
+                line += f"; with every machine stopped still {hour:.2f} per hour, {day:.2f} per day"
         doubts = [f"some prices unconfirmed ({', '.join(self.unconfirmed)})"] if self.unconfirmed else []
-        return "; ".join((told, *self.remarks, *doubts))
+        return "; ".join((line, *self.remarks, *doubts))
 
 
 def load_prices(path: Path = TABLE) -> Prices:
@@ -372,8 +372,8 @@ def _left_out(machines: Sequence[Machines], prices: Prices) -> str:
         known = {"through NAT": prices.nat.usd_per_gib, **known}
     if not known or not any(group.nat for group in machines):
         return "without traffic"
-    told = ", ".join(f"{usd:g} {name}" for name, usd in known.items())
-    return f"without traffic (USD per GiB: {told})"
+    listed = ", ".join(f"{usd:g} {name}" for name, usd in known.items())
+    return f"without traffic (USD per GiB: {listed})"
 
 
 def ceiling_faults(cost: Estimate, ceiling_usd_per_day: float | None, *, where: str) -> list[Fault]:

@@ -24,7 +24,7 @@ SHOWN = 5
 
 
 def take_down(lab: str, *, keep_cache: bool, say: Say) -> Down:
-    """Remove all of the demo but `runs/`, and tell what was looked for afterwards and found.
+    """Remove all of the demo but `runs/`, and report what was looked for afterwards and found.
 
     The cache stays where it is asked for, or where another lab of this user is up. Raises ShoalError where something
     refuses to go; typed again, it goes on.

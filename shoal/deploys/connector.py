@@ -160,7 +160,7 @@ class OpenSshConnector(BaseConnector):
 
     @contextmanager
     def _shell(self, root: Root | None) -> Iterator[Shell]:
-        """An open shell of this kind that nobody else uses meanwhile: an idle one, else one more.
+        """An open shell of this kind that no other caller uses meanwhile: an idle one, else one more.
 
         pyinfra may ask one machine several things at once: a check of all machines runs in the first one's greenlet.
         """

@@ -24,7 +24,7 @@ VARIABLE = "SHOAL_HANDOVER_FD"
 
 
 class Handover(BaseModel):
-    """All that pyinfra's process is told beside its command line."""
+    """All that pyinfra's process gets beside its command line."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,7 +47,7 @@ class Handover(BaseModel):
 def given(value: Handover) -> Iterator[int]:
     """The descriptor that a child process reads `value` from; it has to inherit it, and `VARIABLE` has to name it."""
     reading, writing = os.pipe()
-    # What nobody set stays unset: a port that the document leaves out is the ssh configuration's.
+    # What was not set stays unset: a port that the document leaves out is the ssh configuration's.
     content = value.model_dump_json(exclude_unset=True).encode()
 
     def write() -> None:
@@ -80,7 +80,7 @@ def received() -> Handover:
 def sudo_password() -> SecretStr | None:
     """What sudo on the machines asks for: as given, else as the person at the terminal types it, asked once.
 
-    None where nobody can be asked.
+    None where there is no terminal to ask on.
     """
     if (given_one := received().password) is not None:
         return given_one

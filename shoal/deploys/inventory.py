@@ -55,7 +55,7 @@ def hosts(substrate: Substrate) -> Groups:
 
 
 def load(substrate: Substrate) -> Cluster:
-    """The substrate's cluster, as `shoal.cluster.which` decides it; one line on stderr tells which that is.
+    """The substrate's cluster, as `shoal.cluster.which` decides it; one line on stderr names it.
 
     Nodes that have moved onto the mesh have their addresses there. Where a stack's document is not kept here (another
     machine made it), the stack itself is asked for it. Raises UsageError as `which.opened` does.
@@ -74,7 +74,7 @@ def _read(substrate: Substrate) -> tuple[Cluster, Overlay | None]:
         to_stderr(f"cluster {cluster.name!r} ({substrate}): the output of stack {stack.name!r}")
     else:
         cluster = which.opened(choice, claim=True)
-        to_stderr(which.told(choice, cluster))
+        to_stderr(which.first_line(choice, cluster))
     reach = reaches.made(choice.path, cluster)
     return reach.now, reach.note
 
@@ -89,7 +89,7 @@ def entries(cluster: Cluster, note: Overlay | None, engine: Mapping[str, Any]) -
     """Host entries by role; a machine with both roles stands in both groups. `engine` is host data of the choice."""
     site = sites.load(cluster.name)
     common = {
-        # What nobody set stays unset: a port that the document leaves out is the ssh configuration's to name.
+        # What was not set stays unset: a port that the document leaves out is the ssh configuration's to name.
         "shoal_cluster": cluster.model_dump(mode="json", exclude_unset=True),
         "shoal_site": str(sites.document_path(cluster.name)) if site else None,
         **_lab_data(cluster),

@@ -31,7 +31,7 @@ from shoal.ssh.failures import SshError, one_line
 from shoal.telling import Say, quiet
 
 PLACE = PurePosixPath("/run/shoal-deploy.lock")
-"""In /run: a machine that was started anew is under nobody's deploy."""
+"""In /run: a machine that was started anew is under no deploy."""
 BEAT_S = 10.0
 LEASE_S = 30.0
 """Without a sign of life for so long, the holder counts as killed. k0sctl's lock has three beats as well."""

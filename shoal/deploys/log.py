@@ -23,7 +23,7 @@ _DONE = ("Success", "No changes", "Skipped", "Connected", "Ready:")
 PROGRESS = "progress: "
 """Begins a line in which a role's long script says what it is at."""
 KEPT_LINES = 12
-"""So many last lines of a failed command are told."""
+"""So many last lines of a failed command are shown."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Runs a deploy file with pyinfra in a process of its own: shows progress, reads the outcome, tells failures."""
+"""Runs a deploy file with pyinfra in a process of its own: shows progress, reads the outcome, reports failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEFAULT_TIMEOUT_S = 3600.0
 STILL_AFTER_S = 10.0
 """An operation that takes longer is named again in this interval."""
 END_TIMEOUT_S = 10.0
-"""What pyinfra gets to end after it was told to."""
+"""The time that pyinfra gets to end after a signal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ def _run(
     stop: threading.Event,
 ) -> tuple[int | None, str]:
     """Exit code (None: the deadline passed, or `stop` was set) and standard output; the log is fed as lines come."""
-    # pyinfra ends with this process, however that ends: a deploy that nobody watches would be in the next one's way.
+    # pyinfra ends with this process, however that ends: one that is left alone would be in the next one's way.
     tied = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
     process = subprocess.Popen(
         [*tied, *command],

@@ -6,6 +6,7 @@ Within pyinfra's process, which is cooperative (gevent): waiting for one machine
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -21,13 +22,15 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 from shoal.cluster.document import Node, SshAccess
 from shoal.errors import ShoalError
 from shoal.ssh import client, remote
-from shoal.ssh.failures import SshError, SshFailure, not_begun, told
+from shoal.ssh.failures import SshError, SshFailure, error_from, not_begun
 from shoal.ssh.remote import Root
 
 CHUNK_BYTES = 1 << 17
 OPEN_TIMEOUT_S = 60
 """For the login and sudo: name servers that do not answer make both slow."""
 END_TIMEOUT_S = 5
+STRAYS = 20
+"""So many lines that belong to no command are kept: the last words of a sudo or an ssh that ended."""
 _SERVER = (Path(__file__).with_name("shell.sh")).read_text(encoding="utf-8")
 
 
@@ -97,6 +100,8 @@ class Shell:
         self._process = Popen(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=client.environment())
         self._current = _Command(line.mark)
         self._opened = self._fed = False
+        self._strays: deque[str] = deque(maxlen=STRAYS)
+        """Lines of standard error that came between two commands."""
         self._readers = {
             name: gevent.spawn(self._read, name, stream)
             for name, stream in (("stdout", self._process.stdout), ("stderr", self._process.stderr))
@@ -115,7 +120,7 @@ class Shell:
         try:
             self.run("true", timeout_s=OPEN_TIMEOUT_S)
         except ShoalError:
-            words = [text for line in self._current.text("stderr").splitlines() if (text := line.strip())]
+            words = [text for line in self._last_words(self._current).splitlines() if (text := line.strip())]
             if self._process.returncode in (255, None) or not words:
                 raise
             raise SudoRefusedError("; ".join(words[-3:])) from None
@@ -151,7 +156,8 @@ class Shell:
             self._await(command)
         if command.code is None:
             self._kill()
-            raise told(self._node, "the machine's answer is not understood", self._access)
+            raise error_from(self._node, "the machine's answer is not understood", self._access)
+        self._strays.clear()
         return command.code, CommandOutput(command.lines)
 
     def close(self) -> None:
@@ -180,7 +186,7 @@ class Shell:
             self._process.stdin.flush()
 
     def _feed(self, feed: bytes | IO[bytes]) -> None:
-        # A command may end before it has read all: nobody wants the rest.
+        # A command may end before it has read all: the rest is not wanted.
         with suppress(BrokenPipeError, ConnectionResetError):
             with BytesIO(feed) if isinstance(feed, bytes) else nullcontext(feed) as source:
                 while chunk := source.read(CHUNK_BYTES):
@@ -191,23 +197,30 @@ class Shell:
         for raw in stream:
             if self._current.mark.encode() in raw:
                 self._current.end(name, raw)
-            else:
+            elif name not in self._current.begun:
                 self._current.take(name, raw)
+            elif name == "stderr":
+                self._strays.append(raw.decode(errors="replace").rstrip("\n"))
+
+    def _last_words(self, command: _Command) -> str:
+        """What came on standard error since the command before: a refusal may be read before the next one is begun."""
+        return "\n".join([*self._strays, command.text("stderr")])
 
     def _reader_ended(self, reader: Any) -> None:
         if reader.exception or all(other.dead for other in self._readers.values()):
             self._current.done.set()
 
     def _await(self, command: _Command) -> None:
-        command.done.wait()
+        if not all(reader.dead for reader in self._readers.values()):
+            command.done.wait()
         for reader in self._readers.values():
             if reader.exception:
                 raise reader.exception
         if len(command.begun) == 2:
             return
         code = int(self._process.wait())
-        words = command.text("stderr")
-        error = told(self._node, words, self._access)
+        words = self._last_words(command)
+        error = error_from(self._node, words, self._access)
         if code == 255 or code < 0 or error.recognised:
             raise error
         if self._opened:

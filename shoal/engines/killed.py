@@ -95,7 +95,7 @@ def judged(execution: Execution, found: str) -> Execution:
     stopping = ["machine", "stopping"] in signs  # then Docker's own kills are the shutdown's
     if not stopping and any(sign[:2] == ["event", "kill"] for sign in signs):
         return replace(execution, state=State.STOPPED, message=by_somebody(code))
-    # Nobody asked for it through Docker, as far as it remembers, and it forgets when it is shut down itself.
+    # It was not asked for through Docker, as far as it remembers, and it forgets when it is shut down itself.
     if stopping or code in ASKED_TO_END:
         return replace(execution, state=State.LOST, message=shut_down(code))
     return replace(execution, message=UNKNOWN)

@@ -1,4 +1,4 @@
-"""What a runner is: it starts one job on a set of nodes, tells how each execution fares, and ends it on request.
+"""What a runner is: it starts one job on a set of nodes, reports how each execution stands, and ends it on request.
 
 A runner keeps nothing. Results and progress live in the run's folder on the node, whatever the engine says about them.
 """
@@ -17,7 +17,7 @@ from shoal.results.record import Bring, Fetched
 
 
 class State(StrEnum):
-    """Where one execution is. An engine's own states are told apart into these by its runner."""
+    """Where one execution is. A runner maps its engine's states to these."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -71,7 +71,7 @@ class Running:
 
     machine: str
     version: str
-    """As its service tells it; empty where it does not."""
+    """As its service reports it; empty where it does not."""
     arch: str
     sha256: str
 

@@ -276,7 +276,7 @@ class SshRunner:
     def _watch(self, followed: _Followed) -> None:
         try:
             self._watch_to_the_end(followed)
-        except Exception as error:  # noqa: BLE001  # told; whoever waits for the execution's end has only this thread
+        except Exception as error:  # noqa: BLE001  # reported; whoever waits for the execution's end has only this thread
             self._settle(followed, State.LOST, None, f"{brief(error)}; the container may go on")
 
     def _watch_to_the_end(self, followed: _Followed) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from shoal.check import examine
 from shoal.cluster import document as clusters
-from shoal.cluster import onprem_edit
+from shoal.cluster import login, onprem_edit
 from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.reach import Reach
@@ -44,6 +44,7 @@ def add(
     ShoalError with exit code 4 where the engine's program cannot be had for it; then nothing was done.
     """
     reach, write = reaches.of(document), None
+    machine = machine and login.filled_entry(reach.first.ssh, machine)
     known = next((node for node in reach.first.nodes if node.name == name), None)
     if machine is not None and known is not None:
         _refuse_another(known, machine, reach.path)

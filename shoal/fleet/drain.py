@@ -150,7 +150,7 @@ class _Work:
 
 def _await_rest(cluster: Cluster, nodes: Sequence[Node], say: Say, *, timeout_s: float, ask_engine: bool) -> None:
     """Until the nodes have been at rest for QUIET_S. Raises StillAtWorkError or ShoalError at the deadline."""
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     at_rest_since: float | None = None
     # Without a limit of its own: a node that is seen at rest at the deadline is still watched for QUIET_S.
     deadline = time.monotonic() + timeout_s
@@ -166,9 +166,9 @@ def _await_rest(cluster: Cluster, nodes: Sequence[Node], say: Say, *, timeout_s:
             if now > deadline:
                 raise _not_at_rest(seen, timeout_s)
             for name, why in seen.why.items():
-                if told.get(name) != why:
+                if reported.get(name) != why:
                     say(f"{name}: waiting for {', '.join(why)}")
-        told = seen.why
+        reported = seen.why
 
 
 def _not_at_rest(seen: _Work, timeout_s: float) -> ShoalError:

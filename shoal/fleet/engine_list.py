@@ -85,7 +85,7 @@ def _refuse(cluster: Cluster, names: Sequence[str], known: Mapping[str, EngineNo
     """Raise UsageError where one of `names` cannot be approved."""
     if strangers := [name for name in names if name not in known]:
         raise UsageError(
-            f"the orchestrator has no node called {', '.join(strangers)}; nobody was approved",
+            f"the orchestrator has no node called {', '.join(strangers)}; no node was approved",
             hint="`shoal nodes list` shows those it has; one that was just deployed takes some seconds to come to it",
         )
     kept = [
@@ -98,8 +98,10 @@ def _refuse(cluster: Cluster, names: Sequence[str], known: Mapping[str, EngineNo
     if kept:
         first = kept[0][1]
         raise UsageError(
-            "the engine takes a name for the beginning of one; nobody was approved",
-            faults=tuple(Fault(name, f"cannot be told from {other}, which {why}") for name, other, why in kept),
+            "the engine takes a name for the beginning of one; no node was approved",
+            faults=tuple(
+                Fault(name, f"cannot be distinguished from {other}, which {why}") for name, other, why in kept
+            ),
             hint=f"`shoal nodes remove {first}`, then approve, then add and approve {first} again; "
             "or name the new node so that no other name begins with its own",
         )

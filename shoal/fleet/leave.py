@@ -1,7 +1,7 @@
 """Before machines are destroyed or unregistered: they are drained, and taken off the engine's list and the tailnet.
 
 All of it is done as far as it can be: a machine that does not answer, as a spot machine that was taken away, stops
-nothing and is told, with what could not be done there and why.
+nothing and is reported, with what could not be done there and why.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STEPS: dict[Step, str] = {
 DRAIN_TIMEOUT_S = 600.0
 """How long running work is waited for unless asked otherwise."""
 STOP_TIMEOUT_S = 90.0
-"""What containers that were told to stop get to do so."""
+"""The time that containers get to stop."""
 LOGOUT_TIMEOUT_S = 20
 _LOGOUT = f"timeout {LOGOUT_TIMEOUT_S} tailscale logout"
 
@@ -70,7 +70,7 @@ def leave(cluster: Cluster, say: Say, *, timeout_s: float = DRAIN_TIMEOUT_S, for
     done = Parting()
     try:
         now, silent = reached(cluster)
-    except UsageError as error:  # the key or the host keys are not here: nobody can be asked
+    except UsageError as error:  # the key or the host keys are not here: no machine can be asked
         done.undone += [Undone("drain", node.name, error.message) for node in cluster.compute]
         if cluster.mesh == "tailscale":
             done.undone += [Undone("tailnet", node.name, error.message) for node in cluster.nodes]
@@ -114,8 +114,8 @@ def _engine(now: Cluster, done: Parting, silent: Mapping[str, str]) -> bool:
         except ShoalError as error:
             why = error.message
     if why is not None:
-        told = f"the orchestrator does not answer: {why}"
-        done.undone += [Undone("engine", node.name, told) for node in now.compute]
+        text = f"the orchestrator does not answer: {why}"
+        done.undone += [Undone("engine", node.name, text) for node in now.compute]
     return why is None
 
 

@@ -14,7 +14,7 @@ PLACES = (
     "/etc/systemd/system/bacalhau-*", "/etc/systemd/system/shoal-*", "/etc/systemd/system/*.d/shoal*.conf",
 )  # fmt: skip
 """Where a deploy puts what is its own; the shell's patterns."""
-# A folder is told with the space it takes: results of runs stay on purpose, and may be much.
+# A folder is listed with the space it takes: results of runs stay on purpose, and may be much.
 _LOOK = 'for path in $1; do [ ! -e "$path" ] || du -sk "$path" 2>/dev/null; done'
 MOST = 50
 

@@ -1,6 +1,6 @@
 """What a job may mount from a node, whichever engine runs it.
 
-The same list that the site's deploy gives Bacalhau's compute nodes; the ssh engine has nobody on the node that would
+The same list that the site's deploy gives Bacalhau's compute nodes; the ssh engine has nothing on the node that would
 refuse, so the job is held to it before anything is started.
 """
 

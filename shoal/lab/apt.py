@@ -86,7 +86,7 @@ def distribution_sources(sources: list[Source], codename: str) -> list[Source]:
 
 
 def bootstrap_source(sources: list[Source], codename: str) -> Source | None:
-    """The source that debootstrap can start from: the release suite itself, over a protocol that it speaks."""
+    """The source that debootstrap can start from: the release suite itself, over a protocol that it supports."""
     for source in sources:
         if codename in source.suites and source.uris[0].startswith(("http://", "https://", "file:")):
             return source

@@ -65,7 +65,7 @@ def plain_errors(what: str) -> Iterator[None]:
 
 
 def no_space(what: str) -> ShoalError:
-    """A full disk, told the same way wherever it shows."""
+    """The error for a full disk, the same wherever it shows."""
     return ShoalError(
         f"{what} failed: no space left on the disk",
         hint="free some space (a lab needs about 2 GiB), then type the command again; it goes on where it stopped",

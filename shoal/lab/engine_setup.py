@@ -132,7 +132,7 @@ def _agree(say: Say, *, systemd: bool, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise ShoalError(
-            "no container engine answers, and nobody is there to agree to installing one",
+            "no container engine answers, and there is no terminal on which to agree to installing one",
             hint="add --yes to agree in a script, or start an engine first",
             exit_code=Exit.MISSING,
         )
@@ -155,7 +155,7 @@ def _install(say: Say, record: Record, lock: int, *, service: bool) -> Record:
 
 
 def _run_deploy(say: Say, deploy: str, data: dict[str, object], lock: int) -> None:
-    # In a process of its own: pyinfra brings its own event loop. The inherited lock keeps a second `up`
+    # In a separate process: pyinfra brings its own event loop. The inherited lock keeps a second `up`
     # waiting even when this process is killed and the package manager is still at work.
     command = [sys.executable, "-m", "pyinfra", "@local", deploy, "-y"]
     for name, value in data.items():

@@ -1,4 +1,4 @@
-"""What the lab's things are called in the engine, and the labels by which its own are told from others'."""
+"""The names of the lab's things in the engine, and the labels that mark them as the lab's."""
 
 from __future__ import annotations
 

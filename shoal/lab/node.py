@@ -32,7 +32,7 @@ TUN = Path("/dev/net/tun")
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """What a node's container is made of; its hash tells whether an existing one still is as asked."""
+    """What a node's container is made of; its hash shows whether an existing one is still as asked."""
 
     lab: str
     name: str

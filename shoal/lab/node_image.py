@@ -78,7 +78,7 @@ def remove_builder(engine: Engine) -> None:
 
 
 def builder_name() -> str:
-    """The container the image is built in; not told by a label alone: labels pass on to what is made from it."""
+    """The container the image is built in. A label is not enough: images inherit it."""
     return f"shoal-build-{home()}"
 
 

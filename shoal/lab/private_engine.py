@@ -92,7 +92,7 @@ def pid() -> int | None:
 def _process_of(pid_file: Path, *, marker: str) -> int | None:
     """The live process in `pid_file` if `marker` is in its arguments.
 
-    A number that meanwhile belongs to another program is not it, nor is a dead one that nobody has waited for: on
+    A number that meanwhile belongs to another program is not it, nor is a dead one that was not waited for: on
     machines without a proper PID 1 those stay for ever, and have no arguments any more.
     """
     try:
@@ -167,7 +167,7 @@ def start_locked(say: Say) -> None:
         "--host", f"unix://{runtime / 'docker.sock'}",
         "--pidfile", str(runtime / "pid"),
         "--cgroup-parent", control_group_parent(),
-        # No default bridge: the lab has a network of its own, and docker0 may be another engine's.
+        # No default bridge: the lab makes its own network, and docker0 may be another engine's.
         "--bridge", "none",
     ]  # fmt: skip
     with stage(say, "starting the lab's own engine", "engine started"), log.open("ab") as output:
@@ -219,7 +219,7 @@ def remove_control_groups(root: Path = CONTROL_GROUPS) -> None:
 
 
 def remove_empty_runtime() -> None:
-    """Take away the folders that every daemon makes outside of its own, where nothing is in them."""
+    """Remove the empty folders that every daemon makes outside of its data folder."""
     for path in (SHARED_RUNTIME / "plugins", SHARED_RUNTIME):
         if path.is_dir() and not any(path.iterdir()) and not firewall.another_engine_runs():
             path.rmdir()

@@ -1,4 +1,4 @@
-"""How this machine reaches a cloud lab's machines: a key of its own, a login, host keys that the cloud tells."""
+"""How this machine reaches a cloud lab's machines: a key of its own, a login, host keys that the cloud reports."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def key_file(stack: str) -> tuple[Path, bool]:
 def os_login(key: Path, project: str, *, now: datetime | None = None) -> str:
     """Have the key in the account's OS Login profile for weeks to come, and give the account's name on machines.
 
-    A key that is there is renewed where it ends soon: the profile forgets it at its end, and nobody gets in any more.
+    A key that is there is renewed where it ends soon: the profile forgets it at its end, and no login works any more.
     """
     profile = gcloud.document("compute", "os-login", "describe-profile")
     ends = _profile_end(profile, Path(f"{key}.pub").read_text(encoding="utf-8"))
@@ -107,10 +107,10 @@ def localise(cluster: Cluster, key: Path, *, project: str, say: Say, timeout_s: 
     """
     deadline = time.monotonic() + timeout_s
     known_hosts = known.known_hosts_path(cluster.name)
-    say(f"waiting for the host keys of {len(cluster.nodes)} machine(s), told by the cloud")
+    say(f"waiting for the host keys of {len(cluster.nodes)} machine(s) from the cloud")
     ids = {machine["name"]: str(machine.get("id") or "") for machine in gcloud.machines(project, cluster.name)}
     kept = _kept_keys(known_hosts)
-    lines = _until(cluster, lambda node: _host_keys(node, project, ids, kept), deadline, "told no host key")
+    lines = _until(cluster, lambda node: _host_keys(node, project, ids, kept), deadline, "reported no host key")
     write_atomic(known_hosts, "".join(f"{line}\n" for found in lines for line in found))
     access = cluster.ssh.model_copy(update={"identity_file": key, "known_hosts_file": known_hosts})
     local = cluster.model_copy(update={"ssh": access})
@@ -151,7 +151,7 @@ def _until(
 
 
 def _kept_keys(known_hosts: Path) -> dict[tuple[str, str], list[str]]:
-    """The lines of an earlier bootstrap, by address and the id of the machine that told them."""
+    """The lines of an earlier bootstrap, by address and the id of the machine that reported them."""
     kept: dict[tuple[str, str], list[str]] = {}
     if known_hosts.is_file():
         for line in known_hosts.read_text(encoding="utf-8").splitlines():
@@ -164,7 +164,7 @@ def _kept_keys(known_hosts: Path) -> dict[tuple[str, str], list[str]]:
 def _host_keys(
     node: Node, project: str, ids: Mapping[str, str], kept: Mapping[tuple[str, str], list[str]]
 ) -> list[str] | None:
-    """known_hosts lines of a machine: from its guest attributes, else those that the same machine told before, else
+    """known_hosts lines of a machine: from its guest attributes, else those that the same machine reported before, else
     from its serial output.
 
     The guest's agents write them at a machine's first boot only; what becomes of them while it is stopped is not
@@ -173,8 +173,8 @@ def _host_keys(
     identity = ids.get(node.name, "")
     where = (node.name, f"--zone={node.labels['zone']}", f"--project={project}")
     try:
-        told = gcloud.document("compute", "instances", "get-guest-attributes", *where, "--query-path=hostkeys/")
-        keys = [(entry["key"], entry["value"]) for entry in told if entry["key"] in _KEY_TYPES]
+        answer = gcloud.document("compute", "instances", "get-guest-attributes", *where, "--query-path=hostkeys/")
+        keys = [(entry["key"], entry["value"]) for entry in answer if entry["key"] in _KEY_TYPES]
     except ShoalError as error:
         if error.exit_code is Exit.MISSING:
             raise
@@ -188,7 +188,7 @@ def _host_keys(
 
 
 def _serial_keys(output: str) -> list[tuple[str, str]]:
-    """Host keys in a boot's serial output, of the last boot that told them."""
+    """Host keys in a boot's serial output, of the last boot that printed them."""
     _, begun, rest = output.rpartition(_SERIAL_BEGIN)
     if not begun or _SERIAL_END not in rest:
         return []

@@ -62,7 +62,7 @@ def insides(document: Path, say: Say) -> list[Drift]:
         Drift("insides", host, operation.name)
         for operation in result.operations
         for host in operation.changed
-        # What hangs on another operation is told by that one.
+        # What hangs on another operation is reported by that one.
         if host not in operation.conditional
     ]
     return [*changes, *(Drift("overrides", found.node, str(found)) for found in overrides.look(cluster))]

@@ -105,6 +105,6 @@ def _moment(label: str) -> datetime | None:
 
 def lines(labs: Iterable[Lab]) -> list[str]:
     """One line for each, the dearest question answered last: how they go."""
-    told = [lab.line() for lab in labs]
+    lines = [lab.line() for lab in labs]
     hint = "take one down with `shoal destroy gcp --stack NAME` where it was made; nothing takes it down by itself"
-    return [*told, hint] if told else ["no lab of this project is past its expiry"]
+    return [*lines, hint] if lines else ["no lab of this project is past its expiry"]

@@ -122,16 +122,16 @@ def look(wanted: Wishes, say: Say) -> None:
 
 def quotas(wanted: Wishes, region: Mapping[str, Any], project: Mapping[str, Any]) -> Iterator[Lack]:
     """Quotas that the lab's machines and disks would exceed, of the region and of all regions together."""
-    told = {str(entry["metric"]): entry for entry in [*project.get("quotas", []), *region.get("quotas", [])]}
+    quotas = {str(entry["metric"]): entry for entry in [*project.get("quotas", []), *region.get("quotas", [])]}
     needs = dict(wanted.quotas)
     if spot := needs.get("PREEMPTIBLE_CPUS"):
         # Without a quota of their own spot machines count against the ordinary one.
-        if not float(told.get("PREEMPTIBLE_CPUS", {}).get("limit") or 0):
+        if not float(quotas.get("PREEMPTIBLE_CPUS", {}).get("limit") or 0):
             needs["CPUS"] = needs.get("CPUS", 0) + spot
             del needs["PREEMPTIBLE_CPUS"]
         needs["CPUS_ALL_REGIONS"] = needs.get("CPUS_ALL_REGIONS", 0) + spot
     for metric, need in sorted(needs.items()):
-        entry = told.get(metric)
+        entry = quotas.get(metric)
         if entry is None:
             continue
         limit, used = float(entry["limit"]), float(entry["usage"])

@@ -24,7 +24,7 @@ def key_path(stack: str) -> Path:
 
 
 def known_hosts_path(cluster: str) -> Path:
-    """Host keys of a stack's machines, as the cloud or the stack's settings told them."""
+    """Host keys of a stack's machines, as the cloud or the stack's settings give them."""
     return cluster_document(cluster).with_suffix(".known_hosts")
 
 

@@ -16,7 +16,7 @@ UNITS = (
     "chrony.service", "systemd-timesyncd.service", "systemd-journald.service", "ssh.service",
 )  # fmt: skip
 """The units that the roles bring, or whose settings they write; a pattern as systemctl takes it."""
-# What distributions bring lies under /usr; the names of settings alone are told, for a value may be a secret.
+# What distributions bring lies under /usr; only the names of settings are shown, for a value may be a secret.
 _LOOK = r"""
 systemctl show --all --property Id,DropInPaths -- "$@" 2>/dev/null | sed -n 's/^Id=//p;s/^DropInPaths=/=/p' |
 while read -r line; do

@@ -87,7 +87,7 @@ def refuse(stack: Stack, plan: Plan, given_up: Collection[str] = ()) -> None:
         raise UsageError(
             f"the settings would take away what holds data or carries others ({len(found)}); nothing was changed",
             faults=found,
-            hint="leave these settings as they were; docs/cloud-lab.md tells what each setting does",
+            hint="leave these settings as they were; docs/cloud-lab.md says what each setting does",
         )
 
 
@@ -128,7 +128,7 @@ def _protected(found: Mapping[str, Any]) -> Iterator[Step]:
 
 
 def _is_shadow(step: Step, steps: Mapping[tuple[str, str], Step]) -> bool:
-    """A replacement is told by the engine as several steps; the one that has the reason counts."""
+    """The engine reports a replacement as several steps; the one that has the reason counts."""
     whole = steps.get((step.urn, "replace"))
     return step.operation in ("delete-replaced", "create-replacement") and whole is not None
 

@@ -54,7 +54,7 @@ class Receipt(_Part):
     drained: tuple[str, ...] = ()
     """Machines on which nothing ran any more when they went."""
     off_engine: tuple[str, ...] = ()
-    """Machines that the engine was told to forget."""
+    """Machines that the engine was made to forget."""
     off_tailnet: tuple[str, ...] = ()
     """Machines that were logged out of the tailnet; it may go on listing one that was not ephemeral, as expired."""
     not_done: tuple[NotDone, ...] = ()
@@ -93,14 +93,14 @@ def refusals(shown: Shown) -> list[str]:
     """What the engine said could not be destroyed, and why; empty where it ended well."""
     if shown.code == 0:
         return []
-    told = [line.strip() for line in shown.lines if _REFUSED.search(line) and "update failed" not in line]
-    return list(dict.fromkeys(told)) or [f"`pulumi destroy` ended with exit code {shown.code}"]
+    refused = [line.strip() for line in shown.lines if _REFUSED.search(line) and "update failed" not in line]
+    return list(dict.fromkeys(refused)) or [f"`pulumi destroy` ended with exit code {shown.code}"]
 
 
 def search(project: str, lab: str) -> Found:
     """Look for everything of the lab in the cloud itself, by label and, where there are no labels, by name.
 
-    A search that fails stops no other and is told as a refusal: what was not looked for is not proved to be gone.
+    A search that fails stops no other and is reported as a refusal: what was not looked for is not proved to be gone.
     """
     found = Found()
     for kind, arguments in searches(project, lab).items():

@@ -1,4 +1,4 @@
-"""Mends a stack whose last update was cut off: its lock, and what was being made when nobody wrote it down."""
+"""Mends a stack whose last update was cut off: its lock, and what was being made and is not on record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a cloud machine may run before it ends itself: set anew while it is stopped, told while it runs."""
+"""How long a cloud machine may run before it ends itself: set anew while it is stopped, reported while it runs."""
 
 from __future__ import annotations
 

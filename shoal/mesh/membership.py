@@ -24,7 +24,7 @@ _LOOK = "timeout 10 tailscale status --json --peers=false"
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A node on the tailnet, as its own daemon tells it."""
+    """A node on the tailnet, as its daemon reports it."""
 
     state: str
     online: bool = False
@@ -68,17 +68,17 @@ def probe(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str | None]:
 
 def _read(text: str) -> Membership:
     try:
-        told = untrusted.document(text, _Told, source="the node's word on its tailnet")
+        found = untrusted.document(text, _Told, source="the node's word on its tailnet")
     except DamagedDocumentError:
         return Membership("unknown (no daemon)")
-    own = told.own or _Own()
+    own = found.own or _Own()
     addresses = own.addresses or ()
     return Membership(
-        state=told.state,
+        state=found.state,
         online=own.online,
         name=(own.name or "").rstrip(".") or None,
         address=next((each for each in addresses if "." in each), next(iter(addresses), None)),
-        tun=told.tun,
+        tun=found.tun,
     )
 
 

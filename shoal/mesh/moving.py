@@ -136,7 +136,7 @@ def on_before_site(
     """What a deploy of a whole site begins with: its machines onto the mesh, unless `mesh off` was the last word.
 
     Gives how they are reached from then on. Nothing is done for a cluster without a mesh. Raises ShoalError where the
-    site could only be deployed in the open: the nodes do not reach each other over the mesh, and nobody agreed to that.
+    site could only be deployed in the open: the nodes do not reach each other over the mesh, without consent.
     """
     reach = reaches.of(cluster)
     if reach.first.mesh != "tailscale" or (reach.note and not reach.note.wanted):

@@ -16,7 +16,7 @@ __all__ = ["cost_lines", "cost_of", "page_path", "read_run", "write_page"]
 
 
 def page_path(run: str) -> Path:
-    """Where the page of `run` goes unless told otherwise: `runs/<run id>/report.html`."""
+    """Where the page of `run` goes by default: `runs/<run id>/report.html`."""
     return run_dir(run) / "report.html"
 
 

@@ -16,7 +16,7 @@ from shoal.terminal import printable
 
 
 def read_run(run: str) -> Run:
-    """The report of run `run`. Raises UsageError where there is no valid `run.json`; all else is told in the report."""
+    """The report of run `run`. Raises UsageError where there is no valid `run.json`; other faults stand in it."""
     record = runs.load(run)
     folder = runs.run_dir(run)
     nodes = [read_node(name, record, folder / name) for name in record.nodes]
@@ -89,16 +89,16 @@ def _state_text(state: State, done: int, expected: int, sums: Totals) -> str:
 
 
 def _event_headline(nodes: list[Node]) -> str | None:
-    """What happened; None where no node tells of events, or none looked at a frame."""
+    """What happened; None where no node reports events, or none looked at a frame."""
     if not any(node.event_bytes and node.totals.frames_inferred for node in nodes):
         return None
     events = [event for node in nodes for camera in node.cameras for event in camera.events]
     alerts = sum(event.severity == "alert" for event in events)
-    told = [
+    parts = [
         words.count(number, name) for number, name in ((alerts, "alert"), (len(events) - alerts, "record")) if number
     ]
     cameras = sum(len(node.cameras) for node in nodes)
-    return f"{' and '.join(told)} on {words.count(cameras, 'camera')}" if told else "Nothing significant happened"
+    return f"{' and '.join(parts)} on {words.count(cameras, 'camera')}" if parts else "Nothing significant happened"
 
 
 def _headline(sums: Totals, files: int) -> str:
@@ -211,10 +211,10 @@ def _not_read(node: Node) -> Iterator[str]:
         words.count(files.other, "other file"),
     ]
     numbers = (files.pictures, files.sound, files.other)
-    told = [text for text, number in zip(kinds, numbers, strict=True) if number]
-    if told:
+    parts = [text for text, number in zip(kinds, numbers, strict=True) if number]
+    if parts:
         names = words.listing(list(files.names))
-        yield f"{node.name}: beside its videos lie {', '.join(told)}, which are no footage and were not read: {names}."
+        yield f"{node.name}: beside its videos lie {', '.join(parts)}, which are no footage and were not read: {names}."
 
 
 def _cost_text(nodes: list[Node], usd: float | None) -> str:

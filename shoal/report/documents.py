@@ -1,6 +1,6 @@
 """Reads the documents of a run's folder with distrust: they may be damaged or half fetched.
 
-Reading never raises for that, it tells.
+Reading never raises for that; it returns what is wrong.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ STATE_STYLES = {State.COMPLETE: "green", State.FAULTY_VIDEOS: "yellow", State.IN
 def show(run: Run, page: Path | None, console: Console) -> None:
     """Print `run` and the path of its page. Names are printed as text, never as markup or control sequences."""
     if not console.is_terminal:
-        # Colours and boxes are for eyes; a width of its own keeps rows whole in a log.
+        # Colours and boxes are for eyes; a fixed width keeps rows whole in a log.
         console = PlainConsole(
             file=console.file, width=PIPE_COLUMNS, color_system=None, force_terminal=False, highlight=False
         )

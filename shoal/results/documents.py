@@ -207,7 +207,7 @@ class VideoSummary(_Document):
 
 
 class RunWeights(_Document):
-    """The model, as the detector was told and as it hashed it."""
+    """The model, as the detector was given it and as it hashed it."""
 
     name: Text
     sha256: Sha256

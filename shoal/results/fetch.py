@@ -52,7 +52,7 @@ WITH_EVENTS = (
     r"videos/[^/]+/summary\.json",
     r"videos/[^/]+/frames/[^/]+\.jpg",
 )
-"""What comes home with `--bring events`: events, covered clips and pictures, and counts. Not what tells where everybody
+"""What comes home with `--bring events`: events, covered clips and pictures, and counts. Not what shows where everybody
 was in every frame."""
 ARRIVING = ".arriving"
 """Where files are written until they are checked; beside the results, so that a rename is all that is left."""
@@ -383,7 +383,7 @@ def _fetched(destination: Path, manifest: Manifest) -> Fetched:
     try:
         counts = documents.read(destination / SUMMARY, RunSummary).events
     except (OSError, DamagedDocumentError):
-        counts = None  # a job of another kind, or told by who reads it
+        counts = None  # a job of another kind, or reported by who reads it
     return Fetched(
         files=len(home),
         size_bytes=size_bytes,

@@ -144,7 +144,7 @@ def _listed(line: str) -> OnNode | None:
 
 
 def _records(cluster: Cluster) -> dict[str, RunRecord]:
-    """The records here that belong to the cluster; a damaged one belongs to nobody, and stays."""
+    """The records here that belong to the cluster; a damaged one belongs to no cluster, and stays."""
     found = {}
     for run in runs.list_runs():
         try:

@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     """What became of one execution of the job on one node."""
 
     PENDING = "pending"
-    """Expected, not ended yet (or the control machine died before it was told)."""
+    """Expected, not ended yet (or the control machine died before it knew)."""
     FINISHED = "finished"
     """The manifest is there and every video was processed."""
     FAULTY_VIDEOS = "faulty_videos"
@@ -139,7 +139,7 @@ class EngineProgram(_Record):
     sha256: str
     origin: str
     """`release`: out of an archive that its publisher signed; `given`: handed over by a person; `unknown`: not in the
-    artefact cache of the control machine, so that nobody here can say."""
+    artefact cache of the control machine, so that it is unknown here."""
     runs_on: list[str] = Field(default_factory=list)
     """The machines whose services ran it, as read back from them."""
 

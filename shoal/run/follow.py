@@ -144,7 +144,7 @@ class _End:
     message: str
     exit_code: int | None
     unseen: bool = False
-    """Whether a container was begun and nobody saw it end."""
+    """Whether a container was begun and its end was not seen."""
 
 
 @dataclass(slots=True)
@@ -164,7 +164,7 @@ class _Part:
     reattempts: Reattempts
     stops: _Stops
     unseen: bool = False
-    """Whether a container may go on that nobody saw end."""
+    """Whether a container whose end was not seen may go on."""
 
     def follow(self, begun: Begun | None) -> None:
         """Watch, settle, release, then fetch or try again; until there is nothing more to do for the node."""
@@ -324,7 +324,7 @@ class _Silence:
 
 
 def _may_go_on(execution: Execution) -> bool:
-    """Whether a container was begun and only the engine's word stands for its end: nobody saw an exit code."""
+    """Whether a container was begun and only the engine's word stands for its end: no exit code was seen."""
     by_word = execution.state in (State.LOST, State.STOPPED, State.TIMED_OUT)
     return by_word and execution.exit_code is None and bool(execution.id)
 

@@ -61,7 +61,7 @@ def unfit_nodes(work: Work, job: JobSpec, survey: Survey, weights_path: Path | N
 def submit(
     work: Work, job: JobSpec, attempt: int, names: Sequence[str], unfit: dict[str, tuple[Outcome, str]]
 ) -> Begun:
-    """Submit `job` to the nodes that can take it; why the others cannot is on record, and told, first."""
+    """Submit `job` to the nodes that can take it; why the others cannot is recorded and reported first."""
     ended = tuple(name for name in names if name in unfit)
     for name in ended:
         work.end(name, attempt, *unfit[name])
@@ -81,7 +81,7 @@ def submit(
 
 
 def _close_finished(work: Work, names: Sequence[str]) -> list[str]:
-    """Record the nodes whose folder says that they are done although nobody saw it. Returns the others."""
+    """Record the nodes whose folder says that they are done although their end was not seen. Returns the others."""
     run = work.record.run
     found = ssh.on_each(
         [work.cluster.node(name) for name in names], lambda node: results.node_manifest(work.cluster, node, run)

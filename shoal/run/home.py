@@ -25,7 +25,7 @@ FETCHES_AT_ONCE = 4
 def fetch_home(record: RunRecord, cluster: Cluster, say: Say) -> list[Fault]:
     """Bring home the results of every expected node that is done; the caller holds the run's lock.
 
-    Each node is named, and the record saved with the outcome that its manifest tells, as soon as its results are home.
+    Each node is named, and the record saved with the outcome in its manifest, as soon as its results are home.
     Returns why the others' are not. Ctrl-C ends it at once: what came whole is kept.
     """
     faults: dict[str, Fault] = {}

@@ -25,7 +25,7 @@ _PULL = 'docker image inspect "$1" >/dev/null 2>&1 || { docker pull -q "$1" >/de
 
 
 def note(work: Work, names: Sequence[str], image: str) -> None:
-    """Note on the nodes and on the requester that the run needs `image`. Who does not answer is told, and goes on.
+    """Note on the nodes and on the requester that the run needs `image`. A machine that does not answer is reported.
 
     Only an image by digest can be kept: a tag may stand for another one tomorrow.
     """

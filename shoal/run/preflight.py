@@ -21,7 +21,7 @@ from shoal.untrusted import DamagedDocumentError, figure, whole
 MIN_FREE_BYTES = 256 * 1024 * 1024
 """Space for a run's results on a node; below it the run would end half-way."""
 SHARE = 0.8
-"""How much of the smallest node a job gets unless told: the rest is for the machine itself. The engine's own rule."""
+"""How much of the smallest node a job gets by default: the rest is for the machine itself. The engine's own rule."""
 DEFAULT_MEMORY_BYTES = 2_000_000_000
 """Enough for YOLOv5s at 640 pixels and one decoded video at a time; less where a node has less."""
 IMAGE_NOTE = NODE_STATE / "image.json"

@@ -23,7 +23,7 @@ BACK_TIMEOUT_S = 600.0
 that is not back by then gets that one attempt, which records why, and no further ones."""
 BACK_POLL_S = 3.0
 DEFAULT_ATTEMPTS: dict[Engine, int] = {"bacalhau": 5, "ssh": 1}
-"""The engine loses work that nobody did wrong; over ssh a failure is a failure."""
+"""The engine loses work without a fault of the work; over ssh a failure is a failure."""
 
 
 @dataclass(slots=True)

@@ -155,7 +155,7 @@ def prepare(
 
 
 def allow(cluster: str, job: SiteJob) -> SiteDocument:
-    """Add a kind of job to the document; the next deploy tells the nodes. Raises UsageError where there is none."""
+    """Add a kind of job to the document; the next deploy places it. Raises UsageError where there is none."""
     document = _prepared(cluster)
     jobs = document.jobs if job in document.jobs else (*document.jobs, job)
     return _with_jobs(document, jobs)
@@ -167,7 +167,7 @@ def allow_none(cluster: str) -> SiteDocument:
 
 
 def set_outbox(cluster: str, outbox: SiteOutbox | None) -> SiteDocument:
-    """Write where events are shipped to; the next deploy tells the nodes. Raises UsageError."""
+    """Write where events are shipped to; the next deploy places it on the nodes. Raises UsageError."""
     document = _prepared(cluster)
     changed = document.model_copy(update={"outbox": checked(outbox) if outbox else None})
     save(changed)

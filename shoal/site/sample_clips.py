@@ -1,4 +1,4 @@
-"""Twelve camera clips made from fetched footage: what the demo looks at when nobody brings videos of their own.
+"""Twelve camera clips made from fetched footage: what the demo looks at where no other videos are given.
 
 Same footage, same libraries, same bytes: one thread, bit-exact scaling and no time stamps or version tags in the files.
 """
@@ -217,7 +217,7 @@ def _kept_clips() -> list[Clip] | None:
 def sample_clips(*, say: Say = quiet) -> list[Clip]:
     """The twelve clips, from the cache or made now (some 10 s and 105 MB of downloads on an empty cache).
 
-    They are made beside their final folder and get there together by one rename, so nobody sees some of them or half
+    They are made beside their final folder and get there together by one rename, so no reader sees some of them or half
     of one. Raises ShoalError where a source cannot be had or footage cannot be read.
     """
     if clips := _kept_clips():

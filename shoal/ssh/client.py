@@ -1,4 +1,4 @@
-"""OpenSSH as a subprocess: strict host keys, no questions asked, and every way to fail told apart."""
+"""OpenSSH as a subprocess: strict host keys, no questions asked, and every way to fail distinguished."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from typing import IO, Any, TypeVar
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.ssh import remote
-from shoal.ssh.failures import RemoteError, SshError, SshFailure, TooLongError, not_begun, told
+from shoal.ssh.failures import RemoteError, SshError, SshFailure, TooLongError, error_from, not_begun
 from shoal.ssh.remote import Line, Root
 
 __all__ = [
@@ -196,7 +196,7 @@ def _sorted_out(call: _Call, line: Line, code: int, stdout: bytes, stderr: bytes
     err = remote.after_mark(stderr, line.mark)
     words = (stderr if err is None else err).decode(errors="replace")
     if code == 255 or code < 0:
-        raise told(call.node, words, call.cluster.ssh)
+        raise error_from(call.node, words, call.cluster.ssh)
     if out is None:
         raise not_begun(call.node, code, stdout + stderr)
     if len(out) > call.most_bytes:
@@ -216,7 +216,7 @@ def _source(preamble: bytes, stdin: bytes | IO[bytes] | None) -> Iterator[Any]:
     reading, writing = os.pipe()
 
     def pour() -> None:
-        # The command may end before it has read all: then nobody wants the rest.
+        # The command may end before it has read all: then the rest is not wanted.
         with suppress(BrokenPipeError), open(writing, "wb") as pipe:  # noqa: PTH123  # a descriptor
             pipe.write(preamble)
             shutil.copyfileobj(stdin, pipe)
@@ -288,7 +288,7 @@ def piped(
     """
     call = _Call(cluster, node, command)
     rights = _rights(cluster, node) if root else None
-    # Unlike with `run`, nobody can take back what was read of a refusal: whether sudo wants a terminal is asked first.
+    # Unlike with `run`, what was read of a refusal cannot be taken back: whether sudo wants a terminal is asked first.
     line = _line(command, replace(rights, tty=None) if rights else None)
     argv = [*connection(cluster.ssh, node), line.text]
     said = bytearray()
@@ -351,7 +351,7 @@ def stream(cluster: Cluster, node: Node, *command: str, root: bool = False) -> I
 def on_each(nodes: Sequence[Node], act: Callable[[Node], T], *, at_once: int = 16) -> dict[str, T | ShoalError]:
     """`act` on every node at the same time; per node what it gave or the ShoalError it raised, in the order given.
 
-    The threads do not keep the process alive: where it ends in the midst, from another thread, nobody is waited for.
+    The threads do not keep the process alive: where it ends in the midst, from another thread, no thread is waited for.
     """
     left: queue.SimpleQueue[Node] = queue.SimpleQueue()
     answers: dict[str, T | ShoalError] = {}

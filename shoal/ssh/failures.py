@@ -1,4 +1,4 @@
-"""What can go wrong between here and a node over SSH, told apart by ssh's own words, and what to do about each."""
+"""What can go wrong between here and a node over SSH, distinguished by ssh's own words, and what to do about each."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ class RemoteError(ShoalError):
             hint = f"the sudo password that was given is not the one of user {node.user} on this node"
         elif any(words in stderr for words in PASSWORD_WANTED):
             hint = (
-                f"let user {node.user} run sudo on the node without a password, or use root; `--ask-sudo-password` "
-                "asks you for the password, in the commands that have it"
+                f"let user {node.user} run sudo on the node without a password, or use root; with "
+                "`--ask-sudo-password` the command asks you for it"
             )
         elif last[0].startswith("sudo:"):
             hint = f"let user {node.user} run every command with sudo on the node, or use root"
@@ -181,7 +181,7 @@ def not_begun(node: Node, exit_code: int, output: bytes) -> SshError:
     )
 
 
-def told(node: Node, stderr: str, access: SshAccess | None = None) -> SshError:
+def error_from(node: Node, stderr: str, access: SshAccess | None = None) -> SshError:
     """ssh's own words as one of the failures."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("ControlSocket ", "Warning: Permanently added"))]

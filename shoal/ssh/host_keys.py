@@ -23,7 +23,7 @@ from shoal.errors import Fault, ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.paths import expanded
 from shoal.ssh import client as ssh
-from shoal.ssh.failures import SshError, SshFailure, brief, told
+from shoal.ssh.failures import SshError, SshFailure, brief, error_from
 
 FETCH_LIMIT_S = 60
 
@@ -164,7 +164,7 @@ def _ask(cluster: Cluster, node: Node, *, known: Path | None) -> None:
     except subprocess.TimeoutExpired:
         raise SshError(node, SshFailure.TIMED_OUT, f"nothing within {FETCH_LIMIT_S} s") from None
     if done.returncode != 0:
-        raise told(node, done.stderr.decode(errors="replace"))
+        raise error_from(node, done.stderr.decode(errors="replace"))
 
 
 def _as_far_as_there(cluster: Cluster) -> Cluster:

@@ -1,4 +1,4 @@
-"""A stack's configuration as one typed document: every fault is told at once, before any resource."""
+"""A stack's configuration as one typed document: all faults are reported at once, before any resource."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every check of the gcp stack's settings that no single field shows; all are told at once, before any resource."""
+"""Every check of the gcp stack's settings that no single field shows; all faults are reported before any resource."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def checked(raw: dict[str, Any], project: str | None) -> tuple[GcpSettings | Non
 
 
 def _with_bucket(estimate: cost.Estimate, settings: GcpSettings, prices: cost.Prices) -> cost.Estimate:
-    """The estimate with what is said of the bucket: what it will hold nobody knows before."""
+    """The estimate with what is said of the bucket: what it will hold is not known before."""
     if settings.bucket is None:
         return estimate
     google = prices.vendors.get("google")

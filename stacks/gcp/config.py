@@ -28,7 +28,7 @@ IMAGES: dict[cluster.Arch, str] = {"amd64": DEBIAN, "arm64": f"{DEBIAN}-arm64"}
 LONGEST_RUN_HOURS = 2880
 """The vendor's longest run, 120 days (cloud.google.com/compute/docs/instances/limit-vm-runtime)."""
 SHORTEST_RUN_S = 3600
-"""What a machine gets that is made after the lab's expiry, which `warnings` tells."""
+"""What a machine gets that is made after the lab's expiry, which `warnings` reports."""
 # Regions whose zones are not a, b and c.
 _OTHER_ZONES = {"us-east1": "bcd", "europe-west1": "bcd"}
 

@@ -17,7 +17,7 @@ holds something.
 
 
 def data_disk(name: str, zone: str, settings: GcpSettings, opts: pulumi.ResourceOptions) -> compute.Disk:
-    """A disk of its own, that no machine's end takes along."""
+    """A separate disk, which stays when its machine is deleted."""
     return compute.Disk(
         f"{name}-data",
         name=f"{name}-data",

@@ -37,7 +37,7 @@ class NodeIdentity(pulumi.ComponentResource):
                 f"{role}-{granted.rpartition('.')[2]}", project=project, role=granted, member=self.member, opts=here
             )
         if settings.login == "os-login":
-            # OS Login lets nobody onto a machine who may not act as the machine's account.
+            # OS Login lets no one onto a machine who may not act as the machine's account.
             for index, person in enumerate(settings.ssh_members):
                 serviceaccount.IAMMember(
                     f"{role}-user-{index}",

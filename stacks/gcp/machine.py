@@ -36,7 +36,7 @@ def machine(
     """A machine of `size`. It has no public address and ends itself after the settings' time."""
     metadata = _metadata(settings)
     if startup_script:
-        # As an entry of the metadata: the argument of its own would replace the machine on every edit.
+        # As an entry of the metadata: the separate argument would replace the machine on every edit.
         metadata["startup-script"] = startup_script
     return compute.Instance(
         name,
@@ -100,7 +100,7 @@ def _scheduling(settings: GcpSettings, size: Requester | Compute) -> compute.Ins
         preemptible=spot,
         automatic_restart=not spot,
         on_host_maintenance="TERMINATE" if spot else "MIGRATE",
-        # Always said: left unset, every preview would show a change.
+        # Always set: left unset, every preview would show a change.
         instance_termination_action=action,
         max_run_duration=compute.InstanceSchedulingMaxRunDurationArgs(
             seconds=settings.longest_run_s(datetime.now(UTC)), nanos=0

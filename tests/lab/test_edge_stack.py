@@ -224,6 +224,6 @@ def test_a_camera_folder_that_is_not_there_is_told_with_its_box(boxes: Boxes) ->
         cwd=repository(), env=boxes.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "box-1: has no folder /srv/cameras/none" in done.stderr
+    assert "box-1: videos: there is no camera folder /srv/cameras/none" in done.stderr
     assert "Traceback" not in done.stderr
     assert boxes.told("destroy", "edge")["clean"] is True

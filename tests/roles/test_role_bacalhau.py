@@ -293,7 +293,7 @@ def test_jobs_that_cannot_be_asked_for_are_told_as_such(data, caplog):
     outcome = run(bacalhau.install, answers, node="office", data={**data, "bacalhau_web_ui": True})
     assert outcome.failed
     assert changed(outcome) == ["bacalhau | See that the orchestrator can be changed now"]
-    assert "cannot be told: the orchestrator answers 401" in caplog.text
+    assert "it is unknown whether jobs run: the orchestrator answers 401" in caplog.text
     assert "--force" in caplog.text
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 
 import pytest
 from role_harness import changed, file_answer, run, unit_answer
 
 from roles import base
 from roles.base import APT_CONF, JOURNALD_CONF
+from roles.base.facts import ClosedFolders
 from roles.common.knobs import RefusedError
 
 APT = 'DPkg::Lock::Timeout "180";\n'
@@ -51,6 +54,26 @@ def test_converged_machine_is_left_alone():
     assert changed(run(base.install, converged())) == []
 
 
+def test_a_folder_that_an_earlier_deploys_umask_closed_is_opened():
+    outcome = run(base.install, converged(**{"KNOWN='/usr/local/lib/shoal\n/etc/shoal'": ["/etc/shoal"]}))
+    assert changed(outcome) == ["base | Open the folders that services read"]
+    assert "chmod go+rx -- /etc/shoal" in outcome.commands
+
+
+def test_which_folders_are_closed(tmp_path):
+    """The look itself, on real folders."""
+    records = tmp_path / "roles"
+    for name in ("roles", "open", "closed", "own", "tree"):
+        (tmp_path / name).mkdir(mode=0o700 if name in {"closed", "own", "tree"} else 0o755)
+    (tmp_path / "link").symlink_to("closed")
+    lines = [f"folder\t{tmp_path / name}" for name in ("open", "own", "link", "gone")]
+    (records / "x.files").write_text("\n".join([*lines, f"tree\t{tmp_path / 'tree'}"]) + "\n")
+    script = ClosedFolders().command((str(tmp_path / "closed"), str(tmp_path / "absent")), str(records))
+    script = script.replace('"0 "', f'"{os.getuid()} "')
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str(tmp_path / "closed"), str(tmp_path / "own")]
+
+
 def test_clock_service_stays_idle_in_a_container():
     idle = unit_answer(ActiveState="inactive", Container="docker")
     assert changed(run(base.install, converged(**{"UNIT=systemd-timesyncd": idle}))) == []
@@ -91,7 +114,7 @@ def test_all_faulty_knobs_are_told_at_once():
 )
 def test_remove(remove_runs, gone):
     # Answered only where the runs' folder is among what goes with all it holds.
-    runs = re.compile(r"for p in [^;]*/var/lib/shoal/runs ?[^;]*; do \[ ! -e")
+    runs = re.compile(r"LEFTOVERS='[^']*/var/lib/shoal/runs[\n']")
     answers = {
         runs: [
             "gone /var/lib/shoal/runs",

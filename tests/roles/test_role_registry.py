@@ -75,7 +75,7 @@ def test_fresh_machine_starts_with_our_configuration():
     assert text.index("systemctl start shoal-registry.service") < text.index(
         "systemctl start shoal-registry-read.service"
     )
-    assert text.index("systemctl start shoal-registry-read") < text.index("until curl")
+    assert text.index("systemctl start shoal-registry-read") < text.index("until probe")
 
 
 def test_converged_machine_is_left_alone():
@@ -161,9 +161,10 @@ def test_what_no_image_uses_is_given_back_while_the_registry_stands_still():
     outcome = run(registry.tidy, {"garbage-collect --dry-run": UNUSED, "curl": ["yes"]}, node="office")
     assert changed(outcome) == ["registry | Give back what no image uses"]
     text = outcome.text()
-    assert text.index("systemctl stop shoal-registry") < text.index(f"garbage-collect {CONFIG} >")
+    assert text.index('systemctl stop "$UNIT"') < text.index('garbage-collect "$CONFIG" >')
+    assert (f"CONFIG={CONFIG}" in text, f"UNIT={registry.UNIT}" in text) == (True, True)
     # Started again also where the clean-up fails.
-    assert "trap 'systemctl start shoal-registry.service' EXIT" in text
+    assert "trap 'systemctl start \"$UNIT\"' EXIT" in text
 
 
 def test_a_registry_without_garbage_is_left_alone():

@@ -247,15 +247,14 @@ SHOWN = cameras.shown((NORTH, SOUTH), "/videos")
 PAST = Camera("/srv/past", "/videos/cameras/srv_past")
 
 
-def mounts(*, units=SHOWN, source="there", shows="it", options="ro,relatime", wanted=SHOWN, enabled="enabled"):
-    """Answers of a machine whose camera folders stand so; the first question is whether the folders are there."""
+def mounts(
+    *, units=SHOWN, source="there", shows="it", options="ro,relatime", wanted=SHOWN, enabled="enabled", theirs=()
+):
+    """Answers of a machine whose camera folders stand so."""
     lines = [f"unit {it.unit} {hashlib.sha256(it.text.encode()).hexdigest()} {it.target} {enabled}" for it in units]
     lines += [f"place {it.target} {source} {shows} {options}" for it in wanted]
-    there = [f"place {it.source} {source} nothing -" for it in wanted]
-    return {
-        shlex.join([cameras.MARK, *(word for it in wanted for word in (it.source, it.source))]): there,
-        "multi-user.target.wants": lines,
-    } | answer({})
+    lines += [f"theirs {it.unit} /etc/systemd/system/{it.unit}" for it in theirs]
+    return {"multi-user.target.wants": lines} | answer({})
 
 
 def install_cameras(answers, *sources):
@@ -315,20 +314,32 @@ def test_remove_takes_the_mounts_out_and_the_footage_stays():
     assert NORTH not in text
 
 
-def test_a_camera_folder_that_is_not_there_is_refused_with_host_and_folder_before_any_change():
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"source": "missing", "units": ()}, "there is no camera folder {0.source}: make or mount it"),
+        ({"shows": "files"}, "in {0.target} there are files, which a camera folder would hide"),
+        ({"shows": "other", "units": ()}, "at {0.target} something is mounted that is not ours"),
+        (
+            {"shows": "nothing", "units": (), "theirs": SHOWN},
+            "/etc/systemd/system/{0.unit} is a mount unit that is not ours, for {0.target}",
+        ),
+        ({"options": "rw,relatime", "units": (), "theirs": SHOWN}, "/etc/systemd/system/{0.unit} is a mount unit"),
+    ],
+)
+def test_camera_folders_that_cannot_be_shown_are_refused_with_their_host_before_any_change(state, words):
     with pytest.raises(RefusedError) as caught:
-        install_cameras(mounts(source="missing", units=()))
-    assert [str(fault) for fault in caught.value.faults] == [
-        f"gate-1: has no folder {NORTH}",
-        f"gate-1: has no folder {SOUTH}",
-    ]
+        install_cameras(mounts(**state))
+    told = [str(fault) for fault in caught.value.faults]
+    assert len(told) == len(SHOWN)
+    for line, camera in zip(told, SHOWN, strict=True):
+        assert line.startswith(f"gate-1: videos: {words.format(camera)}")
 
 
-@pytest.mark.parametrize(("shows", "units"), [("files", SHOWN), ("other", ())])
-def test_what_a_mount_would_hide_or_take_away_is_left_alone(shows, units):
-    outcome = install_cameras(mounts(shows=shows, units=units))
-    assert outcome.failed
-    assert "systemctl" not in outcome.text()
+def test_an_owners_mount_of_the_very_folder_serves_and_stays_his():
+    answers = mounts(units=SHOWN[1:], theirs=SHOWN[:1])
+    assert changed(install_cameras(answers)) == []
+    assert SHOWN[0].unit not in run(videos.remove, answers).text()
 
 
 def test_folders_that_cannot_be_shown_are_all_told():
@@ -393,6 +404,21 @@ def test_the_nodes_own_look_at_mounts(tmp_path):
         ("there", "other"),
     ]
     assert "relatime" in states[3].options
+
+
+def test_the_nodes_own_look_at_units_of_the_same_name(tmp_path):
+    """Ours bears our mark; a link to nothing, as `systemctl mask` makes it, is somebody else's too."""
+    folder = tmp_path / "system"
+    folder.mkdir()
+    wanted = tuple(Camera(f"/srv/{name}", f"/videos/cameras/srv_{name}") for name in ("ours", "own", "masked", "none"))
+    (folder / wanted[0].unit).write_text(wanted[0].text)
+    (folder / wanted[1].unit).write_text("[Mount]\nWhat=/srv/own\n")
+    (folder / wanted[2].unit).symlink_to("/dev/null")
+    script = CameraMounts().command(cameras=wanted).replace("/etc/systemd/system", str(folder))
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    found = CameraMounts().process(done.stdout.splitlines())
+    assert [*found.units] == [wanted[0].unit]
+    assert found.theirs == {camera.unit: str(folder / camera.unit) for camera in wanted[1:3]}
     assert PlaceFact("there", "it", "rw,noatime").right is False
 
 

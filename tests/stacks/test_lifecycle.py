@@ -31,6 +31,7 @@ from shoal.site import document as site
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import SshError, SshFailure
 from stacks.gcp.node_entry import proxy_command
+from tests.opened import counted
 
 
 def test_a_missing_pulumi_or_gcloud_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +186,9 @@ STACK = pulumi.Stack("edge", "edge", Path("/nowhere"), "pulumi")
 
 def test_bootstrap_joins_the_mesh_before_the_site_and_goes_on_over_it(edge: dict[str, Any]) -> None:
     way = verbs.MeshWay("tailscale nc %h %p", {"tailscale_port": 41642})
-    made = verbs.bootstrap(STACK, lambda line: None, way=way)
+    with counted(cluster_document("quay")) as read:
+        made = verbs.bootstrap(STACK, lambda line: None, way=way)
+    assert read == [0], "the stack is the document's source: it is kept for later commands, and not read back"
     prepare, mesh, deploy = edge["done"]
     assert (prepare, deploy) == (("prepare", "samples"), ("deploy", "site"))
     # The key is asked of the stack when a box has to join, and lies nowhere in clear.

@@ -227,7 +227,7 @@ def host_keys_are_kept(made: clusters.Cluster, cloud: Cloud, said: Said) -> None
         access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
     assert known_hosts.read_text().splitlines() == lines
     cloud.edit("gcp-compute-2", instanceId="another")
-    with pytest.raises(ShoalError, match=r"1 of 3 machine\(s\) told no host key in time"):
+    with pytest.raises(ShoalError, match=r"1 of 3 machine\(s\) reported no host key in time"):
         access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
     cloud.edit("gcp-compute-2", hostKeys=[HOST_KEY.split()])
 
@@ -246,7 +246,7 @@ def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> No
     cloud.edit("gcp-requester", hostKeys=[[kind, body], ["ssh-dss", "old"]])
     serial = f"boot\n-----BEGIN SSH HOST KEY KEYS-----\ncloud: {HOST_KEY} root@x\n-----END SSH HOST KEY KEYS-----\n"
     cloud.edit("gcp-compute-1", serial=serial)
-    with pytest.raises(ShoalError, match=r"1 of 3 machine\(s\) told no host key in time") as late:
+    with pytest.raises(ShoalError, match=r"1 of 3 machine\(s\) reported no host key in time") as late:
         access.localise(made, key, project="my-project-1", say=said, timeout_s=0)
     assert [fault.where for fault in late.value.faults] == ["gcp-compute-2"]
     cloud.edit("gcp-compute-2", hostKeys=[[kind, body]])

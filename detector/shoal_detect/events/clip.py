@@ -337,7 +337,7 @@ def _check_fill(picture: Picture, rects: Iterable[Rect], number: int) -> None:
 
 
 def uncovered(seen: Seen, picture: Picture, rects: Sequence[Rect]) -> Seen:
-    """Those boxes of which a good part is not covered: the fill shows nobody, whatever its outline looks like."""
+    """Those boxes of which a good part is not covered: the fill shows no person, whatever its outline looks like."""
     height, width = picture.shape[0] * 2 // 3, picture.shape[1]
     filled = np.zeros((height, width), dtype=bool)
     for rect in (painted(one, width, height) for one in rects):

@@ -1,7 +1,7 @@
 """Which objects make an event: the rules of the site, placed beside the footage, or the defaults below.
 
 It is written by `shoal site prepare --events` (`shoal/site/event_rules.py`); docs/events.md explains it.
-Rules that cannot be read let nothing go on: nobody knows then what was asked for.
+Rules that cannot be read end the run: what was asked for is unknown then.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ VEHICLES = Rule("vehicles", "record", ("bicycle", "car", "motorcycle", "bus", "t
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """All of it; the defaults serve a camera that nobody has thought about."""
+    """All of it; the defaults serve a camera without rules."""
 
     quiet_s: float = 30.0
     """Without anything significant for so long, an event has ended."""

@@ -44,7 +44,7 @@ class Activity:
 
 
 def activity(track: Track, still_s: float, unmoved: Unmoved, *, moves: bool) -> Activity:
-    """Go through a track's sights in order. Without `moves` nobody asks whether it moved while it is awake."""
+    """Go through a track's sights in order. Without `moves` a track that is awake is not asked whether it moved."""
     times, boxes = np.array(track.times), np.array(track.boxes)
     awake, moved = np.zeros(len(times), dtype=bool), np.zeros(len(times), dtype=bool)
     place = np.median(boxes[:SETTLE_SIGHTS], axis=0)

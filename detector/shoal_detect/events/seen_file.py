@@ -15,7 +15,7 @@ FILE = ".people.jsonl"
 
 
 def to_line(seen: Seen) -> bytes:
-    """A frame's line; frames that show nobody have one too."""
+    """A frame's line; frames without people have one too."""
     rows = [
         [int(class_id), round(float(confidence), 4), *(round(float(edge), 5) for edge in box)]
         for class_id, confidence, box in zip(seen.class_id, seen.confidence, seen.boxes, strict=True)

@@ -71,7 +71,7 @@ Chosen = TypeVar("Chosen", KeyFrame, Drawn)
 class KeyFrames(Generic[Chosen]):
     """The best frames so far: those with the highest sum of confidences, a while apart from each other.
 
-    A frame on which nothing was found is never kept: nobody asked for what it shows.
+    A frame on which nothing was found is never kept: what it shows was not asked for.
     """
 
     limit: int

@@ -1,4 +1,4 @@
-"""Opens a recording without ever waiting for it, and tells whether somebody still writes to it."""
+"""Opens a recording without ever waiting for it, and finds out whether it is still being written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 SETTLED_S = 3.0
-"""Where the kernel cannot be asked who writes, a file is taken as finished when nobody wrote to it for this long."""
+"""Where the kernel cannot be asked who writes, a file is taken as finished when it was not written to for this long."""
 
 
 class Unopened(Exception):  # noqa: N818 - an outcome of a listed file, not a failure of the program
@@ -49,7 +49,7 @@ class Source:
 
 
 def quietly() -> None:
-    """Nobody wants to know of every read."""
+    """Reads are not logged."""
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def _state(status: os.stat_result) -> State:
 
 
 def still_written(source: Source) -> str | None:
-    """How it is known that somebody writes to the file, as the rest of a sentence; None where nobody does.
+    """How it is known that the file is being written, as the rest of a sentence; None where it is not.
 
     A read lease is refused by the kernel while the file is open for writing anywhere on this machine, in another
     container too (fcntl(2), F_SETLEASE). Only a file's owner may ask, and not on every file system: else the time of

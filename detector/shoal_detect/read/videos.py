@@ -59,7 +59,7 @@ class Found:
 
 
 def video_id(relative: bytes) -> str:
-    """A safe slug of the relative path, and a hash that tells apart what the slug does not.
+    """A safe slug of the relative path, and a hash that distinguishes what the slug does not.
 
     >>> video_id("Höfe/cam 03.mp4".encode())
     'hofe-cam-03-mp4-bb02bbd0'

@@ -62,7 +62,7 @@ def _holder() -> str:
 
 
 def _described(handle: int) -> str:
-    """Who holds the lock, as far as its content tells; it is for people only."""
+    """Who holds the lock, as far as its content shows; it is for people only."""
     with suppress(ValueError, KeyError, TypeError):
         holder = json.loads(os.pread(handle, 4096, 0))
         return f" (process {holder['pid']} on {holder['host']} since {holder['started_at']})"

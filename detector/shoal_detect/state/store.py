@@ -83,7 +83,7 @@ def appending(path: Path) -> Iterator[Callable[[bytes], None]]:
         with state_errors("write", path):
             os.fsync(stream.fileno())
     finally:
-        # After a failed write the buffer still holds data and closing fails once more; that failure is told already.
+        # After a failed write the buffer still holds data and closing fails once more; that is reported already.
         with suppress(OSError):
             stream.close()
 

@@ -184,21 +184,21 @@ def _recording(reading: Reading) -> Document:
 
 def notes(video: Document) -> list[str]:
     """What a person should know of a video's recording and is no fault, as sentences without an end."""
-    told = []
+    lines = []
     if video["missing_frames"] and (video["fault"] is None or video["fault"]["kind"] != "frames_missing"):
-        told.append(f"frames missing in it: {video['missing_frames']}")
+        lines.append(f"frames missing in it: {video['missing_frames']}")
     if video["clock_jumps"]:
         first = video["jumps"][0]
-        told.append(
+        lines.append(
             f"its clock jumps {video['clock_jumps']} times, first from {first['from_s']} s to {first['to_s']} s; "
             "video time goes on"
         )
-    told += [
+    lines += [
         f"stream {one['stream']} ({one['codec'] or 'unknown codec'}, {one['width']} x {one['height']}) is not read: "
         f"{one['why']}"
         for one in video["streams_not_read"]
     ]
-    return told
+    return lines
 
 
 def events_summary(state: Path, videos: Iterable[Document]) -> Document:

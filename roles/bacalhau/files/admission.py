@@ -1,4 +1,4 @@
-"""Decides, on a compute node, what may run there. The engine only asks; what it was told by others counts for nothing.
+"""Decides, on a compute node, what may run there. The engine only asks; what others sent it counts for nothing.
 
     admission.py POLICY   the engine's probe: a job on standard input; exit code 0 takes it, 1 refuses, why on stderr
 

@@ -2,7 +2,7 @@
 
     ready CONFIG TIMEOUT_S NODE...   waits until every node is there for docker jobs; else says on stderr what is not
     look CONFIG NODE...              prints `ready` if they are now
-    busy CONFIG                      prints a line per job that is not over; `? REASON` where that cannot be told
+    busy CONFIG                      prints a line per job that is not over; `? REASON` where that is unknown
 
 Needs Python 3.8 and nothing else: it is sent to machines as it is.
 """
@@ -95,7 +95,7 @@ def wait(config: dict[str, Any], timeout_s: float, names: list[str]) -> int:
 
 
 def busy(config: dict[str, Any]) -> list[str]:
-    """Jobs that are not over. Where nobody listens none can be lost; any other silence, or a refusal, is no answer."""
+    """Jobs that are not over. Where nothing listens none can be lost; any other silence, or a refusal, is no answer."""
     try:
         jobs = ask(config, "jobs?limit=1000&order_by=created_at&reverse=true")["Items"] or []
     except urllib.error.HTTPError as error:

@@ -109,13 +109,13 @@ def look(runs: str, most: int, place: str) -> None:
 
 def main(runs: str, most: int, place: str) -> None:
     """Without end. A Docker that does not answer has no running container that it would not have again."""
-    told = ""
+    reported = ""
     while True:
         try:
             look(os.path.realpath(runs), most, place)
-            told = ""
+            reported = ""
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if told != (told := str(error)):
+            if reported != (reported := str(error)):
                 sys.stderr.write(f"not looked at: {error}\n")
         time.sleep(POLL_S)  # nothing to wait for: the next look
 

@@ -1,4 +1,4 @@
-"""The engine's HTTP API: one method per call that shoal makes, every way to fail told apart."""
+"""The engine's HTTP API: one method per call that shoal makes, every way to fail distinguished."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Endpoint:
 
 
 class BacalhauClient:
-    """Calls of /api/v1. Every method raises EngineSilentError where nobody answers and EngineError for refusals."""
+    """Calls of /api/v1. Every method raises EngineSilentError where nothing answers and EngineError for refusals."""
 
     def __init__(self, endpoint: Endpoint, *, timeout_s: float = TIMEOUT_S) -> None:
         self.endpoint = endpoint

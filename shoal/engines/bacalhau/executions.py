@@ -1,4 +1,4 @@
-"""What the engine's word on an execution means: the ways to end that it blurs, told apart.
+"""What the engine's word on an execution means: the ways to end that it blurs, distinguished.
 
 The texts are the engine's own (pkg/orchestrator/events.go, pkg/compute, pkg/executor/docker at v1.9.3); the recordings
 under tests/shoal/engines/bacalhau hold every one of them as it was seen.
@@ -35,7 +35,7 @@ def execution_of(engine: EngineExecution) -> Execution:
     """The execution in shoal's terms.
 
     A container that was killed for want of memory is failed at one time and completed with exit code 137 at another.
-    The second form is also that of a container killed by anybody else: `shoal.engines.killed` tells them apart.
+    The second form is also that of a container that something else killed: `shoal.engines.killed` distinguishes them.
     """
     state, message, exit_code = _read(engine)
     return Execution(engine.node, engine.id, state, exit_code, message)

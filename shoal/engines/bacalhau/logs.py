@@ -145,7 +145,7 @@ def _until_ended(endpoint: Endpoint, path: str, over: Callable[[], bool]) -> Gen
                     streams.append(_open(endpoint, path, closing))
                     heard, patience_s = time.monotonic(), FIRST_LINE_S if len(streams) < MOST else NEXT_LINE_S
         except (WebSocketException, OSError, EngineError):
-            pass  # nobody there now; opened again by the caller
+            pass  # nothing answers now; opened again by the caller
         return False
 
 

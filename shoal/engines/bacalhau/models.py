@@ -42,7 +42,7 @@ class JobState(StrEnum):
 
 
 class ComputeState(IntEnum):
-    """Where an execution is, as the compute node tells it (pkg/models/execution.go)."""
+    """Where an execution is, as the compute node reports it (pkg/models/execution.go)."""
 
     UNDEFINED = 0
     NEW = 1

@@ -1,6 +1,6 @@
 """The engine's program: from the cache, a bundle, a mirror or its publisher, or a file given by hand.
 
-A release archive is taken only with the publisher's signature. Nobody publishes a hash of it, so the first one that
+A release archive is taken only with the publisher's signature. No hash of it is published, so the first one that
 was verified is recorded, and another archive of that version is refused from then on.
 """
 

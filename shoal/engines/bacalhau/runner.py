@@ -88,10 +88,12 @@ class BacalhauRunner:
     def programs(self, nodes: Sequence[str]) -> list[Running]:
         """Versions as the orchestrator knows them; the hash is of the file that the running service is."""
         nodes_there = by_name(self._persistently(self._client.nodes))
-        told = {name: node.info.bacalhau_version for name, node in nodes_there.items()}
+        versions = {name: node.info.bacalhau_version for name, node in nodes_there.items()}
         requester = self._cluster.requester
-        found = self._running("orchestrator", [requester], {requester.name: told.get(f"{requester.name}-orchestrator")})
-        found += self._running("compute", [self._cluster.node(name) for name in nodes], told)
+        found = self._running(
+            "orchestrator", [requester], {requester.name: versions.get(f"{requester.name}-orchestrator")}
+        )
+        found += self._running("compute", [self._cluster.node(name) for name in nodes], versions)
         return found
 
     def submit(self, job: JobSpec, *, run: str, attempt: int, nodes: Sequence[str]) -> Handle:
@@ -199,7 +201,7 @@ class BacalhauRunner:
         )
 
     def close(self) -> None:
-        """Let go of the way to the orchestrator; what runs goes on. Waits for nobody who does not answer."""
+        """Let go of the way to the orchestrator; what runs goes on. Does not wait for a node that does not answer."""
         self._closed.set()
         with self._lock:
             threads = [followed.thread for followed in self._followed.values()]
@@ -212,7 +214,9 @@ class BacalhauRunner:
         closing.start()
         closing.join(CLOSE_S)
 
-    def _running(self, part: str, machines: Sequence[Node], told: Mapping[str, VersionInfo | None]) -> list[Running]:
+    def _running(
+        self, part: str, machines: Sequence[Node], versions: Mapping[str, VersionInfo | None]
+    ) -> list[Running]:
         """What the service of that part runs on each machine that answers."""
 
         def look(node: Node) -> str:
@@ -224,7 +228,7 @@ class BacalhauRunner:
 
         found = []
         for name, answer in ssh.on_each(machines, look).items():
-            version = told.get(name) or VersionInfo()
+            version = versions.get(name) or VersionInfo()
             if not isinstance(answer, ShoalError):
                 arch = version.arch or self._cluster.node(name).arch
                 found.append(Running(name, version.git_version.removeprefix("v"), arch, answer))
@@ -245,7 +249,7 @@ class BacalhauRunner:
     def _watch(self, followed: _Followed, refused: frozenset[str]) -> None:
         try:
             self._watch_to_the_end(followed, refused)
-        except Exception as error:  # noqa: BLE001  # told; whoever waits for the executions' ends has only this thread
+        except Exception as error:  # noqa: BLE001  # reported; whoever waits for the executions' ends has only this thread
             if not self._closed.is_set():
                 self._give_up(followed, f"{brief(error)}; the container may go on unseen")
 

@@ -1,6 +1,6 @@
 """The way to the orchestrator's API: an SSH forward from a private Unix socket to the requester's loopback.
 
-The API listens on the requester's loopback alone, so nobody on any network can even try a key, and the key never
+The API listens on the requester's loopback alone, so no one on any network can even try a key, and the key never
 crosses a network in the clear. The forward is the strict OpenSSH client of `shoal.ssh.client`; it is started again when
 it ends.
 """
@@ -90,7 +90,7 @@ def _command(cluster: Cluster, forward: str, *more: str) -> list[str]:
     # The first value of an option counts. A connection of its own: a shared one would outlive or end it.
     own = ("ControlMaster=no", "ControlPath=none", "ExitOnForwardFailure=yes", *more)
     options = [word for option in own for word in ("-o", option)]
-    # `cat` there reads what nobody writes: when this process ends, however it ends, so does the connection.
+    # `cat` there reads from a pipe that stays empty: when this process ends, however it ends, so does the connection.
     program, *rest = ssh.ssh_command(cluster, cluster.requester, "cat")
     return [program, "-T", *options, "-L", forward, *rest]
 

@@ -93,7 +93,7 @@ def keep_to_key_frames() -> None:
 def summarised(
     path: Path, stride: int, classes: Any, before: float, most_pictures: int
 ) -> tuple[dict[str, Any], float]:
-    """A video's summary.json, written, and when its results were closed, which tells how long it took."""
+    """A video's summary.json, written, and when its results were closed, which gives how long it took."""
     slug = re.sub("[^a-z0-9]+", "-", path.stem.lower()).strip("-")
     folder = STATE / "videos" / f"{slug}-{sha256(os.fsencode(path.name))[:8]}"
     source = cv2.VideoCapture(str(path))

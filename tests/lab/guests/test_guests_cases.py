@@ -6,10 +6,12 @@ Real conditions, each made on a lab node; what a look alone refuses is in test_g
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from plant import Plant, changed, registered, site_document
 
+from shoal.cluster import document as clusters
 from shoal.cluster.document import Cluster
 from shoal.deploys.run import DeployResult
 from shoal.errors import ShoalError
@@ -49,6 +51,7 @@ timeout 20 sh -c 'until ss -Hltn | grep -q ":5000 "; do sleep 0.1; done'
 sha256sum /etc/docker/registry/config.yml >/root/registry.sha
 """
 EARLIER = """
+umask 022
 mkdir -p /var/lib/shoal/roles /etc/shoal /etc/systemd/system/docker-registry.service.d /var/lib/shoal/registry
 { export DEBIAN_FRONTEND=noninteractive; apt-get -qq update
   apt-get -y -qq install --no-install-recommends docker-registry; } >/dev/null 2>&1
@@ -98,6 +101,20 @@ def test_a_umask_of_077_does_not_keep_a_deploy_from_its_end(plant: Plant, deploy
     assert changed(plant.deploy()) == []
 
 
+def test_folders_that_an_earlier_deploy_closed_are_opened(plant: Plant, deployed: DeployResult):
+    """As a version that did not mind the umask left them: the registry's user cannot read its settings."""
+    services = "shoal-registry shoal-registry-read"
+    plant.on("requester", f"systemctl stop {services}; chmod 700 /etc/shoal; systemctl start {services}")
+    assert plant.holds(
+        "requester", "timeout 10 sh -c 'while systemctl is-active -q shoal-registry; do sleep 0.1; done'"
+    )
+    done = changed(plant.deploy(limit=["requester"]))
+    assert done[0] == "base | Open the folders that services read: requester"
+    address = plant.cluster.requester.peer_address
+    plant.on("requester", f"curl -fsS --noproxy '*' -m 3 http://{address}:5000/v2/ >/dev/null")
+    assert changed(plant.deploy(limit=["requester"])) == []
+
+
 def test_what_came_into_an_engine_of_ours_keeps_it(plant: Plant, deployed: DeployResult):
     """A volume made after the deploy (compute-1), and an engine that was there before it (compute-3)."""
     plant.on("compute-1", NVR)
@@ -114,6 +131,36 @@ def test_what_came_into_an_engine_of_ours_keeps_it(plant: Plant, deployed: Deplo
     plant.on("compute-1", "docker volume rm nvr >/dev/null")
     assert plant.deploy("teardown", limit=["compute-1"]).left == ()
     assert not plant.holds("compute-1", "command -v docker >/dev/null")
+
+
+UNIT = "/etc/systemd/system/videos-cameras-srv_cam.mount"
+OWNERS_MOUNT = f"""
+mkdir -p /srv/cam
+echo film >/srv/cam/a.mp4
+printf '[Mount]\\nWhat=/srv/cam\\nWhere=/videos/cameras/srv_cam\\nType=none\\nOptions=bind,ro\\n' >{UNIT}
+sha256sum {UNIT} >/root/unit.sha
+systemctl daemon-reload
+"""
+
+
+def test_an_owners_mount_unit_with_the_name_of_ours_is_neither_replaced_nor_removed(
+    plant: Plant, deployed: DeployResult, tmp_path: Path
+):
+    plant.on("compute-2", OWNERS_MOUNT)
+    cluster = plant.cluster.model_dump(mode="json", exclude_none=True)
+    for node in cluster["nodes"]:
+        node["camera_folders"] = ["/srv/cam"] if node["name"] == "compute-2" else []
+    document = tmp_path / "cluster.json"
+    clusters.save(Cluster.model_validate(cluster), document)
+    filmed = Plant(Cluster.model_validate(cluster), document)
+    with pytest.raises(ShoalError, match=f"{UNIT} is a mount unit that is not ours"):
+        filmed.deploy(limit=["compute-2"])
+    plant.on("compute-2", "sha256sum -c --quiet /root/unit.sha; systemctl start videos-cameras-srv_cam.mount")
+    filmed.deploy(limit=["compute-2"])
+    assert plant.on("compute-2", "cat /videos/cameras/srv_cam/a.mp4") == "film"
+    filmed.deploy("teardown", limit=["compute-2"])
+    plant.on("compute-2", "sha256sum -c --quiet /root/unit.sha; cat /videos/cameras/srv_cam/a.mp4 >/dev/null")
+    plant.on("compute-2", f"systemctl stop videos-cameras-srv_cam.mount; rm -r {UNIT} /srv/cam /videos")
 
 
 def test_an_earlier_versions_registry_is_ours(plant: Plant, deployed: DeployResult):
@@ -148,7 +195,6 @@ def test_an_owners_registry_keeps_its_port_settings_and_state(plant: Plant, depl
     assert plant.holds("requester", "curl -fsS --noproxy '*' -m 3 http://127.0.0.1:5000/v2/_catalog >/dev/null")
 
 
-@pytest.mark.xfail(reason="pyinfra's own connector takes what a login shell prints for an answer, and tcsh for sh")
 def test_login_shells_do_not_keep_a_deploy_from_its_end(plant: Plant, deployed: DeployResult):
     plant.on("compute-1", TCSH)
     plant.on("compute-2", GREETING)

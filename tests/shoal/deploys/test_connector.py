@@ -21,13 +21,13 @@ Machine = Callable[..., Host]
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A host whose `ssh` is a script; by default it does as sshd does."""
 
-    def make(ssh: str = 'for line; do :; done; exec sh -c "$line"', *, connect: bool = True) -> Host:
+    def make(ssh: str = 'for line; do :; done; exec sh -c "$line"', *, connect: bool = True, **data: object) -> Host:
         program = tmp_path / "bin" / "ssh"
         program.parent.mkdir(exist_ok=True)
         program.write_text(f"#!/bin/sh\n{ssh}\n")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-        inventory = Inventory(([("@openssh/c1", {"ssh_hostname": "10.0.0.1", "ssh_user": "root"})], {}))
+        inventory = Inventory(([("@openssh/c1", {"ssh_hostname": "10.0.0.1", "ssh_user": "root", **data})], {}))
         state = State(inventory, Config())
         if connect:
             connect_all(state)
@@ -115,6 +115,30 @@ def test_a_connection_that_is_lost_is_made_anew_for_the_next_command(machine: Ma
 def test_why_a_machine_is_not_reached_is_in_sshs_words(machine: Machine) -> None:
     host = machine("echo 'ssh: connect to host 10.0.0.1 port 22: Connection refused' >&2; exit 255", connect=False)
     with pytest.raises(ConnectError, match="the connection was refused"):
+        host.connect(raise_exceptions=True)
+
+
+@pytest.mark.parametrize("late", ["", "sleep 0.3; "])
+@pytest.mark.parametrize(
+    ("sudo", "words"),
+    [
+        ("sudo: a password is required", "ops may run sudo with a password only"),
+        ("Sorry, user ops is not allowed to execute '/bin/sh' as root on gate.", "cannot become root: Sorry, user ops"),
+    ],
+)
+def test_sudos_refusal_is_read_whenever_it_comes(
+    machine: Machine, tmp_path: Path, sudo: str, words: str, late: str
+) -> None:
+    """Together with the marks of the login, so that it is there before the first command, or after it."""
+    together = (
+        'for line; do :; done; sh -c "$line" >"$0.out" 2>"$0.err" </dev/null; code=$?; '
+        f'cat "$0.out"; cat "$0.err" >&2; {late}exit $code'
+    )
+    host = machine(together, connect=False, ssh_user="ops", _sudo=True)
+    program = tmp_path / "bin" / "sudo"
+    program.write_text(f'#!/bin/sh\necho "{sudo}" >&2\nexit 1\n')
+    program.chmod(0o755)
+    with gevent.Timeout(20), pytest.raises(ConnectError, match=words):
         host.connect(raise_exceptions=True)
 
 

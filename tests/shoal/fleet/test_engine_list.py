@@ -196,10 +196,10 @@ def test_one_with_work_is_never_taken_off_the_list(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, away: tuple[str, ...]
 ) -> None:
     orchestrator = there(monkeypatch, "compute-1", "compute-2", "compute-10", approved=("compute-10",), away=away)
-    with pytest.raises(UsageError, match="nobody was approved") as refused:
+    with pytest.raises(UsageError, match="no node was approved") as refused:
         approval.approve(cluster, ["compute-2", "compute-1"], lambda _: None)
     assert [str(fault) for fault in refused.value.faults] == [
-        "compute-1: cannot be told from compute-10, which is approved and may have work"
+        "compute-1: cannot be distinguished from compute-10, which is approved and may have work"
     ]
     assert "shoal nodes remove compute-10" in str(refused.value)
     assert orchestrator.done == []

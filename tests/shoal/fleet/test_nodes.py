@@ -15,7 +15,7 @@ from shoal.check import examine
 from shoal.cli.nodes import app
 from shoal.cli.site import app as site_app
 from shoal.cluster import document as clusters
-from shoal.cluster import overlay
+from shoal.cluster import onprem, overlay
 from shoal.cluster import reach as reaches
 from shoal.cluster.document import Arch, Cluster, Node
 from shoal.cluster.overlay import Moved, Overlay
@@ -34,6 +34,7 @@ from shoal.fleet import nodes, ready
 from shoal.fleet import remove as fleet_remove
 from shoal.mesh import moving
 from shoal.ssh import client as ssh
+from tests.opened import counted
 
 
 @pytest.fixture(autouse=True)
@@ -409,6 +410,35 @@ def test_a_node_of_a_cluster_without_the_engine_needs_none(
     with_programs(monkeypatch)
     fleet_add.add(document, "gate-1", None, lambda _: None)
     assert done == [f"gate-1: {UNMARKED}", "site gate-1"]
+
+
+@pytest.mark.parametrize(
+    ("node", "form", "reads"),
+    [
+        ("gate-1", "json", 1),
+        ("gate-3=192.0.2.23", "json", 1),
+        ("gate-1", "toml", 1),
+        ("gate-3=192.0.2.23", "toml", 2),  # once more for its text, which is edited and keeps its comments
+    ],
+)
+def test_the_document_is_read_once(
+    adding: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch, node: str, form: str, reads: int
+) -> None:
+    """At the door; what was read travels as a value, into pyinfra's process too (test_inventory.py)."""
+    document, done = adding
+    cluster = clusters.load(document).model_copy(update={"mesh": "tailscale"})
+    if form == "toml":
+        document = document.with_suffix(".toml")
+        cluster = cluster.model_copy(update={"substrate": "onprem"})
+        document.write_text(onprem.render(cluster))
+    else:
+        clusters.save(cluster, document)
+    with_programs(monkeypatch)
+    with counted(document) as read:
+        ended = CliRunner().invoke(app, ["add", node, "--cluster", str(document)])
+    assert ended.exit_code == 0, ended.output
+    assert done[-1] == f"site {node.partition('=')[0]}"
+    assert read == [reads]
 
 
 def test_a_node_is_looked_at_before_the_document_is_touched(

@@ -69,7 +69,7 @@ def test_nothing_is_installed_without_anybody_s_consent(monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(sys, "stdin", (tmp_path / "nobody").open("w+"))
     said: list[str] = []
-    with pytest.raises(ShoalError, match="nobody is there to agree") as refused:
+    with pytest.raises(ShoalError, match="no terminal on which to agree") as refused:
         up(LabSpec(), say=said.append)
     assert refused.value.exit_code is Exit.MISSING
     assert "--yes" in str(refused.value)

@@ -16,7 +16,7 @@ from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.ssh import client as ssh
 from shoal.ssh.client import SshFailure
-from shoal.ssh.failures import told
+from shoal.ssh.failures import error_from
 
 NODE = Node(name="c1", roles=("compute",), address="10.0.0.11", port=2222, user="pi")
 REQUESTER = Node(name="r", roles=("requester",), address="10.0.0.10")
@@ -147,7 +147,7 @@ def test_connections_made_under_other_rules_are_not_shared(tmp_path: Path) -> No
     ],
 )
 def test_failures_are_told_apart(words: str, failure: SshFailure, transient: bool) -> None:
-    error = told(NODE, words)
+    error = error_from(NODE, words)
     assert error.failure is failure
     assert error.transient is transient
     assert "c1 (pi@10.0.0.11:2222)" in error.message
@@ -156,7 +156,7 @@ def test_failures_are_told_apart(words: str, failure: SshFailure, transient: boo
 
 def test_noise_of_shared_connections_is_not_taken_for_the_reason() -> None:
     words = "ControlSocket /tmp/x already exists, disabling multiplexing\nssh: connect to host x: Connection refused\n"
-    assert told(NODE, words).failure is SshFailure.REFUSED
+    assert error_from(NODE, words).failure is SshFailure.REFUSED
 
 
 def test_a_machine_without_ssh_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
