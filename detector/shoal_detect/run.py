@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from shoal_detect import __version__, memory
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.events.rules import read_rules
-from shoal_detect.events_worker import make_events
-from shoal_detect.messages import MakeEvents
+from shoal_detect.events_pool import make_events
 from shoal_detect.model.precision import Precision
 from shoal_detect.model.weights import read_weights
 from shoal_detect.pool import Pool, working
@@ -62,7 +61,7 @@ def run(settings: Settings, stop: Stop) -> Exit:
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
             pool.first.use(precision_of(begun_with))
             videos = _process(settings, found, pool, stop)
-        make_events(MakeEvents(settings, sha256, rules, precision_of(begun_with), found.videos, videos), stop)
+            make_events(pool, rules, found.videos, videos, stop)
         begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"))
         return _finish(settings, begun, videos, found)
 

@@ -119,6 +119,8 @@ class Videos:
     size_bytes: int | None = None
     clips: dict[str, int] = field(default_factory=dict)
     """Of the clips that are to be placed: size in bytes of what is there under the same name."""
+    cameras: dict[str, str] = field(default_factory=dict)
+    """By camera folder of the document: `there`, `missing`, or `silent` (what it is on does not answer)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,6 +467,9 @@ def _videos(text: str) -> Videos:
         words = row.split(" ", 3)
         if words[0] == "clip" and len(words) == 4 and (size := _int(words[1])) is not None:
             clips[words[3]] = size
+    cameras = {
+        words[2]: words[1] for row in _lines(text) if len(words := row.split(" ", 2)) == 3 and words[0] == "camera"
+    }
     return Videos(
         kind=rows.get("kind", "none"),
         link=line(rows.get("link", "")),
@@ -476,4 +481,5 @@ def _videos(text: str) -> Videos:
         files=_int(files[0]) if len(files) == 2 else None,
         size_bytes=_int(files[1]) if len(files) == 2 else None,
         clips=clips,
+        cameras=cameras,
     )

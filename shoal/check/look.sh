@@ -1,6 +1,6 @@
 # Runs on a machine before the first change, as the login user (PART=login) and as root (PART=root). It changes nothing.
 # Prints one JSON object of texts, each bounded, between two marks; what they mean is judged on the control machine.
-# Set in front: MARK, PART, LIMIT_S, FOLDERS, NAMES, CLIPS (one a line), VIDEOS, PACKAGES, UNITS, WANTED
+# Set in front: MARK, PART, LIMIT_S, FOLDERS, NAMES, CLIPS and CAMERAS (one a line), VIDEOS, PACKAGES, UNITS, WANTED
 # (packages that a deploy installs) and ENGINE (those of an engine, where there is none).
 export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -141,6 +141,16 @@ videos() {
     awk -v place="$VIDEOS" '$5 == place || index(place "/", ($5 == "/" ? "" : $5) "/") == 1 {
         for (i = 7; i <= NF; i++) if ($i == "-") print "mount", $5, $6, $(i + 1), $(i + 2), $(i + 3)
     }' /proc/self/mountinfo
+    printf '%s\n' "$CAMERAS" | while IFS= read -r folder; do
+        [ -n "$folder" ] || continue
+        if within test -d "$folder"; then
+            echo "camera there $folder"
+        elif [ $? -gt 100 ]; then
+            echo "camera silent $folder"
+        else
+            echo "camera missing $folder"
+        fi
+    done
     [ "$kind" = folder ] || return 0
     if [ -L "$VIDEOS" ]; then echo "link $(readlink -f "$VIDEOS")"; fi
     echo "state $(within stat -L -c '%U %G %a' "$VIDEOS")"

@@ -41,6 +41,7 @@ def text(plan: NodePlan, mark: str, part: Literal["login", "root"]) -> str:
         "UNITS": " ".join(TIME_UNITS),
         "VIDEOS": plan.videos_folder,
         "CLIPS": "\n".join(plan.clips),
+        "CAMERAS": "\n".join(plan.node.camera_folders),
     }
     return "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items()) + f"\n{LOOK}"
 

@@ -9,7 +9,7 @@ import typer
 
 from shoal.cli.console import say
 from shoal.cli.mesh import settings as parse_settings
-from shoal.cli.options import BreakLock
+from shoal.cli.options import AskSudoPassword, BreakLock, sudo_password
 from shoal.cli.up import Name, Which, chosen
 from shoal.lifecycle import verbs
 
@@ -37,6 +37,7 @@ def bootstrap(
         ),
     ] = None,
     break_lock: BreakLock = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Wait until the machines let us in, place what the site needs, and run the site's deploy over SSH.
 
@@ -50,5 +51,13 @@ def bootstrap(
         shoal bootstrap edge --mesh-proxy-command "tailscale nc %h %p"
     """
     way = verbs.MeshWay(mesh_proxy_command, parse_settings(mesh_set or []))
-    made = verbs.bootstrap(chosen(kind, stack), say, videos=videos, weights=weights, way=way, break_lock=break_lock)
+    made = verbs.bootstrap(
+        chosen(kind, stack),
+        say,
+        videos=videos,
+        weights=weights,
+        way=way,
+        break_lock=break_lock,
+        sudo_password=sudo_password() if ask_sudo_password else None,
+    )
     say(f"cluster {made.name!r} is ready; next: `./just run {kind}`")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shoal.cli.console import print_json, say
+from shoal.cli.options import AskSudoPassword, sudo_password
 from shoal.cli.up import Name, Which, chosen
 from shoal.errors import Exit
 from shoal.fleet.leave import DRAIN_TIMEOUT_S
@@ -26,6 +27,7 @@ def destroy(
     ] = int(DRAIN_TIMEOUT_S),
     force: Annotated[bool, typer.Option("--force", help="Stop what runs; what is done of it is on the disks.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The receipt on stdout.")] = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Drain, unregister, destroy, then look for leftovers by label and write a receipt.
 
@@ -37,7 +39,13 @@ def destroy(
 
     Example: shoal destroy gcp --json
     """
-    receipt, path = verbs.destroy(chosen(kind, stack), say, force=force, drain_timeout_s=drain_timeout)
+    receipt, path = verbs.destroy(
+        chosen(kind, stack),
+        say,
+        force=force,
+        drain_timeout_s=drain_timeout,
+        sudo_password=sudo_password() if ask_sudo_password else None,
+    )
     for left in receipt.leftovers:
         say(f"  LEFT: {left.kind} {left.name} ({left.place})")
     for refusal in receipt.refusals:

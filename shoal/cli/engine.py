@@ -12,8 +12,7 @@ from typing import Annotated
 
 import typer
 
-from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cluster import load
+from shoal.cli.options import ClusterPath, cluster_of
 from shoal.engines.bacalhau import connect, release, tunnel
 from shoal.errors import Exit, ShoalError, UsageError
 
@@ -46,7 +45,7 @@ def tunnel_(
     words = [word for index, word in enumerate(command) if index or word != "--"]
     if not words:
         raise UsageError("name the command to run, after --", hint="shoal engine tunnel -- bacalhau job list")
-    document = load.load_path(cluster_path(cluster, claim=False))
+    document = cluster_of(cluster, claim=False)
     tokens = connect.tokens_of(document)
     key = tokens.reader_key if read_only else tokens.client_key
     with tunnel.on_loopback(document) as port, tempfile.TemporaryDirectory(prefix="shoal-engine-") as folder:

@@ -10,8 +10,7 @@ from rich import box
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cluster import load
+from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of
 from shoal.errors import Exit, ShoalError
 from shoal.outbox import events as listing
 from shoal.outbox import nodes as outboxes
@@ -31,13 +30,14 @@ def events(
     home: Annotated[bool, typer.Option("--home", help="Only what is on this machine; no node is asked.")] = False,
     cluster: ClusterPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="The events as JSON on stdout.")] = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """List events, the newest first: where each one and its clip are, at home and in the store.
 
     Examples: `shoal events --since 24h`; `shoal events --camera yard --json`
     """
     moment = listing.since_of(since) if since else None
-    loaded = load.load_path(cluster_path(cluster, claim=False))
+    loaded = cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password)
     here, faults = listing.at_home(loaded.name)
     answers = {} if home else outboxes.events(loaded, loaded.compute)
     shipped = {name: one for name, one in answers.items() if not isinstance(one, ShoalError)}

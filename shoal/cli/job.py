@@ -9,7 +9,7 @@ import typer
 
 from shoal import jobs
 from shoal.cli.console import print_json, say
-from shoal.cli.options import ClusterPath, cluster_path
+from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of
 from shoal.cli.run import model_for, order_for
 from shoal.cli.run_display import shown
 from shoal.cli.run_options import (
@@ -31,7 +31,6 @@ from shoal.cli.run_options import (
     Template,
     Timeout,
 )
-from shoal.cluster import load
 from shoal.cluster.document import Cluster, Engine
 from shoal.engines.choice import Choice, choose
 from shoal.errors import UsageError
@@ -69,6 +68,7 @@ def show(
     cpu: Cpu = None,
     memory: Memory = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON in place of YAML.")] = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Print a job: of a run that there is, or the one that `shoal run` would begin now with the same options.
 
@@ -83,7 +83,7 @@ def show(
     if run is not None:
         job = parse(runs.load(run).job, source=f"the job in run {run}")
     else:
-        document = load.load_path(cluster_path(cluster, claim=False))
+        document = cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password)
         order = order_for(
             document, choose("auto", document), weights=weights, template=template, image=image, cpu=cpu, memory=memory,
             timeout_s=timeout, nodes=node, targets=target,
@@ -109,6 +109,7 @@ def submit(
         Path | None,
         typer.Option(metavar="FILE", help="The job's model, for nodes that lack it."),
     ] = None,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Begin a run from a job file, with every check of `shoal run`, and end when it is handed in.
 
@@ -120,7 +121,7 @@ def submit(
     job = jobs.read(file)
     said = identity.of(job, source=str(file))
     runs.refuse_known(runs.check_run_id(said.run))
-    document = load.load_path(cluster_path(cluster))
+    document = cluster_of(cluster, ask_sudo_password=ask_sudo_password)
     choice = choose(engine, document)
     say(str(choice))
     with shown() as tell:

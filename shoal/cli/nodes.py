@@ -10,10 +10,10 @@ from rich import box
 from rich.table import Table
 
 from shoal.cli import findings
-from shoal.cli.cluster import parse_machine, read
+from shoal.cli.cluster import parse_machine
 from shoal.cli.console import out, print_json, say
 from shoal.cli.findings import YesTo
-from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_path, reach
+from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_of, reach
 from shoal.errors import Exit, UsageError
 from shoal.fleet import add as fleet_add
 from shoal.fleet import engine_list as approval
@@ -33,6 +33,7 @@ Timeout = Annotated[int, typer.Option("--timeout", min=1, metavar="SECONDS", hel
 def list_(
     cluster: ClusterPath = None,
     as_json: Annotated[bool, typer.Option("--json", help="A document for scripts on stdout.")] = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Every node: whether it answers, what the engine says of it, what runs there.
 
@@ -40,7 +41,7 @@ def list_(
 
     Example: shoal nodes list --json
     """
-    found = nodes.look(read(cluster_path(cluster, claim=False)))
+    found = nodes.look(cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password))
     if as_json:
         print_json({"nodes": [dataclasses.asdict(node) for node in found]})
     else:
@@ -80,12 +81,17 @@ def add(
 
 
 @app.command()
-def drain(names: Names, timeout: Timeout = DRAIN_TIMEOUT_S, cluster: ClusterPath = None) -> None:
+def drain(
+    names: Names,
+    timeout: Timeout = DRAIN_TIMEOUT_S,
+    cluster: ClusterPath = None,
+    ask_sudo_password: AskSudoPassword = False,
+) -> None:
     """No new run for these nodes; waits for what runs there, then stops their engine services.
 
     Example: shoal nodes drain compute-2 --timeout 3600
     """
-    nodes.drain(read(cluster_path(cluster)), names, say, timeout_s=timeout)
+    nodes.drain(cluster_of(cluster, ask_sudo_password=ask_sudo_password), names, say, timeout_s=timeout)
 
 
 @app.command()
@@ -114,7 +120,7 @@ def approve(names: Names, cluster: ClusterPath = None) -> None:
 
     Example: shoal nodes approve compute-3
     """
-    approval.approve(read(cluster_path(cluster)), names, say)
+    approval.approve(cluster_of(cluster), names, say)
 
 
 def _lacks(node: nodes.NodeState, *, engine_here: bool) -> bool:

@@ -52,10 +52,22 @@ AskSudoPassword = Annotated[
 ]
 
 
-def reach(given: Path | None, *, ask_sudo_password: bool = False, claim: bool = True) -> Reach:
-    """The cluster that a verb is about, read once, after the line that names it."""
-    choice, cluster = _opened(given, claim=claim)
+def reach(
+    given: Path | None, *, run_of: str | None = None, ask_sudo_password: bool = False, claim: bool = True
+) -> Reach:
+    """The cluster that a verb is about, read once, after the line that names it.
+
+    `run_of` is the cluster's name in a run's record. A verb that only looks does not `claim` the cluster's name.
+    """
+    choice, cluster = _opened(given, run_of=run_of, claim=claim)
     return reaches.made(choice.path, cluster).with_sudo_password(sudo_password() if ask_sudo_password else None)
+
+
+def cluster_of(
+    given: Path | None, *, run_of: str | None = None, ask_sudo_password: bool = False, claim: bool = True
+) -> Cluster:
+    """The same for a verb that writes no document: the cluster as its nodes are reached now."""
+    return reach(given, run_of=run_of, ask_sudo_password=ask_sudo_password, claim=claim).now
 
 
 def sudo_password() -> SecretStr:

@@ -10,8 +10,7 @@ from rich import box
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cluster import load
+from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.outbox import nodes as outboxes
 from shoal.outbox.documents import OutboxStatus
@@ -68,7 +67,7 @@ def set_outbox(
     Examples: `shoal outbox set --to gs:my-bucket`;
     `shoal outbox set --to s3:events/depot --endpoint https://store.example:9000 --credential ~/.shoal/store.key`
     """
-    loaded = load.load_path(cluster_path(cluster))
+    loaded = cluster_of(cluster)
     name = loaded.name
     if none == (to is not None):
         raise UsageError("one of --to STORE and --none is wanted")
@@ -100,12 +99,17 @@ def set_outbox(
 
 
 @app.command()
-def test(names: Names = None, cluster: ClusterPath = None, as_json: JsonOption = False) -> None:
+def test(
+    names: Names = None,
+    cluster: ClusterPath = None,
+    as_json: JsonOption = False,
+    ask_sudo_password: AskSudoPassword = False,
+) -> None:
     """Ship a small object from each node and say in one line what is wrong with the store.
 
     Example: `shoal outbox test gate-1`
     """
-    loaded = load.load_path(cluster_path(cluster, claim=False))
+    loaded = cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password)
     answers = outboxes.test(loaded, outboxes.compute(loaded, names or ()))
     answer = {name: (False, brief(one)) if isinstance(one, ShoalError) else one for name, one in answers.items()}
     if as_json:
@@ -118,12 +122,17 @@ def test(names: Names = None, cluster: ClusterPath = None, as_json: JsonOption =
 
 
 @app.command()
-def status(names: Names = None, cluster: ClusterPath = None, as_json: JsonOption = False) -> None:
+def status(
+    names: Names = None,
+    cluster: ClusterPath = None,
+    as_json: JsonOption = False,
+    ask_sudo_password: AskSudoPassword = False,
+) -> None:
     """What waits on each node, what was shipped and what was dropped. Ends with 3 where something needs a person.
 
     Example: `shoal outbox status --json`
     """
-    loaded = load.load_path(cluster_path(cluster, claim=False))
+    loaded = cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password)
     answers = outboxes.statuses(loaded, outboxes.compute(loaded, names or ()))
     if as_json:
         print_json(
@@ -143,12 +152,13 @@ def pause(
     names: Names = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on, at once.")] = False,
     cluster: ClusterPath = None,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Begin no upload any more until `--resume`; what is under way is ended, and everything is kept meanwhile.
 
     Examples: `shoal outbox pause`; `shoal outbox pause gate-1 --resume`
     """
-    loaded = load.load_path(cluster_path(cluster, claim=False))
+    loaded = cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password)
     answers = outboxes.pause(loaded, outboxes.compute(loaded, names or ()), paused=not resume)
     for name, one in answers.items():
         answer = brief(one) if isinstance(one, ShoalError) else "goes on" if resume else "paused"

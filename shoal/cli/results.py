@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from shoal.cli.cluster import read
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import ClusterPath, cluster_path
+from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of
 from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.paths import runs_dir
 from shoal.results import documents
@@ -76,6 +75,7 @@ def fetch(
     everything: Annotated[
         bool, typer.Option("--all", help="Also the detections of every frame, which a run leaves on the nodes.")
     ] = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Bring home what is not home yet; files that are here and right are not sent again.
 
@@ -87,7 +87,7 @@ def fetch(
     """
     with locked(runs.check_run_id(run)):
         record = runs.load(run)
-        document = read(cluster_path(cluster, run_of=record.cluster))
+        document = cluster_of(cluster, run_of=record.cluster, ask_sudo_password=ask_sudo_password)
         if everything and record.bring != "all":
             record.bring = "all"
             runs.save(record)
@@ -99,6 +99,7 @@ def fetch(
 
 @app.command()
 def prune(
+    *,
     cluster: ClusterPath = None,
     keep_days: Annotated[
         int | None,
@@ -109,6 +110,7 @@ def prune(
     ] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Only say what would be removed.")] = False,
     json: AsJson = False,
+    ask_sudo_password: AskSudoPassword = False,
 ) -> None:
     """Remove old runs: their folders on the cluster's nodes, then the copies here.
 
@@ -124,7 +126,7 @@ def prune(
 
         shoal results prune
     """
-    document = read(cluster_path(cluster))
+    document = cluster_of(cluster, ask_sudo_password=ask_sudo_password)
     days = keep_days or document.results_keep_days
     if days is None:
         raise UsageError(

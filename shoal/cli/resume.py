@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shoal.cli.cluster import read
-from shoal.cli.options import ClusterPath, cluster_path
+from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of
 from shoal.cli.run_display import conclude, shown
 from shoal.cli.run_options import Attempts, Cpu, Fetch, Memory, RecordAsJson, RunArgument, Timeout
 from shoal.cluster.document import Cluster
@@ -25,6 +24,7 @@ def resume(
     run: RunArgument,
     *,
     cluster: ClusterPath = None,
+    ask_sudo_password: AskSudoPassword = False,
     weights: Annotated[
         str | None, typer.Option(metavar="FILE", help="The run's own model, for nodes that lost it.")
     ] = None,
@@ -54,11 +54,33 @@ def resume(
 
         shoal resume 20261125-093012-3fa9 --memory 4GB --timeout 7200
     """
+    # Its document is the one named, else the one that is kept under the cluster's name.
+    document = cluster_of(cluster, run_of=runs.load(run).cluster, ask_sudo_password=ask_sudo_password)
+    finish(
+        run, document, weights=weights, timeout=timeout, image=image, cpu=cpu, memory=memory, attempts=attempts,
+        fetch=fetch, json=json,
+    )  # fmt: skip
+
+
+def finish(
+    run: str,
+    document: Cluster,
+    *,
+    weights: str | None,
+    timeout: int | None,
+    image: str | None,
+    cpu: str | None,
+    memory: str | None,
+    attempts: int | None,
+    fetch: bool,
+    json: bool,
+) -> None:
+    """What `shoal resume` does once it knows the cluster."""
     record = runs.load(run)
     with shown() as tell:
         record = take_up(
             run,
-            _cluster_of(record, cluster),
+            document,
             tell,
             weights_path=_resumed_weights(record, weights),
             cpu=cpu,
@@ -69,11 +91,6 @@ def resume(
             fetch=fetch,
         )
     conclude(record, fetch=fetch, json=json)
-
-
-def _cluster_of(record: RunRecord, path: Path | None) -> Cluster:
-    """The document a run belongs to: the one named, else the one that is kept under the cluster's name."""
-    return read(cluster_path(path, run_of=record.cluster))
 
 
 def _resumed_weights(record: RunRecord, given: str | None) -> Path | None:

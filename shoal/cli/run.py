@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from shoal.cli.cluster import read
 from shoal.cli.console import say
-from shoal.cli.options import ClusterPath, cluster_path
+from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of
+from shoal.cli.resume import finish
 from shoal.cli.resume import resume as resume_run
 from shoal.cli.run_display import conclude, shown
 from shoal.cli.run_options import (
@@ -63,6 +63,7 @@ def run_(
     *,
     ctx: typer.Context,
     cluster: ClusterPath = None,
+    ask_sudo_password: AskSudoPassword = False,
     resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Old form of `shoal resume`.")] = None,
     engine: Annotated[Engine | None, typer.Option(help="What runs the containers; else auto.")] = None,
     bacalhau_binary: Annotated[
@@ -119,18 +120,22 @@ def run_(
         raise UsageError("`shoal run adopt RUN` names the run that is adopted, and no other")
     if adopted:
         _refuse_other_options(ctx)
-        adoption.adopt(adopted, read(cluster_path(cluster)))
-        resume = adopted
-    elif resume:
-        _refuse_other_options(ctx)
-        say(f"`shoal run --resume` goes away with the next release; type `shoal resume {resume}`")
-    if resume:
-        resume_run(
-            resume, cluster=cluster, weights=weights, image=image, timeout=timeout, cpu=cpu, memory=memory,
+        document = cluster_of(cluster, ask_sudo_password=ask_sudo_password)
+        adoption.adopt(adopted, document)
+        finish(
+            adopted, document, weights=weights, image=image, timeout=timeout, cpu=cpu, memory=memory,
             attempts=attempts, fetch=fetch, json=json,
         )  # fmt: skip
         return
-    document = read(cluster_path(cluster))
+    if resume:
+        _refuse_other_options(ctx)
+        say(f"`shoal run --resume` goes away with the next release; type `shoal resume {resume}`")
+        resume_run(
+            resume, cluster=cluster, ask_sudo_password=ask_sudo_password, weights=weights, image=image, timeout=timeout,
+            cpu=cpu, memory=memory, attempts=attempts, fetch=fetch, json=json,
+        )  # fmt: skip
+        return
+    document = cluster_of(cluster, ask_sudo_password=ask_sudo_password)
     engine = engine or "auto"
     refuse_unused(engine, document, bacalhau_binary)
     program = release.add(bacalhau_binary, say=say) if bacalhau_binary else None

@@ -11,8 +11,8 @@ from shoal.check import examine as checks
 from shoal.cli import findings
 from shoal.cli.console import out, print_json, say
 from shoal.cli.findings import YesTo
-from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_path, reach
-from shoal.cluster import load, local_files
+from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_of, reach
+from shoal.cluster import local_files
 from shoal.cluster.document import Cluster, Engine
 from shoal.deploys import inventory
 from shoal.deploys.run import DeployResult, run_deploy
@@ -57,7 +57,7 @@ def prepare(
     if no_videos and videos is not None:
         raise UsageError("--videos and --no-videos exclude each other")
     rules = event_rules.read(events) if events else None
-    loaded = load.load_path(cluster_path(cluster))
+    loaded = cluster_of(cluster)
     document = site.prepare(loaded, videos, weights, with_videos=not no_videos, events=rules, say=say)
     if as_json:
         print_json(document.model_dump(mode="json"))
@@ -143,15 +143,16 @@ def deploy(
 def rotate(
     cluster: ClusterPath = None,
     force: Annotated[bool, typer.Option("--force", help="Although jobs run or a machine does not answer.")] = False,
+    ask_sudo_password: AskSudoPassword = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the engine's token, API keys and certificates anew and hand them to every machine.
 
     After a node was lost or somebody left. Example: `shoal site rotate --cluster onprem.toml`
     """
-    path = cluster_path(cluster)
-    choice = engines.choose("bacalhau", load.load_path(path), say=say)
-    result = rotation.rotate(path, engines.deploy_data(choice), say, force=force)
+    there = reach(cluster, ask_sudo_password=ask_sudo_password)
+    choice = engines.choose("bacalhau", there.now, say=say)
+    result = rotation.rotate(there, engines.deploy_data(choice), say, force=force)
     _told(result, dry=False, as_json=as_json)
 
 
@@ -174,7 +175,7 @@ def allow_job(
     Nodes hold to it themselves from the next deploy on. Examples: `shoal site allow --image r.example/x@sha256:...`;
     `shoal site allow --template yolov5-upstream --image docker.io/ultralytics/yolov5@sha256:...`
     """
-    name = load.load_path(cluster_path(cluster)).name
+    name = cluster_of(cluster).name
     if none and (template or image):
         raise UsageError("--none excludes --template and --image")
     if none:

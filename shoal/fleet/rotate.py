@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shoal.cluster import load
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
+from shoal.cluster.reach import Reach
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.engines.bacalhau import connect, secrets
 from shoal.engines.bacalhau.client import EngineError
@@ -18,14 +19,15 @@ from shoal.ssh.failures import brief
 from shoal.telling import Say
 
 
-def rotate(path: Path, data: dict[str, Any], say: Say, *, force: bool = False) -> DeployResult:
+def rotate(document: Path | Reach, data: dict[str, Any], say: Say, *, force: bool = False) -> DeployResult:
     """Make every secret of the engine anew and deploy the site with them; `data` are the engine's own for the deploy.
 
     Raises UsageError, with nothing changed, where there are none, where jobs run, or where a machine does not answer:
     it would be left with the old ones. `force` goes on all the same. Where the deploy fails before the orchestrator has
     the new ones, the old ones are put back, and its error is raised.
     """
-    cluster = load.load_path(path)
+    reach = reaches.of(document)
+    cluster = reach.now
     if secrets.load(cluster.name) is None:
         raise UsageError(
             f"cluster {cluster.name!r} was not given the engine from this machine: there is nothing to rotate",
@@ -35,12 +37,12 @@ def rotate(path: Path, data: dict[str, Any], say: Say, *, force: bool = False) -
         _refuse_unfit(cluster)
     before = secrets.rotate(cluster.name)
     try:
-        result = run_deploy(path, "site", data={**data, "bacalhau_force": force}, say=say)
+        result = run_deploy(reach, "site", data={**data, "bacalhau_force": force}, say=say)
     except ShoalError:
         if before is not None and _still_takes(cluster, before):
             say("the orchestrator still has the secrets from before: they are put back, nothing was rotated")
         raise
-    ready.await_ready(load.load_path(path), result.hosts, say)
+    ready.await_ready(cluster, result.hosts, say)
     return result
 
 

@@ -106,6 +106,7 @@ def bootstrap(
     weights: Path | None = None,
     way: MeshWay | None = None,
     break_lock: bool = False,
+    sudo_password: SecretStr | None = None,
 ) -> Cluster:
     """Machines become a cluster: wait until they let us in, place what the site needs, run the site's deploy.
 
@@ -124,7 +125,7 @@ def bootstrap(
         kept = pulumi.outputs(stack, secret=True)
         cluster = _edge_access(cluster, kept)
         known.keep(cluster)
-    reach = reaches.made(cluster_document(cluster.name), cluster)
+    reach = reaches.made(cluster_document(cluster.name), cluster).with_sudo_password(sudo_password)
     own = any(node.camera_folders for node in cluster.compute)
     site.prepare(cluster, videos=videos, weights=weights, with_videos=videos is not None or not own, say=say)
     choice = engines.choose("auto", cluster, say=say)
@@ -149,7 +150,12 @@ def bootstrap(
 
 
 def destroy(
-    stack: Stack, say: Say, *, force: bool = False, drain_timeout_s: float = leaving.DRAIN_TIMEOUT_S
+    stack: Stack,
+    say: Say,
+    *,
+    force: bool = False,
+    drain_timeout_s: float = leaving.DRAIN_TIMEOUT_S,
+    sudo_password: SecretStr | None = None,
 ) -> tuple[Receipt, Path]:
     """Drain, unregister, destroy, and look for leftovers in the cloud itself. The receipt says what was found.
 
@@ -165,7 +171,7 @@ def destroy(
     if cluster is None or not site.document_path(name).exists():
         say("the machines were never bootstrapped from here: nothing to drain")
     else:
-        parting = leaving.leave(cluster, say, timeout_s=drain_timeout_s, force=force)
+        parting = leaving.leave(cluster.with_sudo_password(sudo_password), say, timeout_s=drain_timeout_s, force=force)
     # Protected against what is typed again; here it was asked for.
     if _in_state(stack):
         pulumi.call(stack, "state", "unprotect", "--all", "--yes", "--stack", stack.name)

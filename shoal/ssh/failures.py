@@ -105,8 +105,8 @@ class RemoteError(ShoalError):
             hint = f"the sudo password that was given is not the one of user {node.user} on this node"
         elif any(words in stderr for words in PASSWORD_WANTED):
             hint = (
-                f"let user {node.user} run sudo on the node without a password, or use root; `--ask-sudo-password` "
-                "asks you for the password, in the commands that have it"
+                f"let user {node.user} run sudo on the node without a password, or use root; with "
+                "`--ask-sudo-password` the command asks you for it"
             )
         elif last[0].startswith("sudo:"):
             hint = f"let user {node.user} run every command with sudo on the node, or use root"

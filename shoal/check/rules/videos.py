@@ -21,6 +21,7 @@ def videos(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
     if not plan.node.has_role("compute"):
         return
     there, name, folder = facts.videos, plan.node.name, plan.videos_folder
+    yield from _cameras(facts, plan)
     if there.kind == "silent":
         yield refusal(
             name,
@@ -60,9 +61,30 @@ def videos(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _cameras(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
+    """Folders that cameras write to and that jobs are to see."""
+    for folder in plan.node.camera_folders:
+        state = facts.videos.cameras.get(folder)
+        if state == "missing":
+            yield refusal(
+                plan.node.name,
+                "videos",
+                f"there is no camera folder {folder}",
+                "make or mount it there, or mend `camera_folders` in the cluster document",
+            )
+        elif state == "silent":
+            yield refusal(
+                plan.node.name,
+                "videos",
+                f"the camera folder {folder} does not answer: its server or its disk is away",
+                "bring that back, or take the folder out of `camera_folders` in the cluster document",
+            )
+
+
 def _placing(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
     """What keeps clips from being placed."""
     there, name, folder = facts.videos, plan.node.name, plan.videos_folder
+    yield from _cameras(facts, plan)
     count = len(plan.clips)
     none = "or have none placed: `shoal site prepare --no-videos`"
     place = next((place for place in facts.places if place.folder == folder), None)

@@ -1,10 +1,12 @@
-"""Ways to a machine that plain `ssh` knows: host certificates, aliases with a port of their own.
+"""Ways to a machine that plain `ssh` knows: host certificates, aliases with a port and user of their own, a jump host;
+and ways to root: sudo with a password, without a terminal, for some commands only.
 
 What plain `ssh` can, the look and the deploy can.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -16,9 +18,9 @@ from lab_under_test import Lab
 from plant import Plant, changed, site_document
 
 from shoal.check.examine import examine
-from shoal.cluster import document as clusters
-from shoal.cluster import onprem
+from shoal.cluster import load, onprem
 from shoal.cluster.document import Cluster, Node, SshAccess
+from shoal.errors import ShoalError
 from shoal.site import document as sites
 from shoal.ssh import client as ssh
 
@@ -55,15 +57,16 @@ def plant(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         )
         lines += [f"Host {alias}", f"  HostName {node.address}", "  Port 2222", f"  User {node.user}"]
         lines += [f"  IdentityFile {lab.cluster.ssh.identity_file}", f"  UserKnownHostsFile {known}"]
+        lines += [f"  ProxyJump {WAYS['requester']}"] if name != "requester" else []
         # The requester's own address is what the others reach it by; the alias is this machine's alone.
         peer = {"cluster_address": node.peer_address} if name == "requester" else {}
         nodes.append(Node(name=name, roles=node.roles, address=alias, **peer))
     config.write_text("\n".join(lines) + "\n")
-    cluster = Cluster(
-        name="ways", substrate="onprem", engine="ssh", nodes=tuple(nodes), ssh=SshAccess(config_file=config)
-    )
-    path = tmp_path / "cluster.json"
-    clusters.save(cluster, path)
+    access = SshAccess(config_file=config)
+    document = Cluster(name="ways", substrate="onprem", engine="ssh", nodes=tuple(nodes), ssh=access)
+    path = tmp_path / "onprem.toml"
+    path.write_text(re.sub(r'^user = "root"\n', "", onprem.render(document), flags=re.MULTILINE))
+    cluster = load.load_path(path)
     made = Plant(cluster, path)
     monkeypatch.setenv("SHOAL_SITE", str(site_document(made, tmp_path)))
     yield made
@@ -72,7 +75,8 @@ def plant(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         root.on(name, UNDO)
 
 
-def test_a_host_certificate_and_the_port_of_an_alias(plant: Plant) -> None:
+def test_a_host_certificate_a_jump_host_and_the_port_and_user_of_an_alias(plant: Plant) -> None:
+    assert {node.user for node in plant.cluster.nodes} == {"shoal"}
     report = examine(plant.cluster, [*WAYS], sites.SiteDocument(cluster="ways"), bacalhau=False, knobs={})
     assert [entry.what for entry in report.in_the_way] == []
     assert set(report.facts) == {*WAYS}
@@ -80,6 +84,16 @@ def test_a_host_certificate_and_the_port_of_an_alias(plant: Plant) -> None:
     plant.deploy()
     assert changed(plant.deploy()) == []
     plant.deploy("teardown")
+
+
+def _as_ops(lab: Lab, folder: Path) -> tuple[Cluster, Path]:
+    """The same machines by the login of a user `ops`."""
+    access = lab.cluster.ssh.model_copy(update={"config_file": None, "proxy_command": None})
+    nodes = tuple(lab.cluster.node(name).model_copy(update={"user": "ops"}) for name in WAYS)
+    cluster = Cluster(name="asking", substrate="onprem", engine="ssh", nodes=nodes, ssh=access)
+    document = folder / "onprem.toml"
+    document.write_text(onprem.render(cluster))
+    return cluster, document
 
 
 SECRET = "geheim-4711"
@@ -112,11 +126,7 @@ def test_sudo_with_a_password_from_the_check_to_the_teardown(
     for name in WAYS:
         root.on(name, OPS.replace("@HASH@", hashed.stdout.strip()))
         root.on(name, f"systemd-run --quiet --unit seen sh -c {shlex.quote(SEEN)}")
-    access = lab.cluster.ssh.model_copy(update={"config_file": None, "proxy_command": None})
-    nodes = tuple(lab.cluster.node(name).model_copy(update={"user": "ops"}) for name in WAYS)
-    cluster = Cluster(name="asking", substrate="onprem", engine="ssh", nodes=nodes, ssh=access)
-    document = tmp_path / "onprem.toml"
-    document.write_text(onprem.render(cluster))
+    cluster, document = _as_ops(lab, tmp_path)
     monkeypatch.setenv("SHOAL_SITE", str(site_document(Plant(cluster, document), tmp_path)))
     monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
     said = []
@@ -139,6 +149,10 @@ def test_sudo_with_a_password_from_the_check_to_the_teardown(
         assert deploy.returncode == 0, deploy.stderr
         again = shoal("site", "deploy", "--ask-sudo-password", typed=f"{SECRET}\n")
         assert "site: 0 changed" in again.stdout, again.stdout + again.stderr
+        listed = shoal("nodes", "list")
+        assert listed.returncode == 3, "sudo asks for a password, and none was given"
+        listed = shoal("nodes", "list", "--ask-sudo-password", typed=f"{SECRET}\n")
+        assert listed.returncode == 0, listed.stdout + listed.stderr
         teardown = shoal("site", "teardown", "--ask-sudo-password", typed=f"{SECRET}\n")
         assert teardown.returncode == 0, teardown.stderr
         for name in WAYS:
@@ -154,3 +168,38 @@ def test_sudo_with_a_password_from_the_check_to_the_teardown(
         ssh.close(cluster)
         for name in WAYS:
             root.on(name, "systemctl stop seen; rm -f /etc/sudoers.d/ops /run/seen; userdel -rf ops 2>/dev/null")
+
+
+SUDOERS = {
+    "requiretty": "Defaults:ops requiretty\\nops ALL=(ALL) NOPASSWD: ALL\\n",
+    "some": "ops ALL=(ALL) NOPASSWD: /usr/bin/apt-get, /usr/bin/systemctl\\n",
+}
+
+
+@pytest.mark.parametrize("sudo", SUDOERS)
+def test_sudo_that_wants_a_terminal_or_lets_some_commands_run(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sudo: str
+) -> None:
+    root = Plant(lab.cluster, lab.document)
+    for name in WAYS:
+        root.on(name, f"{OPS.replace('@HASH@', '!')}\nprintf '{SUDOERS[sudo]}' >/etc/sudoers.d/ops")
+    cluster, document = _as_ops(lab, tmp_path)
+    plant = Plant(cluster, document)
+    monkeypatch.setenv("SHOAL_SITE", str(site_document(plant, tmp_path)))
+    try:
+        report = examine(cluster, [*WAYS], sites.SiteDocument(cluster="asking"), bacalhau=False, knobs={})
+        refused = [entry.what for entry in report.in_the_way]
+        if sudo == "some":
+            assert refused == ["sudo lets ops run some commands only"] * len(WAYS)
+            with pytest.raises(ShoalError, match=r"user ops cannot become root: .*not allowed"):
+                plant.deploy(dry=True)
+        else:
+            # Here script(1) makes the terminal.
+            assert refused == []
+            plant.deploy()
+            assert changed(plant.deploy()) == []
+            plant.deploy("teardown")
+    finally:
+        ssh.close(cluster)
+        for name in WAYS:
+            root.on(name, "rm -f /etc/sudoers.d/ops; userdel -rf ops 2>/dev/null")

@@ -18,7 +18,9 @@ from shoal.cluster.document import Cluster, Node
 from shoal.site.document import SiteDocument
 
 MARK = "shoal-look-0123"
-HERE = Node(name="here", roles=("requester", "compute"), address="127.0.0.1")
+HERE = Node(
+    name="here", roles=("requester", "compute"), address="127.0.0.1", camera_folders=("/usr", "/nonexistent/cam")
+)
 ALONE = Cluster(name="alone", substrate="onprem", nodes=(HERE,))
 NAMES = ('it\'s "a" clip.mp4', "ä b.mp4", "-n", "a\\b.mp4")
 
@@ -63,6 +65,7 @@ def test_the_program_reads_what_is_there(here: Facts) -> None:
     assert (here.videos.files, here.videos.size_bytes) == (3, 21)
     assert here.videos.mount
     assert here.videos.clips == dict.fromkeys(NAMES[:3], 7), "names that a shell would read are names"
+    assert here.videos.cameras == {"/usr": "there", "/nonexistent/cam": "missing"}
 
 
 def test_a_machine_with_next_to_nothing_still_answers(tmp_path: Path) -> None:

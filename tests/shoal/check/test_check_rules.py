@@ -497,6 +497,17 @@ def test_footage_of_the_owners_is_read_wherever_it_lies() -> None:
     assert "gone after a boot" in one(videos.videos(memory, plan(clips=1)), Level.WARNING)
 
 
+def test_camera_folders_that_are_away() -> None:
+    north, south, east = "/srv/north", "/srv/south", "/srv/east"
+    filmed = dataclasses.replace(plan(), node=plan().node.model_copy(update={"camera_folders": (north, south, east)}))
+    away = {north: "there", south: "missing", east: "silent"}
+    # Also where nothing is under the videos folder yet.
+    for facts in (folder(cameras=away), machine(videos=Videos(cameras=away))):
+        missing, silent = found(videos.videos(facts, filmed), Level.REFUSAL)
+        assert f"there is no camera folder {south} / make or mount it there" in missing
+        assert f"the camera folder {east} does not answer: its server or its disk is away / bring that back" in silent
+
+
 def test_a_machine_without_any_video() -> None:
     nothing = machine(videos=Videos())
     assert "no video under /videos" in one(videos.videos(nothing, plan()), Level.WARNING)
