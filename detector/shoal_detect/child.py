@@ -9,10 +9,11 @@ import ctypes
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from shoal_detect.errors import DetectorError, Interrupted
-from shoal_detect.messages import Beat, Begin, Done, Failed, Join, Left, Read, Ready, Task, Tried, Try
+from shoal_detect.messages import Beat, Begin, Done, Failed, Join, Left, Question, Read, Ready, Task, Tried, Try
 from shoal_detect.stop import Stop
 
 PR_SET_PDEATHSIG = 1
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> None:
 def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
     begin: Begin = connection.recv()
     # Late: loading FFmpeg and onnxruntime takes a while, and a signal would have gone unanswered.
+    from shoal_detect.events_child import EventsOf  # noqa: PLC0415
     from shoal_detect.model.infer import load_model  # noqa: PLC0415
     from shoal_detect.model.weights import read_weights  # noqa: PLC0415
     from shoal_detect.pipeline import Progressed, Rescue, Work, detect_video, finish, is_whole  # noqa: PLC0415
@@ -51,9 +53,12 @@ def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
         beat.set_progress(now.segment, now.frames, now.detections, now.frames_expected or 0)
 
     work = Work(settings, model, stop, beat.set, progressed, beat.end)
+    events = EventsOf(
+        settings, work.model, lambda size: load_model(data, size=size, precision=begin.precision), beat, stop
+    )
     connection.send(Ready())
     while True:
-        task: Task | Join | Try = connection.recv()
+        task: Question = connection.recv()
         if isinstance(task, Try):
             connection.send(Tried(tried(data, task.videos, settings, stop, beat.set)))
             continue
@@ -61,8 +66,12 @@ def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
             whole = is_whole(task.video, task.reading, settings)
             connection.send(Done(finish(task.video, task.reading, settings)) if whole else Left())
             continue
+        if not isinstance(task, Task):
+            connection.send(events.answer(task))
+            continue
         rescue = None if task.fault is None else Rescue(task.frames or 0, task.fault)
-        outcome = detect_video(task.video, work, task.first, rescue)
+        asked = work if task.stride is None else replace(work, settings=replace(settings, stride=task.stride))
+        outcome = detect_video(task.video, asked, task.first, rescue)
         if outcome is None:
             connection.send(Left())
         elif isinstance(outcome, Reading):

@@ -1,91 +1,81 @@
-"""The process that makes a run's events and clips, apart from the one that keeps the run: a decoder may crash in it.
-
-Started by `events_worker.py`: `python -m shoal_detect.events_child CONNECTION`, a descriptor.
-"""
+"""What a child does once the videos are done: it finds the run's events, makes clips, and writes `events.jsonl`."""
 
 from __future__ import annotations
 
-import ctypes
-import signal
-import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing.connection import Connection
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from shoal_detect.child import PR_SET_PDEATHSIG
-from shoal_detect.errors import DetectorError, Interrupted
-from shoal_detect.messages import Alive, Failed, MakeEvents, MakingClip
+from shoal_detect.events.cameras import Camera
+from shoal_detect.events.decide import Event
+from shoal_detect.events.look import Looker, covered_classes, model_for_looking
+from shoal_detect.events.rules import Rules
+from shoal_detect.events.stage import Stage, cut, found, keep_with_clip, write_events
+from shoal_detect.messages import Beat, EventFound, FindEvents, FoundEvents, Kept, MakeClip, WriteEvents
+from shoal_detect.model.infer import Model
+from shoal_detect.read.videos import Video
+from shoal_detect.state.settings import Settings
 from shoal_detect.stop import Stop
 
-SIGN_S = 1.0
 
+@dataclass
+class EventsOf:
+    """Answers the questions about a run's events."""
 
-def main(arguments: list[str]) -> None:
-    """Do what the first message asks for, and end."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    connection = Connection(int(arguments[0]))
-    stop = Stop()
-    stop.install()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has gone
-        try:
-            _make(connection, stop)
-            connection.send(None)
-        except DetectorError as error:
-            connection.send(Failed(error.message, int(error.exit_code)))
-        except Interrupted as interrupted:
-            connection.send(Failed(signal_number=interrupted.signal_number))
+    settings: Settings
+    model: Model
+    """That detects, at the settings' size."""
+    load: Callable[[int], Model]
+    """Loads it for another size."""
+    beat: Beat
+    stop: Stop
+    _looking: list[tuple[Model, int]] = field(default_factory=list)
 
+    def answer(self, question: FindEvents | MakeClip | WriteEvents) -> FoundEvents | Kept:
+        """What is asked for. Raises DetectorError and Interrupted."""
+        if isinstance(question, FindEvents):
+            stage = self._stage(question.rules, question.videos)
+            return FoundEvents([_passed_on(stage, *one) for one in found(stage, question.summaries)])
+        if isinstance(question, MakeClip):
+            camera, event = pickle.loads(question.event.pickled)  # noqa: S301 - from a process of this run
+            stage = self._stage(question.rules, question.videos, question.given_up)
+            keep_with_clip(stage, camera, event, self._looker)
+            return Kept()
+        write_events(self.settings.state, question.event_ids, question.video_ids)
+        return Kept()
 
-def _make(connection: Connection, stop: Stop) -> None:
-    task: MakeEvents = connection.recv()
-    # Late, as in `child`.
-    from shoal_detect.events.look import Looker, covered_classes, model_for_looking  # noqa: PLC0415
-    from shoal_detect.events.stage import Stage, make_events  # noqa: PLC0415
-    from shoal_detect.model.infer import load_model  # noqa: PLC0415
-    from shoal_detect.model.weights import read_weights  # noqa: PLC0415
+    def _stage(self, rules: Rules, videos: Sequence[Video], given_up: str | None = None) -> Stage:
+        settings = self.settings
+        return Stage(
+            state=settings.state,
+            rules=rules,
+            privacy=settings.privacy,
+            clips=settings.clips or given_up,
+            # Where looks were reused, not every frame was looked at.
+            seen_at=settings.img if settings.stride == 1 and not settings.reuse else None,
+            videos={video.video_id: video for video in videos},
+            alive=self._alive,
+        )
 
-    settings = task.settings
-    class_ids = covered_classes(settings.privacy)
+    def _alive(self) -> None:
+        self.stop.check()
+        self.beat.set(0)
 
-    def looker() -> Looker | None:
+    def _looker(self) -> Looker | None:
+        class_ids = covered_classes(self.settings.privacy)
         if not class_ids:
             return None
-        data, _ = read_weights(settings.weights, task.weights_sha256)
-        model, size = model_for_looking(
-            lambda size: load_model(data, size=size, precision=task.precision), settings.img
-        )
-        return Looker(model, size, class_ids)
+        if not self._looking:
+            self._looking.append(model_for_looking(self._loaded, self.settings.img))
+        return Looker(*self._looking[0], class_ids)
 
-    stage = Stage(
-        state=settings.state,
-        rules=task.rules,
-        privacy=settings.privacy,
-        clips=settings.clips,
-        looker=looker,
-        # Where looks were reused, not every frame was looked at.
-        seen_at=settings.img if settings.stride == 1 and not settings.reuse else None,
-        videos={video.video_id: video for video in task.videos},
-        alive=_signs(connection, stop),
-        begun=lambda event_id, text: connection.send(MakingClip(event_id, text)),
-        given_up=task.given_up,
-    )
-    make_events(stage, task.summaries)
+    def _loaded(self, size: int) -> Model:
+        return self.model if size == self.settings.img else self.load(size)
 
 
-def _signs(connection: Connection, stop: Stop) -> Callable[[], None]:
-    """Says about once a second that work goes on, and ends it on request."""
-    last_s = time.monotonic()
-
-    def alive() -> None:
-        nonlocal last_s
-        stop.check()
-        if time.monotonic() - last_s >= SIGN_S:
-            last_s = time.monotonic()
-            connection.send(Alive())
-
-    return alive
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _passed_on(stage: Stage, camera: Camera, event: Event) -> EventFound:
+    stage.alive()
+    text = f"{camera.name} at {event.document['start_s']:.1f} s"
+    short = cut(stage, camera, event)
+    names = [part.summary["video_id"] for part in short.parts]
+    return EventFound(event.document["id"], text, names, pickle.dumps((short, event)))

@@ -6,7 +6,7 @@ import mmap
 import os
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
@@ -60,6 +60,8 @@ class Task:
     """Read no further; None: to the end."""
     fault: Fault | None = None
     """The fault that is known already."""
+    stride: int | None = None
+    """Instead of the settings'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,36 +106,65 @@ class Failed:
         return DetectorError(self.message, Exit(self.exit_code))
 
 
-_PROGRESS_AT, _END_AT = 64, 128
-"""Bytes from the start of a Beat; each is written by one side only."""
-
-
 @dataclass(frozen=True, slots=True)
-class MakeEvents:
-    """To the process that makes events. Answered by MakingClip and Alive as it goes on, then None or Failed."""
+class FindEvents:
+    """All videos are done: find the run's events. Answered by FoundEvents or Failed."""
 
-    settings: Settings
-    weights_sha256: str
     rules: Rules
-    precision: Precision
-    videos: list[Video]
-    summaries: list[Document]
-    given_up: dict[str, str] = field(default_factory=dict)
-    """Why the clip of an event is not tried again, by id."""
+    videos: Sequence[Video]
+    summaries: Sequence[Document]
 
 
 @dataclass(frozen=True, slots=True)
-class MakingClip:
-    """A clip is begun."""
+class EventFound:
+    """An event whose clip is to be made."""
 
     event_id: str
     text: str
     """What it shows, for people."""
+    video_ids: Sequence[str]
+    """Of the footage of its clip."""
+    pickled: bytes
+    """The event and its camera, cut to the clip's footage: the process that keeps the run passes them on unread."""
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
-    """Work goes on."""
+class FoundEvents:
+    """The run's events, in the order of `events.jsonl`."""
+
+    events: Sequence[EventFound]
+
+
+@dataclass(frozen=True, slots=True)
+class MakeClip:
+    """Make an event's clip. Answered by Kept or Failed."""
+
+    rules: Rules
+    videos: Sequence[Video]
+    event: EventFound
+    given_up: str | None = None
+    """Why its clip is not tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteEvents:
+    """All clips are made: write `events.jsonl`. Answered by Kept or Failed."""
+
+    event_ids: Sequence[str]
+    video_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """It is on the disk."""
+
+
+Question = Task | Join | Try | FindEvents | MakeClip | WriteEvents
+"""What a child is asked once its model is loaded."""
+
+
+_PROGRESS_AT, _END_AT = 64, 128
+"""Bytes from the start of a Beat; each is written by one side only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from shoal_detect.errors import DetectorError
 from shoal_detect.messages import Done, Join, Read, Task
@@ -23,6 +25,8 @@ from shoal_detect.state.settings import Settings
 from shoal_detect.state.store import Document
 from shoal_detect.stop import Stop
 from shoal_detect.worker import LEAVE_S, LOOK_S, Died, Worker
+
+Thing = TypeVar("Thing")
 
 LEAST_SHARED = 2
 """Segments that a process takes over, at least: before it can begin, it reads all that comes before them."""
@@ -71,6 +75,8 @@ class Pool:
         self._done: list[Document] = []
         self._error: BaseException | None = None
         self._workers = [self.first]
+        # Kept until all is done: a child is killed when the thread ends that started it (prctl(2), PR_SET_PDEATHSIG).
+        self._threads = ThreadPoolExecutor(thread_name_prefix="worker", max_workers=settings.threads)
 
     def detect(
         self,
@@ -87,25 +93,52 @@ class Pool:
         precision = self.first.precision
         more = [Worker(self._settings, self._weights_sha256, precision) for _ in range(processes - 1)]
         self._workers += more
-        threads = [
-            threading.Thread(target=self._work, args=(worker, before, after), name="worker", daemon=True)
-            for worker in self._workers
-        ]
-        for thread in threads:
-            thread.start()
+        self._in_threads(lambda worker: self._work(worker, before, after))
+        return self._done
+
+    def share_out(
+        self, things: Sequence[Thing], carry_out: Callable[[Worker, Thing, Callable[[], None]], None]
+    ) -> None:
+        """Let each process carry the next one out as it gets free, with a check to be called all the while.
+
+        Raises DetectorError and Interrupted.
+        """
+        left = deque(things)
+
+        def check() -> None:
+            self._stop.check()
+            if self._error is not None:
+                raise _Halted
+
+        def work(worker: Worker) -> None:
+            while self._error is None:
+                try:
+                    thing = left.popleft()
+                except IndexError:
+                    return
+                carry_out(worker, thing, check)
+
+        self._in_threads(work)
+
+    def _in_threads(self, work: Callable[[Worker], None]) -> None:
+        """Do the work with each process in a thread; the first error of any ends them all and is raised."""
+
+        def guarded(worker: Worker) -> None:
+            try:
+                work(worker)
+            except BaseException as error:  # noqa: BLE001 - raised again where all threads are waited for
+                self._fail(error)
+
+        waited = [self._threads.submit(guarded, worker) for worker in self._workers]
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(LOOK_S)
-                    self._stop.check()
+            while wait(waited, LOOK_S).not_done:
+                self._stop.check()
         except BaseException as error:
             self._fail(error)
-            for thread in threads:
-                thread.join()
+            wait(waited)
             raise
         if self._error is not None:
             raise self._error
-        return self._done
 
     def leave(self) -> None:
         """End all processes; no longer than a little is waited for them."""
@@ -114,20 +147,18 @@ class Pool:
         deadline = time.monotonic() + LEAVE_S
         for worker in self._workers:
             worker.leave(max(0.0, deadline - time.monotonic()))
+        self._threads.shutdown()
 
     # --- in the threads
 
     def _work(
         self, worker: Worker, before: Callable[[Video], None], after: Callable[[VideoProgress, Document], None]
     ) -> None:
-        try:
-            while (job := self._next(worker)) is not None:
-                hand, lane, task = job
-                if isinstance(task, Task) and task.first == 0 and task.fault is None:
-                    before(hand.video)
-                self._carry_out(hand, lane, task, after)
-        except BaseException as error:  # noqa: BLE001 - raised again where all threads are waited for
-            self._fail(error)
+        while (job := self._next(worker)) is not None:
+            hand, lane, task = job
+            if isinstance(task, Task) and task.first == 0 and task.fault is None:
+                before(hand.video)
+            self._carry_out(hand, lane, task, after)
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
-from shoal_detect.messages import Beat, Begin, Failed, Join, Task, Tried, Try
+from shoal_detect.messages import Beat, Begin, Failed, Question, Tried, Try
 from shoal_detect.model.precision import AUTO, Choice, Precision
 from shoal_detect.read.faults import Kind
 from shoal_detect.read.videos import Video
@@ -94,7 +94,7 @@ class Worker:
             self.leave()
             self._begin = replace(self._begin, precision=precision)
 
-    def ask(self, question: Task | Join | Try, check: Callable[[], None]) -> object:
+    def ask(self, question: Question, check: Callable[[], None]) -> object:
         """What the child answers; `check` is called all the while, and what it raises is raised.
 
         Raises Died, DetectorError and Interrupted.
@@ -103,7 +103,7 @@ class Worker:
             self.start(check)
         return self._answer(question, check)
 
-    def _answer(self, question: Begin | Task | Join | Try, check: Callable[[], None]) -> object:
+    def _answer(self, question: Begin | Question, check: Callable[[], None]) -> object:
         process, connection = self._process, self._connection
         if process is None or connection is None:
             raise RuntimeError("the worker was not started")

@@ -18,14 +18,17 @@ from roles.common import apt
 from roles.common.consent import APT_UPGRADE, agreed, owned
 from roles.common.diff import unified
 from roles.common.facts import (
+    EarlierDeployAtWork,
     Existing,
     FileState,
     FileText,
     FolderStates,
+    FoldersWithoutFiles,
     InstalledPackages,
-    Lines,
+    NewTrees,
     PlacedFact,
     PlacedFiles,
+    RecordLines,
     UnitState,
 )
 from roles.common.knobs import node_of
@@ -172,13 +175,7 @@ def trees_recorded(paths: Sequence[str], role: str) -> Commands:
 
     One that is there before its service came is its owner's.
     """
-    record = shlex.quote(str(RECORDS / f"{role}.files"))
-    script = (
-        f'for p in {shlex.join(paths)}; do [ -e "$p" ] || '
-        f'awk -F "\\t" -v p="$p" \'$1 == "tree" && $2 == p {{ n = 1 }} END {{ exit !n }}\' {record} 2>/dev/null || '
-        'echo "$p"; done'
-    )
-    if new := host.get_fact(Lines, script=script):
+    if new := host.get_fact(NewTrees, paths=tuple(paths), record=str(RECORDS / f"{role}.files")):
         yield "\n".join([recording(role), *(f"record_tree {shlex.quote(path)}" for path in new)])
 
 
@@ -218,9 +215,7 @@ def absent(paths: list[str]) -> Commands:
 def empty_folders_absent(paths: list[str]) -> Commands:
     """Those of the folders that hold nothing, in the given order (inner ones first)."""
     # A folder whose only content is another folder of the list counts as empty: that one goes first.
-    quoted = shlex.join(paths)
-    script = f'for p in {quoted}; do [ ! -d "$p" ] || [ -n "$(find "$p" -type f -print -quit)" ] || echo "$p"; done'
-    if there := host.get_fact(Lines, script=script):
+    if there := host.get_fact(FoldersWithoutFiles, paths=tuple(paths)):
         yield f"rmdir -- {shlex.join(there)}"
 
 
@@ -297,7 +292,7 @@ def recorded_packages_absent(role: str, *, keep_needed: bool = False) -> Command
     if not host.get_fact(Existing, paths=(record,)):
         host.noop("this role installed no packages")
         return
-    names: list[str] = host.get_fact(Lines, script=f"cat {shlex.quote(record)} 2>/dev/null || true")
+    names = host.get_fact(RecordLines, path=record)
     if names:
         will(f"purge {', '.join(names)}")
     yield common(
@@ -319,8 +314,7 @@ def settled(build_folder: str, wait_s: int) -> Commands:
 
     A build of the image is ended, with all it started. An apt at work is waited for: dpkg is not to be cut off.
     """
-    script = common("settle.sh", HOLD=HOLD, FOLDER=build_folder, WAIT_S=str(wait_s), ACT="no")
-    if host.get_fact(Lines, script=script):
+    if host.get_fact(EarlierDeployAtWork, hold=HOLD, folder=build_folder, wait_s=wait_s):
         yield common("settle.sh", HOLD=HOLD, FOLDER=build_folder, WAIT_S=str(wait_s), ACT="yes")
 
 

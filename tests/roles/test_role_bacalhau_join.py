@@ -19,7 +19,7 @@ from role_harness import CLUSTER, changed, run, unit_answer
 from roles import bacalhau
 from roles.bacalhau.config import compute, config, rendered
 from roles.bacalhau.defaults import Bacalhau
-from roles.bacalhau.operations import FILES
+from roles.bacalhau.facts import FILES
 from shoal.engines.bacalhau import secrets, tls
 
 TOKEN = "the-token-of-this-cluster"

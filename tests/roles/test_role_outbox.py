@@ -57,7 +57,7 @@ def converged(data: dict) -> dict:
     }
     return {
         **units,
-        **{f"systemctl show {starter}": unit_answer() for starter in STARTERS},
+        **{f"UNIT={starter}": unit_answer() for starter in STARTERS},
         f"[ ! -f {PROGRAM} ]": ["644 root root", f"{hashlib.sha256(archive('outbox')).hexdigest()}  -"],
         f"[ ! -f {SETTINGS} ]": file_answer(settings_text(settings, "gate-1")),
         f"[ ! -f {CONFIG} ]": file_answer(data["outbox_config"]),

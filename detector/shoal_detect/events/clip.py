@@ -7,7 +7,7 @@ The file holds H.264 in yuv420p, no sound, no metadata, no edit list. It has a t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -45,6 +45,11 @@ NO_SEI = "filter_units=remove_types=6"
 """x264 writes its version and settings into a message in the stream (SEI, unit type 6)."""
 LOOK_AROUND_S = COVER.hold_s
 """Before and after the clip its footage is looked at too: who comes in just after it is covered as they come."""
+VERIFY_EVERY_S = 0.3
+"""In a finished clip the detector looks at one frame in so long, the first and the last always. That is less than
+`COVER.union_s`: whatever a looked-at frame shows is covered in all frames between it and the next, too. All frames were
+looked at before, at a lower threshold; the second look is for what only a covered picture shows, and for a plan that is
+not kept, which shows in one frame as in the next. Where it finds a person, all frames of the next try are looked at."""
 OUTSIDE = 0.2
 """A box found in a finished clip shows somebody where more than this share of it is not fill."""
 
@@ -55,6 +60,10 @@ class Unmade(Exception):  # noqa: N818 - an outcome of a clip
 
 class Unverified(Exception):  # noqa: N818 - an outcome of a clip
     """Why a clip that was made may not leave."""
+
+
+class ChangedError(Unmade):
+    """The footage is not what it was."""
 
 
 class BadFillError(Unverified):
@@ -70,6 +79,8 @@ class Made:
     frames: int
     start_s: float
     end_s: float
+    picture: av.VideoFrame = field(compare=False)
+    """The frame nearest to the moment that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,67 +95,83 @@ class Footage:
     """Called at every frame; what it raises ends the work."""
     margin_s: float = 0.0
     """So much before and after is looked at too: who comes in just then is covered as they come."""
-    known: Mapping[float, Seen] = field(default_factory=dict)
-    """What the same model saw in a frame already, by camera time."""
+    seen: Sequence[Seen] | None = None
+    """What the same model saw in every frame of it already, the margins included; None: it has to look."""
 
 
-def make(footage: Footage, looker: Eyes | None, path: Path) -> Made:
+def make(footage: Footage, looker: Eyes | None, path: Path, key_s: float | None = None) -> Made:
     """Make and verify the clip at `path`. `looker` sees what is to be covered; None: nothing is.
 
     What is still seen in the finished clip is covered as well, and it is made again; at the last try it is given up.
-    Raises Unmade, Unverified (the clip is at `path`), OSError, and what `footage.alive` raises.
+    Its picture is the one at the camera time `key_s`; None: the first. Raises Unmade, Unverified (the clip is at
+    `path`), OSError, and what `footage.alive` raises.
     """
-    look = _first_pass(footage, looker)
-    seen = look.seen
+    before = _seen_before(footage)
+    if before is not None:
+        try:
+            return _make(footage, before, looker, path, key_s)
+        except ChangedError:
+            pass  # not the frames that detection saw: they are looked at anew
+    return _make(footage, _first_pass(footage, looker), looker, path, key_s)
+
+
+def _make(footage: Footage, look: _Look, looker: Eyes | None, path: Path, key_s: float | None) -> Made:
+    seen, every_s = look.seen, VERIFY_EVERY_S
+    key = 0 if key_s is None else int(np.abs(np.array(look.times) - key_s).argmin())
     for quality in QUALITIES:
         boxes = plan(look.times, seen)
-        _encode(footage, look.times, boxes, path, quality)
+        pixel_aspect = _encode(footage, look.times, boxes, path, quality)
+        whole = _Planned(look.times, boxes, pixel_aspect, every_s, key)
         try:
-            found = _verify(path, look, boxes, looker, footage.alive)
+            found, picture = _verify(path, whole, looker, footage.alive)
         except BadFillError as error:
             wrong: Unverified = error
         else:
             if not found:
-                return _made(path, look.times)
+                return _made(path, look.times, picture)
             where = ", ".join(f"{one.time_s - look.times[0]:.1f} s" for one in found[:3])
             wrong = Unverified(f"somebody is still seen in {len(found)} of its frames (at {where})")
-            seen = _merged(seen, found)
+            seen, every_s = _merged(seen, found), 0.0
     raise wrong
 
 
-def _made(path: Path, times: Sequence[float]) -> Made:
+def _made(path: Path, times: Sequence[float], picture: av.VideoFrame) -> Made:
     size_bytes, digest = 0, hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
             size_bytes += len(chunk)
-    return Made(digest.hexdigest(), size_bytes, len(times), times[0], times[-1])
+    return Made(digest.hexdigest(), size_bytes, len(times), times[0], times[-1], picture)
 
 
 @dataclass(frozen=True, slots=True)
-class _FirstPass:
+class _Look:
     times: list[float]
     """Of the clip's frames."""
-    seen: list[Seen]
+    seen: Sequence[Seen]
     """In them and around them."""
-    pixel_aspect: float
 
 
-def _first_pass(footage: Footage, looker: Eyes | None) -> _FirstPass:
+def _seen_before(footage: Footage) -> _Look | None:
+    if footage.seen is None:
+        return None
+    times = [one.time_s for one in footage.seen if footage.start_s <= one.time_s <= footage.end_s]
+    return _Look(times, footage.seen) if times else None
+
+
+def _first_pass(footage: Footage, looker: Eyes | None) -> _Look:
     times: list[float] = []
     seen: list[Seen] = []
-    pixel_aspect = 1.0
     margin_s = footage.margin_s if looker is not None else 0.0
     for time_s, frame in footage.frames(footage.start_s - margin_s, footage.end_s + margin_s):
         footage.alive()
         if footage.start_s <= time_s <= footage.end_s:
-            pixel_aspect = pixel_aspect if times else frame.pixel_aspect
             times.append(time_s)
         if looker is not None:
-            seen.append(footage.known.get(time_s) or _look(looker, frame, time_s))
+            seen.append(_look(looker, frame, time_s))
     if not times:
         raise Unmade("its footage shows no frame")
-    return _FirstPass(times, seen, pixel_aspect)
+    return _Look(times, seen)
 
 
 def _look(looker: Eyes, frame: Frame, time_s: float) -> Seen:
@@ -178,27 +205,30 @@ def _encode(
     boxes: Sequence[npt.NDArray[np.float64]],
     path: Path,
     quality: str,
-) -> None:
-    """Write the covered clip. Raises Unmade where the footage is not what it was in the first pass."""
+) -> float:
+    """Write the covered clip, and return its pixels' width by their height. Raises Unmade, and ChangedError where the
+    footage is not what it was when it was looked at."""
     writer: _Writer | None = None
-    count = 0
+    count, pixel_aspect = 0, 1.0
     try:
         for time_s, frame in footage.frames(footage.start_s, footage.end_s):
             footage.alive()
             if count == len(times) or time_s != times[count]:
-                raise Unmade("the footage changed while the clip was made")
+                raise ChangedError("the footage changed while the clip was made")
             if writer is None:
+                pixel_aspect = frame.pixel_aspect
                 writer = _Writer.at(path, frame, quality)
             writer.write(_covered(frame, boxes[count], writer.width, writer.height), time_s - times[0])
             count += 1
         if writer is None or count != len(times):
-            raise Unmade("the footage changed while the clip was made")
+            raise ChangedError("the footage changed while the clip was made")
         writer.finish()
     except (av.error.FFmpegError, ValueError) as error:
         raise Unmade(f"it cannot be encoded: {error}") from None
     finally:
         if writer is not None:
             writer.close()
+    return pixel_aspect
 
 
 def _covered(frame: Frame, boxes: npt.NDArray[np.float64], width: int, height: int) -> Picture:
@@ -282,36 +312,63 @@ class _Writer:
         self.container.close()
 
 
-def _verify(
-    path: Path,
-    look: _FirstPass,
-    boxes: Sequence[npt.NDArray[np.float64]],
-    looker: Eyes | None,
-    alive: Callable[[], None],
-) -> list[Seen]:
-    """Decode the clip and hold it against the plan; frames in which somebody is seen outside of the fill.
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """What a finished clip has to be."""
 
-    Raises Unverified where the file is not what was planned.
+    times: Sequence[float]
+    boxes: Sequence[npt.NDArray[np.float64]]
+    pixel_aspect: float
+    every_s: float
+    """Time between the frames that the detector looks at, at most."""
+    key: int
+    """The frame whose picture is wanted."""
+
+
+def looked_at(times: Sequence[float], every_s: float) -> set[int]:
+    """Numbers of the frames that are looked at: no longer than `every_s` apart where the frames are not, with the first
+    and the last.
+
+    >>> sorted(looked_at([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], 0.2))
+    [0, 2, 4, 5]
     """
-    found, times, count = [], look.times, 0
+    chosen = {0, len(times) - 1}
+    last_s = times[0]
+    for number in range(1, len(times) - 1):
+        if times[number + 1] - last_s > every_s + 1e-6:
+            chosen.add(number)
+            last_s = times[number]
+    return chosen
+
+
+def _verify(
+    path: Path, planned_clip: _Planned, looker: Eyes | None, alive: Callable[[], None]
+) -> tuple[list[Seen], av.VideoFrame]:
+    """Decode the clip and hold it against the plan: frames in which somebody is seen outside of the fill, and its
+    picture. Raises Unverified where the file is not what was planned.
+    """
+    found, times, count = [], planned_clip.times, 0
+    picture: av.VideoFrame | None = None
     strict = None if looker is None else looker.strict()
+    chosen = looked_at(times, planned_clip.every_s)
     try:
         for image in decoded(path):
             alive()
             if count == len(times):
                 raise Unverified(f"it has more than the {len(times)} frames that were planned")
-            rects = planned(boxes[count], image.width, image.height)
-            picture = np.array(image.to_ndarray(), dtype=np.uint8)
-            _check_fill(picture, rects, count)
-            if strict is not None:
-                seen = uncovered(strict.look(image, times[count], look.pixel_aspect), picture, rects)
+            rects = planned(planned_clip.boxes[count], image.width, image.height)
+            pixels = np.array(image.to_ndarray(), dtype=np.uint8)
+            _check_fill(pixels, rects, count)
+            if strict is not None and count in chosen:
+                seen = uncovered(strict.look(image, times[count], planned_clip.pixel_aspect), pixels, rects)
                 found += [seen] if len(seen.boxes) else []
+            picture = image if count == planned_clip.key else picture
             count += 1
     except (av.error.FFmpegError, ValueError) as error:
         raise Unverified(f"it cannot be decoded again: {error}") from None
-    if count != len(times):
+    if count != len(times) or picture is None:
         raise Unverified(f"it has {count} frames in place of {len(times)}")
-    return found
+    return found, picture
 
 
 def decoded(path: Path) -> Iterator[av.VideoFrame]:
@@ -327,11 +384,11 @@ def decoded(path: Path) -> Iterator[av.VideoFrame]:
 
 
 def _check_fill(picture: Picture, rects: Iterable[Rect], number: int) -> None:
-    planes = [plane.astype(np.int16) for plane in _planes(picture)]
+    planes = _planes(picture)
     for rect in rects:
         for plane, value, half in zip(planes, FILL, (1, 2, 2), strict=True):
             inside = plane[rect.top // half : -(-rect.bottom // half), rect.left // half : -(-rect.right // half)]
-            off = int(np.abs(inside - value).max(initial=0))
+            off = max(int(inside.max(initial=value)) - value, value - int(inside.min(initial=value)))
             if off > TOLERANCE:
                 raise BadFillError(f"frame {number} shows something inside its cover (off by {off} of 255)")
 

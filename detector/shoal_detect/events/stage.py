@@ -1,7 +1,7 @@
-"""The events of a run, made when its videos are done: `events.jsonl`, and a clip for each, one after the other.
+"""The events of a run, made when its videos are done: found, a clip made for each, `events.jsonl` written last.
 
 What is finished is kept under a hidden name until the file is written, so a run that is taken up again goes on at the
-clip that it had in hand.
+clips that it had in hand.
 """
 
 from __future__ import annotations
@@ -48,40 +48,13 @@ class Stage:
     privacy: str
     clips: str | None
     """Why no clips are made; None: they are."""
-    looker: Callable[[], Looker | None]
-    """Loads the model when the first clip is made; None: nothing is covered."""
     videos: Mapping[str, Video]
     """Those whose footage is there, by id."""
     alive: Callable[[], None]
     seen_at: int | None = None
     """Size of the model's input at which every frame was looked at while detecting; None: not every frame was."""
-    begun: Callable[[str, str], None] = field(default=lambda _id, _text: None)
-    """Called with an event's id before its clip is made, and what it is in words."""
-    given_up: Mapping[str, str] = field(default_factory=dict)
-    """Why the clip of an event is not tried again, by id: the decoder died of it."""
-
-
-def make_events(stage: Stage, summaries: Sequence[Document]) -> None:
-    """Write `events.jsonl` and the clips. Raises DetectorError(STATE), and what `alive` raises."""
-    finished = stage.state / DONE
-    with store.state_errors("write", finished):
-        finished.mkdir(exist_ok=True)
-    lines = []
-    looker = _Lazily(stage.looker)
-    for camera, event in found(stage, summaries):
-        stage.alive()
-        kept = finished / f"{event.document['id']}.json"
-        document = store.read_json(kept)
-        if document is None or not _files_there(stage.state, document):
-            document = _with_clip(stage, camera, event, looker)
-            store.write_file(kept, store.to_json_line(document))
-        lines.append(store.to_json_line(document))
-    _remove_others(stage.state, lines)
-    store.write_file(stage.state / "events.jsonl", b"".join(lines))
-    with store.state_errors("clean up", finished):
-        shutil.rmtree(finished)
-        for one in summaries:
-            (store.videos_folder(stage.state) / one["video_id"] / seen_file.FILE).unlink(missing_ok=True)
+    found_in: Path | None = None
+    """Where the videos' detections lie, if not in `state`."""
 
 
 def found(stage: Stage, summaries: Sequence[Document]) -> Iterator[tuple[Camera, Event]]:
@@ -92,20 +65,53 @@ def found(stage: Stage, summaries: Sequence[Document]) -> Iterator[tuple[Camera,
     fps = {one["video_id"]: one["fps"] for one in summaries}
     unsteady = {name for name, one in detections.items() if not one.steady(fps[name])}
     for camera in cameras(summaries, stage.rules, unsteady):
-        pictures = _Pictures(camera, stage.videos, stage.alive)
+        pictures = Pictures(camera, stage.videos, stage.alive)
         for event in events(camera, frames_of(camera, detections), stage.rules, stage.privacy, pictures.unmoved):
             yield camera, event
 
 
-@dataclass
-class _Lazily:
-    load: Callable[[], Looker | None]
-    _loaded: list[Looker | None] = field(default_factory=list)
+def cut(stage: Stage, camera: Camera, event: Event) -> Camera:
+    """The camera with those of its files alone that the event's clip is made of."""
+    start_s, end_s = _rolled(stage, event)
+    return replace(camera, parts=tuple(_between(camera, start_s - clips.LOOK_AROUND_S, end_s + clips.LOOK_AROUND_S)))
 
-    def __call__(self) -> Looker | None:
-        if not self._loaded:
-            self._loaded.append(self.load())
-        return self._loaded[0]
+
+def _between(camera: Camera, start_s: float, end_s: float) -> Iterator[Part]:
+    for part in camera.parts:
+        if part.end_s > start_s and part.offset_s <= end_s:
+            yield part
+
+
+def keep_with_clip(stage: Stage, camera: Camera, event: Event, looker: Callable[[], Looker | None]) -> None:
+    """Make the event's clip, unless that was done before, and keep its document until `write_events`.
+
+    `camera` may be cut to the clip's footage. Raises DetectorError(STATE), and what `alive` raises.
+    """
+    finished = _finished(stage.state)
+    with store.state_errors("write", finished):
+        finished.mkdir(exist_ok=True)
+    kept = finished / f"{event.document['id']}.json"
+    document = store.read_json(kept)
+    if document is None or not _files_there(stage.state, document):
+        store.write_file(kept, store.to_json_line(with_clip(stage, camera, event, looker)))
+
+
+def write_events(state: Path, event_ids: Sequence[str], video_ids: Sequence[str]) -> None:
+    """Write `events.jsonl` of what was kept, and remove what is no result. Raises DetectorError(STATE)."""
+    finished = _finished(state)
+    with store.state_errors("read", finished):
+        lines = [(finished / f"{event_id}.json").read_bytes() for event_id in event_ids]
+    _remove_others(state, lines)
+    store.write_file(state / "events.jsonl", b"".join(lines))
+    with store.state_errors("clean up", finished):
+        if finished.is_dir():
+            shutil.rmtree(finished)
+        for name in video_ids:
+            (store.videos_folder(state) / name / seen_file.FILE).unlink(missing_ok=True)
+
+
+def _finished(state: Path) -> Path:
+    return state / DONE
 
 
 def _files_there(state: Path, document: Document) -> bool:
@@ -127,26 +133,34 @@ def _remove_others(state: Path, lines: Collection[bytes]) -> None:
                     entry.unlink()
 
 
-def _with_clip(stage: Stage, camera: Camera, event: Event, looker: _Lazily) -> Document:
+def _rolled(stage: Stage, event: Event) -> tuple[float, float]:
+    start_s = max(0.0, event.document["start_s"] - stage.rules.roll_before_s)
+    return start_s, float(event.document["end_s"] + stage.rules.roll_after_s)
+
+
+def with_clip(stage: Stage, camera: Camera, event: Event, looker: Callable[[], Looker | None]) -> Document:
+    """The event's document with its clip and picture, which are written; or with the reason why there are none.
+
+    `looker` gives what sees who is to be covered, when it is needed; None: no one is. Raises DetectorError(STATE), and
+    what `alive` raises.
+    """
     document = event.document
-    start_s = max(0.0, document["start_s"] - stage.rules.roll_before_s)
-    end_s = min(camera.parts[-1].end_s, document["end_s"] + stage.rules.roll_after_s)
-    nothing = {"file": None, "sha256": None, "size_bytes": None, "frames": None}
+    start_s, end_s = _rolled(stage, event)
+    end_s = min(camera.parts[-1].end_s, end_s)
+    nothing: Document = {"file": None, "sha256": None, "size_bytes": None, "frames": None}
     nothing |= {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
-    why_not = stage.clips or stage.given_up.get(document["id"])
-    if why_not is not None:
-        return {**document, "clip": {**nothing, "state": "none", "reason": why_not}}
-    stage.begun(document["id"], f"{camera.name} at {document['start_s']:.1f} s")
+    if stage.clips is not None:
+        return {**document, "clip": {**nothing, "state": "none", "reason": stage.clips}}
     around_s = clips.LOOK_AROUND_S
-    known = _known(stage, camera, start_s - around_s, end_s + around_s, looker())
-    footage = Footage(_Frames(camera, stage.videos, stage.alive), start_s, end_s, stage.alive, around_s, known)
+    looking = looker()
+    seen = _seen(stage, camera, start_s - around_s, end_s + around_s, looking)
+    footage = Footage(_Frames(camera, stage.videos, stage.alive), start_s, end_s, stage.alive, around_s, seen)
     file = f"{CLIPS}/{document['id']}.mp4"
     part = stage.state / CLIPS / f".{document['id']}.mp4{store.PART}"
     with store.state_errors("write", part):
         part.parent.mkdir(exist_ok=True)
     try:
-        made = clips.make(footage, looker(), part)
-        picture = _key_frame(part, event.key_s - made.start_s, stage.alive)
+        made = clips.make(footage, looking, part, event.key_s)
     except (Unmade, Unreadable) as error:
         part.unlink(missing_ok=True)
         return {**document, "clip": {**nothing, "state": "none", "reason": str(error)}}
@@ -157,7 +171,7 @@ def _with_clip(stage: Stage, camera: Camera, event: Event, looker: _Lazily) -> D
     with store.state_errors("write", part):
         store.keep_file(part, stage.state / file)
     key_file = f"{CLIPS}/{document['id']}.jpg"
-    store.write_file(stage.state / key_file, picture)
+    store.write_file(stage.state / key_file, _jpeg(made.picture))
     clip = {
         "file": file,
         "sha256": made.sha256,
@@ -171,19 +185,20 @@ def _with_clip(stage: Stage, camera: Camera, event: Event, looker: _Lazily) -> D
     return {**document, "key_frame": key_file, "clip": clip}
 
 
-def _known(stage: Stage, camera: Camera, start_s: float, end_s: float, looker: Looker | None) -> dict[float, Seen]:
-    """What was seen of people while detecting, by camera time, where that was as close a look as the clip's."""
-    if looker is None or looker.size != stage.seen_at:
-        return {}
-    known = {}
-    for part in camera.parts:
-        if part.end_s > start_s and part.offset_s <= end_s:
-            path = store.videos_folder(stage.state) / part.summary["video_id"] / seen_file.FILE
-            with store.state_errors("read", path):
-                for seen in seen_file.read_seen(path, start_s - part.offset_s, end_s - part.offset_s):
-                    time_s = _camera_time(part, seen.time_s)
-                    known[time_s] = replace(seen, time_s=time_s)
-    return known
+def _seen(stage: Stage, camera: Camera, start_s: float, end_s: float, looker: Looker | None) -> Sequence[Seen] | None:
+    """What was seen in every frame while detecting, where that was as close a look as the clip's; else None."""
+    if stage.seen_at is None or (looker is not None and looker.size != stage.seen_at):
+        return None
+    seen: list[Seen] = []
+    for part in _between(camera, start_s, end_s):
+        folder = store.videos_folder(stage.found_in or stage.state)
+        path = folder / part.summary["video_id"] / seen_file.FILE
+        if not path.is_file():
+            return None
+        with store.state_errors("read", path):
+            for one in seen_file.read_seen(path, start_s - part.offset_s, end_s - part.offset_s):
+                seen.append(replace(one, time_s=_camera_time(part, one.time_s)))
+    return seen
 
 
 def _camera_time(part: Part, time_s: float) -> float:
@@ -198,17 +213,8 @@ def _quarantine(state: Path, part: Path, event_id: str) -> None:
     store.keep_file(part, folder / f"{event_id}.mp4")
 
 
-def _key_frame(path: Path, time_s: float, alive: Callable[[], None]) -> bytes:
-    """The picture of a verified clip that is nearest to a time in it, as JPEG."""
-    nearest: tuple[float, av.VideoFrame] | None = None
-    for image in clips.decoded(path):
-        alive()
-        distance_s = abs(float((image.pts or 0) * clips.TIME_BASE) - time_s)
-        if nearest is None or distance_s < nearest[0]:
-            nearest = (distance_s, image)
-    if nearest is None:
-        raise Unverified("it shows no frame")
-    image = nearest[1]
+def _jpeg(image: av.VideoFrame) -> bytes:
+    """A picture of a verified clip."""
     scale = min(1.0, KEY_FRAME_SIDE_PX / max(image.width, image.height))
     size = max(2, round(image.width * scale)), max(2, round(image.height * scale))
     picture = image.reformat(*size, "rgb24", interpolation="AREA", threads=1).to_ndarray()
@@ -224,9 +230,7 @@ class _Frames:
     alive: Callable[[], None]
 
     def __call__(self, start_s: float, end_s: float) -> Iterator[tuple[float, Frame]]:
-        for part in self.camera.parts:
-            if part.end_s <= start_s or part.offset_s > end_s:
-                continue
+        for part in _between(self.camera, start_s, end_s):
             video = self.videos.get(part.summary["video_id"])
             if video is None:
                 raise Unmade("its footage is no longer there")
@@ -238,7 +242,7 @@ class _Frames:
 
 
 @dataclass
-class _Pictures:
+class Pictures:
     """Grey crops of a camera's footage, for the question whether something moved."""
 
     camera: Camera

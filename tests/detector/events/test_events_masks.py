@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -183,6 +183,52 @@ def test_what_is_still_seen_in_the_clip_is_covered_too(tmp_path: Path) -> None:
 
     make(scene.footage(), FakeEyes(scene, strictly), tmp_path / "clip.mp4")
     assert uncovered_frames(tmp_path / "clip.mp4") == []
+
+
+def seen_before(scene: Scene) -> list[Seen]:
+    return [scene.seen(number) for number in range(scene.frames)]
+
+
+def test_what_was_seen_while_detecting_is_not_looked_at_again(tmp_path: Path) -> None:
+    scene = SCENES["missed for five frames"]
+    eyes = FakeEyes(scene)
+    footage = replace(scene.footage(1.0, 5.0), seen=seen_before(scene))
+    made = make(footage, eyes, tmp_path / "clip.mp4")
+    assert uncovered_frames(tmp_path / "clip.mp4") == []
+    # In the finished clip alone, at its rate: every third of ten frames a second, and the last.
+    assert eyes.looked == pytest.approx([*np.arange(1.0, 5.0, 0.3), 5.0])
+    looked = FakeEyes(scene)
+    assert make(scene.footage(1.0, 5.0), looked, tmp_path / "other.mp4") == made
+    assert len(looked.looked) == scene.frames + len(eyes.looked)
+
+
+def test_footage_that_is_not_what_detection_saw_is_looked_at_anew(tmp_path: Path) -> None:
+    scene = SCENES["seen in every frame"]
+    eyes = FakeEyes(scene)
+    footage = replace(scene.footage(), seen=seen_before(scene)[:-3])
+    assert make(footage, eyes, tmp_path / "clip.mp4").frames == scene.frames
+    assert eyes.looked[: scene.frames] == [number / FPS for number in range(scene.frames)]
+    assert uncovered_frames(tmp_path / "clip.mp4") == []
+
+
+def test_once_somebody_is_found_in_a_finished_clip_all_frames_of_the_next_are_looked_at(tmp_path: Path) -> None:
+    scene, tries = Scene([]), []
+
+    def strictly(number: int) -> Seen:
+        tries.append(number)
+        boxes = [(0.1, 0.1, 0.2, 0.3)] if number == 30 and tries.count(30) == 1 else []
+        return sight(number / FPS, boxes, [0] * len(boxes))
+
+    make(replace(scene.footage(), seen=seen_before(scene)), FakeEyes(scene, strictly), tmp_path / "clip.mp4")
+    assert tries == [*range(0, 60, 3), 59, *range(60)]
+
+
+def test_frames_further_apart_than_the_rate_are_all_looked_at() -> None:
+    assert clips.looked_at([0.0, 0.5, 1.0, 1.5], clips.VERIFY_EVERY_S) == {0, 1, 2, 3}
+    assert clips.looked_at([0.0], clips.VERIFY_EVERY_S) == {0}
+    thirty = [number / 30 for number in range(31)]
+    assert sorted(clips.looked_at(thirty, clips.VERIFY_EVERY_S)) == [0, 9, 18, 27, 30]
+    assert clips.COVER.union_s > clips.VERIFY_EVERY_S
 
 
 def test_a_clip_in_which_somebody_is_found_again_and_again_is_not_verified(tmp_path: Path) -> None:

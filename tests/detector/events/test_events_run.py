@@ -14,9 +14,7 @@ import jsonschema
 import numpy as np
 import pytest
 from shoal_detect.errors import DetectorError, Exit
-from shoal_detect.events import clip as clips
 from shoal_detect.events.rules import FILE as RULES
-from shoal_detect.messages import MakeEvents
 from shoal_detect.run import run
 from shoal_detect.state.settings import Settings
 from shoal_detect.stop import Stop
@@ -131,26 +129,20 @@ def test_a_run_without_events_has_an_empty_file(settings: MakeSettings, videos: 
     assert making.document(state / "summary.json")["events"]["alerts"] == 0
 
 
-def in_this_process(task: MakeEvents, stop: Stop) -> None:
-    """`events_worker.make_events` without a process of its own, so that a test can reach into it."""
-    from shoal_detect import events_child
-
-    class Line:
-        def recv(self) -> MakeEvents:
-            return task
-
-        def send(self, message: object) -> None:
-            pass
-
-    events_child._make(Line(), stop)  # type: ignore[arg-type]
+def in_children(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    """Reach into the processes that make clips: these lines are run in them, with `clip` the module."""
+    begin = ["import os, signal", "import shoal_detect.events.clip as clip"]
+    inner = "".join(f"    {line}\n" for line in (*begin, *lines))
+    guard = "import sys\nif sys.argv[:1] == ['-m'] and 'shoal_detect.child' in sys.orig_argv:\n"
+    (folder / "sitecustomize.py").write_text(guard + inner)
+    monkeypatch.syspath_prepend(str(folder))
 
 
 def test_a_clip_that_fails_stays_in_quarantine_and_its_event_goes_without_it(
-    settings: MakeSettings, videos: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+    settings: MakeSettings, videos: Path, state: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     making.write_video(videos / "gate.mp4", wanderer(20), codec="libx264")
-    monkeypatch.setattr("shoal_detect.run.make_events", in_this_process)
-    monkeypatch.setattr(clips, "cover", lambda picture, rects: None)
+    in_children(tmp_path, monkeypatch, "clip.cover = lambda picture, rects: None")
     assert run(settings("--img", "128"), Stop()) == Exit.DONE
     (event,) = events_of(state)
     assert event["clip"]["state"] == "quarantined"
@@ -169,24 +161,56 @@ def test_a_decoder_that_dies_of_a_clip_costs_the_clip_and_not_the_run(
 ) -> None:
     making.write_video(videos / "a.mp4", wanderer(20), codec="libx264")
     making.write_video(videos / "b.mp4", wanderer(20), codec="libx264")
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "if sys.argv[:1] == ['-m'] and 'shoal_detect.events_child' in sys.orig_argv:\n"
-        "    import os, signal\n"
-        "    import shoal_detect.events.clip as clip\n"
-        "    usual = clip._encode\n"
-        "    def encode(footage, times, boxes, path, *rest):\n"
-        "        if footage.frames.camera.name == 'a':\n"
-        "            os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "        usual(footage, times, boxes, path, *rest)\n"
-        "    clip._encode = encode\n"
+    in_children(
+        tmp_path,
+        monkeypatch,
+        "usual = clip._encode",
+        "def encode(footage, times, boxes, path, *rest):",
+        "    if footage.frames.camera.name == 'a':",
+        "        os.kill(os.getpid(), signal.SIGSEGV)",
+        "    return usual(footage, times, boxes, path, *rest)",
+        "clip._encode = encode",
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
     assert run(settings("--img", "128"), Stop()) == Exit.DONE
     first, second = events_of(state)
     assert first["clip"]["state"] == "none"
     assert "SIGSEGV" in first["clip"]["reason"]
     assert second["clip"]["state"] == "verified"
+
+
+def test_any_number_of_processes_makes_the_same_events_and_clips(
+    settings: MakeSettings, videos: Path, state: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        making.write_video(videos / f"{name}.mp4", wanderer(20), codec="libx264")
+    run(settings("--img", "128"), Stop())
+    run(settings("--img", "128", "--threads", "3", "--state", str(tmp_path / "three")), Stop())
+    assert len(events_of(state)) == 4
+    for name in ("events.jsonl", *(f"clips/{path.name}" for path in (state / "clips").iterdir())):
+        assert (tmp_path / "three" / name).read_bytes() == (state / name).read_bytes(), name
+
+
+def test_clips_are_made_by_several_processes_at_once(
+    settings: MakeSettings, videos: Path, state: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each of two clips waits until the other is begun."""
+    for name in ("a", "b"):
+        making.write_video(videos / f"{name}.mp4", wanderer(20), codec="libx264")
+    in_children(
+        tmp_path,
+        monkeypatch,
+        "import pathlib, time",
+        f"folder = pathlib.Path({str(tmp_path)!r})",
+        "usual = clip._encode",
+        "def encode(footage, times, boxes, path, *rest):",
+        "    (folder / f'{footage.frames.camera.name}.begun').touch()",
+        "    while len(list(folder.glob('*.begun'))) < 2:",
+        "        footage.alive(); time.sleep(0.01)",
+        "    return usual(footage, times, boxes, path, *rest)",
+        "clip._encode = encode",
+    )
+    run(settings("--img", "128", "--threads", "2"), Stop())
+    assert [one["clip"]["state"] for one in events_of(state)] == ["verified", "verified"]
 
 
 def test_a_run_that_is_killed_while_clips_are_made_goes_on_with_the_same_result(
