@@ -59,7 +59,19 @@ def calls(path: Path) -> list[ast.Call]:
 
 def test_the_roles_are_found():
     assert [
-        *("bacalhau", "base", "docker", "firewall", "outbox", "recorder", "registry", "tailscale", "videos", "yolov5")
+        *(
+            "bacalhau",
+            "base",
+            "docker",
+            "firewall",
+            "outbox",
+            "recorder",
+            "registry",
+            "tailscale",
+            "videos",
+            "watch",
+            "yolov5",
+        )
     ] == ROLES
     assert {"packages", "service", "clips", "image", "pulled"} <= operations()
 
