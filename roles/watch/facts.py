@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shlex
 
-from roles.common.facts import NodeFact
+from roles.common.facts import PathList
 
 
-class EventsKept(NodeFact[int | None]):
-    """How many entries the watch's folder of events holds; None where there is no watch's folder."""
+class WatchState(PathList):
+    """The watch's folder and the events in it; empty where it is not there."""
 
     def command(self, folder: str) -> str:
-        """The folder's names."""
+        """One look."""
         quoted = shlex.quote(folder)
-        return f"[ ! -d {quoted} ] || {{ echo there; ls {quoted}/events 2>/dev/null || true; }}"
-
-    def read(self, output: list[str]) -> int:
-        """A line `there`, then a name a line."""
-        return len(output) - 1
+        return (
+            f"[ ! -d {quoted} ] || {{ echo {quoted}; find {quoted}/events -mindepth 1 -maxdepth 1 2>/dev/null; true; }}"
+        )

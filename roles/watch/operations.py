@@ -9,14 +9,14 @@ from pyinfra.context import host
 
 from roles.common.notes import left
 from roles.common.operations import Commands
-from roles.watch.facts import EventsKept
+from roles.watch.facts import WatchState
 
 
 @operation()
 def state_absent(folder: str, force: bool) -> Commands:
     """The watch's folder; where it holds events it stays, unless `force` is set."""
-    events = host.get_fact(EventsKept, folder=folder)
-    if events and not force:
-        left(f"{folder}: {events} events of the watch")
-    elif events is not None:
+    found = host.get_fact(WatchState, folder=folder)
+    if len(found) > 1 and not force:
+        left(f"{folder}: {len(found) - 1} events of the watch")
+    elif found:
         yield f"rm -rf -- {shlex.quote(folder)}"

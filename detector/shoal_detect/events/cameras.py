@@ -1,6 +1,7 @@
 """Which files belong to one camera, in which order, and where each lies in the camera's time.
 
-Names say it: `gate/20261130T120000Z.mp4` and its like are the camera `gate`; numbers alone (`gate-000.mp4`, as FFmpeg's
+Names say it: `gate/20261130T120000Z.mp4` and its like are the camera `gate`, and so is what a recorder writes
+(`cameras/gate/2026-11-30/20261130T120000Z.mp4`); numbers alone (`gate-000.mp4`, as FFmpeg's
 segmenter writes them) are taken for one recording where they run without a hole. The rules can name cameras otherwise.
 """
 
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shoal_detect.events.rules import Rules
+from shoal_detect.read.archive import recorder_camera
 
 TIME = re.compile(
     r"(?<!\d)(20\d\d)([-_.]?)(\d\d)\2(\d\d)[T_. -]{0,3}(\d\d)[-_.:h]?(\d\d)[-_.:m]?(\d\d)(?:[.,](\d{3}))?s?"
@@ -106,7 +108,9 @@ def _named(summary: dict[str, Any], rules: Rules) -> _Named:
     elif (numbered := NUMBER.match(stem)) is not None:
         stem, number = numbered.group(1), int(numbered.group(2))
     stem = stem.strip("-_. ")
-    if folder and stem in {"", folder.rpartition("/")[2]}:
+    if (recorded := recorder_camera(folder)) is not None and not stem:
+        camera = recorded
+    elif folder and stem in {"", folder.rpartition("/")[2]}:
         camera = folder
     else:
         camera = f"{folder}/{stem}" if folder and stem else stem or "camera"
