@@ -193,10 +193,14 @@ def test_an_owners_registry_keeps_its_port_settings_and_state(plant: Plant, depl
     plant.deploy("teardown", limit=["requester", "compute-2"], data=ports)
     assert is_as_it_was()
     assert plant.holds("requester", "curl -fsS --noproxy '*' -m 3 http://127.0.0.1:5000/v2/_catalog >/dev/null")
+    purge = "DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge docker-registry >/dev/null 2>&1"
+    plant.on("requester", f"{purge}; rm -r /srv/plant")
 
 
 def test_login_shells_do_not_keep_a_deploy_from_its_end(plant: Plant, deployed: DeployResult):
     plant.on("compute-1", TCSH)
     plant.on("compute-2", GREETING)
     ssh.close(plant.cluster)
-    plant.deploy(limit=["requester", "compute-1", "compute-2"])
+    site = ["requester", "compute-1", "compute-2"]
+    plant.deploy(limit=site)
+    assert changed(plant.deploy(limit=site)) == []
