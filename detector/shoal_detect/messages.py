@@ -60,6 +60,8 @@ class Task:
     """Read no further; None: to the end."""
     fault: Fault | None = None
     """The fault that is known already."""
+    stride: int | None = None
+    """Instead of the settings'."""
 
 
 @dataclass(frozen=True, slots=True)

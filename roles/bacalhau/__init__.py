@@ -18,6 +18,7 @@ from roles.bacalhau.config import (
     POLICY,
     PROGRAM,
     ROLE,
+    USER,
     Service,
     certificates,
     config,
@@ -30,8 +31,8 @@ from roles.bacalhau.config import (
     unit_text,
 )
 from roles.bacalhau.defaults import Bacalhau, Program
+from roles.bacalhau.facts import FILES, NodeLimits
 from roles.bacalhau.operations import (
-    FILES,
     config_is_read,
     containers_absent,
     data_version_fault,
@@ -42,11 +43,10 @@ from roles.bacalhau.operations import (
     program,
     ready,
     secret_file,
-    system_user,
-    system_user_absent,
 )
 from roles.common import knobs
-from roles.common.facts import Existing, Lines
+from roles.common.accounts import system_user, system_user_absent
+from roles.common.facts import Existing
 from roles.common.listen import will_listen
 from roles.common.operations import (
     barrier,
@@ -96,7 +96,7 @@ def install() -> None:
         raise knobs.RefusedError("nothing was changed", [Fault(node.name, fault)])
     tokens, tls = secrets.ensure_tls(cluster.name, orchestrator_addresses(settings, cluster.requester))
     ours = services(node, by_name=known_by_name(node.name))
-    limits = node_limits.read(host.get_fact(Lines, script=node_limits.SCRIPT))
+    limits = host.get_fact(NodeLimits)
     settings = replace(
         settings,
         bacalhau_capacity_cpu=node_limits.cpus_within(settings.bacalhau_capacity_cpu, limits),
@@ -183,7 +183,7 @@ def remove() -> None:
         ],
     )
     if node.has_role("requester"):
-        system_user_absent(name="Remove the orchestrator's user")
+        system_user_absent(name="Remove the orchestrator's user", user=USER, role=ROLE)
 
 
 def _unit(each: Service, settings: Bacalhau) -> str:
@@ -227,7 +227,7 @@ def _guard(settings: Bacalhau) -> None:
 
 def _install(each: Service, settings: Bacalhau, made: Made, *, run: bool) -> None:
     if each.owner != "root":
-        system_user(name="Make the orchestrator's user")
+        system_user(name="Make the orchestrator's user", user=USER, role=ROLE, home=str(DATA_DIR))
     program(name="Place the engine's program", wanted=made.program, _timeout=900)
     folders(
         name=f"Make the folders of the {each.part}",

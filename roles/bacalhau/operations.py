@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
-import re
-import shlex
-from pathlib import Path
 
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.bacalhau.config import DATA_DIR, PROGRAM, ROLE, USER, Service
+from roles.bacalhau.config import DATA_DIR, PROGRAM, ROLE, Service
 from roles.bacalhau.defaults import Program
-from roles.common.facts import FileFact, FileState, Lines, UnitState
+from roles.bacalhau.facts import (
+    FILES,
+    Busy,
+    ConfigFaults,
+    DataVersion,
+    EngineContainers,
+    HasNodes,
+    Joins,
+    NameInData,
+    WaitsForOrchestrator,
+    on_node,
+)
+from roles.common.facts import FileFact, FileState, UnitState
 from roles.common.notes import changing, will
-from roles.common.operations import RECORDS, Commands, failure, upload, will_write
+from roles.common.operations import Commands, failure, upload, will_write
+from roles.common.script import script
 
-FILES = Path(__file__).parent / "files"
-USER_RECORD = str(RECORDS / "bacalhau.user")
-UNKNOWN = "? "
-"""How ask.py begins the line that says why it cannot tell."""
 HEARD_WITHIN_S = 5
 """What a service that was just started gets to reach its orchestrator; seen to take less than one second."""
-_REPOSITORY = re.compile(r"RepoVersion: ([0-9]{1,9})")
 REPOSITORY_VERSION = 5
 """Of the data folder, since 1.9: an older program refuses it, and this one would refuse a newer."""
 
 
-def on_node(script: str, *arguments: str) -> str:
-    """The shell line that runs one of the role's scripts, which stay on the control machine."""
-    encoded = base64.b64encode((FILES / script).read_bytes()).decode()
-    return f"printf %s {encoded} | base64 -d | python3 - {shlex.join(arguments)}"
-
-
 def data_version_fault() -> str | None:
     """Why the data of the engine on this machine cannot be taken over; asked before anything is changed."""
-    script = f"grep -hs '^RepoVersion:' {DATA_DIR}/*/system_metadata.yaml || true"
-    lines: list[str] = host.get_fact(Lines, script=script)
-    found = [int(match[1]) for line in lines if (match := _REPOSITORY.fullmatch(line.strip()))]
-    newest = max(found, default=0)
+    newest = host.get_fact(DataVersion, folder=DATA_DIR)
     if newest > REPOSITORY_VERSION:
         return (
             f"the engine's data under {DATA_DIR} are of version {newest}, made by a newer release; this one reads "
@@ -51,9 +46,7 @@ def data_version_fault() -> str | None:
 
 def known_by_name(name: str) -> bool:
     """Whether the service here was made when nodes had their names as ids: it keeps the one in its data."""
-    script = f"sed -n 's/^NodeName: *//p' {DATA_DIR}/compute/system_metadata.yaml 2>/dev/null || true"
-    found: list[str] = host.get_fact(Lines, script=script)
-    return found == [name]
+    return host.get_fact(NameInData, folder=DATA_DIR) == name
 
 
 @operation()
@@ -63,44 +56,25 @@ def not_in_mid_run(service: Service, wanted: dict[str, str], *, force: bool) -> 
     changed = [path for path, sha256 in wanted.items() if _other(host.get_fact(FileState, path=path), sha256)]
     if force or not state.active or not (changed or state.outdated or state.needs_reload):
         return
-    if service.part == "orchestrator":
-        script = on_node("ask.py", "busy", service.config_path)
-    else:
-        script = f"docker ps --filter label=bacalhau-executor=bacalhau-{service.node_id} --format '{{{{.Names}}}}'"
-    running: list[str] = host.get_fact(Lines, script=script)
-    if running:
+    work = host.get_fact(
+        Busy,
+        config_path=service.config_path if service.part == "orchestrator" else "",
+        node_id=service.node_id,
+    )
+    if work.running or work.unknown:
         why = f"{', '.join(changed)} would change" if changed else "its settings are newer than itself"
-        if unknown := [line.removeprefix(UNKNOWN) for line in running if line.startswith(UNKNOWN)]:
+        if work.unknown:
             yield failure(
-                f"{service.unit} has to be restarted ({why}), and it is unknown whether jobs run: {unknown[0]}. "
+                f"{service.unit} has to be restarted ({why}), and it is unknown whether jobs run: {work.unknown}. "
                 "Nothing was touched. Where no run is under way, restart it with `shoal site deploy --force` (pyinfra: "
                 "--data bacalhau_force=true)"
             )
             return
         yield failure(
-            f"{service.unit} has to be restarted ({why}), and jobs run: {'; '.join(running[:3])}. Nothing was touched. "
-            "Type this again when they are over, or restart all the same with `shoal site deploy --force` (pyinfra: "
-            "--data bacalhau_force=true): the runner then gives the lost work to the node again"
+            f"{service.unit} has to be restarted ({why}), and jobs run: {'; '.join(work.running[:3])}. Nothing was "
+            "touched. Type this again when they are over, or restart all the same with `shoal site deploy --force` "
+            "(pyinfra: --data bacalhau_force=true): the runner then gives the lost work to the node again"
         )
-
-
-@operation()
-def system_user() -> Commands:
-    """The orchestrator's user; a record shows `remove` that it is ours."""
-    if not host.get_fact(Lines, script=f"getent passwd {USER} || true"):
-        will(f"make the system user {USER}")
-        yield (
-            f"mkdir -p {shlex.quote(str(RECORDS))} && touch {shlex.quote(USER_RECORD)} && "
-            f"useradd --system --user-group --home-dir {DATA_DIR} --no-create-home --shell /usr/sbin/nologin {USER}"
-        )
-
-
-@operation()
-def system_user_absent() -> Commands:
-    """The user, where we made it."""
-    if host.get_fact(Lines, script=f"[ ! -e {shlex.quote(USER_RECORD)} ] || echo ours"):
-        will(f"remove the system user {USER}")
-        yield f"! getent passwd {USER} >/dev/null || userdel {USER}; rm -f {shlex.quote(USER_RECORD)}"
 
 
 @operation()
@@ -139,15 +113,14 @@ def secret_file(
 @operation()
 def joins(service: Service, timeout_s: int) -> Commands:
     """Fail where the orchestrator does not take the token in the configuration; the service itself would not tell."""
-    if not host.get_fact(Lines, script=f"{on_node('join.py', 'look', service.config_path)} 2>/dev/null || true"):
+    if not host.get_fact(Joins, config_path=service.config_path):
         yield on_node("join.py", "wait", service.config_path, str(timeout_s))
 
 
 @operation()
 def config_is_read(service: Service) -> Commands:
     """Fail where the engine reads the configuration otherwise than it was meant, a mistyped key included."""
-    faults: list[str] = host.get_fact(Lines, script=on_node("check_config.py", PROGRAM, service.config_path))
-    if faults:
+    if faults := host.get_fact(ConfigFaults, program=PROGRAM, config_path=service.config_path):
         yield failure(f"{service.config_path} is not read as it is meant: {'; '.join(faults)}")
 
 
@@ -160,21 +133,20 @@ def heard(service: Service, port: int) -> Commands:
     within that time, and the last wait of the deploy is longer.
     """
     state = host.get_fact(UnitState, unit=service.unit, files=())
-    look = f"ss -Htn state established '( dport = :{port} )' 2>/dev/null | grep -q ."
-    has = f"command -v ss >/dev/null && ! {{ {look}; }} && echo waits || true"
-    if not state.active or not host.get_fact(Lines, script=has):
-        return
-    jobs = f"docker ps --quiet --filter label=bacalhau-executor=bacalhau-{service.node_id} 2>/dev/null"
-    yield (
-        f"for _ in $(seq {HEARD_WITHIN_S}); do if {look}; then exit 0; fi; sleep 1; done; "
-        f"if [ -n \"$({jobs})\" ]; then echo 'left alone: a job runs'; else systemctl restart {service.unit}; fi"
-    )
+    if state.active and host.get_fact(WaitsForOrchestrator, port=port):
+        yield script(
+            FILES / "heard.sh",
+            PORT=str(port),
+            UNIT=service.unit,
+            LABEL=f"bacalhau-executor=bacalhau-{service.node_id}",
+            WITHIN_S=str(HEARD_WITHIN_S),
+        )
 
 
 @operation()
 def ready(service: Service, nodes: list[str], timeout_s: int) -> Commands:
     """Wait, with a deadline, until the orchestrator has every one of `nodes`; it is never asked of them."""
-    if not host.get_fact(Lines, script=f"{on_node('ask.py', 'look', service.config_path, *nodes)} 2>/dev/null || true"):
+    if not host.get_fact(HasNodes, config_path=service.config_path, nodes=tuple(nodes)):
         yield on_node("ask.py", "ready", service.config_path, str(timeout_s), *nodes)
 
 
@@ -182,11 +154,9 @@ def ready(service: Service, nodes: list[str], timeout_s: int) -> Commands:
 def containers_absent(node_id: str) -> Commands:
     """Containers that the engine started, orphans included; the engine's label marks them."""
     label = f"label=bacalhau-executor=bacalhau-{node_id}"
-    list_all = f"docker ps --all --quiet --filter {label}"
-    there = host.get_fact(Lines, script=f"! command -v docker >/dev/null || {list_all} 2>/dev/null || true")
-    if there:
+    if there := host.get_fact(EngineContainers, label=label):
         will(f"end and remove {len(there)} containers of the engine")
-        yield f"docker rm --force --volumes $({list_all})"
+        yield f"docker rm --force --volumes $(docker ps --all --quiet --filter {label})"
 
 
 def _other(state: FileFact | None, sha256: str) -> bool:

@@ -204,23 +204,11 @@ class UnitState(NodeFact[UnitFact]):
     """State of one systemd unit and the age of the files it reads at its start."""
 
     def command(self, unit: str, files: tuple[str, ...] = ()) -> str:
-        """One shell line; the start time comes from D-Bus, which gives microseconds, else in whole seconds."""
-        path = "/org/freedesktop/systemd1/unit/" + "".join(
+        """One program that reads only."""
+        object_path = "/org/freedesktop/systemd1/unit/" + "".join(
             char if char.isalnum() else f"_{ord(char):02x}" for char in unit
         )
-        config = (
-            f'for f in {shlex.join(files)}; do [ ! -e "$f" ] || stat -c \'Config=%.9Y\' "$f"; done' if files else ":"
-        )
-        return (
-            f"systemctl show {shlex.quote(unit)} -p LoadState -p ActiveState -p UnitFileState -p NeedDaemonReload; "
-            f"started=$(busctl get-property org.freedesktop.systemd1 {path} org.freedesktop.systemd1.Service "
-            "ExecMainStartTimestamp 2>/dev/null | cut -d' ' -f2); "
-            'if [ -n "$started" ]; then echo "StartedUsec=$started"; '
-            f'else echo "StartedSec=$(date -d "$(LC_ALL=C systemctl show -p ExecMainStartTimestamp --value '
-            f'{shlex.quote(unit)})" +%s 2>/dev/null)"; fi; '
-            f"{config}; "
-            'echo "Container=$(systemd-detect-virt --container 2>/dev/null)"'
-        )
+        return common("unit.sh", UNIT=unit, OBJECT_PATH=object_path, FILES="\n".join(files))
 
     @staticmethod
     def default() -> UnitFact:
@@ -251,21 +239,113 @@ class UnitState(NodeFact[UnitFact]):
         )
 
 
-class Lines(NodeFact[list[str]]):
-    """Output lines of a role's own read-only command. The command must end with success."""
+class Flag(NodeFact[bool]):
+    """Whether the command of a derived fact prints anything."""
 
-    def command(self, script: str) -> str:
-        """The command as given."""
-        return script
+    @staticmethod
+    def default() -> bool:
+        """It printed nothing."""
+        return False
+
+    def read(self, output: list[str]) -> bool:
+        """Any line means yes."""
+        return bool(output)
+
+
+class PathList(NodeFact[list[str]]):
+    """The absolute paths that the command of a derived fact prints, one a line."""
 
     @staticmethod
     def default() -> list[str]:
-        """Nothing was printed."""
+        """None."""
         return []
 
     def read(self, output: list[str]) -> list[str]:
-        """As printed."""
+        """Raises ValueError for a line that is no absolute path."""
+        if others := [line for line in output if not line.startswith("/")]:
+            raise ValueError(f"no path: {others[0]}")
         return output
+
+
+class AccountThere(Flag):
+    """Whether the machine knows a user."""
+
+    def command(self, user: str) -> str:
+        """Of whatever source: files, LDAP."""
+        return f"getent passwd {shlex.quote(user)} || true"
+
+
+class GroupMembers(NodeFact[frozenset[str]]):
+    """Who is listed in a group; a user's own first group does not list him."""
+
+    def command(self, group: str) -> str:
+        """Of whatever source: files, LDAP."""
+        return f"getent group {shlex.quote(group)} || true"
+
+    @staticmethod
+    def default() -> frozenset[str]:
+        """There is no such group."""
+        return frozenset()
+
+    def read(self, output: list[str]) -> frozenset[str]:
+        """One line `group:password:number:member,member`."""
+        return frozenset(output[0].rpartition(":")[2].split(",")) - {""}
+
+
+class RecordLines(NodeFact[list[str]]):
+    """The lines of a list that a role keeps on the machine; empty where there is none."""
+
+    def command(self, path: str) -> str:
+        """The file as it is."""
+        return f"cat {shlex.quote(path)} 2>/dev/null || true"
+
+    @staticmethod
+    def default() -> list[str]:
+        """Nothing is on record."""
+        return []
+
+    def read(self, output: list[str]) -> list[str]:
+        """One entry a line."""
+        return [line for line in output if line]
+
+
+class LinkTarget(NodeFact[str | None]):
+    """Where a symbolic link points, as it is written in it; None where there is no link."""
+
+    def command(self, path: str) -> str:
+        """Its target need not be there."""
+        return f"readlink {shlex.quote(path)} || true"
+
+    def read(self, output: list[str]) -> str | None:
+        """One path; a file's name may hold a line break."""
+        return "\n".join(output)
+
+
+class NewTrees(PathList):
+    """Those of the folders that are neither there nor on the role's record."""
+
+    def command(self, paths: tuple[str, ...], record: str) -> str:
+        """One program that reads only."""
+        return common("new_trees.sh", RECORD=record, PATHS="\n".join(paths))
+
+
+class FoldersWithoutFiles(PathList):
+    """Those of the folders that are there and hold no file, at any depth."""
+
+    def command(self, paths: tuple[str, ...]) -> str:
+        """One look at each."""
+        return (
+            f"for p in {shlex.join(paths)}; do "
+            '[ ! -d "$p" ] || [ -n "$(find "$p" -type f -print -quit)" ] || echo "$p"; done'
+        )
+
+
+class EarlierDeployAtWork(Flag):
+    """Whether something of an earlier deploy still runs on the machine; see files/settle.sh."""
+
+    def command(self, hold: str, folder: str, wait_s: int) -> str:
+        """One program that reads only."""
+        return common("settle.sh", HOLD=hold, FOLDER=folder, WAIT_S=str(wait_s), ACT="no")
 
 
 def labelled(lines: list[str]) -> dict[str, str]:

@@ -18,14 +18,17 @@ from roles.common import apt
 from roles.common.consent import APT_UPGRADE, agreed, owned
 from roles.common.diff import unified
 from roles.common.facts import (
+    EarlierDeployAtWork,
     Existing,
     FileState,
     FileText,
     FolderStates,
+    FoldersWithoutFiles,
     InstalledPackages,
-    Lines,
+    NewTrees,
     PlacedFact,
     PlacedFiles,
+    RecordLines,
     UnitState,
 )
 from roles.common.knobs import node_of
@@ -172,13 +175,7 @@ def trees_recorded(paths: Sequence[str], role: str) -> Commands:
 
     One that is there before its service came is its owner's.
     """
-    record = shlex.quote(str(RECORDS / f"{role}.files"))
-    script = (
-        f'for p in {shlex.join(paths)}; do [ -e "$p" ] || '
-        f'awk -F "\\t" -v p="$p" \'$1 == "tree" && $2 == p {{ n = 1 }} END {{ exit !n }}\' {record} 2>/dev/null || '
-        'echo "$p"; done'
-    )
-    if new := host.get_fact(Lines, script=script):
+    if new := host.get_fact(NewTrees, paths=tuple(paths), record=str(RECORDS / f"{role}.files")):
         yield "\n".join([recording(role), *(f"record_tree {shlex.quote(path)}" for path in new)])
 
 
@@ -218,9 +215,7 @@ def absent(paths: list[str]) -> Commands:
 def empty_folders_absent(paths: list[str]) -> Commands:
     """Those of the folders that hold nothing, in the given order (inner ones first)."""
     # A folder whose only content is another folder of the list counts as empty: that one goes first.
-    quoted = shlex.join(paths)
-    script = f'for p in {quoted}; do [ ! -d "$p" ] || [ -n "$(find "$p" -type f -print -quit)" ] || echo "$p"; done'
-    if there := host.get_fact(Lines, script=script):
+    if there := host.get_fact(FoldersWithoutFiles, paths=tuple(paths)):
         yield f"rmdir -- {shlex.join(there)}"
 
 
@@ -297,7 +292,7 @@ def recorded_packages_absent(role: str, *, keep_needed: bool = False) -> Command
     if not host.get_fact(Existing, paths=(record,)):
         host.noop("this role installed no packages")
         return
-    names: list[str] = host.get_fact(Lines, script=f"cat {shlex.quote(record)} 2>/dev/null || true")
+    names = host.get_fact(RecordLines, path=record)
     if names:
         will(f"purge {', '.join(names)}")
     yield common(
@@ -319,8 +314,7 @@ def settled(build_folder: str, wait_s: int) -> Commands:
 
     A build of the image is ended, with all it started. An apt at work is waited for: dpkg is not to be cut off.
     """
-    script = common("settle.sh", HOLD=HOLD, FOLDER=build_folder, WAIT_S=str(wait_s), ACT="no")
-    if host.get_fact(Lines, script=script):
+    if host.get_fact(EarlierDeployAtWork, hold=HOLD, folder=build_folder, wait_s=wait_s):
         yield common("settle.sh", HOLD=HOLD, FOLDER=build_folder, WAIT_S=str(wait_s), ACT="yes")
 
 
@@ -381,40 +375,23 @@ def upload(
     it goes on that role's record before it is placed, as with `text_file`.
     """
     landed = str(INCOMING / f"{sha256}.part")
-    place = PurePosixPath(final)
-    part = str(place.parent / f".{sha256[:16]}.part")
-    quoted_landed, quoted_part = shlex.quote(landed), shlex.quote(part)
-    words = shlex.quote(f"wrong hash after the upload of {place.name}: wanted {sha256}, found ")
+    part = str(PurePosixPath(final).parent / f".{sha256[:16]}.part")
     yield f"install -d -m 700 -o {shlex.quote(node_of(host).user)} {shlex.quote(str(INCOMING))}"
     yield FileUploadCommand(source, landed, _sudo=False)
     yield "\n".join(
         [
-            "set -e",
-            f"trap 'rm -f {quoted_landed} {quoted_part}' EXIT",
-            f"found=$(sha256sum < {quoted_landed} | cut -d' ' -f1)",
-            f'[ "$found" = {sha256} ] || {{ echo {words}"$found" >&2; exit 1; }}',
-            *([recording(role), f"record_folders {shlex.quote(str(place.parent))}"] if role else []),
-            f"umask 022; mkdir -p {shlex.quote(str(place.parent))}",
-            # Closed before it leaves its private folder: it may be a secret, and arrives as its user's umask makes it.
-            f"chmod go= {quoted_landed} && mv -f {quoted_landed} {quoted_part}",
-            f"chown {shlex.quote(owner)} {quoted_part} && chmod {mode} {quoted_part}",
-            # The proof may have taken a while: a service that was started meanwhile has read the old file.
-            *([proof(part), f"touch {quoted_part}"] if proof else []),
-            *([f"record_file {shlex.quote(final)} {quoted_part}"] if role else []),
-            *(_into_place(quoted_part, shlex.quote(final), replaces)),
+            recording(role) if role else "record_folders() { :; }\nrecord_file() { :; }",
+            f"proved() {{ {proof(part) if proof else ':'}; }}",
+            common(
+                "arrive.sh",
+                LANDED=landed,
+                PART=part,
+                FINAL=final,
+                SHA256=sha256,
+                OWNER=owner,
+                MODE=mode,
+                PROOF="yes" if proof else "no",
+                REPLACES={None: "anything", "": "nothing"}.get(replaces) or str(replaces),
+            ),
         ]
     )
-
-
-def _into_place(part: str, final: str, replaces: str | None) -> list[str]:
-    """Shell lines that give an arrived file its name. Both paths are quoted."""
-    if replaces is None:
-        return [f"mv -f {part} {final}"]
-    if not replaces:
-        words = "another file has come to lie there meanwhile: "
-        return [f"mv -n {part} {final}", f"[ ! -e {part} ] || {{ echo {shlex.quote(words)}{final} >&2; exit 1; }}"]
-    text = "another file lies there now than the one that was to be replaced: "
-    return [
-        f'[ "$(sha256sum < {final} | cut -c1-64)" = {replaces} ] || {{ echo {shlex.quote(text)}{final} >&2; exit 1; }}',
-        f"mv -f {part} {final}",
-    ]

@@ -8,6 +8,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.common import knobs
+from roles.common.apt_source import vendor_source
 from roles.common.operations import packages_absent, packages_refused, recorded_files_absent
 from roles.docker.defaults import Docker
 from roles.docker.operations import (
@@ -21,7 +22,6 @@ from roles.docker.operations import (
     group_members,
     group_members_absent,
     planned,
-    vendor_source,
 )
 from shoal.errors import Fault
 
@@ -54,13 +54,15 @@ def install() -> None:
         engine_recorded(name="Note what engine is there", docker=docker)
     if docker.docker_configure:
         daemon_config(name="Configure the engine", docker=docker)
-    if docker.docker_source == "docker-ce":
+    if docker.docker_source == "docker-ce" and docker.docker_ce_key_file is not None:
         vendor_source(
             name="Add the vendor's repository",
             repository=docker.docker_ce_repository or "",
             key_file=docker.docker_ce_key_file,
             keyring=KEYRING,
             sources=SOURCES,
+            component="stable",
+            role="docker",
         )
     engine_installed(name="Install the engine", docker=docker, _timeout=docker.docker_apt_timeout_s)
     if docker.docker_service:

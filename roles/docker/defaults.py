@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from roles.docker.openpgp import fingerprint
+from roles.common.openpgp import fingerprint
 from shoal.errors import Fault
 
 

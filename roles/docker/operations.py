@@ -13,7 +13,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.common.consent import DOCKER_RESTART, agreed
-from roles.common.facts import Existing, FileState, Lines, NodeFact, UnitState, labelled
+from roles.common.facts import Existing, GroupMembers, NodeFact, RecordLines, UnitState
 from roles.common.knobs import cluster_of
 from roles.common.notes import left, will
 from roles.common.operations import (
@@ -21,7 +21,6 @@ from roles.common.operations import (
     Commands,
     failure,
     packages,
-    placed,
     recorded_packages_absent,
     will_replace,
     will_write,
@@ -30,7 +29,6 @@ from roles.common.operations import (
 from roles.common.script import script
 from roles.docker.config import LISTS, JsonObject, Ours, merged, parse, read_record, rendered
 from roles.docker.defaults import Docker
-from roles.docker.openpgp import dearmoured
 from roles.docker.plan import (
     RELOADED,
     EngineFacts,
@@ -297,44 +295,9 @@ def _state_before(facts: EngineFacts, before: Ours) -> Commands:
 
 
 @operation()
-def vendor_source(repository: str, key_file: Path | None, keyring: str, sources: str) -> Commands:
-    """The vendor's repository with its key named in Signed-By; the key was checked with the knobs."""
-    if key_file is None:
-        raise ValueError("no key file; the knobs were not checked")
-    key = dearmoured(key_file.read_bytes())
-    armoured = (
-        "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n"
-        + base64.encodebytes(key).decode()
-        + "-----END PGP PUBLIC KEY BLOCK-----\n"
-    )
-    system = labelled(
-        host.get_fact(
-            Lines,
-            script='. /etc/os-release; echo "suite $VERSION_CODENAME"; echo "arch $(dpkg --print-architecture)"',
-        )
-    )
-    text = (
-        f"Types: deb\nURIs: {repository}\nSuites: {system.get('suite', '')}\nComponents: stable\n"
-        f"Architectures: {system.get('arch', '')}\nSigned-By: {keyring}\n"
-    )
-    changed = False
-    for path, content in ((keyring, armoured), (sources, text)):
-        state = host.get_fact(FileState, path=path)
-        if state is None or state.sha256 != sha256_text(content):
-            if not changed:
-                will_write(sources, f"the repository {repository}, with the vendor's key")
-            changed = True
-            yield placed(path, content, "docker")
-    if changed:
-        # The engine's packages are asked for next, and a fresh stamp would skip the refresh.
-        yield "rm -f /var/lib/apt/periodic/update-success-stamp"
-
-
-@operation()
 def group_members(users: tuple[str, ...]) -> Commands:
     """Users in the group `docker`; those that we put in go on record first."""
-    lines = host.get_fact(Lines, script="getent group docker || true")
-    members = set(lines[0].rpartition(":")[2].split(",")) if lines else set()
+    members = host.get_fact(GroupMembers, group="docker")
     for user in users:
         if user not in members:
             will(f"{user} joins the group docker, which is as good as root")
@@ -344,7 +307,7 @@ def group_members(users: tuple[str, ...]) -> Commands:
 @operation()
 def group_members_absent() -> Commands:
     """Users that we put into the group `docker` out of it again."""
-    ours: list[str] = host.get_fact(Lines, script=f"cat {MEMBERS} 2>/dev/null || true")
+    ours = host.get_fact(RecordLines, path=MEMBERS)
     for user in dict.fromkeys(ours):
         yield f"! id -nG {shlex.quote(user)} 2>/dev/null | grep -qw docker || gpasswd -d {shlex.quote(user)} docker"
     if host.get_fact(Existing, paths=(MEMBERS,)):

@@ -14,11 +14,12 @@ from pyinfra.api.command import FunctionCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.common.facts import Lines, labelled
 from roles.common.knobs import cluster_of, node_of
+from roles.common.listen import Listeners
 from roles.common.notes import will
 from roles.common.operations import Commands, failure, write_text
-from roles.firewall.rules import TABLE, Connection, Openings, connection, is_port, refusal, stamp, text
+from roles.firewall.facts import Addresses, OurTable, SshConnection, SshdPorts, TableFact, TableState
+from roles.firewall.rules import TABLE, Connection, Openings, connection, refusal, stamp, text
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
 from shoal.ssh import client as ssh
@@ -42,40 +43,25 @@ def on_node(script: str, *arguments: str) -> str:
 
 def machine_addresses() -> dict[str, str]:
     """The machine's addresses, and the interface of each."""
-    lines: list[str] = host.get_fact(Lines, script="ip -o addr show | awk '{print $4, $2}'")
-    return {line.split()[0].partition("/")[0]: line.split()[1] for line in lines if len(line.split()) == 2}
+    return host.get_fact(Addresses)
 
 
 def sshd_ports() -> tuple[int, ...]:
     """The ports sshd is set to; 22 where it does not say."""
-    script = "command -v sshd >/dev/null && sshd -T 2>/dev/null | awk '$1 == \"port\" {print $2}' || true"
-    ports = sorted({int(line) for line in host.get_fact(Lines, script=script) if is_port(line)})
-    return tuple(ports) or (22,)
+    return host.get_fact(SshdPorts) or (22,)
 
 
 def own_connection(interfaces: dict[str, str]) -> Connection | None:
     """The connection this deploy comes by; sudo would hide it."""
-    lines: list[str] = host.get_fact(Lines, script='echo "$SSH_CONNECTION"', _sudo=False)
-    return connection(lines[0] if lines else "", interfaces)
+    return connection(host.get_fact(SshConnection, _sudo=False), interfaces)
 
 
 @operation()
 def in_force(openings: Openings, own: Connection | None, rollback_s: int) -> Commands:
     """The rule set in the kernel and for every boot. A new one has to let a new login in, or it goes again."""
     wanted = text(openings)
-    state = labelled(
-        host.get_fact(
-            Lines,
-            script=(
-                f"[ ! -f {RULES} ] || echo file $(sha256sum <{RULES} | cut -d' ' -f1); "
-                f"! nft list chain {TABLE} {stamp(openings)} >/dev/null 2>&1 || echo kernel yes; "
-                f'echo "boot $(systemctl is-enabled {UNIT} 2>/dev/null)"; '
-                f'echo "clock $(systemctl is-active {ROLLBACK_TIMER} 2>/dev/null)"'
-            ),
-        )
-    )
-    same = state.get("file") == hashlib.sha256(wanted.encode()).hexdigest()
-    if same and state.get("kernel") == "yes" and state.get("boot") == "enabled" and state.get("clock") != "active":
+    state = host.get_fact(TableState, chain=stamp(openings), rules=RULES, unit=UNIT, timer=ROLLBACK_TIMER)
+    if state == TableFact(hashlib.sha256(wanted.encode()).hexdigest(), in_kernel=True, at_boot=True, on_trial=False):
         host.noop("the rules are in force")
         return
     if why := refusal(openings, own):
@@ -92,11 +78,7 @@ def in_force(openings: Openings, own: Connection | None, rollback_s: int) -> Com
 @operation()
 def table_absent() -> Commands:
     """Our table out of the kernel, our unit out of the boot."""
-    script = (
-        f"! nft list table {TABLE} >/dev/null 2>&1 || echo table; [ ! -e {RULES} ] || echo file; "
-        f"[ ! -e /etc/systemd/system/{UNIT} ] || echo unit"
-    )
-    if host.get_fact(Lines, script=script):
+    if host.get_fact(OurTable, rules=RULES, unit_file=f"/etc/systemd/system/{UNIT}"):
         will("take the packet filter of the site out; others' rules stay")
         yield (
             f"systemctl stop {ROLLBACK_TIMER} 2>/dev/null; systemctl disable --quiet --now {UNIT} 2>/dev/null; "
@@ -106,17 +88,11 @@ def table_absent() -> Commands:
 
 def _closing(openings: Openings) -> str:
     """What the rules mean for the machine: who listens there now and is not let in to from outside any more."""
-    script = "ss -Hltnp 2>/dev/null | awk '{ print $4, $6 }' || true"
-    closed = set()
-    for line in host.get_fact(Lines, script=script):
-        place, _, users = line.partition(" ")
-        address, _, port = place.rpartition(":")
-        local = address.strip("[]").partition("%")[0]
-        if not port.isdigit() or local.startswith("127.") or local == "::1":
-            continue
-        if int(port) not in openings.ssh_ports:
-            name = users.split('"')[1] if users.count('"') > 1 else "?"
-            closed.add((int(port), name))
+    closed = {
+        (one.port, one.process or "?")
+        for one in host.get_fact(Listeners)
+        if one.port not in openings.ssh_ports and not one.address.startswith("127.") and one.address != "::1"
+    }
     names = ", ".join(f"{port} ({name})" for port, name in sorted(closed))
     return "let nothing in from outside but SSH, the mesh and the site's own machines" + (
         f"; what listens there now and is closed to all others: {names}" if names else ""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import systemd
 
-from roles.common.facts import FileState, Lines
+from roles.common.facts import FileState
 from roles.common.notes import left
 from roles.common.operations import Commands, upload
+from roles.outbox.facts import EventsWaiting, HoldsOthers, UnitsUnread
 from shoal.files import sha256_file
 
 USER = "shoal-outbox"
@@ -29,29 +31,22 @@ def given_program(source: Path, path: str) -> Commands:
 @operation()
 def units_read(units: Sequence[str]) -> Commands:
     """systemd with the units as they are on the disk now."""
-    script = f'for u in {shlex.join(units)}; do systemctl show "$u" -p NeedDaemonReload --value 2>/dev/null; done'
-    if "yes" in host.get_fact(Lines, script=script):
-        yield "systemctl daemon-reload"
+    if host.get_fact(UnitsUnread, units=tuple(units)):
+        yield from systemd.daemon_reload._inner()
 
 
 @operation()
 def outbox_owned(folder: str) -> Commands:
     """All that lies in the outbox is the shipper's: what an earlier installation left waiting may have no owner."""
-    quoted = shlex.quote(folder)
-    if host.get_fact(
-        Lines, script=f"[ ! -d {quoted} ] || find {quoted} ! -user {USER} -print -quit 2>/dev/null || true"
-    ):
-        yield f"chown -R {USER}:{USER} {quoted}"
+    if host.get_fact(HoldsOthers, folder=folder, user=USER):
+        yield f"chown -R {USER}:{USER} {shlex.quote(folder)}"
 
 
 @operation()
 def outbox_absent(folder: str, force: bool) -> Commands:
     """The outbox's folder; where anything in it still waits to be shipped it stays, unless `force` is set."""
-    quoted = shlex.quote(folder)
-    lines = host.get_fact(
-        Lines, script=f"[ ! -d {quoted} ] || {{ echo there; find {quoted}/open -name '*.json' 2>/dev/null || true; }}"
-    )
-    if len(lines) > 1 and not force:
-        left(f"{folder}: {len(lines) - 1} events wait in it to be shipped")
-    elif lines:
-        yield f"rm -rf -- {quoted}"
+    waiting = host.get_fact(EventsWaiting, folder=folder)
+    if waiting and not force:
+        left(f"{folder}: {waiting} events wait in it to be shipped")
+    elif waiting is not None:
+        yield f"rm -rf -- {shlex.quote(folder)}"

@@ -30,7 +30,8 @@ from roles.common.programs import FOLDER as PROGRAMS
 from roles.common.programs import archive, file_of
 from roles.recorder import secret
 from roles.recorder.defaults import Recorder
-from roles.recorder.operations import CONFIG_FOLDER, USER, Foreign, film_given_back, footage, others_absent
+from roles.recorder.facts import Foreign
+from roles.recorder.operations import CONFIG_FOLDER, USER, film_given_back, footage, others_absent
 from shoal.cluster.document import Camera
 from shoal.errors import Fault
 from shoal.paths import NODE_STATE, NODE_VIDEOS

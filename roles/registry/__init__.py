@@ -27,9 +27,9 @@ from roles.common.operations import (
     text_file,
 )
 from roles.registry.defaults import Registry
+from roles.registry.facts import FILES, Ports
 from roles.registry.operations import (
-    FILES,
-    Ports,
+    PACKAGES,
     answers,
     distributions_service_free,
     garbage_absent,
@@ -83,7 +83,7 @@ def machine_faults(target: Host) -> list[Fault]:
         (registry.registry_bind or knobs.node_of(target).peer_address, registry.registry_port),
         ("127.0.0.1", registry.registry_write_port),
     )
-    found = port_faults(target.get_fact(Ports, units=(UNIT, READ_UNIT), drop_in=DROP_IN), wanted)
+    found = port_faults(target.get_fact(Ports, units=(UNIT, READ_UNIT), drop_in=DROP_IN, packages=PACKAGES), wanted)
     return [Fault(f"{target.name}: registry", text) for text in [*found, *packages_refused(target, [USER])]]
 
 

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from roles.common.listen import Listener, listeners_of
+
 _ANY = frozenset({"*", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
-_LISTEN = re.compile(
-    r'^LISTEN\s+\d+\s+\d+\s+(?P<address>\S+):(?P<port>\d+)\s+\S+(?:\s+users:\(\("(?P<name>[^"]*)",pid=(?P<pid>\d+))?'
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """One TCP port that a process listens on."""
-
-    address: str
-    """`*`, `0.0.0.0` and `::` stand for every address."""
-    port: int
-    process: str
-    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +21,8 @@ class Look:
 
 def look_of(lines: Sequence[str]) -> Look:
     """Lines `ours PID` and those of `ss -Hltnp`. Others are passed over."""
-    listeners = []
-    ours = set()
-    for line in lines:
-        if match := _LISTEN.match(line):
-            address = match["address"].partition("%")[0].strip("[]")
-            listeners.append(Listener(address, int(match["port"]), match["name"] or "", int(match["pid"] or 0)))
-        elif line.startswith("ours ") and line[5:].strip().isdigit():
-            ours.add(int(line[5:]))
-    return Look(tuple(listeners), frozenset(ours - {0}))
+    ours = {int(line[5:]) for line in lines if line.startswith("ours ") and line[5:].strip().isdecimal()}
+    return Look(listeners_of(lines), frozenset(ours - {0}))
 
 
 def port_faults(look: Look, wanted: Sequence[tuple[str, int]]) -> list[str]:

@@ -8,7 +8,8 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.common import knobs
-from roles.common.facts import Existing, Lines
+from roles.common.apt_source import vendor_source
+from roles.common.facts import Existing
 from roles.common.knobs import RefusedError
 from roles.common.operations import (
     RECORDS,
@@ -19,10 +20,9 @@ from roles.common.operations import (
     text_file,
     trees_recorded,
 )
-from roles.common.script import script
 from roles.tailscale.defaults import Tailscale
-from roles.tailscale.facts import TailscaleStatus
-from roles.tailscale.operations import ROLE, given_binaries, let_go, logged_out, member, package, vendor_source
+from roles.tailscale.facts import OwnersDaemon, TailscaleStatus
+from roles.tailscale.operations import ROLE, given_binaries, let_go, logged_out, member, package
 from roles.tailscale.status import Step, Wanted, decide
 from shoal.cluster.document import Node
 from shoal.errors import Fault
@@ -64,14 +64,12 @@ def defaults_text(settings: Tailscale, *, userspace: bool) -> str:
 
 def owners_daemon() -> str:
     """A daemon on the machine that did not come with us, by the path of its program; empty where there is none."""
-    look = script(
-        FILES / "owner.sh",
-        PACKAGES=str(RECORDS / f"{ROLE}.packages"),
-        PLACED=str(RECORDS / f"{ROLE}.files"),
-        UNIT_FILE=OUR_UNIT,
+    return host.get_fact(
+        OwnersDaemon,
+        packages=str(RECORDS / f"{ROLE}.packages"),
+        placed=str(RECORDS / f"{ROLE}.files"),
+        unit_file=OUR_UNIT,
     )
-    lines: list[str] = host.get_fact(Lines, script=look)
-    return next((line.removeprefix("owner ") for line in lines if line.startswith("owner ")), "")
 
 
 def refuse_unfit(daemon: str, settings: Tailscale, node: Node) -> None:
@@ -111,6 +109,10 @@ def install() -> None:
             key_file=settings.tailscale_key_file,
             keyring=KEYRING,
             sources=SOURCES,
+            component="main",
+            role=ROLE,
+            distributions=("debian", "ubuntu", "raspbian"),
+            otherwise="use tailscale_source binaries, or an image with Debian, Ubuntu or Raspberry Pi OS",
         )
         package(
             name="Install the package",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shlex
 import time
 from pathlib import Path
@@ -14,11 +12,11 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.common.facts import FileState, Lines, labelled
+from roles.common.facts import FileState, LinkTarget
 from roles.common.notes import changing, will
-from roles.common.openpgp import dearmoured
-from roles.common.operations import RECORDS, Commands, failure, placed, recording, upload, will_write
-from roles.tailscale.facts import MASK, TailscaleStatus
+from roles.common.operations import RECORDS, Commands, failure, recording, upload
+from roles.common.script import script
+from roles.tailscale.facts import FILES, MASK, Held, PackageFact, PackageState, TailscaleStatus
 from roles.tailscale.secret import KeyFaultError, dressed, find, is_oauth
 from roles.tailscale.status import Failure, Status, Step, Wanted, decide, explain, masked, stands, up_arguments
 from shoal.files import sha256_file
@@ -40,74 +38,23 @@ LOGOUT_TIMEOUT_S = 30
 
 
 @operation()
-def vendor_source(repository: str, key_file: Path, keyring: str, sources: str) -> Commands:
-    """The vendor's apt repository for this distribution, with its key named in Signed-By."""
-    key = base64.encodebytes(dearmoured(key_file.expanduser().read_bytes())).decode()
-    armoured = f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{key}-----END PGP PUBLIC KEY BLOCK-----\n"
-    script = (
-        '. /etc/os-release; echo "id $ID"; echo "suite $VERSION_CODENAME"; echo "arch $(dpkg --print-architecture)"'
-    )
-    system = labelled(host.get_fact(Lines, script=script))
-    distribution = system.get("id", "")
-    if distribution not in {"debian", "ubuntu", "raspbian"} or not system.get("suite"):
-        yield failure(
-            f"the vendor has no package for {distribution or 'this distribution'}; "
-            "use tailscale_source binaries, or an image with Debian, Ubuntu or Raspberry Pi OS"
-        )
-        return
-    text = (
-        f"Types: deb\nURIs: {repository.replace('{distribution}', distribution)}\nSuites: {system['suite']}\n"
-        f"Components: main\nArchitectures: {system.get('arch', '')}\nSigned-By: {keyring}\n"
-    )
-    changed = False
-    for path, content in ((keyring, armoured), (sources, text)):
-        state = host.get_fact(FileState, path=path)
-        if state is None or state.sha256 != hashlib.sha256(content.encode()).hexdigest():
-            if not changed:
-                will_write(sources, f"the repository {repository}, with the vendor's key")
-            changed = True
-            yield placed(path, content, ROLE)
-    if changed:
-        # The package is asked for next, and a fresh stamp would skip the refresh.
-        yield "rm -f /var/lib/apt/periodic/update-success-stamp"
-
-
-@operation()
 def package(version: str, role: str) -> Commands:
     """The package in exactly this version, held; the role's record says whether it is ours to remove."""
-    script = (
-        f"dpkg-query -W -f '${{Version}} ${{db:Status-Status}} ${{db:Status-Want}}\\n' {PACKAGE} 2>/dev/null || true"
-    )
-    lines: list[str] = host.get_fact(Lines, script=script)
-    there = lines[0].split() if lines else []
-    if there[:2] == [version, "installed"] and there[2:] == ["hold"]:
+    there = host.get_fact(PackageState, package=PACKAGE)
+    if there == PackageFact(version, "installed", "hold"):
         host.noop(f"version {version} is installed and held")
         return
     will(
         f"{'replace' if there else 'install'} {PACKAGE} {version} and hold it"
-        + (f", instead of {there[0]}" if there else "")
+        + (f", instead of {there.version}" if there and there.version else "")
     )
-    record = shlex.quote(str(RECORDS / f"{role}.packages"))
-    wanted = f"--no-remove --no-install-recommends --allow-downgrades --allow-change-held-packages {PACKAGE}={version}"
-    options = "-q -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o Acquire::Retries=3"
-    yield (
-        "set -e\nexport DEBIAN_FRONTEND=noninteractive LC_ALL=C\n"
-        f"apt-get {options} update\n"
-        # What is new comes into the record, what it needs besides too, before it is there: cut off in between, `remove`
-        # still knows of it. What was there before is not ours.
-        f"mkdir -p {shlex.quote(str(RECORDS))}\n"
-        f"apt-get -s -q install {wanted} | awk '$1==\"Inst\" && $3 !~ /^\\[/ {{print $2}}' >>{record}\n"
-        f"sort -u -o {record} {record}\n"
-        f"apt-get {options} install {wanted}\n"
-        f"apt-mark hold {PACKAGE}"
-    )
+    yield script(FILES / "package.sh", PACKAGE=PACKAGE, VERSION=version, RECORD=str(RECORDS / f"{role}.packages"))
 
 
 @operation()
 def let_go() -> Commands:
     """The package no longer held: apt would refuse to purge it."""
-    script = f"apt-mark showhold {PACKAGE} 2>/dev/null || true"
-    if host.get_fact(Lines, script=script):
+    if host.get_fact(Held, package=PACKAGE):
         yield f"apt-mark unhold {PACKAGE}"
 
 
@@ -118,7 +65,7 @@ def given_binaries(folder: Path, places: dict[str, str]) -> Commands:
         source = folder / name
         if not source.is_file():
             target = places["tailscaled"]
-            if not host.get_fact(Lines, script=f'[ "$(readlink {final})" = {target} ] && echo linked || true'):
+            if host.get_fact(LinkTarget, path=final) != target:
                 yield f"{recording(ROLE)}\nrecord_link {final} {target}\nln -sfn {target} {final}"
             continue
         sha256 = sha256_file(source)
@@ -196,30 +143,24 @@ def _up(arguments: list[str], key: str | None, limit_s: int) -> StringCommand:
     The key comes over the connection's standard input, lies in a file of mode 0600 in memory for as long as
     `tailscale up` takes, and is taken out of whatever that says.
     """
-    words = shlex.join(arguments)
-    hand_over = "" if key is None else f'key=$(mktemp {KEY_PATTERN}XXXXXX)\ncat >"$key"\n'
-    given = "" if key is None else '--auth-key="file:$key" '
-    strip = "cat" if key is None else 'grep -vF -f "$key"'
-    script = (
-        "umask 077\n"
-        f"rm -f {KEY_PATTERN}*\n"
-        'key=\ntrap \'[ -z "$key" ] || rm -f "$key"\' EXIT\ntrap "exit 1" HUP INT TERM\n'
-        f"{hand_over}"
+    program = script(
+        FILES / "up.sh",
+        ARGUMENTS=shlex.join(arguments),
         # The daemon's own limit, and one around it for a daemon that hangs.
-        f'{{ timeout {limit_s + 10} tailscale up {given}{words} 2>&1 </dev/null || echo "exit code $?"; }} '
-        f"| {{ {strip} || true; }} | {MASK} | tail -n 5 >{SAID}\n"
-        "exit 0"
+        LIMIT_S=str(limit_s + 10),
+        KEYS=KEY_PATTERN,
+        GIVEN="no" if key is None else "yes",
+        MASK=MASK,
+        SAID=SAID,
     )
-    if key is None:
-        return StringCommand(script)
-    return StringCommand(script, _stdin=key)
+    return StringCommand(program) if key is None else StringCommand(program, _stdin=key)
 
 
 def _joined(state: State, host: Host, *, wanted: Wanted, node: str, limit_s: int, sudo: bool) -> bool:
     """Poll until the node is up; raise with the reason where it does not come up."""
     del state
-    lines: list[str] = host.get_fact(Lines, script=f"cat {SAID} 2>/dev/null; rm -f {SAID}", _sudo=sudo)
-    said = "\n".join(lines)
+    _, output = host.run_shell_command(f"cat {SAID} 2>/dev/null; rm -f {SAID}", _sudo=sudo)
+    said = output.stdout
     deadline = time.monotonic() + limit_s
     while True:
         status: Status | None = host.get_fact(TailscaleStatus, _sudo=sudo)

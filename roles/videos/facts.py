@@ -11,6 +11,7 @@ from typing import Any
 from roles.common.facts import NodeFact
 from roles.videos.cameras import MARK, Camera
 
+FILES = Path(__file__).parent / "files"
 SCRIPT = (Path(__file__).parent / "state.py").read_text(encoding="utf-8")
 
 FileState = tuple[int, int, int]
@@ -123,7 +124,7 @@ class CameraMounts(NodeFact[CamerasFact]):
     def command(self, cameras: tuple[Camera, ...] = ()) -> str:
         """A shell program of three words for each; paths hold no blanks, the cluster document sees to that."""
         words = [word for camera in cameras for word in (camera.source, camera.target, camera.unit)]
-        return f"set -- {shlex.join([MARK, *words])}\n{_LOOK}"
+        return f"set -- {shlex.join([MARK, *words])}\n{(FILES / 'mounts.sh').read_text(encoding='utf-8')}"
 
     @staticmethod
     def default() -> CamerasFact:
@@ -144,37 +145,14 @@ class CameraMounts(NodeFact[CamerasFact]):
         return CamerasFact(units, places, theirs)
 
 
-_LOOK = """
-for unit in /etc/systemd/system/*.mount; do
-    grep -qsF -- "$1" "$unit" || continue
-    name=${unit##*/}
-    on=off
-    [ ! -L "/etc/systemd/system/multi-user.target.wants/$name" ] || on=enabled
-    where=$(sed -n 's/^Where=//p' "$unit")
-    printf 'unit %s %s %s %s\\n' "$name" "$(sha256sum <"$unit" | cut -c1-64)" "$where" "$on"
-done
-mark=$1
-shift
-while [ $# -gt 2 ]; do
-    # Where systemd looks for units, and where it puts those that it makes of /etc/fstab.
-    for folder in /etc/systemd/system /run/systemd/system /run/systemd/generator.early /run/systemd/generator \
-        /usr/local/lib/systemd/system /usr/lib/systemd/system; do
-        unit=$folder/$3
-        if { [ -e "$unit" ] || [ -L "$unit" ]; } && ! grep -qsF -- "$mark" "$unit"; then
-            printf 'theirs %s %s\\n' "$3" "$unit"
-            break
-        fi
-    done
-    source=missing shows=nothing
-    [ ! -d "$1" ] || source=there
-    options=$(awk -v place="$2" '$5 == place { found = $6 } END { print found }' /proc/self/mountinfo)
-    if [ -n "$options" ]; then
-        shows=other
-        [ ! "$1" -ef "$2" ] || shows=it
-    elif [ -n "$(ls -A "$2" 2>/dev/null)" ]; then
-        shows=files
-    fi
-    printf 'place %s %s %s %s\\n' "$2" "$source" "$shows" "${options:--}"
-    shift 3
-done
-"""
+class Ownership(NodeFact[tuple[str, str] | None]):
+    """Octal mode and `user:group` of a path; None where nothing is there."""
+
+    def command(self, path: str) -> str:
+        """A link's own, not its target's."""
+        return f"stat -c '%a %U:%G' {shlex.quote(path)} 2>/dev/null || true"
+
+    def read(self, output: list[str]) -> tuple[str, str]:
+        """One line."""
+        mode, owner = output[0].split(" ")
+        return mode, owner

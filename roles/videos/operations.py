@@ -12,12 +12,11 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.common.facts import Lines
 from roles.common.notes import left, will
 from roles.common.operations import Commands, failure, upload, write_text
 from roles.videos.cameras import Camera
 from roles.videos.defaults import VideoFile
-from roles.videos.facts import CameraMounts, CamerasFact, FolderFact, UnitFile, VideosState
+from roles.videos.facts import CameraMounts, CamerasFact, FolderFact, Ownership, UnitFile, VideosState
 from roles.videos.plan import (
     Known,
     Marker,
@@ -46,10 +45,9 @@ def folder(path: str, owner: str | None, mode: str | None, marker: str) -> Comma
     """The videos folder; one that is there keeps what no knob asks for."""
     state = host.get_fact(VideosState, folder=path, marker=marker)
     known = read_marker(state.marker)
-    script = f"stat -c '%a %U:%G' {shlex.quote(path)} 2>/dev/null || true"
-    lines = host.get_fact(Lines, script=script)
+    there = host.get_fact(Ownership, path=path)
     quoted = shlex.quote(path)
-    if not lines:
+    if there is None:
         known.made_folder, known.made_folders = True, known.made_folders or []
         will(f"make the folder {path}")
         yield write_text(marker, render_marker(known))
@@ -58,13 +56,13 @@ def folder(path: str, owner: str | None, mode: str | None, marker: str) -> Comma
             f"chmod {mode or '750'} {quoted}"
         )
         return
-    there_mode, _, there_owner = lines[0].partition(" ")
+    there_mode, there_owner = there
     changes = [
         *([f"chown {shlex.quote(owner)} {quoted}"] if owner is not None and owner != there_owner else []),
         *([f"chmod {mode} {quoted}"] if mode is not None and mode.lstrip("0") != there_mode else []),
     ]
     if changes and not known.made_folder and not known.folder_before:
-        known.folder_before = lines[0]
+        known.folder_before = f"{there_mode} {there_owner}"
         yield from _write_marker(marker, known)
     if changes:
         will(f"{path}: {there_mode} {there_owner} becomes {mode or there_mode} {owner or there_owner}")

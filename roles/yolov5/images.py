@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from gevent.lock import BoundedSemaphore  # type: ignore[import-untyped]
@@ -18,29 +16,26 @@ from pyinfra.api.state import StateStage
 from pyinfra.context import host, state
 
 from roles.common.addresses import authority
-from roles.common.facts import Lines, labelled
 from roles.common.notes import will
 from roles.common.operations import INCOMING, Commands, failure, packages_program, upload
+from roles.common.script import script
 from roles.yolov5 import context
 from roles.yolov5.defaults import Yolov5
+from roles.yolov5.facts import FILES, MANIFEST_TYPE, BuildRecord, EngineImage, ImageRemains, NodeImage
 from roles.yolov5.follow import followed
-from shoal import untrusted
 from shoal.cluster.document import Cluster
 from shoal.files import sha256_file
 from shoal.paths import NODE_IMAGE_NEEDS, NODE_RUNS, NODE_STATE
-from shoal.untrusted import DamagedDocumentError
 
 RECORD = str(NODE_STATE / "image.json")
 """On every node: {"context", "digest", "reference", "tag"}; `reference` is pinned by the digest."""
 BUILDS = str(NODE_STATE / "builds")
 """On the requester: a line `CONTEXT DIGEST` for each image that it made. What it does not name is not ours, whoever
 says so: the tag is the hash of a public build context, so anybody can foresee it."""
-SCRIPTS = Path(__file__).parent / "files"
 BASE = "shoal/detector-base"
 STAGES = "shoal/detector-stage"
 """Names of what a build leaves in the requester's engine, and `remove` takes away."""
 LABEL = "shoal.build=detector"
-MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 _CONNECTING = BoundedSemaphore()
 
 
@@ -246,17 +241,12 @@ def pulled(yolov5: Yolov5, target: Target) -> Commands:
         yield failure(why) if state.current_stage >= StateStage.Execute else "true"
         return
     reference = str(wanted["reference"])
-    quoted = shlex.quote(reference)
-    script = (
-        f'echo "record $(cat {RECORD} 2>/dev/null)"; '
-        f"echo digests $(docker image inspect --format '{{{{json .RepoDigests}}}}' {quoted} 2>/dev/null)"
-    )
-    there = labelled(host.get_fact(Lines, script=script))
-    if reference in there.get("digests", "") and _json([there.get("record", "")]) == wanted:
+    there = host.get_fact(NodeImage, record_path=RECORD, reference=reference)
+    if reference in there.digests and there.record == wanted:
         host.noop("the image is there")
         return
     will(f"pull the inference image {reference}")
-    before = _json([there.get("record", "")]).get("reference", "")
+    before = there.record.get("reference", "")
     yield _cleaning(
         "pull.sh",
         yolov5,
@@ -273,24 +263,15 @@ def pulled(yolov5: Yolov5, target: Target) -> Commands:
 @operation()
 def image_absent(target: Target, record: str) -> Commands:
     """Every image of this repository in the node's engine, the base of the build, and the record."""
-    there = labelled(
-        host.get_fact(
-            Lines,
-            script=(
-                f"{{ [ ! -e {record} ] && [ ! -e {BUILDS} ] && [ ! -e {NODE_STATE / 'build'} ]; }} || echo record yes; "
-                "if command -v docker >/dev/null && docker info >/dev/null 2>&1; then "
-                "echo engine yes; "
-                f"echo images $(docker images -q --filter label={LABEL} --filter reference='*/{target.repository}' "
-                f"--filter reference={BASE} --filter reference={STAGES} | sort -u); fi"
-            ),
-        )
-    )
-    if there.get("images") or there.get("record"):
-        will("remove the inference image from the engine, with what its build left")
-    if there.get("engine") and (there.get("images") or there.get("record")):
+    files = (record, BUILDS, str(NODE_STATE / "build"))
+    there = host.get_fact(ImageRemains, files=files, label=LABEL, references=(f"*/{target.repository}", BASE, STAGES))
+    if not there.images and not there.files:
+        return
+    will("remove the inference image from the engine, with what its build left")
+    if there.engine:
         yield _script("remove.sh", REPOSITORY=target.repository, STAGES=STAGES, BASE=BASE, LABEL=LABEL, RECORD=record)
-    if there.get("record"):
-        yield f"rm -rf {record} {BUILDS} {NODE_STATE / 'build'} {NODE_IMAGE_NEEDS}"
+    if there.files:
+        yield f"rm -rf {' '.join(files)} {NODE_IMAGE_NEEDS}"
 
 
 def _of_requester(target: Target) -> dict[str, Any]:
@@ -301,7 +282,7 @@ def _of_requester(target: Target) -> dict[str, Any]:
     # With `--limit` the requester is not connected yet, and two hosts connecting it at once would cut each other off.
     with _CONNECTING:
         try:
-            return _json(requester.get_fact(Lines, script=f"cat {RECORD} 2>/dev/null || true"))
+            return requester.get_fact(BuildRecord, path=RECORD)
         except ConnectError as error:
             host.log_styled(f"{target.requester}: {error}", fg="red", log_func=logger.error)
             return {}
@@ -315,38 +296,26 @@ def _source(yolov5: Yolov5) -> str:
 
 def _requester_image(target: Target, *, overwrite: bool) -> RequesterImage:
     """What is there; with `overwrite` a foreign image counts as none, so that our own is pushed over it."""
-    repository = f"{target.write_authority}/{target.repository}"
-    script = (
-        f'echo "record $(cat {RECORD} 2>/dev/null)"; '
-        f"echo built $(awk '$1 == \"{target.context}\" {{print $2}}' {BUILDS} 2>/dev/null | tail -n 1); "
-        "echo pushed $(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "
-        f"{shlex.quote(target.tag)} 2>/dev/null | sed -n 's#^{repository}@##p' | head -n 1); "
-        f"echo local $(docker image inspect --format '{{{{.Id}}}}' {shlex.quote(target.tag)} 2>/dev/null); "
-        f"echo base $(docker image inspect --format '{{{{.Id}}}}' {target.base_tag} 2>/dev/null); "
-        f"echo digest $(curl -fsSI --noproxy '*' -m 5 -H 'Accept: {MANIFEST_TYPE}' {target.manifest_url()} 2>/dev/null "
-        "| tr -d '\\r' | awk 'tolower($1)==\"docker-content-digest:\" {print $2}')"
+    there = host.get_fact(
+        EngineImage,
+        record_path=RECORD,
+        builds=BUILDS,
+        context=target.context,
+        tag=target.tag,
+        base_tag=target.base_tag,
+        repository=f"{target.write_authority}/{target.repository}",
+        manifest_url=target.manifest_url(),
     )
-    there = labelled(host.get_fact(Lines, script=script))
-    record = _json([there.get("record", "")])
-    recorded = str(record.get("digest", "")) if record.get("context") == target.context else ""
+    recorded = str(there.record.get("digest", "")) if there.record.get("context") == target.context else ""
     # The engine's word for an image that it pushed itself is as good as the record, which is written after it.
-    own, published_digest = there.get("built", "") or recorded or there.get("pushed", ""), there.get("digest", "")
+    own = there.built_digest or recorded or there.pushed_digest
     return RequesterImage(
-        record=record,
-        local_id=there.get("local", ""),
-        base_id=there.get("base", ""),
+        record=there.record,
+        local_id=there.local_id,
+        base_id=there.base_id,
         own_digest=own,
-        published_digest="" if overwrite and published_digest != own else published_digest,
+        published_digest="" if overwrite and there.published_digest != own else there.published_digest,
     )
-
-
-def _json(lines: list[str]) -> dict[str, Any]:
-    """A JSON object, or an empty one: a damaged record is as good as none and is written anew."""
-    try:
-        value = untrusted.json_value("\n".join(lines), source="the build record")
-    except DamagedDocumentError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _cleaning(name: str, yolov5: Yolov5, **values: str) -> str:
@@ -355,11 +324,10 @@ def _cleaning(name: str, yolov5: Yolov5, **values: str) -> str:
         "KEEP_DAYS": str(yolov5.yolov5_keep_days),
         "KEEP_BYTES": str(yolov5.yolov5_keep_bytes),
     }
-    needs = (SCRIPTS / "needs.sh").read_text(encoding="utf-8")
+    needs = (FILES / "needs.sh").read_text(encoding="utf-8")
     return f"{needs}\n{_script(name, **limits, **values)}"
 
 
 def _script(name: str, **values: str) -> str:
     """One of the role's shell scripts, with its variables set in front."""
-    settings = "\n".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
-    return f"{settings}\n{(SCRIPTS / name).read_text(encoding='utf-8')}"
+    return script(FILES / name, **values)

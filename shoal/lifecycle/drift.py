@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import SecretStr
+
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Stack
-from shoal.cluster import load
+from shoal.cluster import reach as reaches
 from shoal.deploys import run as deploys
 from shoal.errors import ShoalError
 from shoal.lifecycle import kept_files as known
@@ -51,13 +53,13 @@ def machines(stack: Stack) -> list[Drift]:
     return found
 
 
-def insides(document: Path, say: Say) -> list[Drift]:
+def insides(document: Path, say: Say, sudo_password: SecretStr | None = None) -> list[Drift]:
     """What the site's deploy would change now, by a dry run, and what it cannot see: the owner's systemd drop-ins.
 
     Raises ShoalError where a machine is not reached.
     """
-    cluster = load.load_path(document)
-    result = deploys.run_deploy(document, "site", dry=True, say=say)
+    reach = reaches.load(document).with_sudo_password(sudo_password)
+    result = deploys.run_deploy(reach, "site", dry=True, say=say)
     changes = [
         Drift("insides", host, operation.name)
         for operation in result.operations
@@ -65,7 +67,7 @@ def insides(document: Path, say: Say) -> list[Drift]:
         # What hangs on another operation is reported by that one.
         if host not in operation.conditional
     ]
-    return [*changes, *(Drift("overrides", found.node, str(found)) for found in overrides.look(cluster))]
+    return [*changes, *(Drift("overrides", found.node, str(found)) for found in overrides.look(reach.now))]
 
 
 def of_document(document: Path, say: Say) -> list[Drift]:
@@ -74,12 +76,12 @@ def of_document(document: Path, say: Say) -> list[Drift]:
     return insides(document, say)
 
 
-def of_stack(stack: Stack, say: Say) -> list[Drift]:
+def of_stack(stack: Stack, say: Say, sudo_password: SecretStr | None = None) -> list[Drift]:
     """Both halves."""
     say("asking the stack")
     found = machines(stack)
     say("asking the machines")
-    return [*found, *insides(cluster_document(known.cluster_name(stack)), say)]
+    return [*found, *insides(cluster_document(known.cluster_name(stack)), say, sudo_password)]
 
 
 def _steps(plan: dict[str, Any]) -> Iterator[Drift]:

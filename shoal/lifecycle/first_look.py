@@ -2,7 +2,9 @@
 
 Sources: the quotas' names in the Compute API's `Quota.metric`; which disks count where in
 https://cloud.google.com/compute/resource-usage; the policies in
-https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints.
+https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints; that the provider does not
+take the quota project from the credentials' file, and the two settings that name it, in
+github.com/hashicorp/terraform-provider-google issues 20459 and 24500 and its guide "Provider Configuration Reference".
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ ROLES: dict[str, tuple[str, ...]] = {
 }
 """What whoever brings a lab up needs, and what holds it, too."""
 MEMBERS_ROLE, BUCKET_ROLE = "roles/iap.admin", "roles/storage.admin"
+QUOTA_ROLE = "roles/serviceusage.serviceUsageConsumer"
+"""Who names a project whose quota a request counts against has to be allowed to use its services."""
+OVERRIDE, BILLED = "gcp:userProjectOverride", "gcp:billingProject"
+"""The provider's settings by which its requests count against a project that is named, not the credentials' own."""
 DISK_QUOTAS = {
     "pd-standard": "DISKS_TOTAL_GB",
     "pd-balanced": "SSD_TOTAL_GB",
@@ -68,6 +74,8 @@ class Wishes:
     members: bool = False
     bucket: bool = False
     image_project: str = "debian-cloud"
+    quota_named: bool = False
+    """Whether the settings name the project whose quota requests count against."""
 
 
 def wishes(plan: Plan, project: str, settings: Mapping[str, Any], prices: cost.Prices) -> Wishes | None:
@@ -93,6 +101,7 @@ def wishes(plan: Plan, project: str, settings: Mapping[str, Any], prices: cost.P
         members=bool(settings.get("sshMembers")),
         bucket=any(step.kind == BUCKET for step in made),
         image_project=image.split("/")[1] if image.startswith("projects/") else "debian-cloud",
+        quota_named=str(settings.get(OVERRIDE)).lower() == "true" and bool(settings.get(BILLED)),
     )
 
 
@@ -102,7 +111,7 @@ def look(wanted: Wishes, say: Say) -> None:
     What cannot be asked, for want of a right or a network, is said and stops nothing: the cloud will answer.
     """
     say(f"looking whether project {wanted.project} has what the lab needs")
-    lacks = list(credentials(wanted.project, _adc_file()))
+    lacks = list(credentials(wanted, adc_file()))
     for answer in _asked(_questions(wanted)):
         if isinstance(answer, ShoalError):
             say(f"could not look at the project for all: {answer.message}")
@@ -167,6 +176,8 @@ def roles(wanted: Wishes, policy: Mapping[str, Any], account: str) -> Iterator[L
         wants[MEMBERS_ROLE] = ("roles/owner",)
     if wanted.bucket:
         wants[BUCKET_ROLE] = ("roles/owner",)
+    if wanted.quota_named:
+        wants[QUOTA_ROLE] = ("roles/owner", "roles/editor")
     kind = "serviceAccount" if account.endswith(".gserviceaccount.com") else "user"
     for role, others in wants.items():
         if not held & {role, *others}:
@@ -209,22 +220,41 @@ POLICIES = (
 )  # fmt: skip
 
 
-def credentials(project: str, file: Path) -> Iterator[Lack]:
+def credentials(wanted: Wishes, file: Path) -> Iterator[Lack]:
     """What Pulumi's provider logs in with: application-default credentials, and the project whose quota they use."""
-    if os.environ.get("GOOGLE_CREDENTIALS") or os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"):
+    if _from_environment():
         return
     try:
-        kind = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        login = f"`gcloud auth application-default login --project={project}`"
+        login = f"`gcloud auth application-default login --project={wanted.project}`"
         yield Lack("credentials", f"there are no application-default credentials at {file}", login)
         return
     except (OSError, ValueError):
         yield Lack("credentials", f"{file} cannot be read", "`gcloud auth application-default login`", certain=False)
         return
-    if kind.get("type") == "authorized_user" and not kind.get("quota_project_id"):
-        mend = f"`gcloud auth application-default set-quota-project {project}`"
-        yield Lack("quota project", "a person's credentials name none, and services such as IAP refuse them then", mend)
+    if content.get("type") == PERSON and not wanted.quota_named:
+        mend = f"`--set {OVERRIDE}=true --set {BILLED}={wanted.project}`"
+        yield Lack("quota project", "a person's credentials have none, and services such as IAP refuse them then", mend)
+
+
+PERSON = "authorized_user"
+"""The type of credentials that a person's login leaves."""
+
+
+def of_a_person(file: Path) -> bool:
+    """Whether Pulumi's provider logs in as a person: such credentials have no project of their own."""
+    if _from_environment():
+        return False
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # `credentials` reports it
+    return isinstance(content, dict) and content.get("type") == PERSON
+
+
+def _from_environment() -> bool:
+    return bool(os.environ.get("GOOGLE_CREDENTIALS") or os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"))
 
 
 def _questions(wanted: Wishes) -> list[Callable[[], list[Lack]]]:
@@ -291,7 +321,8 @@ def _located(values: Mapping[str, Any], region: str) -> bool:
     return allowed is None or any(region in str(value) for value in allowed)
 
 
-def _adc_file() -> Path:
+def adc_file() -> Path:
+    """Where application-default credentials are looked for, as Google's own libraries do."""
     if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         return Path(named)
     folder = os.environ.get("CLOUDSDK_CONFIG")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from shoal.cost import prices
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import UsageError
 from shoal.files import write_atomic
 from shoal.fleet import leave as leaving
 from shoal.fleet.leave import Parting
@@ -63,12 +63,13 @@ def up(stack: Stack, wanted: Wanted, say: Say, *, preview_only: bool = False) ->
     """Make or change the stack and keep its document; only show what would be done with `preview_only`.
 
     Raises UsageError and ShoalError; nothing is made where the settings have a fault, the cost is over the ceiling, or
-    something would go that holds data or carries others and was not given up. Settings that were refused are not kept.
-    An update of which a part fails does the rest, keeps the document of the machines that are there, and raises.
+    something would go that holds data or carries others and was not given up. Settings that were refused or only
+    previewed are not kept. An update of which a part fails does the rest, keeps the document of the machines that are
+    there, and raises.
     """
     pulumi.ensure(stack)
     recover(stack, _project(stack, wanted.project), say)
-    with _kept_unless_refused(stack):
+    with _kept_where_carried_out(stack, preview_only=preview_only):
         _settle(stack, wanted, say)
         given_up = _given_up(stack, wanted)
         planned = plan.look(stack)
@@ -76,16 +77,12 @@ def up(stack: Stack, wanted: Wanted, say: Say, *, preview_only: bool = False) ->
             say(line)
         plan.refuse(stack, planned, given_up)
         _look_at_project(stack, planned, say)
-    for step in planned.anew:
-        say(f"{step.name}: the machine is made anew ({', '.join(step.because)}), its data disk stays; bootstrap again")
-    if preview_only and given_up:
-        say(f"would be destroyed first, with all data: {', '.join(given_up)}")
-        return None
-    if preview_only:
-        shown = pulumi.show(stack, *pulumi.selected(stack, ["preview", "--refresh"]))
-        if shown.code != 0:
-            raise pulumi.failure("preview", shown.code, "")
-        return None
+        for step in planned.anew:
+            why = ", ".join(step.because)
+            say(f"{step.name}: the machine is made anew ({why}), its data disk stays; bootstrap again")
+        if preview_only:
+            _preview(stack, given_up, say)
+            return None
     if given_up:
         give_up.carry_out(stack, given_up, say)
     project, name = _project(stack, None), known.cluster_name(stack)
@@ -200,17 +197,36 @@ def _mesh_settings(stack: Stack, reach: Reach, way: MeshWay, *, keeps_key: bool)
 
 
 @contextmanager
-def _kept_unless_refused(stack: Stack) -> Iterator[None]:
-    """The settings as they were where the block refuses the new ones: typed again, they are not in the way."""
+def _kept_where_carried_out(stack: Stack, *, preview_only: bool) -> Iterator[None]:
+    """The settings as they were where the block refuses the new ones, and after a preview: they are not in the way of
+    what is typed next.
+    """
     before = stack.settings_file.read_bytes() if stack.settings_file.exists() else None
+    carried_out = False
     try:
         yield
-    except ShoalError:
-        if before is None:
+        carried_out = not preview_only
+    finally:
+        if not carried_out and before is None:
             stack.settings_file.unlink(missing_ok=True)
-        else:
+        elif not carried_out and before is not None:
             write_atomic(stack.settings_file, before)
-        raise
+
+
+def _preview(stack: Stack, given_up: Sequence[str], say: Say) -> None:
+    """Show what an update would do. Raises ShoalError where the preview fails.
+
+    Of what was given up only the names are shown: the engine stops a preview at what is protected.
+    """
+    if given_up:
+        for name, urns in give_up.resources(stack, given_up).items():
+            things = ", ".join(urn.rpartition("::")[2] for urn in urns)
+            say(f"{name}: {things} would be destroyed first, with all data; what is still wanted of it is made again")
+        say("the rest of the update can be previewed only when they are gone")
+        return
+    shown = pulumi.show(stack, *pulumi.selected(stack, ["preview", "--refresh"]))
+    if shown.code != 0:
+        raise pulumi.failure("preview", shown.code, "")
 
 
 def _given_up(stack: Stack, wanted: Wanted) -> tuple[str, ...]:
@@ -270,7 +286,7 @@ def _settle(stack: Stack, wanted: Wanted, say: Say) -> None:
 
 
 def _gcp_needs(stack: Stack, known: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """Project, expiry and login, where they are not set yet."""
+    """Project, whose quota counts, expiry and login, where they are not set yet."""
     needs: dict[str, Any] = {}
     project = wanted.project or known.get("gcp:project")
     if project is None:
@@ -278,6 +294,9 @@ def _gcp_needs(stack: Stack, known: Mapping[str, Any], wanted: Wanted) -> dict[s
     if project is None:
         raise UsageError("no Google Cloud project is named", hint="give --project, or `gcloud config set project ID`")
     needs["gcp:project"] = project
+    if first_look.OVERRIDE not in known and first_look.of_a_person(first_look.adc_file()):
+        # A person's credentials have no project of their own, and the provider takes none from their file.
+        needs |= {first_look.OVERRIDE: "true", first_look.BILLED: known.get(first_look.BILLED) or project}
     expires = _full(stack, "expiresAt")
     if wanted.ttl_hours is not None or expires not in known or not _in_state(stack):
         end = datetime.now(UTC) + timedelta(hours=wanted.ttl_hours or 24)

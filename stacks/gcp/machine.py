@@ -8,9 +8,8 @@ from typing import Literal
 import pulumi
 from pulumi_gcp import compute
 
-from shoal.cluster.document import Arch
-from shoal.cost import prices as cost
 from stacks.gcp.config import IMAGES, Compute, GcpSettings, Requester
+from stacks.gcp.families import architecture
 from stacks.gcp.identity import NodeIdentity
 
 PREEMPTION_NOTICE_S = 120
@@ -46,7 +45,7 @@ def machine(
         boot_disk=compute.InstanceBootDiskArgs(
             auto_delete=True,
             initialize_params=compute.InstanceBootDiskInitializeParamsArgs(
-                image=settings.image or IMAGES[architecture(size.machine_type, settings)],
+                image=settings.image or IMAGES[architecture(size.machine_type, settings.prices)],
                 size=size.disk_gib,
                 type=size.disk_type,
                 labels=settings.labels(),
@@ -70,12 +69,6 @@ def machine(
         deletion_protection=False,
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(ignore_changes=MADE_ONCE)),
     )
-
-
-def architecture(machine_type: str, settings: GcpSettings) -> Arch:
-    """Architecture of a machine type; the checks have made sure that it is known."""
-    shape = cost.shape(machine_type, settings.prices)
-    return shape.arch if shape else "amd64"
 
 
 def _metadata(settings: GcpSettings) -> dict[str, str]:

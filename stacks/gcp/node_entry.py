@@ -9,7 +9,7 @@ from shoal.cluster.document import Role
 from shoal.cost import prices as cost
 from stacks.gcp.checks import machines
 from stacks.gcp.config import GcpSettings
-from stacks.gcp.machine import architecture
+from stacks.gcp.families import architecture
 
 
 def entry(
@@ -22,7 +22,7 @@ def entry(
     node: dict[str, object] = {
         "roles": [role],
         "user": settings.user,
-        "arch": architecture(size.machine_type, settings),
+        "arch": architecture(size.machine_type, settings.prices),
         "labels": {"zone": zone, "machine_type": size.machine_type},
         "spot": priced.spot,
     }

@@ -187,7 +187,7 @@ def test_registered_boxes_go_from_up_to_detections_and_are_forgotten(boxes: Boxe
 def pulumi_outputs(boxes: Boxes) -> Any:
     """The stack's outputs with its secrets, asked in a process with the boxes' own folders."""
     script = (
-        "import json; from shoal.lifecycle import pulumi; "
+        "import json; from shoal.cloud import pulumi; "
         "print(json.dumps(pulumi.outputs(pulumi.find('edge'), secret=True)))"
     )
     done = subprocess.run(

@@ -17,7 +17,7 @@ import pytest
 
 from roles.bacalhau.config import policy
 from roles.bacalhau.defaults import AllowedJob, Bacalhau
-from roles.bacalhau.operations import FILES
+from roles.bacalhau.facts import FILES
 from shoal.engines.container import docker_run
 from shoal.jobs import Values, render
 

@@ -56,7 +56,7 @@ def test_a_bare_requester_says_packages_services_files_and_ports(said):
 
 
 def test_ports_that_are_open_already_are_not_said_again(said):
-    there = {"ss -Hltn 2>": ["192.0.2.10:5000", "127.0.0.1:5001", "*:22"]}
+    there = {"ss -Hltnp 2>": [f"LISTEN 0 128 {at} *:*" for at in ("192.0.2.10:5000", "127.0.0.1:5001", "*:22")]}
     assert not [line for line in said(registry.install, there, node="office") if line.startswith("open ")]
 
 
@@ -65,7 +65,7 @@ def test_a_file_that_is_replaced_comes_with_its_diff_and_its_service_with_a_rest
     responses = {
         "wc -c": text(before),
         "[ ! -f /etc/systemd/journald.conf.d/50-shoal.conf ]": file_answer(before),
-        "systemctl show systemd-journald": GOOD_UNIT,
+        "UNIT=systemd-journald": GOOD_UNIT,
     }
     lines = said(base.install, responses, data={"base_journal_max": "500M"})
     diff = one(lines, "replace /etc/systemd/journald.conf.d/50-shoal.conf")

@@ -39,7 +39,7 @@ from roles.bacalhau.config import (
     unit_text,
 )
 from roles.bacalhau.defaults import Bacalhau
-from roles.bacalhau.operations import FILES
+from roles.bacalhau.facts import FILES
 from roles.common.knobs import RefusedError
 from shoal.cluster import document as clusters
 from shoal.engines.bacalhau import secrets
@@ -90,7 +90,7 @@ def converged(node, data, **more):
         f"[ ! -f {ADMISSION} ]": answer((FILES / "admission.py").read_bytes(), "644", "root"),
         f"[ ! -f {GUARD} ]": answer((FILES / "docker_guard.py").read_bytes(), "644", "root"),
         f"[ ! -f {GUARD_UNIT_PATH} ]": answer(guard_unit.encode(), "644", "root"),
-        "systemctl show shoal-docker-guard": unit_answer(),
+        "UNIT=shoal-docker-guard": unit_answer(),
         f"[ ! -f {PROGRAM} ]": answer(ELF, "755", "root"),
         f"[ ! -f {service.config_path} ]": answer(settings, "600", service.owner),
         f"[ ! -f {service.unit_path} ]": answer(unit_of(service).encode(), "644", "root"),
@@ -99,7 +99,7 @@ def converged(node, data, **more):
             f"directory|700 {service.owner} {service.owner}|{service.data_path}",
         ],
         "getent passwd": ["bacalhau:x:999:999::/var/lib/bacalhau:/usr/sbin/nologin"],
-        f"systemctl show {service.unit}": unit_answer(),
+        f"UNIT={service.unit}": unit_answer(),
         "grep -hs '^RepoVersion:'": ["RepoVersion: 5"],
         "2>/dev/null || true": ["ready"],
         **more,
@@ -222,7 +222,7 @@ def test_a_converged_machine_is_left_alone(data, name):
 
 def test_a_changed_setting_restarts_that_service(data):
     late = unit_answer(started_s=5.0, configured_s=6.0)
-    answers = converged(GATE, data, **{"systemctl show bacalhau-compute.service": late})
+    answers = converged(GATE, data, **{"UNIT=bacalhau-compute.service": late})
     outcome = run(bacalhau.install, answers, node="gate-1", data=data)
     assert changed(outcome) == ["bacalhau | Run the compute"]
     assert "systemctl restart bacalhau-compute.service" in outcome.text()
@@ -581,6 +581,7 @@ def test_a_service_that_waits_to_ask_for_its_orchestrator_is_started_again(data)
     waiting = {"dport = :4222": ["waits"]}
     outcome = run(bacalhau.install, converged(GATE, data) | waiting, data=data)
     assert changed(outcome) == ["bacalhau | See that the compute has its orchestrator"]
-    assert "systemctl restart bacalhau-compute.service" in outcome.text()
+    assert "UNIT=bacalhau-compute.service" in outcome.text()
+    assert 'systemctl restart "$UNIT"' in outcome.text()
     assert "left alone: a job runs" in outcome.text()
     assert changed(run(bacalhau.install, converged(GATE, data), data=data)) == []

@@ -11,7 +11,7 @@ from role_harness import changed, file_answer, run, unit_answer
 
 from roles import base
 from roles.base import APT_CONF, JOURNALD_CONF
-from roles.base.operations import closed_folders
+from roles.base.facts import ClosedFolders
 from roles.common.knobs import RefusedError
 
 APT = 'DPkg::Lock::Timeout "180";\n'
@@ -28,9 +28,9 @@ def converged(**more):
         "time-daemon": ["daemon systemd-timesyncd", "ours systemd-timesyncd"],
         "dpkg-query": [f"{name} installed" for name in ("ca-certificates", "curl", "python3", "systemd-timesyncd")],
         'echo "kernel': ["kernel gate-1", "file gate-1", "known yes"],
-        "systemctl show systemd-timesyncd": unit_answer(),
+        "UNIT=systemd-timesyncd": unit_answer(),
         f"[ ! -f {JOURNALD_CONF} ]": file_answer(JOURNAL),
-        "systemctl show systemd-journald": unit_answer(UnitFileState="static"),
+        "UNIT=systemd-journald": unit_answer(UnitFileState="static"),
         **more,
     }
 
@@ -55,7 +55,7 @@ def test_converged_machine_is_left_alone():
 
 
 def test_a_folder_that_an_earlier_deploys_umask_closed_is_opened():
-    outcome = run(base.install, converged(**{"'%s\\n' /usr/local/lib/shoal /etc/shoal": ["/etc/shoal"]}))
+    outcome = run(base.install, converged(**{"KNOWN='/usr/local/lib/shoal\n/etc/shoal'": ["/etc/shoal"]}))
     assert changed(outcome) == ["base | Open the folders that services read"]
     assert "chmod go+rx -- /etc/shoal" in outcome.commands
 
@@ -68,7 +68,7 @@ def test_which_folders_are_closed(tmp_path):
     (tmp_path / "link").symlink_to("closed")
     lines = [f"folder\t{tmp_path / name}" for name in ("open", "own", "link", "gone")]
     (records / "x.files").write_text("\n".join([*lines, f"tree\t{tmp_path / 'tree'}"]) + "\n")
-    script = closed_folders([str(tmp_path / "closed"), str(tmp_path / "absent")], str(records))
+    script = ClosedFolders().command((str(tmp_path / "closed"), str(tmp_path / "absent")), str(records))
     script = script.replace('"0 "', f'"{os.getuid()} "')
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [str(tmp_path / "closed"), str(tmp_path / "own")]
@@ -76,19 +76,19 @@ def test_which_folders_are_closed(tmp_path):
 
 def test_clock_service_stays_idle_in_a_container():
     idle = unit_answer(ActiveState="inactive", Container="docker")
-    assert changed(run(base.install, converged(**{"systemctl show systemd-timesyncd": idle}))) == []
+    assert changed(run(base.install, converged(**{"UNIT=systemd-timesyncd": idle}))) == []
 
 
 def test_clock_service_is_started_on_a_machine():
     idle = unit_answer(ActiveState="inactive")
-    outcome = run(base.install, converged(**{"systemctl show systemd-timesyncd": idle}))
+    outcome = run(base.install, converged(**{"UNIT=systemd-timesyncd": idle}))
     assert changed(outcome) == ["base | Keep the clock right"]
 
 
 def test_restart_that_was_missed_is_made_up_for():
     # The file was written, the run cut off: nothing changes in this run, and the journal must still be restarted.
     late = unit_answer(started_s=1000.0, configured_s=1000.5, UnitFileState="static")
-    outcome = run(base.install, converged(**{"systemctl show systemd-journald": late}))
+    outcome = run(base.install, converged(**{"UNIT=systemd-journald": late}))
     assert changed(outcome) == ["base | Run the journal with its limit"]
     assert "systemctl restart systemd-journald.service" in outcome.text()
 
@@ -114,7 +114,7 @@ def test_all_faulty_knobs_are_told_at_once():
 )
 def test_remove(remove_runs, gone):
     # Answered only where the runs' folder is among what goes with all it holds.
-    runs = re.compile(r"for p in [^;]*/var/lib/shoal/runs ?[^;]*; do \[ ! -e")
+    runs = re.compile(r"LEFTOVERS='[^']*/var/lib/shoal/runs[\n']")
     answers = {
         runs: [
             "gone /var/lib/shoal/runs",

@@ -12,9 +12,9 @@ from role_harness import CLUSTER, changed, run, unit_answer
 from roles import docker
 from roles.common.consent import DOCKER_RESTART
 from roles.common.knobs import RefusedError
+from roles.common.openpgp import fingerprint
 from roles.docker.config import Ours, merged, parse, read_record, rendered, wanted_config
 from roles.docker.defaults import Docker
-from roles.docker.openpgp import fingerprint
 from roles.docker.plan import action, ends, facts_of, first_record, plan, stands_in_the_way
 
 ENGINE = ["docker.io installed", "iptables installed"]
@@ -72,7 +72,7 @@ def owners(**more) -> list[str]:
 
 
 def answers(lines: list[str], **more):
-    return {"DAEMON_JSON=": lines, "dpkg-query -W": ENGINE, "systemctl show docker.service": unit_answer(), **more}
+    return {"DAEMON_JSON=": lines, "dpkg-query -W": ENGINE, "UNIT=docker.service": unit_answer(), **more}
 
 
 def converged(**more):
@@ -106,7 +106,7 @@ def test_converged_machine_is_left_alone():
 
 def test_a_missed_restart_of_our_engine_is_made_up_for():
     late = unit_answer(started_s=10.0, configured_s=10.000001)
-    outcome = run(docker.install, converged(**{"systemctl show docker.service": late}))
+    outcome = run(docker.install, converged(**{"UNIT=docker.service": late}))
     assert changed(outcome) == ["docker | Run the engine"]
     assert "systemctl restart docker.service" in outcome.text()
 
@@ -115,7 +115,7 @@ def test_a_missed_reload_of_an_owners_engine_is_made_up_for_without_a_restart():
     ours = {"insecure-registries": [SITE]}
     lines = owners(file=ours, known=record(ours), trusts="")
     late = unit_answer(started_s=10.0, configured_s=11.0)
-    outcome = run(docker.install, answers(lines, **{"systemctl show docker.service": late}))
+    outcome = run(docker.install, answers(lines, **{"UNIT=docker.service": late}))
     assert changed(outcome) == ["docker | Run the engine"]
     assert "REGISTRIES=192.0.2.10:5000" in outcome.text()
     assert "systemctl restart" not in outcome.text()
@@ -258,7 +258,7 @@ def test_a_restart_that_ends_containers_is_refused_without_consent():
 def test_the_roles_own_restart_is_refused_too():
     ours = {"mtu": 1400, "insecure-registries": [SITE]}
     lines = owners(file=ours, known=record(ours), live_restore=False, more=RUNNING)
-    late = {"systemctl show docker.service": unit_answer(started_s=1.0, configured_s=2.0)}
+    late = {"UNIT=docker.service": unit_answer(started_s=1.0, configured_s=2.0)}
     outcome = run(docker.install, answers(lines, **late), data={"docker_mtu": 1400})
     assert outcome.failed
     assert "systemctl restart" not in outcome.text()
@@ -446,7 +446,8 @@ def test_vendor_engine(tmp_path):
     }
     machine = {
         "DAEMON_JSON=": look(engine=None, ours=()),
-        "os-release": ["suite bookworm", "arch arm64"],
+        "os-release": ["ID=debian", "VERSION_CODENAME=bookworm"],
+        "dpkg --print-architecture": ["arm64"],
         "systemctl show": unit_answer(),
     }
     text = run(docker.install, machine, data=data).text()

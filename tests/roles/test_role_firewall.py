@@ -143,7 +143,7 @@ def answers(**more):
             f"[ ! -f {path} ]": file_answer((operations.FILES / name).read_text())
             for path, name in firewall.OUR_FILES.items()
         },
-        "systemctl show shoal-firewall-check.timer": unit_answer(),
+        "UNIT=shoal-firewall-check.timer": unit_answer(),
         "ip -o addr": ADDRESSES,
         "sshd -T": ["22"],
         "SSH_CONNECTION": SSH,

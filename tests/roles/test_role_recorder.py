@@ -59,7 +59,7 @@ def test_without_cameras_nothing_is_done():
 def test_a_fresh_machine_records_each_camera():
     answers = {
         "systemctl show": unit_answer(ActiveState="inactive", UnitFileState="disabled", NeedDaemonReload="yes"),
-        "stat -c '%U %a %n'": ["missing /videos/cameras/north", "missing /videos/cameras/gate"],
+        "stat -c '%U %a %n'": [],
     }
     outcome = run(recorder.install, answers, data=DATA)
     assert not outcome.failed
@@ -86,7 +86,7 @@ def test_a_camera_that_is_no_longer_listed_is_stopped_and_its_film_stays():
 
 
 def test_remove_leaves_the_film():
-    answers = converged(**{"find /videos/cameras": ["north"], "[ ! -e /var/lib/shoal/roles/recorder.user ]": ["ours"]})
+    answers = converged(**{"find /videos/cameras": ["north"], "for p in /var/lib/shoal/roles/recorder.user": ["ours"]})
     outcome = run(recorder.remove, answers)
     assert not outcome.failed
     text = outcome.text()
@@ -96,7 +96,7 @@ def test_remove_leaves_the_film():
 
 
 def test_a_folder_of_somebody_elses_is_refused_and_a_recorders_own_is_not(tmp_path):
-    from roles.recorder.operations import Foreign
+    from roles.recorder.facts import Foreign
 
     for name, inside in (("theirs", "film.mp4"), ("ours", ".recording/x"), ("empty", "")):
         (tmp_path / name).mkdir()

@@ -30,11 +30,11 @@ def converged(**more):
         f"[ ! -f {CONFIG} ]": file_answer(config_text(Registry())),
         f"[ ! -f {READ_CONFIG} ]": file_answer(read_config_text(Registry(), "192.0.2.10")),
         f"[ ! -f {READ_UNIT_FILE} ]": file_answer(READ_UNIT_TEXT),
-        "systemctl show shoal-registry-read": unit_answer(),
+        "UNIT=shoal-registry-read": unit_answer(),
         f"[ ! -f {UNIT_FILE} ]": file_answer(UNIT_TEXT),
         "dpkg-query": ["docker-registry installed"],
         "stat -c '%F|": ["directory|750 docker-registry docker-registry|/var/lib/shoal/registry"],
-        "systemctl show shoal-registry.service": unit_answer(),
+        "UNIT=shoal-registry.service": unit_answer(),
         "curl": ["yes"],
         **more,
     }
@@ -75,7 +75,7 @@ def test_fresh_machine_starts_with_our_configuration():
     assert text.index("systemctl start shoal-registry.service") < text.index(
         "systemctl start shoal-registry-read.service"
     )
-    assert text.index("systemctl start shoal-registry-read") < text.index("until curl")
+    assert text.index("systemctl start shoal-registry-read") < text.index("until probe")
 
 
 def test_converged_machine_is_left_alone():
@@ -84,7 +84,7 @@ def test_converged_machine_is_left_alone():
 
 def test_restart_after_a_change():
     late = unit_answer(started_s=5.0, configured_s=6.0)
-    outcome = run(registry.install, converged(**{"systemctl show shoal-registry.service": late}), node="office")
+    outcome = run(registry.install, converged(**{"UNIT=shoal-registry.service": late}), node="office")
     assert changed(outcome) == ["registry | Run the registry"]
 
 
@@ -161,9 +161,10 @@ def test_what_no_image_uses_is_given_back_while_the_registry_stands_still():
     outcome = run(registry.tidy, {"garbage-collect --dry-run": UNUSED, "curl": ["yes"]}, node="office")
     assert changed(outcome) == ["registry | Give back what no image uses"]
     text = outcome.text()
-    assert text.index("systemctl stop shoal-registry") < text.index(f"garbage-collect {CONFIG} >")
+    assert text.index('systemctl stop "$UNIT"') < text.index('garbage-collect "$CONFIG" >')
+    assert (f"CONFIG={CONFIG}" in text, f"UNIT={registry.UNIT}" in text) == (True, True)
     # Started again also where the clean-up fails.
-    assert "trap 'systemctl start shoal-registry.service' EXIT" in text
+    assert "trap 'systemctl start \"$UNIT\"' EXIT" in text
 
 
 def test_a_registry_without_garbage_is_left_alone():

@@ -200,10 +200,10 @@ def test_the_key_is_in_no_command():
     assert command.connector_arguments["_stdin"] == KEY
     script = str(command)
     assert "umask 077" in script
-    assert "mktemp /run/shoal-tailscale-key." in script
+    assert "KEYS=/run/shoal-tailscale-key." in script
     assert "trap" in script
-    assert '--auth-key="file:$key"' in script
-    assert "auth-key" not in str(_up(["--reset"], None, 60))
+    assert "GIVEN=yes" in script
+    assert "GIVEN=no" in str(_up(["--reset"], None, 60))
 
 
 def test_the_script_hands_the_key_over_by_a_private_file_and_removes_it(tmp_path):
@@ -305,7 +305,7 @@ def converged(binaries, **more):
         "[ ! -f /usr/local/sbin/tailscaled ]": file_answer("daemon", "755"),
         "[ ! -f /usr/local/bin/tailscale ]": file_answer("client", "755"),
         "for p in /dev/net/tun": ["/dev/net/tun"],
-        "systemctl show tailscaled": unit_answer(),
+        "UNIT=tailscaled": unit_answer(),
     }
     # More specific answers come first: the first that matches counts.
     return {**more, **answers}
@@ -364,7 +364,7 @@ def test_every_state_that_joins_ends_well_when_the_daemon_then_runs(name, binari
     outcome = run(tailscale.install, answers, data=data(binaries))
     assert not outcome.failed
     assert changed(outcome) == ["tailscale | Join the tailnet"]
-    assert ("--auth-key" in outcome.text()) is (name in STEPS[Step.JOIN])
+    assert ("GIVEN=yes" in outcome.text()) is (name in STEPS[Step.JOIN])
     assert KEY not in outcome.text()
 
 
@@ -436,13 +436,15 @@ SYSTEMS = {
     "Raspberry Pi OS": ("debian", "trixie"),
     "Raspbian": ("raspbian", "bookworm"),
 }
+INSTALLS = "PACKAGE=tailscale\nVERSION=1.102.5\n"
 CLOSED = {"ControlURL": VENDOR_SERVER, "Hostname": "gate-1", "CorpDNS": False, "RunSSH": False, "NetfilterMode": 0}
 
 
 def vendors(system, suite, arch, **more):
     return {
         **more,
-        "/etc/os-release": [f"id {system}", f"suite {suite}", f"arch {arch}"],
+        "/etc/os-release": [f"ID={system}", f'VERSION_CODENAME="{suite}"'],
+        "dpkg --print-architecture": [arch],
         "systemctl show": unit_answer(),
         "for p in /dev/net/tun": ["/dev/net/tun"],
         "tailscale status": said_by("mini-running-edge", CLOSED, **RUNNING),
@@ -469,10 +471,10 @@ def test_the_vendors_package(system, arch):
     )
     # What apt checks with is the vendor's key, and nothing besides.
     assert fingerprint(files["/etc/apt/keyrings/shoal-tailscale.asc"].encode()) == Tailscale().tailscale_key_fingerprint
-    assert "tailscale=1.102.5" in text
-    assert "apt-mark hold tailscale" in text
-    assert text.index("shoal-tailscale.asc") < text.index("shoal-tailscale.sources") < text.index("tailscale=1.102.5")
-    assert text.index("/etc/default/tailscaled") < text.index("tailscale=1.102.5")
+    assert INSTALLS in text
+    assert 'apt-mark hold "$PACKAGE"' in text
+    assert text.index("shoal-tailscale.asc") < text.index("shoal-tailscale.sources") < text.index(INSTALLS)
+    assert text.index("/etc/default/tailscaled") < text.index(INSTALLS)
     assert "trusted=yes" not in text
     assert "allow-unauthenticated" not in text
 
@@ -495,7 +497,7 @@ def test_a_system_that_the_vendor_has_no_package_for(distribution, caplog):
         outcome = run(tailscale.install, vendors(distribution, "x", "amd64"))
     assert outcome.failed
     assert "tailscale_source binaries" in caplog.text
-    assert "tailscale=1.102.5" not in outcome.text()
+    assert INSTALLS not in outcome.text()
 
 
 @pytest.mark.parametrize("kind", ["another", "two", "damaged"])

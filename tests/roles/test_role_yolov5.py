@@ -156,7 +156,7 @@ WATCH = ["yolov5 | Place the watch over runs' folders", "yolov5 | Describe the w
 def watched(limit_bytes=Yolov5.yolov5_state_bytes):
     """What a node answers whose runs' folders are watched."""
     files = {f"[ ! -f {path} ]": file_answer(text) for path, text in contents(limit_bytes).items()}
-    return {**files, "systemctl show shoal-state-quota.service": unit_answer()}
+    return {**files, "UNIT=shoal-state-quota.service": unit_answer()}
 
 
 def test_fresh_compute_node_pulls_what_the_requester_has(knobs, target):
@@ -193,9 +193,9 @@ def test_weights_are_placed_once(knobs, target, tmp_path):
     others = {"office": {"cat /var/lib/shoal/image.json": [record(target)]}}
     fresh = run(yolov5.install, {}, data=data, others=others)
     assert f"/var/lib/shoal/weights/{sha256}.onnx" in fresh.text()
-    there = run(yolov5.install, watched() | {"sha256sum <": [f"{sha256} 644root"]}, data=data, others=others)
+    there = run(yolov5.install, watched() | {"sha256sum <": [f"{sha256} 644 root"]}, data=data, others=others)
     assert "yolov5 | Place the model" not in changed(there)
-    wrong_mode = run(yolov5.install, watched() | {"sha256sum <": [f"{sha256} 600root"]}, data=data, others=others)
+    wrong_mode = run(yolov5.install, watched() | {"sha256sum <": [f"{sha256} 600 root"]}, data=data, others=others)
     assert "yolov5 | Place the model" in changed(wrong_mode)
 
 
@@ -225,7 +225,7 @@ def test_another_limit_restarts_the_watch(knobs, target):
 
 def test_remove(knobs):
     answers = {
-        "docker images": ["record yes", "engine yes", "images sha256:1 sha256:2"],
+        "docker images": ["files yes", "engine yes", "images sha256:1 sha256:2"],
         "onnx' -type f -print -quit": ["w.onnx"],
     }
     text = run(yolov5.remove, answers, data=knobs).text()

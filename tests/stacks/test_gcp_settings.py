@@ -101,6 +101,12 @@ def test_the_defaults_have_no_fault() -> None:
             "costCeilingUsdPerDay",
             "no price is known for t2a-standard-8 (spot)",
         ),
+        (
+            {"image": "projects/p/global/images/mine", "compute": {"machineType": "c4a-standard-8"}},
+            "image",
+            "requester is amd64 (e2-standard-4), compute is arm64 (c4a-standard-8)",
+        ),
+        ({"image": "projects/debian-cloud/global/images/family/debian-12-arm64"}, "image", "e2-standard-8 is amd64"),
         ({"pricesFile": "/nowhere/prices.toml"}, "pricesFile", "there is no price table"),
         ({"computes": {}}, "computes", "no such field"),
         ({"compute": {"counts": 1}}, "compute.counts", "no such field"),
@@ -122,6 +128,7 @@ def test_every_family_with_a_price_or_a_size_is_in_the_table_and_each_row_has_a_
     for name, family in families.table().items():
         assert family.source, name
         assert family.confirmed or "remembered" in family.source, name
+        assert family.arch == PRICES.families[name].arch, name
 
 
 def test_a_missing_or_wrong_project_is_a_fault_of_its_own() -> None:

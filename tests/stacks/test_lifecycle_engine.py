@@ -24,12 +24,13 @@ from shoal.cloud import pulumi
 from shoal.cluster import document as clusters
 from shoal.deploys import inventory
 from shoal.errors import Exit, ShoalError, UsageError
-from shoal.lifecycle import access, drift, receipt, verbs
+from shoal.lifecycle import access, drift, first_look, plan, receipt, verbs
 from shoal.lifecycle import kept_files as known
 from shoal.paths import cluster_document, state_dir
 from tests.stacks.engine import Engine
 from tests.stacks.standin.cloud import DISK, INSTANCE, Cloud
 from tests.stacks.standin.install import REPOSITORY, install, install_gcloud
+from tests.stacks.standin.server import AS_PERSON
 
 pytestmark = pytest.mark.stacks_engine
 
@@ -40,6 +41,7 @@ BOXES = {
         {"name": "dock-1", "address": "192.0.2.2", "port": 2222, "hostKey": f"{HOST_KEY} root@dock"},
     ]
 }
+PROJECT = "my-project-1"
 WAIT_S = 120.0
 QUIET_S = 5.0
 
@@ -64,8 +66,9 @@ def home(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pat
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     (tmp_path / "gcloud").mkdir()
-    credentials = {"type": "authorized_user", "quota_project_id": "my-project-1"}
+    credentials = {"type": "authorized_user"}
     (tmp_path / "gcloud" / "application_default_credentials.json").write_text(json.dumps(credentials))
+    monkeypatch.setenv(AS_PERSON, "yes")
     return tmp_path
 
 
@@ -170,14 +173,14 @@ def test_edge_from_the_first_up_to_the_last_trace(home: Path) -> None:
 
     # The inventory reads it.
     requester, compute = inventory.hosts("edge")
-    assert [name for name, _ in requester] == ["gate"]
+    assert [name for name, _ in requester] == ["@openssh/gate"]
     assert compute[0][1]["ssh_port"] == 2222
     assert compute[0][1]["ssh_strict_host_key_checking"] == "yes"
 
     # Without the kept document the inventory asks the stack itself.
     kept_at = cluster_document("edge")
     kept_at.rename(kept_at.with_suffix(".away"))
-    assert [name for name, _ in inventory.hosts("edge")[1]] == ["dock-1"]
+    assert [name for name, _ in inventory.hosts("edge")[1]] == ["@openssh/dock-1"]
     kept_at.with_suffix(".away").rename(kept_at)
 
     # Typed again: the same token, no drift; a box edited in the settings and not registered yet is drift.
@@ -236,8 +239,8 @@ def test_gcp_up_host_keys_stop_drift_and_receipt(home: Path, cloud: Cloud) -> No
     stack, said = pulumi.find("gcp"), Said()
     made = verbs.up(stack, verbs.Wanted(ttl_hours=2, changes={"compute": {"count": 2}}), said)
     assert made is not None
+    assert pulumi.settings(stack)["gcp:project"] == PROJECT
     assert {node.user for node in made.nodes} == {"ops_example_com"}
-    assert pulumi.settings(stack)["gcp:project"] == "my-project-1"
     assert stat.S_IMODE((state_dir() / "keys" / "gcp").stat().st_mode) == 0o600
 
     # Host keys come from the cloud, one machine's from its serial output; one that tells none is named.
@@ -343,6 +346,53 @@ def test_typed_again_with_a_later_clock_and_what_is_refused(home: Path, cloud: C
     assert names(cloud, DISK) == ["gcp-compute-1-data"]
     assert [it["content"] for it in cloud.things(DISK).values()] == ["half a run"]
     assert names(cloud) == ["gcp-compute-1", "gcp-requester"]
+
+
+def test_a_preview_changes_nothing_and_fails_where_the_update_would(
+    home: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack, said = pulumi.find("gcp"), Said()
+    # Of a stack that is not there yet, settings that were only previewed are not kept.
+    assert verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 2}}), said, preview_only=True) is None
+    assert any(line.startswith("cost: ") for line in said)
+    assert cloud.things() == {}
+    assert pulumi.settings(stack) == {}
+
+    verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 2}}), said)
+    kept, before = stack.settings_file.read_bytes(), cloud.things()
+    assert verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 3}}), said, preview_only=True) is None
+    assert (stack.settings_file.read_bytes(), cloud.things()) == (kept, before)
+
+    # What would be given up is named, and is still there.
+    del said[:]
+    smaller = verbs.Wanted(changes={"compute": {"count": 1}}, give_up=("gcp-compute-2",))
+    assert verbs.up(stack, smaller, said, preview_only=True) is None
+    (line,) = [line for line in said if "would be destroyed first" in line]
+    assert line.startswith("gcp-compute-2: ")
+    assert {"gcp-compute-2", "gcp-compute-2-data"} <= set(line.replace(",", " ").split())
+    assert (stack.settings_file.read_bytes(), cloud.things()) == (kept, before)
+
+    # From the command line: the exit code is the preview's, as of an update.
+    result = shoal("up", "gcp", "--preview", "--set", "compute={count: 1}")
+    assert result.returncode == Exit.USAGE, result.stderr
+    assert "gcp-compute-2-data: would be deleted with all that it holds" in result.stderr
+    # What only the engine sees, between the plan and the preview, is an error too and not a quiet end.
+    monkeypatch.setattr(verbs.plan, "look", lambda _: plan.Plan((), ()))
+    with pytest.raises(ShoalError, match="`pulumi preview` ended with exit code"):
+        verbs.up(stack, verbs.Wanted(changes={"compute": {"count": 1}}), said, preview_only=True)
+    assert (stack.settings_file.read_bytes(), cloud.things()) == (kept, before)
+
+
+def test_a_persons_requests_count_against_the_labs_project(home: Path, cloud: Cloud) -> None:
+    """The provider takes whose quota counts from these settings only, and services such as IAP refuse it without."""
+    stack, wanted = pulumi.find("gcp"), {"compute": {"count": 1}, "sshMembers": ["user:else@example.com"]}
+    with pytest.raises(UsageError, match="quota project: a person's credentials have none"):
+        verbs.up(stack, verbs.Wanted(changes={**wanted, first_look.OVERRIDE: "false"}), Said())
+    assert cloud.things() == {}
+    verbs.up(stack, verbs.Wanted(changes=wanted), Said())
+    whose = {key: value for key, value in pulumi.settings(stack).items() if key.startswith("gcp:")}
+    assert whose == {first_look.OVERRIDE: "true", first_look.BILLED: PROJECT, "gcp:project": PROJECT}
+    assert [key for key in cloud.things() if "TunnelInstanceIAMMember" in key]
 
 
 def test_a_zone_without_machines_keeps_the_rest_and_another_zone_is_had_on_request(home: Path, cloud: Cloud) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_site import Reference, Site, detections
+from engine_site import NO_EVENTS, Reference, Site, detections
 from lab_under_test import Lab
 
 from shoal.deploys import run as deploys
@@ -36,7 +36,7 @@ def engine_site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The lab deployed with the engine, clips and model included."""
     added = release.add(Path(os.environ["SHOAL_BACALHAU_BINARY"]))
     choice = engines.choose("bacalhau", lab.cluster)
-    site.prepare(lab.cluster)
+    site.prepare(lab.cluster, events=NO_EVENTS)
     # The job of exit.yaml.j2, in the site's own image.
     site.allow(lab.cluster.name, site.SiteJob(entrypoint=("python3", "-c")))
     deploys.run_deploy(lab.document, "site", data=engines.deploy_data(choice))

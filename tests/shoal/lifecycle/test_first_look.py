@@ -161,19 +161,32 @@ def test_policies_of_the_organisation(
     assert [lack.certain for lack in found] == ([] if refused is None else [refused])
 
 
-def test_credentials_without_a_quota_project_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_persons_credentials_without_a_quota_project_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("GOOGLE_CREDENTIALS", "GOOGLE_OAUTH_ACCESS_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+    named = {"gcp:userProjectOverride": "true", "gcp:billingProject": "my-project-1"}
     file = tmp_path / "adc.json"
-    (found,) = first_look.credentials("p", file)
+    (found,) = first_look.credentials(wanted(**named), file)
     assert "gcloud auth application-default login" in found.mend
-    file.write_text(json.dumps({"type": "authorized_user"}))
-    (found,) = first_look.credentials("p", file)
-    assert found.mend == "`gcloud auth application-default set-quota-project p`"
-    file.write_text(json.dumps({"type": "authorized_user", "quota_project_id": "p"}))
-    assert list(first_look.credentials("p", file)) == []
+    assert not first_look.of_a_person(file)
+    # The provider does not take the project that stands in the file, so that one counts for nothing.
+    file.write_text(json.dumps({"type": "authorized_user", "quota_project_id": "my-project-1"}))
+    for settings in ({}, {"gcp:userProjectOverride": "true"}, {**named, "gcp:userProjectOverride": "false"}):
+        (found,) = first_look.credentials(wanted(**settings), file)
+        assert found.mend == "`--set gcp:userProjectOverride=true --set gcp:billingProject=my-project-1`"
+    assert list(first_look.credentials(wanted(**named), file)) == []
+    assert list(first_look.credentials(wanted(**{**named, "gcp:userProjectOverride": True}), file)) == []
+    assert first_look.of_a_person(file)
     file.write_text(json.dumps({"type": "service_account"}))
-    assert list(first_look.credentials("p", file)) == []
+    assert list(first_look.credentials(wanted(), file)) == []
+    assert not first_look.of_a_person(file)
+    # Whose quota is named has to be open to who names it.
+    policy = {"bindings": [{"role": "roles/compute.admin", "members": ["user:ops@example.com"]}]}
+    lacks = [str(lack) for lack in first_look.roles(wanted(**named), policy, "ops@example.com")]
+    assert any("roles/serviceusage.serviceUsageConsumer" in lack for lack in lacks)
+    assert not any("serviceUsage" in str(lack) for lack in first_look.roles(wanted(), policy, "ops@example.com"))
 
 
 def test_everything_comes_in_one_list_and_what_cannot_be_asked_stops_nothing(

@@ -21,6 +21,12 @@ from tests.stacks.standin.names import UNKNOWN, faults
 
 CLOUD_VARIABLE = "SHOAL_TEST_CLOUD"
 VERSION = "10.2.0"
+AS_PERSON = "SHOAL_TEST_AS_PERSON"
+"""Set where the provider logs in with a person's credentials, which have no project of their own."""
+NO_QUOTA_PROJECT = (
+    "Error 403: Your application is authenticating by using local Application Default Credentials. The"
+    " iap.googleapis.com API requires a quota project, which is not set by default."
+)
 
 
 class StandIn(provider_pb2_grpc.ResourceProviderServicer):
@@ -29,6 +35,8 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         self.project = ""
+        self.billed: str | None = None
+        """The project whose quota requests count against; the vendor's provider takes it from its settings only."""
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
         return plugin_pb2.PluginInfo(version=VERSION)
@@ -41,6 +49,8 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
 
     def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.project = request.variables.get("gcp:config:project", "")
+        override = request.variables.get("gcp:config:userProjectOverride") == "true"
+        self.billed = request.variables.get("gcp:config:billingProject") if override else None
         return provider_pb2.ConfigureResponse(acceptSecrets=False, supportsPreview=True, acceptOutputs=False)
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -72,6 +82,8 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         inputs, token = _plain(request.properties), _token(request.urn)
         if request.preview:
             return provider_pb2.CreateResponse(properties=_struct({**inputs, **_computed(token)}))
+        if token.startswith("gcp:iap/") and not self.billed and os.environ.get(AS_PERSON):
+            context.abort(grpc.StatusCode.UNKNOWN, NO_QUOTA_PROJECT)
         key, properties = _answered(context, lambda: self.cloud.create(token, inputs, self.project))
         return provider_pb2.CreateResponse(id=key, properties=_struct(properties))
 
