@@ -214,6 +214,8 @@ class Node(_View):
     """Files beside the videos that are no footage."""
     cameras: list[CameraEvents] = []
     """Those with events."""
+    camera_videos: dict[str, list[str]] = {}
+    """Videos by camera, of all cameras; empty of older detectors."""
     event_bytes: Bytes | None = None
     """None of older detectors and of programs that make no events."""
 
