@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -108,6 +109,7 @@ def _found(cluster: Cluster, *, home: bool) -> _Found:
         if not isinstance(found, ShoalError):
             here += watched.listed(name, found)
     known = {name: one for name, one in shipped.items() if not isinstance(one, ShoalError)}
+    listing.note_shipped(cluster.name, known, datetime.now(UTC))
     return _Found(listing.joined(here, known), missing)
 
 

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -188,8 +188,8 @@ def logs(
 def cut(
     node: Annotated[str, typer.Argument(help="Name of the node, as compute-1.")],
     cut_from: Annotated[
-        list[Literal["wan", "requester", "cameras"]] | None,
-        typer.Option("--from", help="What it no longer reaches; repeatable. Default: everything, and SSH with it."),
+        list[str] | None,
+        typer.Option("--from", help="wan, requester or cameras; repeatable. Default: everything, and SSH with it."),
     ] = None,
     name: LabName = None,
 ) -> None:

@@ -70,7 +70,9 @@ def on(
 
 
 @app.command()
-def off(cluster: ClusterPath = None, ask_sudo_password: AskSudoPassword = False, as_json: JsonOption = False) -> None:
+def off(
+    *, cluster: ClusterPath = None, ask_sudo_password: AskSudoPassword = False, as_json: JsonOption = False
+) -> None:
     """Look at no camera any more. Recording goes on: that ends with the camera's entry in the cluster document.
 
     Example: `shoal watch off`
@@ -88,6 +90,7 @@ def off(cluster: ClusterPath = None, ask_sudo_password: AskSudoPassword = False,
 @app.command()
 def status(
     names: Names = None,
+    *,
     cluster: ClusterPath = None,
     ask_sudo_password: AskSudoPassword = False,
     as_json: JsonOption = False,
@@ -118,9 +121,9 @@ def status(
         raise typer.Exit(Exit.INCOMPLETE)
 
 
-def _placed(there: Reach) -> None:
+def _placed(cluster: Reach) -> None:
     """Have the nodes do it now."""
-    run_deploy(there, "watch", limit=[node.name for node in there.now.compute], say=say)
+    run_deploy(cluster, "watch", limit=[node.name for node in cluster.now.compute], say=say)
 
 
 def _table(found: list[watches.CameraStatus]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import socket
 from collections.abc import Sequence
-from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from docker.models.containers import Container
@@ -18,8 +17,7 @@ from shoal.cluster.document import Cluster
 from shoal.errors import ShoalError, UsageError
 from shoal.lab import node as nodes
 
-From = Literal["wan", "requester", "cameras"]
-FROM: tuple[From, ...] = get_args(From)
+FROM = ("wan", "requester", "cameras")
 PREFERENCES = range(100, 200)
 """Of the rules, one each, as the kernel takes two of one for the same; before all of the system's but that for its own
 addresses."""
@@ -47,9 +45,11 @@ _MENDED = (
 )
 
 
-def rules(cluster: Cluster, name: str, cut_from: Sequence[From]) -> list[list[str]]:
+def rules(cluster: Cluster, name: str, cut_from: Sequence[str]) -> list[list[str]]:
     """Arguments of `ip rule add`; nothing named: from everything. Raises UsageError where there is nothing to cut."""
     node = cluster.node(name)
+    if unknown := [one for one in cut_from if one not in FROM]:
+        raise UsageError(f"--from {unknown[0]!r}: one of {', '.join(FROM)}")
     if not cut_from:
         return [["blackhole"]]
     found: list[list[str]] = []
