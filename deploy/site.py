@@ -2,7 +2,7 @@
 
 from pyinfra import host, logger
 
-from roles import bacalhau, base, docker, firewall, outbox, recorder, registry, tailscale, videos, yolov5
+from roles import bacalhau, base, docker, firewall, outbox, recorder, registry, tailscale, videos, watch, yolov5
 from roles.common import preflight
 from roles.common.knobs import cluster_of, node_of
 from roles.site import LOOKS, MODELS
@@ -23,6 +23,8 @@ if _node.has_role("compute"):
     recorder.install()
 # On every node: the requester makes the image, compute nodes wait for it.
 yolov5.install()
+if _node.has_role("compute"):
+    watch.install()
 if _node.has_role("requester"):
     registry.tidy()
 if host.data.get("outbox_to"):

@@ -4,7 +4,7 @@ kept with `--data teardown_docker=false`."""
 
 from pyinfra import host
 
-from roles import bacalhau, base, docker, firewall, outbox, recorder, registry, tailscale, videos, yolov5
+from roles import bacalhau, base, docker, firewall, outbox, recorder, registry, tailscale, videos, watch, yolov5
 from roles.common.knobs import cluster_of, node_of
 from roles.common.operations import settled
 from shoal.paths import NODE_STATE
@@ -23,6 +23,8 @@ if _mesh or firewall.is_there():
 bacalhau.remove()
 if outbox.is_there():
     outbox.remove(force=bool(host.data.get("teardown_results", False)))
+if watch.is_there():
+    watch.remove(force=bool(host.data.get("teardown_results", False)))
 yolov5.remove()
 if _node.has_role("compute"):
     recorder.remove()

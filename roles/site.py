@@ -13,6 +13,7 @@ from roles.recorder.defaults import Recorder
 from roles.registry.defaults import Registry
 from roles.tailscale.defaults import Tailscale
 from roles.videos.defaults import Videos
+from roles.watch.defaults import Watch
 from roles.yolov5.defaults import Yolov5
 
 MESH_MODELS: Models = (
@@ -21,6 +22,7 @@ MESH_MODELS: Models = (
     ("*", Firewall),
 )
 OUTBOX_MODELS: Models = (("compute", Outbox),)
+WATCH_MODELS: Models = (("compute", Recorder), ("compute", Watch))
 MODELS: Models = (
     *MESH_MODELS,
     *OUTBOX_MODELS,
@@ -28,9 +30,11 @@ MODELS: Models = (
     ("requester", Registry),
     ("compute", Videos),
     ("compute", Recorder),
+    ("compute", Watch),
     ("*", Yolov5),
     ("*", Bacalhau),
 )
+WATCH_LOOKS: Looks = (("compute", recorder.machine_faults),)
 LOOKS: Looks = (
     ("*", base.machine_faults),
     ("*", docker.machine_faults),

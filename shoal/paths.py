@@ -12,6 +12,8 @@ NODE_STATE = PurePosixPath("/var/lib/shoal")
 NODE_RUNS = NODE_STATE / "runs"
 NODE_OUTBOX = NODE_STATE / "outbox"
 """What waits to be shipped (docs/outbox.md)."""
+NODE_WATCH = NODE_STATE / "watch"
+"""The watch's ledger and events (docs/cameras.md)."""
 NODE_DRAINED = NODE_STATE / "drained"
 """Where this file is, the node gets no new run and its engine service is left stopped (`shoal nodes drain`)."""
 NODE_IMAGE_NEEDS = NODE_STATE / "image-needs"

@@ -9,6 +9,7 @@ import ctypes
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from shoal_detect.errors import DetectorError, Interrupted
@@ -69,7 +70,8 @@ def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
             connection.send(events.answer(task))
             continue
         rescue = None if task.fault is None else Rescue(task.frames or 0, task.fault)
-        outcome = detect_video(task.video, work, task.first, rescue)
+        asked = work if task.stride is None else replace(work, settings=replace(settings, stride=task.stride))
+        outcome = detect_video(task.video, asked, task.first, rescue)
         if outcome is None:
             connection.send(Left())
         elif isinstance(outcome, Reading):

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from shoal_detect import __version__
@@ -16,12 +17,14 @@ from shoal_detect.model.precision import ASKED, AUTO
 from shoal_detect.model.stride import GRID
 from shoal_detect.privacy import PRIVACY, read_policy
 from shoal_detect.progress import report_error, say
+from shoal_detect.read.archive import Wanted
 from shoal_detect.state.settings import Settings
 from shoal_detect.stop import Stop
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_IMG = 4096
+CAMERA = re.compile(r"[^/\s,][^/,]{0,127}")
 
 EPILOG = """exit codes: 0 done; 2 bad arguments, or other settings than the run was begun with; 3 done, but at least one
 video was faulty; 4 no videos found; 5 weights unusable; 6 no space left or the state folder cannot be written;
@@ -73,6 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-clips", action="store_true", help="events without clips")
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
+    parser.add_argument("--since", metavar="TIME", help="only footage that ended later: 2026-11-30T08:00:00Z")
+    parser.add_argument("--cameras", metavar="A,B", help="only these cameras' footage")
     parser.add_argument(
         "--reuse",
         choices=("off", "on"),
@@ -95,6 +100,8 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
     """Checked settings. Raises DetectorError(USAGE) that names every fault; argparse itself exits with 2 too."""
     given = build_parser().parse_args(arguments)
     ids, faults = parse_classes(given.classes or ())
+    wanted, wrong = _wanted(given.since, given.cameras)
+    faults += wrong
     if given.classes is not None and not ids and not faults:
         faults.append("--classes: no class is named")
     sha256 = given.weights_sha256 and given.weights_sha256.lower()
@@ -143,7 +150,24 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
         clips=no_clips,
         precision=given.precision,
         reuse=given.reuse == "on",
+        wanted=wanted,
     )
+
+
+def _wanted(since: str | None, cameras: str | None) -> tuple[Wanted, list[str]]:
+    """Which footage is asked for, and what is wrong with the asking."""
+    moment, faults = None, []
+    if since is not None:
+        try:
+            moment = datetime.fromisoformat(since)
+        except ValueError:
+            faults.append(f"--since {since!r}: a time such as 2026-11-30T08:00:00Z")
+        else:
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    names = None if cameras is None else tuple(name.strip() for name in cameras.split(","))
+    if names is not None and not all(CAMERA.fullmatch(name) for name in names):
+        faults.append(f"--cameras {cameras!r}: names of cameras with commas between")
+    return Wanted(moment, names), faults
 
 
 def _nearest(img: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from shoal_detect import __version__, memory
@@ -46,7 +46,9 @@ def run(settings: Settings, stop: Stop) -> Exit:
         rules = read_rules(settings.input)
         found = _found(settings)
         if not found.videos:
-            raise DetectorError(f"no videos found under the input folder {settings.input}", Exit.NO_VIDEOS)
+            raise DetectorError(
+                f"no videos found under the input folder {settings.input}{_asked(settings)}", Exit.NO_VIDEOS
+            )
         with working(settings, sha256, stop) as pool:
             stop.check()
             store.remove_leftovers(settings.state)
@@ -61,8 +63,8 @@ def run(settings: Settings, stop: Stop) -> Exit:
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
             pool.first.use(precision_of(begun_with))
             videos = _process(settings, found, pool, stop)
-            make_events(pool, rules, found.videos, videos, stop)
-        begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"))
+            by_camera = make_events(pool, rules, found.videos, videos, stop)
+        begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"), by_camera)
         return _finish(settings, begun, videos, found)
 
 
@@ -80,9 +82,16 @@ def _begun_with(settings: Settings) -> Document | None:
 
 def _found(settings: Settings) -> Found:
     try:
-        return find_videos(settings.input)
+        found = find_videos(settings.input)
+        return replace(found, videos=settings.wanted.of(found.videos))
     except OSError as error:
         raise DetectorError(f"--input {settings.input} cannot be listed: {error.strerror}", Exit.USAGE) from None
+
+
+def _asked(settings: Settings) -> str:
+    wanted = settings.wanted
+    cameras = "" if wanted.cameras is None else f" of {', '.join(wanted.cameras)}"
+    return cameras + ("" if wanted.since is None else f" since {wanted.since.isoformat(timespec='seconds')}")
 
 
 def _finished_manifest(settings: Settings, begun_with: Document | None) -> Document | None:
@@ -124,8 +133,8 @@ def _withdraw_manifest(settings: Settings) -> None:
 def _mention_newcomers(settings: Settings) -> None:
     """Say how many videos came too late for a finished run; the input folder may be gone by now, which is fine."""
     try:
-        found = find_videos(settings.input)
-    except OSError:
+        found = _found(settings)
+    except DetectorError:
         return
     folder = store.videos_folder(settings.state)
     late = sum(not (folder / video.video_id).is_dir() for video in found.videos)
@@ -257,6 +266,8 @@ class _Begun:
     weights_sha256: str
     precision: object
     """The choice as it is in settings.json; None in a run that an older detector began."""
+    cameras: Mapping[str, Sequence[str]]
+    """Videos by camera."""
 
 
 def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Found) -> Exit:
@@ -277,7 +288,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
         "videos": videos,
         "not_read": not_read(found.passed, found.hidden),
         "totals": total,
-        "events": events_summary(settings.state, videos),
+        "events": events_summary(settings.state, videos, begun.cameras),
         "exit_code": int(exit_code),
     }
     segments.remove_all(settings.state)

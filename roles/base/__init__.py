@@ -26,7 +26,7 @@ from roles.common.operations import (
     text_file,
 )
 from shoal.errors import Fault
-from shoal.paths import NODE_OUTBOX, NODE_RUNS, NODE_STATE, NODE_WEIGHTS
+from shoal.paths import NODE_OUTBOX, NODE_RUNS, NODE_STATE, NODE_WATCH, NODE_WEIGHTS
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -113,5 +113,5 @@ def remove(remove_runs: bool = False) -> None:
         name="Remove the state",
         folders=[str(path) for path in (NODE_WEIGHTS, NODE_RUNS, NODE_STATE)],
         leftovers=[str(path) for path in own],
-        kept=[str(RECORDS), *([] if remove_runs else [str(NODE_RUNS), str(NODE_OUTBOX)])],
+        kept=[str(RECORDS), *([] if remove_runs else [str(NODE_RUNS), str(NODE_OUTBOX), str(NODE_WATCH)])],
     )

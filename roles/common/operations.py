@@ -375,40 +375,23 @@ def upload(
     it goes on that role's record before it is placed, as with `text_file`.
     """
     landed = str(INCOMING / f"{sha256}.part")
-    place = PurePosixPath(final)
-    part = str(place.parent / f".{sha256[:16]}.part")
-    quoted_landed, quoted_part = shlex.quote(landed), shlex.quote(part)
-    words = shlex.quote(f"wrong hash after the upload of {place.name}: wanted {sha256}, found ")
+    part = str(PurePosixPath(final).parent / f".{sha256[:16]}.part")
     yield f"install -d -m 700 -o {shlex.quote(node_of(host).user)} {shlex.quote(str(INCOMING))}"
     yield FileUploadCommand(source, landed, _sudo=False)
     yield "\n".join(
         [
-            "set -e",
-            f"trap 'rm -f {quoted_landed} {quoted_part}' EXIT",
-            f"found=$(sha256sum < {quoted_landed} | cut -d' ' -f1)",
-            f'[ "$found" = {sha256} ] || {{ echo {words}"$found" >&2; exit 1; }}',
-            *([recording(role), f"record_folders {shlex.quote(str(place.parent))}"] if role else []),
-            f"umask 022; mkdir -p {shlex.quote(str(place.parent))}",
-            # Closed before it leaves its private folder: it may be a secret, and arrives as its user's umask makes it.
-            f"chmod go= {quoted_landed} && mv -f {quoted_landed} {quoted_part}",
-            f"chown {shlex.quote(owner)} {quoted_part} && chmod {mode} {quoted_part}",
-            # The proof may have taken a while: a service that was started meanwhile has read the old file.
-            *([proof(part), f"touch {quoted_part}"] if proof else []),
-            *([f"record_file {shlex.quote(final)} {quoted_part}"] if role else []),
-            *(_into_place(quoted_part, shlex.quote(final), replaces)),
+            recording(role) if role else "record_folders() { :; }\nrecord_file() { :; }",
+            f"proved() {{ {proof(part) if proof else ':'}; }}",
+            common(
+                "arrive.sh",
+                LANDED=landed,
+                PART=part,
+                FINAL=final,
+                SHA256=sha256,
+                OWNER=owner,
+                MODE=mode,
+                PROOF="yes" if proof else "no",
+                REPLACES={None: "anything", "": "nothing"}.get(replaces) or str(replaces),
+            ),
         ]
     )
-
-
-def _into_place(part: str, final: str, replaces: str | None) -> list[str]:
-    """Shell lines that give an arrived file its name. Both paths are quoted."""
-    if replaces is None:
-        return [f"mv -f {part} {final}"]
-    if not replaces:
-        words = "another file has come to lie there meanwhile: "
-        return [f"mv -n {part} {final}", f"[ ! -e {part} ] || {{ echo {shlex.quote(words)}{final} >&2; exit 1; }}"]
-    text = "another file lies there now than the one that was to be replaced: "
-    return [
-        f'[ "$(sha256sum < {final} | cut -c1-64)" = {replaces} ] || {{ echo {shlex.quote(text)}{final} >&2; exit 1; }}',
-        f"mv -f {part} {final}",
-    ]

@@ -38,7 +38,7 @@ from roles.outbox.operations import (
     units_read,
 )
 from shoal.errors import Fault
-from shoal.paths import NODE_OUTBOX, NODE_RUNS
+from shoal.paths import NODE_OUTBOX, NODE_RUNS, NODE_WATCH
 
 FILES = Path(__file__).parent / "files"
 FOLDER = str(NODE_OUTBOX)
@@ -73,7 +73,7 @@ def settings_text(settings: Outbox, node: str) -> str:
         "rclone_config": CONFIG if settings.outbox_config else CREDENTIAL,
         "two_steps": settings.outbox_two_steps,
         "root": FOLDER,
-        "sources": [str(NODE_RUNS)],
+        "sources": [str(NODE_RUNS), str(NODE_WATCH / "events")],
         "budget_bytes_per_day": settings.outbox_budget_bytes_per_day,
         "timetable": settings.outbox_timetable,
         "keep_records_days": settings.outbox_keep_records_days,

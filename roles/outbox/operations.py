@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import systemd
 
 from roles.common.facts import FileState
 from roles.common.notes import left
@@ -31,7 +32,7 @@ def given_program(source: Path, path: str) -> Commands:
 def units_read(units: Sequence[str]) -> Commands:
     """systemd with the units as they are on the disk now."""
     if host.get_fact(UnitsUnread, units=tuple(units)):
-        yield "systemctl daemon-reload"
+        yield from systemd.daemon_reload._inner()
 
 
 @operation()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import systemd
 
 from roles.common.notes import left, will
 from roles.common.operations import RECORDS, Commands
@@ -39,7 +40,7 @@ def storage_absent(folder: str) -> Commands:
 def units_forgotten(units: Sequence[str]) -> Commands:
     """systemd without units whose files are gone."""
     if host.get_fact(UnitsWithoutFile, units=tuple(units)):
-        yield "systemctl daemon-reload"
+        yield from systemd.daemon_reload._inner()
 
 
 @operation()

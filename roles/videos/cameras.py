@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from shoal.cluster.cameras import CAMERAS
+from shoal.cluster.cameras import folder_name as name
 from shoal.errors import Fault
 
-CAMERAS = "cameras"
-"""The folder under the videos folder that holds them."""
 MARK = "# Written by shoal's role `videos`; changes are overwritten."
 OPTIONS = "bind,ro,nosuid,nodev,noexec"
 _PLAIN = re.compile(r"[A-Za-z0-9:_.]")
@@ -51,16 +51,6 @@ def shown(sources: Sequence[str], videos_folder: str) -> tuple[Camera, ...]:
         for source in sources
         if not _within(source, videos_folder)
     )
-
-
-def name(source: str) -> str:
-    """The folder's name under `cameras`: its whole path, so that it stays when others come and go.
-
-    >>> name("/srv/cameras/north")
-    'srv_cameras_north'
-    """
-    # The detector passes over what begins with a dot.
-    return re.sub(r"^\.", "_", source.strip("/").replace("/", "_"))
 
 
 def escaped(path: str) -> str:

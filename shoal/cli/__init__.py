@@ -31,6 +31,7 @@ VERBS = (
         "job",
         "engine",
         "results",
+        "watch",
         "events",
         "outbox",
         "report",

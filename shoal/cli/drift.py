@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, report_error, say
-from shoal.cli.options import substrate_path
+from shoal.cli.options import AskSudoPassword, substrate_reach, sudo_password
 from shoal.cli.up import Kind, chosen
 from shoal.errors import Exit, ShoalError
 from shoal.lifecycle import drift as drifts
@@ -33,6 +33,7 @@ def drift(
         str | None,
         typer.Option("--stack", metavar="NAME", help="Another stack than the kind's own, or lab than SHOAL_LAB's."),
     ] = None,
+    ask_sudo_password: AskSudoPassword = False,
     json: Annotated[bool, typer.Option("--json", help="The table as JSON on stdout.")] = False,
 ) -> None:
     """Compare the machines with the stack and their insides with the roles; nothing is changed.
@@ -47,10 +48,11 @@ def drift(
     """
     try:
         if substrate is Substrate.lab:
-            document = substrate_path("lab", (stack, "--stack") if stack else None)
-            found = drifts.of_document(document, say)
+            lab = substrate_reach("lab", (stack, "--stack") if stack else None)
+            found = drifts.of_lab(lab, say)
         else:
-            found = drifts.of_stack(chosen(Kind(substrate.value), stack), say)
+            password = sudo_password() if ask_sudo_password else None
+            found = drifts.of_stack(chosen(Kind(substrate.value), stack), say, password)
     except ShoalError as error:
         report_error(error)
         raise typer.Exit(Exit.FAILED) from None

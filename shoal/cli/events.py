@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import typer
@@ -41,6 +42,7 @@ def events(
     here, faults = listing.at_home(loaded.name)
     answers = {} if home else outboxes.events(loaded, loaded.compute)
     shipped = {name: one for name, one in answers.items() if not isinstance(one, ShoalError)}
+    listing.note_shipped(loaded.name, shipped, datetime.now(UTC))
     silent = {
         name: one
         for name, one in answers.items()

@@ -10,9 +10,10 @@ import typer
 from shoal import jobs
 from shoal.cli.console import print_json, say
 from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of
-from shoal.cli.run import model_for, order_for
+from shoal.cli.run import footage, model_for, nodes_with, order_for
 from shoal.cli.run_display import shown
 from shoal.cli.run_options import (
+    Cameras,
     Classes,
     Conf,
     Cpu,
@@ -26,6 +27,7 @@ from shoal.cli.run_options import (
     Precision,
     Privacy,
     Reuse,
+    Since,
     Stride,
     Targets,
     Template,
@@ -64,6 +66,8 @@ def show(
     precision: Precision = None,
     privacy: Privacy = None,
     reuse: Reuse = None,
+    since: Since = None,
+    cameras: Cameras = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -86,10 +90,11 @@ def show(
         document = cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password)
         order = order_for(
             document, choose("auto", document), weights=weights, template=template, image=image, cpu=cpu, memory=memory,
-            timeout_s=timeout, nodes=node, targets=target,
+            timeout_s=timeout, nodes=nodes_with(document, cameras, node), targets=target,
             knobs={
                 "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
                 "key-frames": key_frames, "precision": precision, "privacy": privacy, "reuse": reuse,
+                **footage(since, cameras),
             },
         )  # fmt: skip
         job = running.plan(order).job

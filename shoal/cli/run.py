@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from shoal.cli.run_display import conclude, shown
 from shoal.cli.run_options import (
     Attempts,
     BringHome,
+    Cameras,
     Classes,
     Conf,
     Cpu,
@@ -34,15 +36,18 @@ from shoal.cli.run_options import (
     Privacy,
     RecordAsJson,
     Reuse,
+    Since,
     Stride,
     Targets,
     Template,
     Timeout,
 )
+from shoal.cluster.cameras import watched_folders
 from shoal.cluster.document import Cluster, Engine
 from shoal.engines.bacalhau import release
 from shoal.engines.choice import Choice, choose, refuse_unused, unused_program_error
 from shoal.errors import UsageError
+from shoal.outbox.events import since_of
 from shoal.results.record import Weights
 from shoal.run import adopt as adoption
 from shoal.run import start as running
@@ -87,6 +92,8 @@ def run_(
     privacy: Privacy = None,
     bring: BringHome = None,
     reuse: Reuse = None,
+    since: Since = None,
+    cameras: Cameras = None,
     timeout: Timeout = None,
     cpu: Cpu = None,
     memory: Memory = None,
@@ -113,6 +120,8 @@ def run_(
         shoal run --target site=harbour --stride 5 --timeout 3600
 
         shoal run --node gate-1 --weights my-yolov5m.onnx
+
+        shoal run --since 2h --cameras north,gate --classes bicycle
 
         shoal run adopt harbour-1
     """
@@ -145,10 +154,10 @@ def run_(
     say(str(choice))
     order = order_for(
         document, choice, weights=weights, template=template, image=image, cpu=cpu, memory=memory, timeout_s=timeout,
-        nodes=node, targets=target,
+        nodes=nodes_with(document, cameras, node), targets=target,
         knobs={
             "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "key-frames": key_frames,
-            "precision": precision, "privacy": privacy, "reuse": reuse,
+            "precision": precision, "privacy": privacy, "reuse": reuse, **footage(since, cameras),
         },
     )  # fmt: skip
     # Only shoal's own detector makes events: what another program writes comes as it is.
@@ -202,6 +211,35 @@ def order_for(
         nodes=tuple(nodes or ()),
         targets=targets_of(targets or []),
     )
+
+
+def footage(since: str | None, cameras: str | None) -> dict[str, str | None]:
+    """The detector's flags for the footage that is asked for. Raises UsageError."""
+    moment = None if since is None else since_of(since).astimezone(UTC)
+    return {
+        "since": None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "cameras": None if cameras is None else ",".join(_names(cameras)),
+    }
+
+
+def nodes_with(document: Cluster, cameras: str | None, nodes: list[str] | None) -> list[str] | None:
+    """The nodes to ask: those named, else those that have one of the cameras. Raises UsageError for unknown cameras."""
+    if cameras is None:
+        return nodes
+    where: dict[str, set[str]] = {}
+    for node in document.compute:
+        for name, _ in watched_folders(node):
+            where.setdefault(name, set()).add(node.name)
+    if unknown := [name for name in _names(cameras) if name not in where]:
+        raise UsageError(
+            f"--cameras: no camera called {', '.join(unknown)}",
+            hint=f"cameras there are: {', '.join(sorted(where))}" if where else "no node has cameras (docs/cameras.md)",
+        )
+    return nodes or sorted(set().union(*(where[name] for name in _names(cameras))))
+
+
+def _names(cameras: str) -> list[str]:
+    return [name.strip() for name in cameras.split(",") if name.strip()]
 
 
 def model_for(given: str | None) -> tuple[Weights, Path | None]:

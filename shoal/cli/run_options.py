@@ -50,6 +50,13 @@ Reuse = Annotated[
     Literal["off", "on"] | None,
     typer.Option(help="on: what was found is said again where a frame did not change; else off.", show_default=False),
 ]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Only footage that ended later: a day, a time (UTC), or 90m, 12h, 7d ago."),
+]
+Cameras = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Only these cameras' footage, on the nodes that have it.")
+]
 Attempts = Annotated[
     int | None, typer.Option(min=1, help="How often a node gets the run by itself; else bacalhau 5, ssh 1.")
 ]

@@ -152,9 +152,9 @@ class OpenSshConnector(BaseConnector):
         password = handover.sudo_password()
         if password is None:
             raise ShoalError(
-                f"user {self._node.user} may run sudo with a password only",
-                hint="`--ask-sudo-password` (of `shoal site deploy` and others) asks you for it; or let sudo do "
-                "without (NOPASSWD in sudoers), or log in as root",
+                f"user {self._node.user} may run sudo with a password only, or for some commands only",
+                hint="`--ask-sudo-password` (of `shoal site deploy` and others) asks you for it; or let sudo run every "
+                "command without (`NOPASSWD: ALL` in sudoers), or log in as root",
             )
         return password
 

@@ -19,7 +19,7 @@ from shoal.deploys import handover, lock
 from shoal.errors import ShoalError, UsageError
 from shoal.paths import expanded
 from shoal.site import document as sites
-from shoal.site import event_rules, outbox
+from shoal.site import event_rules, outbox, watch
 from shoal.telling import to_stderr
 
 HostEntry = tuple[str, dict[str, Any]]
@@ -207,11 +207,19 @@ def _node_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
         "_sudo": node.user != "root",
         "videos_camera_folders": list(node.camera_folders),
         "recorder_cameras": [camera.model_dump(mode="json") for camera in node.cameras],
+        **_watch_data(node, site),
         "bacalhau_whole_videos": node.privacy is not None,
         "videos_key_frames": node.privacy.key_frames if node.privacy else None,
         "videos_event_rules": event_rules.for_nodes(site.events) if site and site.events else None,
         "videos_files": [clip.model_dump(mode="json") for clip in clips],
     }
+
+
+def _watch_data(node: Node, site: sites.SiteDocument | None) -> dict[str, Any]:
+    if site is None or not node.has_role("compute"):
+        return {}
+    weights = (site.weights[0].sha256, site.weights[0].name) if site.weights else None
+    return watch.deploy_data(site.watch, node, weights)
 
 
 def _ssh_data(cluster: Cluster, node: Node) -> dict[str, Any]:

@@ -201,7 +201,9 @@ def _take(cluster: Cluster, node: Node, token: str, text: str, *, break_lock: bo
 def _give_back(cluster: Cluster, nodes: Sequence[Node], token: str, say: Say) -> None:
     """Release what is held; where a machine does not answer any more, its lock is left and that is said."""
     for name, answer in ssh.on_each(nodes, lambda node: call(cluster, node, "release", token)).items():
-        if isinstance(answer, ShoalError) and not isinstance(answer, SshError):
+        if isinstance(answer, SshError):
+            say(f"{name}: it does not answer, so its deploy lock stays; --break-lock takes it over once it is back")
+        elif isinstance(answer, ShoalError):
             say(f"{name}: its deploy lock could not be given back: {answer.message}")
 
 

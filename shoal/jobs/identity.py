@@ -15,7 +15,7 @@ from shoal.paths import NODE_RUNS
 
 RUN_LABEL = "shoal-run"
 ATTEMPT_LABEL = "shoal-attempt"
-KNOBS = ("conf", "iou", "classes", "img", "stride", "key-frames", "precision", "privacy", "reuse")
+KNOBS = ("conf", "iou", "classes", "img", "stride", "key-frames", "precision", "privacy", "reuse", "since", "cameras")
 _MODEL = re.compile(r"/weights/([0-9a-f]{64})\.")
 
 

@@ -19,6 +19,7 @@ from shoal.files import write_atomic
 from shoal.paths import named, state_dir
 from shoal.site.event_rules import EventRules
 from shoal.site.outbox import SiteOutbox, checked
+from shoal.site.watch import SiteWatch
 from shoal.telling import Say, quiet
 from shoal.untrusted import Bounds
 
@@ -82,6 +83,8 @@ class SiteDocument(_Document):
     """Placed on every compute node by the deploy, and held to there: whoever commands the engine cannot add to it."""
     outbox: SiteOutbox | None = None
     """Where events and masked clips are shipped to; None: nothing leaves by itself."""
+    watch: SiteWatch | None = None
+    """How cameras are watched; None: they are not."""
 
 
 def document_path(cluster: str) -> Path:
@@ -149,6 +152,7 @@ def prepare(
         events=events or (before.events if before else None),
         jobs=before.jobs if before else (),
         outbox=before.outbox if before else None,
+        watch=before.watch if before else None,
     )
     save(document)
     return document
@@ -170,6 +174,16 @@ def set_outbox(cluster: str, outbox: SiteOutbox | None) -> SiteDocument:
     """Write where events are shipped to; the next deploy places it on the nodes. Raises UsageError."""
     document = _prepared(cluster)
     changed = document.model_copy(update={"outbox": checked(outbox) if outbox else None})
+    save(changed)
+    return changed
+
+
+def set_watch(cluster: str, watch: SiteWatch | None) -> SiteDocument:
+    """Write whether cameras are watched; the next deploy tells the nodes. Raises UsageError."""
+    document = _prepared(cluster)
+    if watch is not None and not document.weights:
+        raise UsageError("the site has no model to watch with", hint="run `shoal site prepare` again")
+    changed = document.model_copy(update={"watch": watch})
     save(changed)
     return changed
 

@@ -18,6 +18,7 @@ from pyinfra.connectors.fake import FakeConnector
 from pyinfra.context import ctx_host, ctx_state
 
 from shoal.cluster.document import Cluster, Node
+from shoal.deploys import operation_order
 
 CLUSTER = Cluster(
     name="depot",
@@ -119,6 +120,7 @@ def run_on_all(
     hosts = [_entry(name, cluster, answers, data or {}) for name, answers in responses.items()]
     state = _state(hosts, None)
     state.current_op_file_number = 0
+    operation_order.use()
     pyinfra.is_cli = True  # operations are brought into the order of their lines, as pyinfra's command does
     try:
         for host in state.inventory:

@@ -15,7 +15,7 @@ from pyinfra.api.facts import FactBase
 from role_harness import run
 
 import roles
-from roles import base, docker, registry, videos
+from roles import bacalhau, base, docker, firewall, outbox, recorder, registry, tailscale, videos, yolov5
 from roles.bacalhau.operations import data_version_fault
 from roles.common.facts import NodeFact
 from roles.firewall.operations import machine_addresses, own_connection, sshd_ports
@@ -79,7 +79,8 @@ def addresses() -> None:
 @pytest.mark.parametrize(
     "deploy",
     [base.install, base.remove, docker.install, docker.remove, registry.install, registry.remove, videos.install,
-     videos.remove, data_version_fault, addresses],
+     videos.remove, bacalhau.remove, firewall.install, firewall.remove, outbox.remove, recorder.remove,
+     tailscale.remove, yolov5.remove, data_version_fault, addresses],
     ids=lambda deploy: f"{deploy.__module__.rpartition('.')[2]}.{deploy.__name__}",
 )  # fmt: skip
 def test_a_role_ends_in_words_whatever_its_machine_says(deploy: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import shutil
 import stat
@@ -13,9 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from roles.bacalhau.facts import FILES as BACALHAU
+from roles.base.facts import Remains
+from roles.common.facts import NewTrees, UnitState
 from roles.common.script import common, script
+from roles.firewall.facts import TableState
+from roles.registry.facts import FILES as REGISTRY
+from roles.tailscale.facts import FILES as TAILSCALE
+from roles.videos.facts import CameraMounts
+from roles.yolov5.facts import EngineImage, ImageRemains
 from shoal.paths import repository
 
+OURS = hashlib.sha256(b"ours").hexdigest()
 PROGRAMS = sorted((repository() / "roles").rglob("files/*.sh"))
 
 
@@ -311,3 +321,217 @@ def test_an_apt_at_work_is_waited_for_and_never_ended(machine, at_work):
     assert done.returncode == 1
     assert "still installing packages" in done.stderr
     assert process.poll() is None
+
+
+def arrived(
+    machine: Machine, content: str = "new", *, sha256: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
+    """An uploaded file brought to its place; `proof` is what has to succeed before."""
+    landed = machine.root / "incoming"
+    landed.write_text(content)
+    landed.chmod(0o644)
+    values = {
+        "LANDED": str(landed), "PART": str(machine.root / "place" / ".new.part"),
+        "FINAL": str(machine.root / "place" / "a file"),
+        "SHA256": sha256 or hashlib.sha256(content.encode()).hexdigest(),
+        "OWNER": "root:root", "MODE": "640", "PROOF": "no", "REPLACES": "anything",
+    }  # fmt: skip
+    proof = more.pop("proof", ":")
+    program = f"proved() {{ {proof}; }}\n{common('arrive.sh', **{**values, **more})}"
+    done = machine.run(machine.recording(program), check=False)
+    assert not landed.exists()
+    assert not (machine.root / "place" / ".new.part").exists(), "nothing half done stays"
+    return done
+
+
+def test_an_upload_gets_its_place_mode_and_record(machine):
+    final = machine.root / "place" / "a file"
+    assert arrived(machine).returncode == 0
+    assert final.read_text() == "new"
+    assert stat.S_IMODE(final.stat().st_mode) == 0o640
+    machine.unplace()
+    assert not final.parent.exists()
+
+
+def test_an_upload_with_another_hash_gets_no_place(machine):
+    done = arrived(machine, sha256="0" * 64)
+    assert done.returncode == 1
+    assert "wrong hash after the upload of a file: wanted 000" in done.stderr
+    assert not (machine.root / "place").exists()
+
+
+def test_an_upload_is_proved_before_it_replaces_what_was_there(machine):
+    final = machine.root / "place" / "a file"
+    arrived(machine, "old")
+    refused = arrived(machine, PROOF="yes", proof=f"grep -q new {final.parent}/.new.part && echo no >&2 && exit 7")
+    assert (refused.returncode, refused.stderr, final.read_text()) == (7, "no\n", "old")
+    assert arrived(machine, PROOF="yes", proof="true").returncode == 0
+    assert final.read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("there", "replaces", "fault"),
+    [
+        (None, "nothing", ""), ("theirs", "nothing", "has come to lie there"),
+        ("ours", OURS, ""), ("theirs", OURS, "another file"),
+    ],
+)  # fmt: skip
+def test_an_upload_replaces_only_the_file_that_is_expected(machine, there, replaces, fault):
+    final = machine.root / "place" / "a file"
+    if there:
+        final.parent.mkdir()
+        final.write_text(there)
+    done = arrived(machine, REPLACES=replaces)
+    assert (done.returncode != 0, fault in done.stderr) == (bool(fault), True)
+    assert final.read_text() == (there if fault else "new")
+
+
+def test_folders_that_are_new_and_not_on_record(machine):
+    record = machine.root / "x.files"
+    there, known, new = (machine.root / name for name in ("there", "known", "new"))
+    there.mkdir()
+    record.write_text(f"tree\t{known}\nfile\t{new}\t0\t0\t-\n")
+    fact = NewTrees()
+    command = fact.command(tuple(map(str, (there, known, new))), str(record))
+    assert fact.process(machine.run(command).stdout.splitlines()) == [str(new)]
+    assert fact.process(machine.run(fact.command((str(known),), "/nosuch")).stdout.splitlines()) == [str(known)]
+
+
+@pytest.mark.parametrize("bus", [True, False], ids=["by D-Bus", "by systemctl"])
+def test_a_unit_is_older_than_its_settings(machine, bus):
+    settings = machine.root / "settings file"
+    settings.touch()
+    os.utime(settings, (2000, 2000))
+    machine.stand_in("busctl", "echo 't 1500000000'" if bus else "exit 1")
+    shown = "LoadState=loaded; echo ActiveState=active; echo UnitFileState=enabled; echo NeedDaemonReload=no"
+    machine.stand_in("systemctl", f'case "$*" in *--value*) echo "@1500" ;; *) echo {shown} ;; esac')
+    machine.stand_in("systemd-detect-virt", "echo none; exit 1")
+    fact = UnitState()
+    state = fact.process(machine.run(fact.command("a.service", (str(settings), "/nosuch"))).stdout.splitlines())
+    assert (state.exists, state.active, state.enabled, state.in_container) == (True, True, True, False)
+    assert (state.started_at_s, state.configured_at_s, state.outdated) == (1500.0, 2000.0, True)
+    assert not fact.process(machine.run(fact.command("a.service")).stdout.splitlines()).outdated
+
+
+def test_what_a_teardown_finds_in_our_folders(machine):
+    ours, leftover = machine.root / "ours", machine.root / "ours" / "incoming"
+    (leftover / "deep").mkdir(parents=True)
+    (ours / "a file").touch()
+    fact = Remains()
+    command = fact.command((str(ours), str(machine.root / "gone")), (str(leftover), str(ours / "nothing")))
+    found = fact.process(machine.run(command).stdout.splitlines())
+    assert (found.gone, found.folders) == ((str(leftover),), (str(ours),))
+    assert found.inside == {str(leftover / "deep"), str(ours / "a file")}
+
+
+def test_the_packet_filters_state(machine):
+    rules = machine.root / "rules"
+    rules.write_text("x")
+    machine.stand_in("nft", '[ "$*" = "list chain inet shoal_firewall set_1" ]')
+    machine.stand_in("systemctl", "case $1 in is-enabled) echo enabled ;; *) echo inactive; exit 3 ;; esac")
+    fact = TableState()
+    for chain, there in (("set_1", True), ("set_2", False)):
+        lines = machine.run(fact.command(chain, str(rules), "a.service", "a.timer")).stdout.splitlines()
+        state = fact.process(lines)
+        assert (state.in_kernel, state.at_boot, state.on_trial) == (there, True, False)
+        assert state.sha256 == hashlib.sha256(b"x").hexdigest()
+
+
+def test_the_image_on_the_requester(machine):
+    record, builds = machine.root / "image.json", machine.root / "builds"
+    record.write_text('{"context": "c"}')
+    builds.write_text("c sha256:1\nd sha256:2\nc sha256:3\n")
+    machine.stand_in(
+        "docker",
+        'case "$*" in *Id*base*) exit 1 ;; *Id*) echo sha256:image ;; *) echo o/x@sha256:0; echo r/x@sha256:9 ;; esac',
+    )
+    machine.stand_in("curl", "printf 'HTTP/1.1 200 OK\\r\\nDocker-Content-Digest: sha256:9\\r\\n'")
+    fact = EngineImage()
+    command = fact.command(
+        record_path=str(record), builds=str(builds), context="c", tag="r/x:c", base_tag="base", repository="r/x",
+        manifest_url="http://127.0.0.1/",
+    )  # fmt: skip
+    found = fact.process(machine.run(command).stdout.splitlines())
+    assert found.record == {"context": "c"}
+    assert (found.built_digest, found.pushed_digest, found.published_digest) == ("sha256:3", "sha256:9", "sha256:9")
+    assert (found.local_id, found.base_id) == ("sha256:image", "")
+
+
+def test_what_is_left_of_the_image(machine):
+    machine.stand_in("docker", '[ "$1" = info ] || { echo "$@" >&2; echo b; echo a; echo b; }')
+    fact = ImageRemains()
+    command = fact.command((str(machine.root / "gone"), str(machine.root)), "x=y", ("*/x", "base"))
+    done = machine.run(command)
+    assert done.stderr == "images -q --filter label=x=y --filter reference=*/x --filter reference=base\n"
+    found = fact.process(done.stdout.splitlines())
+    assert (found.files, found.engine, found.images) == (True, True, ("a", "b"))
+    machine.stand_in("docker", "exit 1")
+    found = fact.process(machine.run(fact.command((str(machine.root / "gone"),), "x=y", ("x",))).stdout.splitlines())
+    assert (found.files, found.engine, found.images) == (False, False, ())
+
+
+def test_the_registry_stands_still_while_it_is_cleaned_and_starts_again_where_that_fails(machine):
+    log = machine.root / "log"
+    machine.stand_in("systemctl", f'echo "$@" >>{log}')
+    machine.stand_in("docker-registry", f'echo "$1" >>{log}; exit 4')
+    done = machine.run(script(REGISTRY / "garbage.sh", UNIT="r.service", CONFIG="/c.yml"), check=False)
+    assert done.returncode == 4
+    assert log.read_text().splitlines() == ["stop r.service", "garbage-collect", "start r.service"]
+
+
+def test_an_answer_is_waited_for_with_a_deadline(machine):
+    count = machine.root / "count"
+    machine.stand_in(
+        "curl", f'echo x >>{count}; [ "$(wc -l <{count})" -gt 2 ] || {{ echo "curl: refused" >&2; exit 7; }}'
+    )
+    machine.run(script(REGISTRY / "answers.sh", URL="http://x/", TIMEOUT_S="30"))
+    machine.stand_in("curl", 'echo "curl: refused" >&2; exit 7')
+    done = machine.run(script(REGISTRY / "answers.sh", URL="http://x/", TIMEOUT_S="0"), check=False)
+    assert (done.returncode, done.stderr) == (1, "no answer within 0 s:\ncurl: refused\n")
+
+
+@pytest.mark.parametrize(
+    ("hears", "job", "restarted"), [(True, "", False), (False, "id", False), (False, "", True)],
+    ids=["it has its orchestrator", "a job runs", "it waits"],
+)  # fmt: skip
+def test_a_service_that_waits_is_started_again_unless_a_job_runs(machine, hears, job, restarted):
+    log = machine.root / "log"
+    machine.stand_in("ss", "echo ESTAB" if hears else "true")
+    machine.stand_in("sleep", "true")
+    machine.stand_in("docker", f"echo {job}")
+    machine.stand_in("systemctl", f'echo "$@" >>{log}')
+    machine.run(script(BACALHAU / "heard.sh", PORT="1", UNIT="a.service", LABEL="x=y", WITHIN_S="2"))
+    assert (log.read_text() if log.exists() else "") == ("restart a.service\n" if restarted else "")
+
+
+def test_a_package_is_on_record_before_it_is_installed(machine):
+    record = machine.root / "records" / "tailscale.packages"
+    machine.stand_in(
+        "apt-get",
+        f'case "$*" in -s*) echo "Inst tailscale (1.2)"; echo "Inst old [1] (2)" ;; *update*) ;; '
+        f'*) cat {record}; echo "$@" ;; esac',
+    )
+    machine.stand_in("apt-mark", 'echo "mark $*"')
+    program = script(TAILSCALE / "package.sh", PACKAGE="tailscale", VERSION="1.2", RECORD=str(record))
+    first, installed, held = machine.run(program).stdout.splitlines()
+    assert (first, held) == ("tailscale", "mark hold tailscale")
+    assert installed.endswith(
+        "install --no-remove --no-install-recommends --allow-downgrades --allow-change-held-packages tailscale=1.2"
+    )
+
+
+def test_the_look_at_camera_folders_is_a_program(machine):
+    from roles.videos.cameras import Camera
+
+    source, target = machine.root / "source", machine.root / "target"
+    source.mkdir()
+    target.mkdir()
+    (target / "x").touch()
+    fact = CameraMounts()
+    cameras = (Camera(str(source), str(target)), Camera(str(machine.root / "none"), str(machine.root / "place")))
+    places = fact.process(machine.run(fact.command(cameras)).stdout.splitlines()).places
+    assert (places[str(target)].source, places[str(target)].shows) == ("there", "files")
+    assert (places[str(machine.root / "place")].source, places[str(machine.root / "place")].shows) == (
+        "missing",
+        "nothing",
+    )

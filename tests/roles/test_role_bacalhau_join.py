@@ -144,16 +144,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 def test_settings_are_placed_only_once_the_orchestrator_takes_the_token(data: dict[str, object]) -> None:
     outcome = run(bacalhau.install, {"systemctl show": unit_answer()}, node="gate-1", data=data)
-    placing = next(command for command in outcome.commands if command.endswith("/etc/bacalhau/compute.yaml"))
-    lines = placing.splitlines()
-    asking = next(number for number, line in enumerate(lines) if "python3 - wait /etc/bacalhau/." in line)
-    assert asking == len(lines) - 4  # the last lines make it new again, note it and move it to its place
-    assert lines[-3].startswith("touch /etc/bacalhau/.")
-    assert lines[-2].startswith("record_file /etc/bacalhau/compute.yaml ")
-    closing = next(number for number, line in enumerate(lines) if line.startswith("chmod go= "))
-    assert lines[closing].endswith(".part")  # closed to others before it leaves the private folder, in the same line
-    assert " && mv -f " in lines[closing]
-    assert lines[0] == "set -e"
+    placing = next(command for command in outcome.commands if "FINAL=/etc/bacalhau/compute.yaml\n" in command)
+    # What arrive.sh does with the proof is tried in test_programs.py.
+    assert "PROOF=yes\n" in placing
+    proof = next(line for line in placing.splitlines() if line.startswith("proved() { "))
+    assert "python3 - wait /etc/bacalhau/." in proof
 
 
 def test_a_token_that_is_not_taken_any_more_is_found_although_nothing_changes(data: dict[str, object]) -> None:

@@ -79,7 +79,8 @@ def test_a_fresh_machine_gets_all_of_it_and_no_command_shows_the_secret(data: di
     assert not outcome.failed
     assert SECRET not in outcome.text()
     assert "useradd --system" in outcome.text()
-    assert f"chown shoal-outbox:shoal-outbox {Path(CREDENTIAL).parent}" in outcome.text()
+    placing = next(command for command in outcome.commands if f"FINAL={CREDENTIAL}\n" in command)
+    assert "OWNER=shoal-outbox:shoal-outbox\nMODE=600\n" in placing
     assert len(changed(outcome)) == len(outcome.operations) - 2  # nothing from before, and read with the first unit
 
 

@@ -61,16 +61,16 @@ def test_fresh_machine(clip):
     assert "mkdir -p /videos && chown root:root /videos" in text
     assert f"FileUploadCommand({clip.path}" in text
     # Checked on the node before it gets its name, which is quoted.
-    assert text.index(f'[ "$found" = {clip.sha256} ]') < text.index(f"mv -n /videos/.{clip.sha256[:16]}.part")
-    assert shlex.quote(f"/videos/{NAME}") in text
+    assert f"FINAL={shlex.quote(f'/videos/{NAME}')}\nSHA256={clip.sha256}\n" in text
+    assert text.index('[ "$found" != "$SHA256" ]') < text.index('mv -n "$PART" "$FINAL"')
 
 
 def test_footage_and_its_names_are_not_for_every_local_user(clip):
     text = run(videos.install, answer({}, exists=False), data=data(clip) | {"videos_owner": "recorder:video"}).text()
     assert "chmod 750 /videos" in text
-    assert "chown root:video /videos/." in text
-    assert "chmod 640 /videos/." in text
-    assert "chmod 600 /var/lib/shoal/.videos.json" in text or "chmod 600 /var/lib/shoal/." in text
+    assert f"FINAL={shlex.quote(f'/videos/{NAME}')}\nSHA256={clip.sha256}\nOWNER=root:video\nMODE=640\n" in text
+    assert "FINAL=/var/lib/shoal/videos.json\n" in text
+    assert "OWNER=root:root\nMODE=600\n" in text
 
 
 def test_converged_machine_is_left_alone(clip):

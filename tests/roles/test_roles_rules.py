@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,14 @@ import pytest
 from shoal.paths import repository
 
 ROLES = sorted(path.parent.name for path in (repository() / "roles").glob("*/defaults.py"))
-SOURCES = sorted([*(repository() / "roles").rglob("*.py"), *(repository() / "deploy").glob("*.py")])
+SOURCES = sorted(
+    [
+        *(path for path in (repository() / "roles").rglob("*.py") if path.parent.name != "files"),
+        *(repository() / "deploy").glob("*.py"),
+    ]
+)
+SHELL = re.compile(r'\$\(|\$[a-z"{]|2>/dev/null|(^|; )set -e| \|\| | && |; then|; do ')
+"""What only shell has."""
 PYINFRA_MODULES = {"apt", "files", "server", "systemd", "docker", "python"}
 
 
@@ -51,7 +59,19 @@ def calls(path: Path) -> list[ast.Call]:
 
 def test_the_roles_are_found():
     assert [
-        *("bacalhau", "base", "docker", "firewall", "outbox", "recorder", "registry", "tailscale", "videos", "yolov5")
+        *(
+            "bacalhau",
+            "base",
+            "docker",
+            "firewall",
+            "outbox",
+            "recorder",
+            "registry",
+            "tailscale",
+            "videos",
+            "watch",
+            "yolov5",
+        )
     ] == ROLES
     assert {"packages", "service", "clips", "image", "pulled"} <= operations()
 
@@ -66,6 +86,38 @@ def test_the_rule_sees_an_operation_without_a_name(tmp_path):
     bad = tmp_path / "bad.py"
     bad.write_text("from pyinfra.operations import apt\napt.packages(packages=['x'])\nbarrier()\n", encoding="utf-8")
     assert len(calls(bad)) == 2
+
+
+def shell_programs(path: Path) -> list[int]:
+    """Lines of string literals in a file that are shell of more than two lines, or of many commands."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+        else:
+            continue
+        commands = len(re.findall(r"; |;\n| && | \|\| |\n(?=\S)", text))
+        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        if SHELL.search(text) and (lines > 3 or commands > 6 or text.count("\n") > 2):
+            found.append(node.lineno)
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(repository())))
+def test_shell_of_more_than_two_lines_is_a_file_that_shellcheck_reads(path):
+    assert shell_programs(path) == []
+
+
+def test_the_rule_sees_a_shell_program_in_a_string(tmp_path):
+    bad = tmp_path / "bad.py"
+    bad.write_text(
+        'X = """set -e\nfor p in a; do\n  [ -e "$p" ] || echo "$p"\ndone\n"""\nY = "for p in a; do echo $p; done"\n',
+        encoding="utf-8",
+    )
+    assert shell_programs(bad) == [1]
 
 
 @pytest.mark.parametrize("role", ROLES)

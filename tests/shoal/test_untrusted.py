@@ -16,7 +16,7 @@ from pyinfra.api.exceptions import FactProcessError
 
 from roles.tailscale.facts import TailscaleStatus
 from roles.videos.facts import VideosState
-from roles.yolov5.images import _json as image_record
+from roles.yolov5.facts import BuildRecord
 from shoal import node_limits, report, untrusted
 from shoal.engines import killed, orphans
 from shoal.engines.bacalhau.client import EngineError, refusal
@@ -251,7 +251,7 @@ READERS: dict[str, tuple[Any, Callable[[str], object]]] = {
     "tailnet on a node": (TAILNET, tailscale),
     "tailnet settings": (PREFS, tailscale),
     "videos on a node": (FOLDER, lambda text: VideosState().process([text])),
-    "image record": ({"image": "x"}, lambda text: image_record([text])),
+    "image record": ({"image": "x"}, lambda text: BuildRecord().process([text])),
     "jobs": (JOBS, of(JobList)),
     "job": ({"Job": JOBS["Items"][0], "Executions": {"Items": []}}, of(JobView)),
     "nodes": (NODES, of(NodeList)),

@@ -90,7 +90,7 @@ def test_who_waits_for_whom(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unit", ["compute.service", "docker-guard.service"])
 def test_the_engines_services_wait_for_the_folders_of_jobs(unit: str) -> None:
     from roles.bacalhau.config import Service, guard_unit_text, unit_text
-    from roles.bacalhau.operations import FILES
+    from roles.bacalhau.facts import FILES
 
     template = (FILES / unit).read_text(encoding="utf-8")
     made = unit_text(Service("compute", "n", "root"), template, mesh=False) if unit == "compute.service" else None

@@ -1,6 +1,7 @@
 """Which files belong to one camera, in which order, and where each lies in the camera's time.
 
-Names say it: `gate/20261130T120000Z.mp4` and its like are the camera `gate`; numbers alone (`gate-000.mp4`, as FFmpeg's
+Names say it: `gate/20261130T120000Z.mp4` and its like are the camera `gate`, and so is what a recorder writes
+(`cameras/gate/2026-11-30/20261130T120000Z.mp4`); numbers alone (`gate-000.mp4`, as FFmpeg's
 segmenter writes them) are taken for one recording where they run without a hole. The rules can name cameras otherwise.
 """
 
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shoal_detect.events.rules import Rules
+from shoal_detect.read.archive import recorder_camera
 
 TIME = re.compile(
     r"(?<!\d)(20\d\d)([-_.]?)(\d\d)\2(\d\d)[T_. -]{0,3}(\d\d)[-_.:h]?(\d\d)[-_.:m]?(\d\d)(?:[.,](\d{3}))?s?"
@@ -97,7 +99,7 @@ def _named(summary: dict[str, Any], rules: Rules) -> _Named:
     folder, _, name = path.rpartition("/")
     stem = name.rpartition(".")[0] or name
     found = list(TIME.finditer(stem))
-    began = _moment(found[-1], zone) if found else None
+    began = moment_of(found[-1], zone) if found else None
     if began is None and summary.get("recorded_at"):
         began = datetime.fromisoformat(summary["recorded_at"]).astimezone(UTC)
     number = -1
@@ -106,14 +108,17 @@ def _named(summary: dict[str, Any], rules: Rules) -> _Named:
     elif (numbered := NUMBER.match(stem)) is not None:
         stem, number = numbered.group(1), int(numbered.group(2))
     stem = stem.strip("-_. ")
-    if folder and stem in {"", folder.rpartition("/")[2]}:
+    if (recorded := recorder_camera(folder)) is not None and not stem:
+        camera = recorded
+    elif folder and stem in {"", folder.rpartition("/")[2]}:
         camera = folder
     else:
         camera = f"{folder}/{stem}" if folder and stem else stem or "camera"
     return _Named(camera if ruled is None else ruled.name, number, began, summary)
 
 
-def _moment(found: re.Match[str], zone: str) -> datetime | None:
+def moment_of(found: re.Match[str], zone: str) -> datetime | None:
+    """The time in a name as UTC; None where it is none."""
     year, _, month, day, hour, minute, second, milli, offset = found.groups()
     offset = offset or ("Z" if zone == "utc" else zone)
     if offset == "unknown":
@@ -164,22 +169,26 @@ def _camera(name: str, files: list[_Named], unsteady: Collection[str]) -> Camera
     began = files[0].began if timed else None
     parts: list[Part] = []
     for one in files:
-        steady = _steady(one.summary) and one.summary["video_id"] not in unsteady
-        parts.append(_placed(one, parts, began, steady=steady))
+        steady = is_steady(one.summary) and one.summary["video_id"] not in unsteady
+        times = None if began is None or one.began is None else (began, one.began)
+        parts.append(placed(one.summary, parts, times, steady=steady))
     return Camera(name, tuple(parts), began)
 
 
-def _placed(one: _Named, before: Sequence[Part], began: datetime | None, *, steady: bool) -> Part:
+def placed(
+    summary: dict[str, Any], before: Sequence[Part], times: tuple[datetime | None, datetime] | None, *, steady: bool
+) -> Part:
+    """A file after those before it. `times` are when the camera's time began, and when this file did."""
     if not before:
-        return Part(one.summary, 0.0, 0, steady)
+        return Part(summary, 0.0, 0, steady)
     last = before[-1]
     end_s = last.end_s
-    if began is not None and one.began is not None:
-        gap_s = (one.began - began).total_seconds() - end_s
+    if times is not None and times[0] is not None:
+        gap_s = (times[1] - times[0]).total_seconds() - end_s
         if gap_s > CONTIGUOUS_S:
-            return Part(one.summary, round(end_s + gap_s, 3), 0, steady)
-    same = steady and last.steady and last.summary["fps"] == one.summary["fps"]
-    return Part(one.summary, end_s, last.first_frame + last.summary["frames"] if same else 0, steady)
+            return Part(summary, round(end_s + gap_s, 3), 0, steady)
+    same = steady and last.steady and last.summary["fps"] == summary["fps"]
+    return Part(summary, end_s, last.first_frame + last.summary["frames"] if same else 0, steady)
 
 
 def length_s(summary: dict[str, Any], *, steady: bool) -> float:
@@ -187,7 +196,8 @@ def length_s(summary: dict[str, Any], *, steady: bool) -> float:
     return float(summary["frames"] / summary["fps"] if steady else summary["duration_s"])
 
 
-def _steady(summary: dict[str, Any]) -> bool:
+def is_steady(summary: dict[str, Any]) -> bool:
+    """Whether as many frames as its rate has make up its duration."""
     fps, frames = summary["fps"], summary["frames"]
     if not fps or summary.get("missing_frames") or summary.get("clock_jumps"):
         return False

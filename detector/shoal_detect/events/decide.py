@@ -73,7 +73,12 @@ def events(camera: Camera, frames: Iterable[Seen], rules: Rules, privacy: str, u
         (one for track in tracks(frames) for one in significant(camera.name, track, rules, unmoved)),
         key=lambda one: (one.start_s, one.track.number, one.rule.name),
     )
-    return [Event(_document(camera, period, privacy), _key_s(period)) for period in periods(found, rules)]
+    return [event_of(camera, period, privacy) for period in periods(found, rules)]
+
+
+def event_of(camera: Camera, period: Period, privacy: str) -> Event:
+    """The event that a period is."""
+    return Event(_document(camera, period, privacy), _key_s(period))
 
 
 def _key_s(period: Period) -> float:
@@ -107,9 +112,12 @@ def significant(camera: str, track: Track, rules: Rules, unmoved: Unmoved) -> It
 def _meets(track: Track, rule: Rule) -> bool:
     if track.class_name not in rule.classes:
         return False
-    sure = sum(confidence >= rule.confidence for confidence in track.confidence)
-    tall = max(float(box[3] - box[1]) for box in track.boxes)
-    return sure >= min(BIRTH_HITS, len(track.times)) and tall >= rule.least_size
+    past = track.past
+    confidence = [*track.confidence, *(past.surest if past else ())]
+    sure = sum(one >= rule.confidence for one in confidence)
+    tall = max(past.tall if past else 0.0, *(float(box[3] - box[1]) for box in track.boxes))
+    sights = len(track.times) + (past.sights if past else 0)
+    return sure >= min(BIRTH_HITS, sights) and tall >= rule.least_size
 
 
 def _counts(track: Track, rule: Rule, zone: Zone | None, active: Activity, feet: FloatArray) -> BoolArray:
@@ -170,17 +178,23 @@ def within(points: FloatArray, polygon: Sequence[tuple[float, float]]) -> BoolAr
 def periods(found: Sequence[Significant], rules: Rules) -> list[Period]:
     """Spans of one camera that lie no further apart than the quiet time make a period; what lasts too long goes on in
     another. `found` is in order of time."""
-    joined: list[Period] = []
+    return [piece for period in joined(found, rules) for piece in cut(period, rules.longest_s)]
+
+
+def joined(found: Iterable[Significant], rules: Rules, before: Period | None = None) -> list[Period]:
+    """Spans, in order of time, as periods that are not cut yet. `before` is one that goes on."""
+    made = [] if before is None else [before]
     for one in found:
-        if joined and one.start_s - joined[-1].end_s < rules.quiet_s:
-            joined[-1].end_s = max(joined[-1].end_s, one.end_s)
+        if made and one.start_s - made[-1].end_s < rules.quiet_s:
+            made[-1].end_s = max(made[-1].end_s, one.end_s)
         else:
-            joined.append(Period(one.start_s, one.end_s))
-        joined[-1].objects.append(one)
-    return [piece for period in joined for piece in _cut(period, rules.longest_s)]
+            made.append(Period(one.start_s, one.end_s))
+        made[-1].objects.append(one)
+    return made
 
 
-def _cut(period: Period, longest_s: float) -> Iterator[Period]:
+def cut(period: Period, longest_s: float) -> Iterator[Period]:
+    """A period in pieces of at most that length."""
     start_s = period.start_s
     while period.end_s - start_s > longest_s:
         yield from _piece(period, start_s, round(start_s + longest_s, 3))

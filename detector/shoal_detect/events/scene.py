@@ -8,6 +8,7 @@ somebody who walks past in front) or is another object's moves nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,17 +44,42 @@ class Activity:
     """Of every sight: it belongs to a stay in the picture in which it moved, and had not stood still for long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A track's sights gone through in order, and how it is at the end."""
+
+    activity: Activity
+    asleep: bool
+    since_s: float
+    """What is said of it from here on may change yet: its first sight since it woke, or since it seems to leave."""
+    settled: tuple[int, bool, bool, npt.NDArray[np.float64], float]
+    """Index of the last sight, of those asked for, at which it was where it was before; whether it was asleep and had
+    moved then; its place and the time of that."""
+
+
 def activity(track: Track, still_s: float, unmoved: Unmoved, *, moves: bool) -> Activity:
     """Go through a track's sights in order. Without `moves` a track that is awake is not asked whether it moved."""
+    return walk(track, still_s, unmoved, moves=moves).activity
+
+
+def walk(track: Track, still_s: float, unmoved: Unmoved, *, moves: bool, settled_s: float = math.inf) -> Walk:
+    """As `activity`; `settled` is that at `settled_s` at the latest."""
     times, boxes = np.array(track.times), np.array(track.boxes)
     awake, moved = np.zeros(len(times), dtype=bool), np.zeros(len(times), dtype=bool)
-    place = np.median(boxes[:SETTLE_SIGHTS], axis=0)
-    place_s = float(times[min(len(times), SETTLE_SIGHTS) // 2])
-    asleep, has_moved = False, False
-    since = leaving = 0
-    asked_s = -ASK_AGAIN_S
-    for index in range(len(times)):
-        here = float(overlap(boxes[index : index + 1], place[None, :])[0, 0])
+    if track.past is None:
+        place = np.median(boxes[:SETTLE_SIGHTS], axis=0)
+        place_s = float(times[min(len(times), SETTLE_SIGHTS) // 2])
+        asleep = has_moved = False
+        begin = 0
+    else:
+        asleep, has_moved, begin = track.past.asleep, track.past.has_moved, track.past.context
+        place, place_s = np.array(track.past.place), track.past.place_s
+    since = begin
+    leaving = 0
+    asked_s = -math.inf
+    settled = (begin - 1, asleep, has_moved, place, place_s)
+    for index in range(begin, len(times)):
+        here = _shared(track.boxes[index], place)
         leaving = leaving + 1 if here < MOVED_IOU else 0
         open_question = asleep or (moves and not has_moved)
         if leaving and open_question and _lasts(times, index, leaving) and times[index] - asked_s >= ASK_AGAIN_S:
@@ -64,14 +90,32 @@ def activity(track: Track, still_s: float, unmoved: Unmoved, *, moves: bool) -> 
                 # Awake, it was on its way all the time since it came; asleep, since it left its place.
                 moved[first if asleep else since : index] = True
                 awake[first:index] = True
+                since = first if asleep else since
                 asleep, has_moved, leaving = False, True, 0
-        still = _still(times, boxes, index, still_s)
+        if track.times[index] not in track.stills:
+            track.stills[track.times[index]] = _still(times, boxes, index, still_s)
+        still = track.stills[track.times[index]]
         if still is not None and not (asleep and leaving):
             asleep, has_moved, leaving, place, place_s = True, False, 0, still, float(times[index])
             since = index + 1
         awake[index] = not asleep
         moved[index] = has_moved and not asleep
-    return Activity(awake, moved)
+        if not leaving and times[index] <= settled_s:
+            settled = (index, asleep, has_moved, place, place_s)
+    first_open = min(len(times) - leaving, len(times) if asleep else since)
+    since_s = float(times[first_open]) if first_open < len(times) else math.inf
+    return Walk(Activity(awake, moved), asleep, since_s, settled)
+
+
+def _shared(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    """`overlap` of two boxes [4]: numpy takes longer for so little."""
+    left, top, right, bottom = one.tolist()
+    other_left, other_top, other_right, other_bottom = other.tolist()
+    width = max(0.0, min(right, other_right) - max(left, other_left))
+    height = max(0.0, min(bottom, other_bottom) - max(top, other_top))
+    areas = (right - left) * (bottom - top), (other_right - other_left) * (other_bottom - other_top)
+    union = areas[0] + areas[1] - width * height
+    return width * height / union if union > 0 else 0.0
 
 
 def _lasts(times: npt.NDArray[np.float64], index: int, count: int) -> bool:

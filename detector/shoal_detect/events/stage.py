@@ -53,17 +53,22 @@ class Stage:
     alive: Callable[[], None]
     seen_at: int | None = None
     """Size of the model's input at which every frame was looked at while detecting; None: not every frame was."""
+    found_in: Path | None = None
+    """Where the videos' detections lie, if not in `state`."""
 
 
-def found(stage: Stage, summaries: Sequence[Document]) -> Iterator[tuple[Camera, Event]]:
-    """All events of the run, by start within each camera, cameras by name."""
+def found(
+    stage: Stage, summaries: Sequence[Document], met: Callable[[Camera], None] = lambda _: None
+) -> Iterator[tuple[Camera, Event]]:
+    """All events of the run, by start within each camera, cameras by name; `met` is called for each of these."""
     folder = store.videos_folder(stage.state)
     with store.state_errors("read", folder):
         detections = {one["video_id"]: read_detections(folder / one["video_id"], one) for one in summaries}
     fps = {one["video_id"]: one["fps"] for one in summaries}
     unsteady = {name for name, one in detections.items() if not one.steady(fps[name])}
     for camera in cameras(summaries, stage.rules, unsteady):
-        pictures = _Pictures(camera, stage.videos, stage.alive)
+        met(camera)
+        pictures = Pictures(camera, stage.videos, stage.alive)
         for event in events(camera, frames_of(camera, detections), stage.rules, stage.privacy, pictures.unmoved):
             yield camera, event
 
@@ -189,7 +194,8 @@ def _seen(stage: Stage, camera: Camera, start_s: float, end_s: float, looker: Lo
         return None
     seen: list[Seen] = []
     for part in _between(camera, start_s, end_s):
-        path = store.videos_folder(stage.state) / part.summary["video_id"] / seen_file.FILE
+        folder = store.videos_folder(stage.found_in or stage.state)
+        path = folder / part.summary["video_id"] / seen_file.FILE
         if not path.is_file():
             return None
         with store.state_errors("read", path):
@@ -239,7 +245,7 @@ class _Frames:
 
 
 @dataclass
-class _Pictures:
+class Pictures:
     """Grey crops of a camera's footage, for the question whether something moved."""
 
     camera: Camera

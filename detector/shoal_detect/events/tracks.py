@@ -36,6 +36,25 @@ MEMORY_S = 0.5
 """Its speed is that over so long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is still known of sights of a track that were let go, and how it was when they ended."""
+
+    sights: int
+    class_sums: dict[int, float]
+    """Sums of confidences by class id."""
+    surest: tuple[float, ...]
+    """The highest confidences, as many as make a track."""
+    tall: float
+    """Height of its largest box."""
+    context: int
+    """Its first sights that are still there are known already: they are there for comparison alone."""
+    asleep: bool
+    has_moved: bool
+    place: tuple[float, ...]
+    place_s: float
+
+
 @dataclass
 class Track:
     """One object. Boxes are in fractions of the picture."""
@@ -47,16 +66,25 @@ class Track:
     boxes: list[npt.NDArray[np.float64]] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     class_ids: list[int] = field(default_factory=list)
+    past: Past | None = None
+    stills: dict[float, npt.NDArray[np.float64] | None] = field(default_factory=dict, repr=False, compare=False)
+    """Where it stood still at a time, as far as that was asked for (`scene.walk`)."""
 
     @property
     def is_real(self) -> bool:
         """Whether it was seen often enough."""
-        return len(self.times) >= BIRTH_HITS or (len(self.times) >= 2 and self.times[-1] - self.times[0] >= BIRTH_S)
+        return (
+            self.number > 0
+            or len(self.times) >= BIRTH_HITS
+            or (len(self.times) >= 2 and self.times[-1] - self.times[0] >= BIRTH_S)
+        )
 
     @property
     def class_name(self) -> str:
         """The class with the largest sum of confidences; of equal ones the first by id."""
-        sums = np.bincount(self.class_ids, weights=self.confidence)
+        sums = np.bincount(self.class_ids, weights=self.confidence, minlength=len(NAMES))
+        for class_id, confidence in (self.past.class_sums if self.past else {}).items():
+            sums[class_id] += confidence
         return NAMES[int(sums.argmax())]
 
     def add(self, time_s: float, box: npt.NDArray[np.float64], confidence: float, class_id: int) -> None:
@@ -116,7 +144,8 @@ class Tracker:
     """Takes the frames of a camera in order of time."""
 
     live: list[Track] = field(default_factory=list)
-    _real: int = 0
+    real: int = 0
+    """How many were real so far."""
 
     def take(self, seen: Seen) -> None:
         """Give every detection of a frame to a track, an old one or a new."""
@@ -165,8 +194,8 @@ class Tracker:
     def _add(self, track: Track, seen: Seen, index: int) -> None:
         track.add(seen.time_s, seen.boxes[index], float(seen.confidence[index]), int(seen.class_id[index]))
         if track.number == 0 and track.is_real:
-            self._real += 1
-            track.number = self._real
+            self.real += 1
+            track.number = self.real
 
 
 def tracks(frames: Iterable[Seen]) -> Iterator[Track]:

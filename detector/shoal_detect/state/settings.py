@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.model.classes import NAMES
 from shoal_detect.model.precision import AUTO, Precision
+from shoal_detect.read.archive import Wanted
 
 SCHEMA_VERSION = 1
-OLDER: dict[str, object] = {"precision": AUTO, "reuse": "off"}
+OLDER: dict[str, object] = {"precision": AUTO, "reuse": "off", "since": None, "cameras": None}
 """What stands for knobs that an older detector did not have; it computed in float32, see `precision_of`."""
 
 
@@ -45,6 +46,8 @@ class Settings:
     """As asked for: float32, bfloat16 or auto."""
     reuse: bool = False
     """Whether boxes are carried over frames, or parts of them, in which nothing changed."""
+    wanted: Wanted = field(default_factory=Wanted)
+    """Which of the footage is looked at."""
 
     def knobs(self) -> dict[str, object]:
         """The knobs that change the results, for people and reports."""
@@ -59,6 +62,8 @@ class Settings:
             "privacy": self.privacy,
             "precision": self.precision,
             "reuse": "on" if self.reuse else "off",
+            "since": None if self.wanted.since is None else self.wanted.since.isoformat(timespec="seconds"),
+            "cameras": None if self.wanted.cameras is None else list(self.wanted.cameras),
         }
 
 

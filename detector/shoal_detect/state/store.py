@@ -43,6 +43,11 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sync_file(handle: int) -> None:
+    """Flush an open file's content to disk."""
+    os.fsync(handle)
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write `data` under a temporary name, flush it, rename it, flush the folder."""
     temporary = path.with_name(f".{path.name}{PART}")

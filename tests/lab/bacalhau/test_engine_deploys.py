@@ -11,7 +11,7 @@ import pytest
 from engine_site import MID_RUN, Site
 
 from roles.bacalhau.config import PROGRAM
-from roles.bacalhau.operations import FILES
+from roles.bacalhau.facts import FILES
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets

@@ -16,7 +16,7 @@ import pytest
 from docker.models.containers import Container
 
 from roles.bacalhau.config import Service, unit_text
-from roles.bacalhau.operations import FILES
+from roles.bacalhau.facts import FILES
 from shoal.lab import engine as engines
 from shoal.lab import node_image
 from shoal.telling import to_stderr

@@ -86,12 +86,6 @@ LOGINS = {
         Level.REFUSAL,
         "some commands only",
     ),
-    "requiretty": (
-        "printf 'Defaults requiretty\\nops ALL=(ALL) NOPASSWD: ALL\\n' >/etc/sudoers.d/ops",
-        "",
-        Level.REFUSAL,
-        "its sudo wants a terminal (requiretty)",
-    ),
     "no sudo": ("rm /etc/sudoers.d/ops", "", Level.REFUSAL, "sudo"),
     "umask": (
         "echo 'umask 077' >>/home/ops/.bashrc; sed -i 's/^case/umask 077\\ncase/' /home/ops/.bashrc",
@@ -117,6 +111,14 @@ def test_logins(gateways: Gateways, case: str) -> None:
     else:
         assert in_the_way(report) == []
         assert report.facts["compute-1"].login.is_root
+
+
+def test_a_sudo_that_wants_a_terminal_gets_one(gateways: Gateways) -> None:
+    make = "printf 'Defaults requiretty\\nops ALL=(ALL) NOPASSWD: ALL\\n' >/etc/sudoers.d/ops"
+    with gateways.made("compute-1", make, "echo 'ops ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ops"):
+        report = gateways.look("compute-1")
+    assert in_the_way(report) == []
+    assert report.facts["compute-1"].login.is_root
 
 
 AS = r"""mkdir -p /videos; mount -t tmpfs none /videos; touch /videos/own.mp4
@@ -194,12 +196,10 @@ CONDITIONS = {
         "cp /root/status /var/lib/dpkg/status",
         ["not wholly installed", "dpkg --configure -a"],
     ),
-    "podman's shim (stand-in: the package)": (
-        "mkdir -p /tmp/p/DEBIAN /tmp/p/usr/bin; printf 'Package: podman-docker\\nVersion: 4.3\\nArchitecture: all\\n"
-        "Maintainer: t <t@example.org>\\nDescription: stand-in\\n' >/tmp/p/DEBIAN/control; "
-        "printf '#!/bin/sh\\necho podman version 4.3.1\\n' >/tmp/p/usr/bin/docker; chmod 755 /tmp/p/usr/bin/docker; "
-        "dpkg-deb -b /tmp/p /tmp/p.deb >/dev/null; dpkg -i /tmp/p.deb >/dev/null",
-        "dpkg -r podman-docker >/dev/null; rm -rf /tmp/p /tmp/p.deb",
+    "podman's shim": (
+        f"{{ {APT} podman-docker; }} >/dev/null 2>&1",
+        "{ DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge podman-docker podman; "
+        "apt-get -y -qq autoremove --purge; } >/dev/null 2>&1",
         ["is podman's (package podman-docker)"],
     ),
     "snap's Docker (stand-in: its program)": (
@@ -266,6 +266,12 @@ FIREWALLS = {
         "nft delete table inet plant",
         "nftables",
     ),
+    "firewalld": (
+        "systemctl unmask -q firewalld; systemctl start firewalld; "
+        "timeout 30 sh -c 'until firewall-cmd --state >/dev/null 2>&1; do sleep 0.2; done'",
+        "systemctl stop firewalld; DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge firewalld >/dev/null 2>&1",
+        "firewalld",
+    ),
     "ufw": (
         "ufw allow 22/tcp >/dev/null; ufw --force enable >/dev/null",
         "ufw --force reset >/dev/null; ufw disable",
@@ -278,7 +284,7 @@ FIREWALLS = {
 def test_a_firewall_that_keeps_machines_from_the_registry(gateways: Gateways, case: str) -> None:
     """As ufw, firewalld or a hand-written ruleset do it; nothing listens at the port yet."""
     make, undo, name = FIREWALLS[case]
-    package = {"nftables": "nftables", "ufw": "ufw"}.get(name, "iptables")
+    package = {"nftables": "nftables", "ufw": "ufw", "firewalld": "firewalld"}.get(name, "iptables")
     gateways.on("requester", f"dpkg -s {package} >/dev/null 2>&1 || {{ {APT} {package}; }} >/dev/null 2>&1")
     with gateways.made("requester", make, undo):
         report = gateways.look()

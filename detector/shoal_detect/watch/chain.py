@@ -1,0 +1,264 @@
+"""A camera's files one after the other into events: what is open is carried over in a file, and events are put where
+the outbox finds them, each as the folder of a finished run.
+
+Every step can be done again: the carried state is replaced as a whole after the events of a file are in their place,
+and an event has the same id however often it is decided.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal_detect.errors import Exit
+from shoal_detect.events.cameras import Camera, is_steady
+from shoal_detect.events.carried import Carried, advance, follow, of_document, to_document
+from shoal_detect.events.decide import Event
+from shoal_detect.events.look import Looker
+from shoal_detect.events.rules import Rules
+from shoal_detect.events.sightings import frames_of, read_detections
+from shoal_detect.events.stage import Pictures, Stage, with_clip
+from shoal_detect.read.videos import Video, video_id
+from shoal_detect.state import store
+from shoal_detect.state.store import Document
+from shoal_detect.watch.messages import Take, Taken
+
+EVENTS = "events"
+"""Below the state folder: a folder per event, as of a finished run."""
+MAKING = ".making"
+ALERT = "alert"
+ANSWERS_KEPT = 10_000
+
+
+@dataclass
+class Chain:
+    """All cameras' chains."""
+
+    state: Path
+    root: str
+    """The input folder."""
+    rules: Rules
+    privacy: str
+    clips: str | None
+    looker: Callable[[], Looker | None]
+    seen_at: int | None
+    alive: Callable[[], None]
+    begun: Callable[[str, str], None]
+    _answers: dict[tuple[str, float, float, bytes], bool | None] = field(default_factory=dict)
+
+    def take(self, task: Take) -> Taken:
+        """Take a file. Raises DetectorError(STATE) and what `alive` raises."""
+        folder = camera_folder(self.state, task.camera)
+        with store.state_errors("write", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        path = folder / ("early.json" if task.early else "carried.json")
+        kept = store.read_json(path)
+        if kept is not None and kept["segment"] == task.segment:
+            return Taken(tuple(kept["events"]), kept["summary"])
+        carried = _carried(self.state, kept)
+        before = {part.summary["video_id"] for part in carried.parts}
+        summary = store.finished_summary(self.state, task.video.video_id) or {}
+        events: list[str] = []
+        if summary.get("frames") and summary.get("duration_s"):
+            for event in self._decided(task, carried, summary):
+                if self._published(task, carried, event):
+                    events.append(event.document["id"])
+        said = {
+            "seconds": summary.get("duration_s") or 0.0,
+            "frames": summary.get("frames") or 0,
+            "fault": summary.get("fault"),
+        }
+        document = {"segment": task.segment, "events": events, "summary": said, "carried": to_document(carried)}
+        store.write_file(path, store.to_json_line(document))
+        if not task.early:
+            before.add(task.video.video_id)
+            self._drop(before - {part.summary["video_id"] for part in carried.parts}, folder)
+        return Taken(tuple(events), said)
+
+    def forget_early(self, camera: str) -> None:
+        """What was taken early was reached in its turn."""
+        path = camera_folder(self.state, camera) / "early.json"
+        with store.state_errors("clean up", path):
+            path.unlink(missing_ok=True)
+
+    def _decided(self, task: Take, carried: Carried, summary: Document) -> list[Event]:
+        detections = read_detections(store.videos_folder(self.state) / task.video.video_id, summary)
+        steady = is_steady(summary) and detections.steady(summary["fps"])
+        began = None if task.began_s is None else datetime.fromtimestamp(task.began_s, UTC)
+        part = follow(carried, summary, began, steady=steady)
+        frames = frames_of(Camera(task.camera, (part,), carried.began), {summary["video_id"]: detections})
+        pictures = Pictures(carried.camera(task.camera), self._videos(carried), self.alive)
+
+        def unmoved(before_s: float, after_s: float, box: npt.NDArray[np.float64]) -> bool | None:
+            # What is open is gone through at every mark, and a picture costs a seek in the footage.
+            question = (task.camera, before_s, after_s, box.tobytes())
+            if question not in self._answers:
+                if len(self._answers) > ANSWERS_KEPT:
+                    self._answers.clear()
+                self._answers[question] = pictures.unmoved(before_s, after_s, box)
+            return self._answers[question]
+
+        return advance(carried, task.camera, frames, rules=self.rules, privacy=self.privacy, unmoved=unmoved)
+
+    def _videos(self, carried: Carried) -> dict[str, Video]:
+        """The carried files that are still there."""
+        found = {}
+        for part in carried.parts:
+            name = part.summary["video"]
+            path = Path(self.root, name)
+            if path.is_file():
+                found[part.summary["video_id"]] = Video(str(path), name, part.summary["video_id"], path.stat().st_size)
+        return found
+
+    def _published(self, task: Take, carried: Carried, event: Event) -> bool:
+        """Put an event where the outbox finds it; False where it is there already, or is not wanted."""
+        document = event.document
+        told = [*told_before(self.state, task.camera)]
+        if document["id"] in {one["id"] for one in told}:
+            # The ledger was cut off after it: it is of this file all the same.
+            mine = document["id"], task.segment, task.early
+            return any((one["id"], one["segment"], one["early"]) == mine for one in told)
+        if task.early and document["severity"] != ALERT:
+            return False
+        if not task.early and any(one["early"] and _overlap(one, document) for one in told):
+            return False  # told when it was new
+        target = self.state / EVENTS / f"watch-{document['id']}"
+        if not (target / "manifest.json").is_file():
+            self._made(task, carried, event, target)
+        line = {
+            "id": document["id"],
+            "segment": task.segment,
+            "early": task.early,
+            "start_utc": document["start_utc"],
+            "end_utc": document["end_utc"],
+            "severity": document["severity"],
+        }
+        append(camera_folder(self.state, task.camera) / "told.jsonl", line)
+        return True
+
+    def _made(self, task: Take, carried: Carried, event: Event, target: Path) -> None:
+        making = self.state / MAKING / target.name
+        with store.state_errors("write", making):
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir(parents=True)
+            target.parent.mkdir(exist_ok=True)
+        stage = Stage(
+            state=making,
+            rules=self.rules,
+            privacy=self.privacy,
+            clips=self.clips or task.given_up.get(event.document["id"]),
+            videos=self._videos(carried),
+            alive=self.alive,
+            seen_at=self.seen_at,
+            found_in=self.state,
+        )
+        if stage.clips is None:
+            self.begun(event.document["id"], f"{task.camera} at {event.document['start_utc']}")
+        document = with_clip(stage, carried.camera(task.camera), event, self.looker)
+        store.write_file(making / "events.jsonl", store.to_json_line(document))
+        manifest = {
+            "schema_version": 1,
+            "run": target.name,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "exit_code": int(Exit.DONE),
+            "files": [store.describe_file(making, name) for name in store.list_files(making)],
+        }
+        store.write_file(making / "manifest.json", store.to_json(manifest))
+        with store.state_errors("write", target):
+            if target.exists():
+                shutil.rmtree(target)
+            making.rename(target)
+            store.sync_folder(target.parent)
+
+    def _drop(self, video_ids: set[str], folder: Path) -> None:
+        early = store.read_json(folder / "early.json")
+        wanted = {part["video_id"] for part in early["carried"]["parts"]} if early else set()
+        for name in video_ids - wanted:
+            store.drop_video(self.state, name)
+
+
+def _carried(state: Path, kept: Document | None) -> Carried:
+    """What was carried over; files whose results are no longer there are left out."""
+    if kept is None:
+        return Carried()
+    document = kept["carried"]
+    summaries = [
+        summary
+        for part in document["parts"]
+        if (summary := store.finished_summary(state, part["video_id"])) is not None
+    ]
+    there = {one["video_id"] for one in summaries}
+    if document["parts"] and document["parts"][-1]["video_id"] not in there:
+        return Carried()  # nobody knows any more where the next file begins
+    parts = [part for part in document["parts"] if part["video_id"] in there]
+    return of_document({**document, "parts": parts}, summaries)
+
+
+def camera_folder(state: Path, camera: str) -> Path:
+    """Where a camera's ledger and what is carried over lie."""
+    return state / "cameras" / camera
+
+
+def append(path: Path, document: Document) -> None:
+    """One more line, durable; what a power cut left of a line before is ended first. Raises DetectorError(STATE)."""
+    with store.state_errors("write", path):
+        new = not path.exists()
+        with path.open("ab+") as stream:
+            if stream.tell():
+                stream.seek(-1, 2)
+                if stream.read(1) != b"\n":
+                    stream.write(b"\n")
+            stream.write(store.to_json_line(document))
+            stream.flush()
+            store.sync_file(stream.fileno())
+        if new:
+            store.sync_folder(path.parent)
+
+
+def lines(path: Path) -> Iterator[Document]:
+    """The whole lines of a file of `append`'s."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in data.split(b"\n"):
+        try:
+            document = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(document, dict):
+            yield document
+
+
+def told_before(state: Path, camera: str) -> Iterator[Document]:
+    """Every event of a camera that was put where the outbox finds it."""
+    return lines(camera_folder(state, camera) / "told.jsonl")
+
+
+def _overlap(told: Document, document: Document) -> bool:
+    if told["start_utc"] is None or document["start_utc"] is None:
+        return False
+    return bool(told["start_utc"] <= document["end_utc"] and document["start_utc"] <= told["end_utc"])
+
+
+def dropped_before(state: Path, names: set[str]) -> None:
+    """Remove results of files that nobody carries any more: a kill may have come before they were dropped.
+
+    `names` are segments that are done, relative to the input folder.
+    """
+    wanted = set()
+    for path in (state / "cameras").glob("*/*.json"):
+        document = store.read_json(path)
+        if document and "carried" in document:
+            wanted |= {part["video_id"] for part in document["carried"]["parts"]}
+    for name in names:
+        one = video_id(name.encode("utf-8", "surrogateescape"))
+        if one not in wanted:
+            store.drop_video(state, one)

@@ -1,0 +1,97 @@
+"""The process that makes the watch's events and clips; a decoder may crash in it.
+
+Started by `keeper.py`: `python -m shoal_detect.watch.child CONNECTION`, a descriptor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from multiprocessing.connection import Connection
+
+from shoal_detect.child import PR_SET_PDEATHSIG
+from shoal_detect.errors import DetectorError, Interrupted
+from shoal_detect.messages import Failed
+from shoal_detect.stop import Stop
+from shoal_detect.watch.messages import Alive, BeginEvents, ForgetEarly, MakingClip, Take
+
+SIGN_S = 1.0
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until the connection is closed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    connection = Connection(int(arguments[0]))
+    stop = Stop()
+    stop.install()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody there
+        try:
+            _serve(connection, stop)
+        except DetectorError as error:
+            connection.send(Failed(error.message, int(error.exit_code)))
+        except Interrupted as interrupted:
+            connection.send(Failed(signal_number=interrupted.signal_number))
+
+
+def _serve(connection: Connection, stop: Stop) -> None:
+    begin: BeginEvents = connection.recv()
+    # Late, as in `shoal_detect.child`.
+    from shoal_detect.events.look import Looker, covered_classes, model_for_looking  # noqa: PLC0415
+    from shoal_detect.model.infer import load_model  # noqa: PLC0415
+    from shoal_detect.model.weights import read_weights  # noqa: PLC0415
+    from shoal_detect.watch.chain import Chain  # noqa: PLC0415
+
+    settings = begin.settings
+    class_ids = covered_classes(settings.privacy)
+
+    @cache
+    def looker() -> Looker | None:
+        if not class_ids:
+            return None
+        data, _ = read_weights(settings.weights, settings.weights_sha256)
+        model, size = model_for_looking(
+            lambda size: load_model(data, size=size, precision=begin.precision), settings.img
+        )
+        return Looker(model, size, class_ids)
+
+    chain = Chain(
+        state=settings.state,
+        root=settings.input,
+        rules=begin.rules,
+        privacy=settings.privacy,
+        clips=settings.clips,
+        looker=looker,
+        seen_at=settings.img if begin.every_frame else None,
+        alive=_signs(connection, stop),
+        begun=lambda event_id, text: connection.send(MakingClip(event_id, text)),
+    )
+    while True:
+        task: Take | ForgetEarly = connection.recv()
+        if isinstance(task, ForgetEarly):
+            chain.forget_early(task.camera)
+            connection.send(None)
+        else:
+            connection.send(chain.take(task))
+
+
+def _signs(connection: Connection, stop: Stop) -> Callable[[], None]:
+    """Says about once a second that work goes on, and ends it on request."""
+    last_s = time.monotonic()
+
+    def alive() -> None:
+        nonlocal last_s
+        stop.check()
+        if time.monotonic() - last_s >= SIGN_S:
+            last_s = time.monotonic()
+            connection.send(Alive())
+
+    return alive
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,106 @@
+"""Keeps the process that makes the watch's events: a decoder that crashes or hangs costs its clip, not the watch."""
+
+from __future__ import annotations
+
+import multiprocessing.connection
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+
+from shoal_detect.errors import DetectorError, Exit, Interrupted
+from shoal_detect.messages import Failed
+from shoal_detect.progress import quoted, say
+from shoal_detect.watch.messages import Alive, BeginEvents, ForgetEarly, MakingClip, Take, Taken
+from shoal_detect.worker import CRASHES, LEAVE_S, LOOK_S, STUCK_S, end
+
+
+class EventsKeeper:
+    """The process, started when it is needed, and anew where it died."""
+
+    def __init__(self, begin: BeginEvents) -> None:
+        self._begin = begin
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def take(self, task: Take, check: Callable[[], None]) -> Taken:
+        """Have a file taken. Raises DetectorError, Interrupted and what `check` raises."""
+        while True:
+            clip, answer = self._asked(task, check)
+            if isinstance(answer, Taken):
+                return answer
+            if clip is None:
+                raise DetectorError(f"the events of {task.segment} cannot be made: {answer}", Exit.STATE)
+            say(f"the clip of {quoted(clip.text)} is given up: {answer}; going on with a new process")
+            task = replace(task, given_up={**task.given_up, clip.event_id: str(answer)})
+
+    def forget_early(self, camera: str, check: Callable[[], None]) -> None:
+        """As `ForgetEarly`."""
+        self._asked(ForgetEarly(camera), check)
+
+    def leave(self) -> None:
+        """End the process, if there is one."""
+        process, self._process = self._process, None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if process is not None:
+            end(process, LEAVE_S)
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._connection = Connection(ours.detach())
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "shoal_detect.watch.child", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        self._connection.send(self._begin)
+
+    def _asked(self, task: Take | ForgetEarly, check: Callable[[], None]) -> tuple[MakingClip | None, object]:
+        """The clip that was in hand, and the answer: Taken, None, or why there is none."""
+        if self._process is None:
+            self._start()
+        process, connection = self._process, self._connection
+        if process is None or connection is None:
+            raise RuntimeError("the process was not started")
+        clip: MakingClip | None = None
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died: told below
+            connection.send(task)
+        heard = time.monotonic()
+        while True:
+            while not multiprocessing.connection.wait([connection], LOOK_S):
+                check()
+                if time.monotonic() - heard > STUCK_S:
+                    process.kill()
+                    self.leave()
+                    return clip, f"nothing came of it for {STUCK_S:.0f} s"
+            try:
+                message = connection.recv()
+            except (EOFError, ConnectionResetError):
+                break
+            heard = time.monotonic()
+            if isinstance(message, Failed):
+                self.leave()
+                raise message.error()
+            if isinstance(message, MakingClip):
+                clip = message
+            elif not isinstance(message, Alive):
+                return clip, message
+        code = process.wait()
+        self.leave()
+        check()
+        if code >= 0:
+            raise RuntimeError(f"the process that makes events ended with exit code {code}; see the lines above")
+        number = signal.Signals(-code)
+        if number not in CRASHES:
+            raise Interrupted(number)  # killed from outside
+        return clip, f"the decoder died of it ({number.name})"

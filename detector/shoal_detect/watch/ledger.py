@@ -1,0 +1,78 @@
+"""Which files of a camera are done: a line each, written when the events of the file are where they belong."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shoal_detect.state import store
+from shoal_detect.state.store import Document
+from shoal_detect.watch import chain
+
+FORGET_S = 14 * 86_400.0
+"""Lines of files that are gone stay so long."""
+
+
+@dataclass
+class Ledger:
+    """Of one camera."""
+
+    state: Path
+    root: str
+    camera: str
+    known: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+    last: Document | None = None
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return chain.camera_folder(self.state, self.camera) / "ledger.jsonl"
+
+    def load(self) -> None:
+        """Read it, and let go of old lines of files that are gone. Raises DetectorError(STATE)."""
+        folder = self.path.parent
+        with store.state_errors("write", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        kept, dropped = [], 0
+        before = store.read_json(folder / "totals.json") or {}
+        for line in chain.lines(self.path):
+            old = line["at_s"] < time.time() - FORGET_S
+            if old and not os.path.lexists(os.path.join(self.root, line["segment"])):  # noqa: PTH118 - any bytes
+                dropped += 1
+                _count(before, line)
+            else:
+                kept.append(line)
+        if dropped:
+            store.write_file(folder / "totals.json", store.to_json_line(before))
+            store.write_file(self.path, b"".join(store.to_json_line(line) for line in kept))
+        self.counts = Counter(before)
+        for line in kept:
+            self._note(line)
+
+    def add(self, line: Document) -> None:
+        """One more file is done. Raises DetectorError(STATE)."""
+        chain.append(self.path, line)
+        self._note(line)
+
+    def _note(self, line: Document) -> None:
+        if line["segment"] not in self.known:
+            self.known.add(line["segment"])
+            _count(self.counts, line)
+        if not line.get("gone"):
+            self.last = line
+
+
+def _count(counts: Document | Counter[str], line: Document) -> None:
+    for name, value in (
+        ("segments", 1),
+        ("frames", line["frames"]),
+        ("seconds", line["seconds"]),
+        ("faulty", int(bool(line["fault"]))),
+        ("gone", int(bool(line.get("gone")))),
+        ("events", len(line["events"])),
+    ):
+        counts[name] = counts.get(name, 0) + value

@@ -1,0 +1,70 @@
+"""What passes between the process that keeps the watch and the one that makes its events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from shoal_detect.events.rules import Rules
+from shoal_detect.model.precision import Precision
+from shoal_detect.read.videos import Video
+from shoal_detect.state.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class BeginEvents:
+    """The first message."""
+
+    settings: Settings
+    rules: Rules
+    precision: Precision
+    every_frame: bool
+    """Every frame is looked at while detecting, whatever gives way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Take a camera's next file, whose detections are there. Answered by MakingClip, Alive, then Taken or Failed."""
+
+    camera: str
+    folder: str
+    """Of the camera's footage, below the input folder."""
+    segment: str
+    """The file's name, relative to the input folder."""
+    began_s: float | None
+    """By its name, seconds since 1970."""
+    video: Video
+    early: bool = False
+    """Out of its turn: alerts are made of the newest footage while older still waits."""
+    given_up: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The file is done, and its events are where the outbox finds them."""
+
+    events: tuple[str, ...]
+    """Ids of those that are new."""
+    summary: dict[str, Any]
+    """Of the file: seconds, frames, fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakingClip:
+    """A clip is begun."""
+
+    event_id: str
+    text: str
+    """What it shows, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Work goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetEarly:
+    """What was taken out of its turn was reached."""
+
+    camera: str

@@ -1,0 +1,118 @@
+"""Runs on a node with its own Python, as text over SSH: what recorders, watch and outbox have written down, in one JSON
+document. Standard library only; it changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+STATE = "/var/lib/shoal"
+SETTINGS = "/etc/shoal/recorder"
+DAY_S = 86400
+
+
+def document(path: str) -> Any:
+    """A JSON document, None where there is none or it is damaged."""
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123 - no more than the oldest Python of a node has
+            return json.loads(stream.read())
+    except (OSError, ValueError):
+        return None
+
+
+def lines(path: str) -> Iterator[Any]:
+    """The whole lines of a ledger."""
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123
+            data = stream.read()
+    except OSError:
+        return
+    for line in data.split(b"\n"):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def active(unit: str) -> bool:
+    """Whether systemd runs it."""
+    return subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0
+
+
+def names(folder: str) -> list[str]:
+    """What lies in a folder."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def recorded(name: str, now_s: float) -> dict[str, Any]:
+    """One camera's recording."""
+    folder = f"{STATE}/recorder/{name}"
+    segments = list(lines(f"{folder}/segments.jsonl"))
+    recent = [one for one in segments if one["end"] > now_s - DAY_S]
+    gaps = [one for one in lines(f"{folder}/gaps.jsonl") if one["end"] > now_s - DAY_S]
+    last = max(segments, key=lambda one: one["end"], default=None)
+    now = document(f"{folder}/now.json") or {}
+    removed = len([one for one in lines(f"{folder}/removed.jsonl") if "floor" in one.get("why", "")])
+    return {
+        "unit": active(f"shoal-recorder@{name}.service"),
+        "trouble": now.get("reason"),
+        "detail": str(now.get("detail", ""))[:300] or None,
+        "since_s": now.get("start"),
+        "segments": len(segments),
+        "last_segment": last["file"] if last else None,
+        "last_end_s": last["end"] if last else None,
+        "film_bytes": sum(one["size_bytes"] for one in segments),
+        "day_seconds": round(sum(one["end"] - one["start"] for one in recent), 1),
+        "day_bytes": sum(one["size_bytes"] for one in recent),
+        "day_gaps": len(gaps),
+        "day_gap_seconds": round(sum(one["end"] - one["start"] for one in gaps), 1),
+        "last_gaps": gaps[-5:],
+        "removed_early": removed,
+    }
+
+
+def waiting() -> dict[str, int]:
+    """How many events of each camera wait in the outbox."""
+    found: dict[str, int] = {}
+    for name in names(f"{STATE}/outbox/open"):
+        entry = document(f"{STATE}/outbox/open/{name}")
+        if entry and not name.startswith("."):
+            camera = str(entry.get("camera"))
+            found[camera] = found.get(camera, 0) + 1
+    return found
+
+
+def main() -> None:
+    """Print the document."""
+    now_s = time.time()
+    cameras = [name[: -len(".json")] for name in names(SETTINGS) if name.endswith(".json")]
+    floors = [(document(f"{SETTINGS}/{name}.json") or {}).get("disk_floor_bytes", 0) for name in cameras]
+    try:
+        about = os.statvfs("/videos")
+        free_bytes = about.f_bavail * about.f_frsize
+    except OSError:
+        free_bytes = 0
+    print(  # noqa: T201 - its answer
+        json.dumps(
+            {
+                "version": 1,
+                "at_s": now_s,
+                "free_bytes": free_bytes,
+                "floor_bytes": max(floors, default=0),
+                "watching": active("shoal-watch.service"),
+                "watch": document(f"{STATE}/watch/status.json"),
+                "recorded": {name: recorded(name, now_s) for name in cameras},
+                "waiting": waiting(),
+            }
+        )
+    )
+
+
+main()

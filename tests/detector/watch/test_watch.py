@@ -1,0 +1,257 @@
+"""The watch: footage that comes file by file, through kills, a backlog and files that go, into the same events."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from shoal_detect.errors import DetectorError
+from shoal_detect.watch.settings import parsed
+
+from tests.detector import detector_making as making
+
+SCHEMA = json.loads((making.DETECTOR / "schemas" / "event.schema.json").read_text())
+BEGAN = datetime(2026, 11, 30, 8, 0, tzinfo=UTC)
+SEGMENT_S, FPS = 4, 10
+RULES = {"version": 1, "quiet_s": 3, "roll_before_s": 1, "roll_after_s": 1}
+
+
+def film(path: Path, first_s: float, seen: Callable[[float], bool]) -> None:
+    """Four seconds in which a red square goes to and fro while it is `seen`."""
+    pictures = []
+    for number in range(SEGMENT_S * FPS):
+        time_s = first_s + number / FPS
+        column = abs(int(time_s * 3) % 6 - 3)
+        pictures.append(making.picture({(column, 1): making.RED} if seen(time_s) else {}, 128, 64))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}")
+    making.write_video(part, pictures, codec="libx264", fps=FPS)
+    part.rename(path)
+
+
+def visits(time_s: float) -> bool:
+    """Somebody is there for 3 s of every 12, over the border of two files."""
+    return 2.5 <= time_s % 12 < 5.5
+
+
+@dataclass
+class Site:
+    """A machine's footage and watch."""
+
+    folder: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def videos(self) -> Path:
+        return self.folder / "videos"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    def make(self, cameras: tuple[str, ...] = ("north",), **more: Any) -> None:
+        (self.videos / ".shoal").mkdir(parents=True)
+        (self.videos / ".shoal" / "events.json").write_text(json.dumps(RULES))
+        weights = self.folder / "model.onnx"
+        weights.write_bytes(making.model())
+        document = {
+            "version": 1,
+            "cameras": [{"name": name, "folder": f"cameras/{name}"} for name in cameras],
+            "weights": str(weights),
+            "weights_name": "squares",
+            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "img": 128,
+            "precision": "float32",
+            "processes": 1,
+            "stride_most": 1,
+            "look_back_s": 1e9,
+            "reuse": False,
+            **more,
+        }
+        (self.folder / "watch.json").write_text(json.dumps(document))
+
+    def segment(self, number: int, camera: str = "north", seen: Callable[[float], bool] = visits) -> Path:
+        first_s = number * SEGMENT_S
+        name = f"{BEGAN + timedelta(seconds=first_s):%Y%m%dT%H%M%SZ}.mp4"
+        path = self.videos / "cameras" / camera / "2026-11-30" / name
+        film(path, first_s, seen)
+        return path
+
+    def start(self) -> subprocess.Popen[bytes]:
+        words = ["--settings", "watch.json", "--input", "videos", "--state", "state"]
+        environment = {**os.environ, "PYTHONPATH": str(making.DETECTOR)}
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "shoal_detect", "watch", *words],
+                cwd=self.folder, env=environment, stdout=log, stderr=log,
+            )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def ledger(self, camera: str = "north") -> list[dict[str, Any]]:
+        path = self.state / "cameras" / camera / "ledger.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def events(self) -> dict[str, dict[str, Any]]:
+        found = {}
+        for path in sorted((self.state / "events").glob("watch-*/events.jsonl")):
+            assert (path.parent / "manifest.json").is_file()
+            (event,) = [json.loads(line) for line in path.read_text().splitlines()]
+            jsonschema.validate(event, SCHEMA, cls=jsonschema.Draft202012Validator)
+            found[event["id"]] = event
+        return found
+
+    def until(self, holds: Callable[[], object], what: str, limit_s: float = 90) -> None:
+        end = time.monotonic() + limit_s
+        while not holds():
+            alive = self.processes[-1].poll() is None
+            assert alive and time.monotonic() < end, f"{what}: {(self.folder / 'log').read_text()[-2000:]}"
+            time.sleep(0.1)
+
+    def stop(self) -> int:
+        process = self.processes[-1]
+        process.terminate()
+        return process.wait(20)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    for process in made.processes:
+        process.kill()
+        process.wait()
+
+
+def what_happened(events: dict[str, dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """What stays the same however the clip was made."""
+    return sorted(
+        (one["id"], one["camera"], one["start_utc"], one["end_utc"], one["severity"]) for one in events.values()
+    )
+
+
+def test_footage_becomes_events_as_it_comes_and_over_the_borders_of_files(site: Site) -> None:
+    site.make()
+    site.segment(0)
+    site.start()
+    site.until(lambda: len(site.ledger()) == 1, "the first file")
+    assert site.events() == {}  # somebody is there at its end
+    for number in range(1, 5):
+        site.segment(number)
+        site.until(lambda number=number: len(site.ledger()) == number + 1, f"file {number}")  # type: ignore[misc]
+    assert site.stop() == 0
+    first = min(site.events().values(), key=lambda one: one["start_s"])
+    assert (first["camera"], first["start_utc"][:22]) == ("north", "2026-11-30T08:00:02.50")
+    assert len(first["videos"]) == 2
+    assert first["clip"]["state"] == "verified"
+    assert first["clip"]["frames"] == pytest.approx(50, abs=3)
+    status = json.loads((site.state / "status.json").read_text())
+    assert status["cameras"]["north"]["segments"] == 5
+    # What is done with leaves nothing behind but what is carried.
+    carried = json.loads((site.state / "cameras" / "north" / "carried.json").read_text())
+    assert {path.name for path in (site.state / "videos").iterdir()} == {
+        part["video_id"] for part in carried["carried"]["parts"]
+    }
+
+
+def test_kills_at_any_moment_change_no_event_and_lose_no_file(site: Site, tmp_path: Path) -> None:
+    count = 12
+    site.make()
+    for number in range(count):
+        site.segment(number)
+    other = Site(tmp_path / "undisturbed")
+    other.folder.mkdir()
+    other.make()
+    shutil.copytree(site.videos / "cameras", other.videos / "cameras")
+    other.start()
+    other.until(lambda: len(other.ledger()) == count, "an undisturbed pass")
+    assert other.stop() == 0
+    dice = random.Random(18)
+    for _ in range(60):
+        process = site.start()
+        time.sleep(dice.uniform(0.8, 4.0))  # the moment of the kill, anywhere
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if len(site.ledger()) == count:
+            break
+    site.start()
+    site.until(lambda: len(site.ledger()) == count, "all files")
+    assert site.stop() == 0
+    names = [line["segment"] for line in site.ledger()]
+    assert names == sorted(set(names))
+    assert len(other.events()) >= 3
+    assert what_happened(site.events()) == what_happened(other.events())
+    assert sorted(one for line in site.ledger() for one in line["events"]) == sorted(site.events())
+    assert not [*site.state.glob(".making/*")]
+
+
+def test_who_is_behind_tells_the_newest_alerts_first_and_each_once(site: Site) -> None:
+    site.make(behind_s=60)
+    count = 18
+    old_s = time.time() - 600
+    for number in range(count):
+        path = site.segment(number)
+        closed_s = old_s + number * SEGMENT_S if number < count - 8 else time.time()
+        os.utime(path, (closed_s, closed_s))
+    site.start()
+    site.until(lambda: len(site.ledger()) == count, "all files")
+    assert site.stop() == 0
+    told = [json.loads(line) for line in (site.state / "cameras/north/told.jsonl").read_text().splitlines()]
+    assert told[0]["early"]
+    in_turn = [one["start_utc"] for one in told if not one["early"]]
+    assert in_turn
+    assert max(in_turn[:3]) < told[0]["start_utc"]
+    starts = sorted(one["start_utc"] for one in site.events().values())
+    assert starts == sorted(set(starts))
+    assert len(starts) == 6  # one visit in twelve seconds
+    assert not (site.state / "cameras/north/early.json").exists()
+    assert len([*(site.state / "videos").iterdir()]) <= count
+
+
+def test_a_file_that_goes_before_it_was_looked_at_is_accounted_for(site: Site) -> None:
+    site.make()
+    paths = [site.segment(number) for number in range(3)]
+    process = site.start()
+    site.until(site.ledger, "the first file")
+    process.send_signal(signal.SIGSTOP)
+    there = len(site.ledger())
+    later = site.segment(5)
+    process.send_signal(signal.SIGCONT)
+    site.until(lambda: len(site.ledger()) >= min(there + 1, 4), "the next")
+    site.until(lambda: len(site.ledger()) == len(paths) + 1, "all")
+    assert later.exists()
+    assert site.stop() == 0
+
+
+def test_damaged_footage_is_a_fault_and_the_watch_goes_on(site: Site) -> None:
+    site.make()
+    site.segment(0)
+    broken = site.segment(1)
+    broken.write_bytes(b"\0" * 5000)
+    site.segment(2)
+    site.start()
+    site.until(lambda: len(site.ledger()) == 3, "all files")
+    assert site.stop() == 0
+    assert [bool(line["fault"]) for line in site.ledger()] == [False, True, False]
+
+
+def test_settings_name_every_fault() -> None:
+    document = {"version": 1, "cameras": [{"name": "a", "folder": "/etc"}, {"name": "a", "folder": "x"}]}
+    more = {"weights": "w", "weights_name": "w", "weights_sha256": "0" * 64, "stride": 9, "stride_most": 2}
+    with pytest.raises(DetectorError) as caught:
+        parsed({**document, **more}, "watch.json")
+    assert all(word in caught.value.message for word in ("'a' comes twice", "'/etc'", "stride"))

@@ -1,0 +1,128 @@
+"""What nodes say of their cameras, as people see it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal.cluster import document
+from shoal.cluster.cameras import watched_folders
+from shoal.site.watch import SiteWatch, deploy_data
+from shoal.untrusted import DamagedDocumentError
+from shoal.watch.documents import look_of
+from shoal.watch.status import LOOK, cameras_of
+
+NODE = document.Node.model_validate(
+    {
+        "name": "gate-1",
+        "roles": ["compute"],
+        "address": "10.0.0.1",
+        "cameras": [{"name": "north", "source": "rtsp://10.0.0.9/north"}],
+        "camera_folders": ["/srv/Cam 2".replace(" ", "_"), "/videos/dock"],
+    }
+)
+NOW_S = 1_796_000_000.0
+
+
+def recorded(**more: Any) -> dict[str, Any]:
+    return {
+        "unit": True, "trouble": None, "detail": None, "since_s": None, "segments": 60,
+        "last_segment": "2026-11-30/20261130T081500Z.mp4", "last_end_s": NOW_S - 3, "film_bytes": 10**9,
+        "day_seconds": 3600.0, "day_bytes": 10**9, "day_gaps": 1, "day_gap_seconds": 12.0,
+        "last_gaps": [{"start": 1.0, "end": 13.0, "reason": "camera_lost"}], "removed_early": 0, **more,
+    }  # fmt: skip
+
+
+def watched(**more: Any) -> dict[str, Any]:
+    return {
+        "last_segment": "cameras/north/x.mp4", "last_closed_s": NOW_S - 30, "last_lag_s": 6.5, "behind_s": 0.0,
+        "backlog_segments": 0, "segments": 59, "frames": 1000, "seconds": 3540.0, "faulty": 0, "gone": 0,
+        "events": 4, **more,
+    }  # fmt: skip
+
+
+def look(**more: Any) -> dict[str, Any]:
+    status = {"version": 1, "at_s": NOW_S, "stride": 2, "stride_wanted": 2, "processes": 2}
+    return {
+        "version": 1, "at_s": NOW_S + 2, "free_bytes": 53 * 10**9, "floor_bytes": 5 * 10**9, "watching": True,
+        "watch": {**status, "cameras": {"north": watched()}}, "recorded": {"north": recorded()},
+        "waiting": {"north": 2}, **more,
+    }  # fmt: skip
+
+
+def of(raw: dict[str, Any]) -> dict[str, Any]:
+    return {one.camera: one for one in cameras_of(NODE, look_of(json.dumps(raw).encode(), source="the test"))}
+
+
+def test_every_camera_of_a_node_is_named_with_its_figures() -> None:
+    found = of(look())
+    assert list(found) == ["north", "srv_cam_2", "dock"]
+    north = found["north"]
+    assert (north.recording, north.lag_s, north.gaps, north.events, north.outbox_waiting) == ("yes", 6.5, 1, 4, 2)
+    assert north.disk_days_left == 2.0  # 24 GB a day, 48 GB above the floor
+    assert north.alarms == ()
+    assert found["dock"].recording == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (look(recorded={"north": recorded(trouble="camera_lost", detail="no answer")}), "camera_lost (no answer)"),
+        (look(recorded={"north": recorded(unit=False)}), "recorder does not run"),
+        (look(recorded={"north": recorded(removed_early=3)}), "at its floor"),
+        (look(at_s=NOW_S + 500), "says nothing"),
+        (look(watching=False), "does not run"),
+        (look(watch={**look()["watch"], "cameras": {"north": watched(behind_s=900.0)}}), "900 s of footage wait"),
+        (look(watch={**look()["watch"], "stride": 8}), "every 8. frame"),
+        (look(watch={**look()["watch"], "cameras": {"north": watched(gone=2)}}), "2 segments went"),
+    ],
+)
+def test_what_needs_a_person_is_said(raw: dict[str, Any], words: str) -> None:
+    assert any(words in alarm for alarm in of(raw)["north"].alarms)
+
+
+def test_a_node_that_lies_is_refused() -> None:
+    for raw in (b"", b"[]", json.dumps(look(free_bytes=-1)).encode(), json.dumps(look(recorded={"x": 1})).encode()):
+        with pytest.raises(DamagedDocumentError):
+            look_of(raw, source="gate-1's word")
+
+
+def test_the_program_reads_what_recorder_watch_and_outbox_wrote(tmp_path: Path) -> None:
+    """The node's side, over a folder that looks like a node's."""
+    now_s = time.time()
+    state, settings = tmp_path / "state", tmp_path / "etc"
+    folder = state / "recorder" / "north"
+    folder.mkdir(parents=True)
+    settings.mkdir()
+    (settings / "north.json").write_text(json.dumps({"disk_floor_bytes": 7}))
+    segment = {"file": "d/a.mp4", "start": now_s - 70, "end": now_s - 10, "size_bytes": 600, "inode": 1}
+    (folder / "segments.jsonl").write_text(json.dumps(segment) + "\n" + '{"cut o')
+    gap = {"start": now_s - 90, "end": now_s - 70, "reason": "killed", "detail": ""}
+    (folder / "gaps.jsonl").write_text(json.dumps(gap) + "\n")
+    (state / "watch").mkdir()
+    (state / "watch" / "status.json").write_text(json.dumps(look()["watch"]))
+    (state / "outbox" / "open").mkdir(parents=True)
+    (state / "outbox" / "open" / "e.json").write_text(json.dumps({"camera": "north"}))
+    text = LOOK.read_text().replace('"/var/lib/shoal"', repr(str(state)))
+    text = text.replace('"/etc/shoal/recorder"', repr(str(settings))).replace('"/videos"', '"/"')
+    text = text.replace(
+        'subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0', "True"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, check=True)
+    one = of(json.loads(done.stdout))["north"]
+    assert (one.recording, one.gaps, one.gap_seconds, one.outbox_waiting, one.events) == ("yes", 1, 20.0, 1, 4)
+
+
+def test_a_machine_without_cameras_is_not_watched() -> None:
+    bare = NODE.model_copy(update={"cameras": (), "camera_folders": ()})
+    assert deploy_data(SiteWatch(), bare, ("5" * 64, "s")) == {}
+    assert deploy_data(None, NODE, ("5" * 64, "s")) == {}
+    given = deploy_data(SiteWatch(stride=4), NODE, ("5" * 64, "s"))
+    assert [one["folder"] for one in given["watch_cameras"]] == [folder for _, folder in watched_folders(NODE)]
+    assert given["watch_stride"] == 4
