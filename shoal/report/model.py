@@ -218,6 +218,8 @@ class Node(_View):
     """Videos by camera, of all cameras; empty of older detectors."""
     event_bytes: Bytes | None = None
     """None of older detectors and of programs that make no events."""
+    shipped_bytes: int | None = None
+    """That were in the store when its outbox was asked last; None where that is not known."""
 
 
 class Run(_View):
@@ -261,4 +263,6 @@ class Run(_View):
     cameras: list[CameraEvents] = []
     """Those with events, of all nodes."""
     event_bytes: Bytes | None = None
+    shipped_bytes: int | None = None
+    """Of all nodes of which it is known."""
     nodes: list[Node]

@@ -73,6 +73,7 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         cameras=cameras,
         camera_videos=_camera_videos(summary),
         event_bytes=node_bytes(summary),
+        shipped_bytes=record.shipped.size_bytes if record.shipped else None,
     )
 
 
