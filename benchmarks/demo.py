@@ -42,7 +42,7 @@ def main() -> None:
     first, *others = runs
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     print(
-        f"commit {commit.stdout.strip()[:12]}, {os.cpu_count()} processors; seconds, ratio to the first run in brackets\n"
+        f"commit {commit.stdout.strip()[:12]}, {os.cpu_count()} processors; seconds, in brackets against the first run\n"
     )
     print("| stage | first |" + "".join(f" again {number} |" for number in range(1, len(runs))))
     print("| --- | ---: |" + " ---: |" * len(others))
