@@ -57,14 +57,17 @@ class Stage:
     """Where the videos' detections lie, if not in `state`."""
 
 
-def found(stage: Stage, summaries: Sequence[Document]) -> Iterator[tuple[Camera, Event]]:
-    """All events of the run, by start within each camera, cameras by name."""
+def found(
+    stage: Stage, summaries: Sequence[Document], met: Callable[[Camera], None] = lambda _: None
+) -> Iterator[tuple[Camera, Event]]:
+    """All events of the run, by start within each camera, cameras by name; `met` is called for each of these."""
     folder = store.videos_folder(stage.state)
     with store.state_errors("read", folder):
         detections = {one["video_id"]: read_detections(folder / one["video_id"], one) for one in summaries}
     fps = {one["video_id"]: one["fps"] for one in summaries}
     unsteady = {name for name, one in detections.items() if not one.steady(fps[name])}
     for camera in cameras(summaries, stage.rules, unsteady):
+        met(camera)
         pictures = Pictures(camera, stage.videos, stage.alive)
         for event in events(camera, frames_of(camera, detections), stage.rules, stage.privacy, pictures.unmoved):
             yield camera, event

@@ -25,6 +25,7 @@ from shoal_detect.watch.settings import parsed
 from tests.detector import detector_making as making
 
 SCHEMA = json.loads((making.DETECTOR / "schemas" / "event.schema.json").read_text())
+STATUS = json.loads((making.DETECTOR / "schemas" / "watch_status.schema.json").read_text())
 BEGAN = datetime(2026, 11, 30, 8, 0, tzinfo=UTC)
 SEGMENT_S, FPS = 4, 10
 RULES = {"version": 1, "quiet_s": 3, "roll_before_s": 1, "roll_after_s": 1}
@@ -160,6 +161,7 @@ def test_footage_becomes_events_as_it_comes_and_over_the_borders_of_files(site: 
     assert first["clip"]["state"] == "verified"
     assert first["clip"]["frames"] == pytest.approx(50, abs=3)
     status = json.loads((site.state / "status.json").read_text())
+    jsonschema.validate(status, STATUS, cls=jsonschema.Draft202012Validator)
     assert status["cameras"]["north"]["segments"] == 5
     # What is done with leaves nothing behind but what is carried.
     carried = json.loads((site.state / "cameras" / "north" / "carried.json").read_text())
