@@ -173,6 +173,43 @@ def test_footage_becomes_events_as_it_comes_and_over_the_borders_of_files(site: 
     }
 
 
+def test_the_outbox_finds_every_event_once_and_none_again_after_its_folder_went(site: Site) -> None:
+    site.make(("north", "gate"))
+    for number in range(4):
+        for camera in ("north", "gate"):
+            site.segment(number, camera)
+    site.start()
+    site.until(lambda: len(site.ledger("north")) == len(site.ledger("gate")) == 4, "both cameras")
+    assert site.stop() == 0
+    outbox = {
+        "version": 1, "node": "gate-1", "remote": "store:x", "to": "folder:/x", "rclone": "rclone",
+        "rclone_config": "", "root": str(site.folder / "outbox"), "sources": [str(site.state / "events")],
+        "disk_floor_bytes": 0,
+    }  # fmt: skip
+    (site.folder / "outbox.json").write_text(json.dumps(outbox))
+    (site.folder / "outbox").mkdir()
+
+    def asked(verb: str) -> list[dict[str, Any]]:
+        words = [sys.executable, "-m", "outbox", "--settings", str(site.folder / "outbox.json"), verb]
+        done = subprocess.run(words, cwd=making.REPOSITORY, capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+    events = site.events()
+    assert sorted({one["camera"] for one in events.values()}) == ["gate", "north"]
+    for _ in range(2):
+        asked("collect")
+        known = asked("events")
+        assert sorted(one["event"] for one in known) == sorted(events)
+        assert all(one["run"] == f"watch-{one['event']}" for one in known)
+        assert all([part["state"] for part in one["parts"]] == ["waiting", "waiting"] for one in known)
+    shutil.rmtree(site.state / "events")  # as retention does once they are shipped
+    site.segment(4)
+    site.start()
+    site.until(lambda: len(site.ledger()) == 5, "one more file")
+    assert site.stop() == 0
+    assert not set(site.events()) & set(events)
+
+
 def test_kills_at_any_moment_change_no_event_and_lose_no_file(site: Site, tmp_path: Path) -> None:
     count = 12
     site.make()
