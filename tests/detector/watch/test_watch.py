@@ -34,13 +34,14 @@ SEGMENT_S, FPS = 4, 10
 RULES = {"version": 1, "quiet_s": 3, "roll_before_s": 1, "roll_after_s": 1}
 
 
-def film(path: Path, first_s: float, seen: Callable[[float], bool]) -> None:
+def film(path: Path, first_s: float, seen: Callable[[float], bool], scale: int = 1) -> None:
     """Four seconds in which a red square goes to and fro while it is `seen`."""
     pictures = []
     for number in range(SEGMENT_S * FPS):
         time_s = first_s + number / FPS
         column = abs(int(time_s * 3) % 6 - 3)
-        pictures.append(making.picture({(column, 1): making.RED} if seen(time_s) else {}, 128, 64))
+        picture = making.picture({(column, 1): making.RED} if seen(time_s) else {}, 128, 64)
+        pictures.append(picture.repeat(scale, axis=0).repeat(scale, axis=1))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}")
     making.write_video(part, pictures, codec="libx264", fps=FPS)
@@ -277,6 +278,36 @@ def test_a_file_that_goes_before_it_was_looked_at_is_accounted_for(site: Site) -
     site.until(lambda: len(site.ledger()) == len(paths) + 1, "all")
     assert later.exists()
     assert site.stop() == 0
+
+
+def test_a_camera_that_comes_back_with_another_resolution_is_the_same_camera(site: Site) -> None:
+    site.make()
+    site.segment(0)
+    path = site.segment(1)
+    film(path, SEGMENT_S, visits, scale=2)
+    site.segment(2)
+    site.start()
+    site.until(lambda: len(site.ledger()) == 3, "all files")
+    assert site.stop() == 0
+    assert not any(line["fault"] for line in site.ledger())
+    (event,) = site.events().values()
+    assert len(event["videos"]) == 2
+    assert event["end_s"] - event["start_s"] == pytest.approx(2.9, abs=0.2)
+
+
+def test_a_clock_that_is_set_back_loses_no_file_and_no_event(site: Site) -> None:
+    site.make()
+    for number in (10, 11, 12, 13):
+        site.segment(number)
+    site.start()
+    site.until(lambda: len(site.ledger()) == 4, "the files before")
+    for number in (2, 3, 4, 5):  # the clock went back
+        site.segment(number)
+        site.until(lambda number=number: len(site.ledger()) == 3 + number, f"file {number}")  # type: ignore[misc]
+    assert site.stop() == 0
+    assert len({line["segment"] for line in site.ledger()}) == 8
+    starts = sorted(one["start_utc"][14:19] for one in site.events().values())
+    assert starts == ["00:14", "00:40", "00:50"]
 
 
 def test_damaged_footage_is_a_fault_and_the_watch_goes_on(site: Site) -> None:
