@@ -41,8 +41,7 @@ def main() -> None:
     runs = [timed_demo(given.demo) for _ in range(given.repeat)]
     first, *others = runs
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    print(f"commit {commit.stdout.strip()[:12]}, {os.cpu_count()} processors")
-    print("seconds, ratio to the first run in brackets\n")
+    print(f"commit {commit.stdout.strip()[:12]}, {os.cpu_count()} processors; seconds, in brackets against the first\n")
     print("| stage | first |" + "".join(f" again {number} |" for number in range(1, len(runs))))
     print("| --- | ---: |" + " ---: |" * len(others))
     for stage, seconds in first.items():
