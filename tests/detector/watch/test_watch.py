@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
 from shoal_detect.errors import DetectorError
+from shoal_detect.read.videos import Video
+from shoal_detect.watch.keeper import EventsKeeper
+from shoal_detect.watch.messages import BeginEvents, MakingClip, Take, Taken
 from shoal_detect.watch.settings import parsed
 
 from tests.detector import detector_making as making
@@ -249,6 +252,25 @@ def test_damaged_footage_is_a_fault_and_the_watch_goes_on(site: Site) -> None:
     site.until(lambda: len(site.ledger()) == 3, "all files")
     assert site.stop() == 0
     assert [bool(line["fault"]) for line in site.ledger()] == [False, True, False]
+
+
+def test_a_decoder_that_dies_costs_a_clip_or_a_look_and_not_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Taken(("e",), {"seconds": 1.0, "frames": 10, "fault": None})
+    answers = iter([(None, "the decoder died"), (MakingClip("e", "north"), "the decoder died"), (None, taken)])
+    asked: list[Take] = []
+
+    def answer(_: EventsKeeper, task: Take, _check: object) -> object:
+        asked.append(task)
+        return next(answers)
+
+    monkeypatch.setattr(EventsKeeper, "_asked", answer)
+    task = Take("north", "cameras/north", "a.mp4", None, Video("/a.mp4", "a.mp4", "a", 1))
+    assert EventsKeeper(cast(BeginEvents, None)).take(task, lambda: None) == taken
+    assert [(one.blind, one.given_up) for one in asked] == [
+        (False, {}),
+        (True, {}),
+        (True, {"e": "the decoder died"}),
+    ]
 
 
 def test_settings_name_every_fault() -> None:
