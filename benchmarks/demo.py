@@ -40,7 +40,8 @@ def main() -> None:
     given = parser.parse_args()
     runs = [timed_demo(given.demo) for _ in range(given.repeat)]
     first, *others = runs
-    print(f"{os.cpu_count()} processors; seconds, ratio to the first run in brackets\n")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    print(f"commit {commit.stdout.strip()[:12]}, {os.cpu_count()} processors; seconds, in brackets against the first\n")
     print("| stage | first |" + "".join(f" again {number} |" for number in range(1, len(runs))))
     print("| --- | ---: |" + " ---: |" * len(others))
     for stage, seconds in first.items():

@@ -23,13 +23,14 @@ from shoal.engines import choice as engines
 from shoal.lab import up as lab_up
 from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
-from shoal.paths import cluster_document
+from shoal.paths import cluster_document, repository
 from shoal.results.record import Weights
 from shoal.run import start as running
 from shoal.run.work import Event, Happening
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
 from shoal.site import weights
+from shoal.version import described
 
 
 def one(nodes: int, name: str, folder: Path) -> dict[str, float]:
@@ -115,6 +116,7 @@ def main() -> None:
     document = {
         "what": "shoal over Bacalhau in the lab, one clip a node",
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": described(repository()),
         "machine": f"{os.cpu_count()} processors, {platform.machine()}, load {load:.1f} before",
         "unit": "s",
         "rows": rows,

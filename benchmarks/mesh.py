@@ -28,7 +28,9 @@ from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
 from shoal.lab.up import up
 from shoal.mesh import moving
+from shoal.paths import repository
 from shoal.ssh import client as ssh
+from shoal.version import described
 
 LAB = "mesh-bench"
 PORT = 5999
@@ -129,7 +131,7 @@ def print_table(document: Path, repeat: int, whole_s: float, joins_s: list[float
     for _ in range(repeat):
         plain.append(measured(document, requester.address))
         mesh.append(measured(document, mesh_address))
-    print(f"{os.cpu_count()} processors; medians of {repeat}\n")
+    print(f"shoal {described(repository())}, {os.cpu_count()} processors; medians of {repeat}\n")
     print("| what | plain | mesh | mesh / plain |\n| --- | ---: | ---: | ---: |")
     rows = (("first connection", "first_s", 1e3, "ms"), ("round trip, 64 bytes", "trip_s", 1e3, "ms"))
     for name, key, factor, unit in (*rows, ("throughput, one stream", "bits_per_s", 1e-9, "Gbit/s")):

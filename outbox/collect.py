@@ -16,6 +16,7 @@ from typing import Any
 from outbox import age, disk
 from outbox.ledger import CLIP, EVENT, Entry, Ledger, Part
 from outbox.settings import Settings
+from outbox.telling import Say
 
 RUN = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -26,7 +27,6 @@ DOCUMENT_BYTES = 64 << 20
 LINE_BYTES = 4 << 20
 VERIFIED = "verified"
 
-Say = Callable[[str], None]
 Room = Callable[[int], bool]
 
 

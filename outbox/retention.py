@@ -18,12 +18,12 @@ from outbox.disk import read_json
 from outbox.ledger import ALERT, CLIP, DROPPED, SHIPPED, WAITING, Entry, Ledger, Part
 from outbox.order import when
 from outbox.settings import DAY_S, Settings
+from outbox.telling import Say
 
 KEEP_DROPPED_DAYS = 365
 PRUNED = ".pruned-"
 """In front of the name of a run's folder while it is removed, as `shoal results prune` does."""
 
-Say = Callable[[str], None]
 Free = Callable[[], int]
 
 

@@ -18,6 +18,7 @@ from outbox.ledger import DROPPED, SHIPPED, WAITING, Entry, Ledger, Part
 from outbox.order import LONGEST_WAIT_S
 from outbox.settings import Settings
 from outbox.store import Seen, Store, StoreError
+from outbox.telling import Say
 from outbox.timetable import PAUSE
 from outbox.trouble import Trouble
 
@@ -25,7 +26,6 @@ FIRST_WAIT_S = 5.0
 IN_A_ROW = 3
 """So many objects that fail one after the other are a store that fails."""
 
-Say = Callable[[str], None]
 Clock = Callable[[], float]
 
 

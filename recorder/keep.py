@@ -1,10 +1,13 @@
-"""Decides which of our segments go: those past their days, and before the disk is full the oldest, never today's."""
+"""Decides which of our segments go: those past their days, and before the disk is full the oldest, those without events
+first, never today's."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 from recorder import files, ledger
@@ -17,12 +20,21 @@ DAY_S = 86_400
 def tidy(settings: Settings, now: float, log: Callable[[str], None]) -> list[Segment]:
     """Remove what has to go and note why; what is not ours any more is left. Returns what was removed."""
     there = [segment for segment in ledger.segments(settings) if _ours(settings, segment)]
+    spans = sorted(_events(settings))
+    kept_longer = max(settings.keep_days, settings.keep_days_with_events or 0)
+
+    def eventful(segment: Segment) -> bool:
+        return any(start <= segment.end and end >= segment.start for start, end in spans)
+
     removed: list[Segment] = []
     for segment in there:
-        if segment.end < now - settings.keep_days * DAY_S:
+        days = kept_longer if eventful(segment) else settings.keep_days
+        if segment.end < now - days * DAY_S:
             _remove(settings, segment, "its days are over")
             removed.append(segment)
-    for segment in there:
+    # Asked one by one: mostly there is room, and then of the first alone.
+    without, with_events = (one for one in there if not eventful(one)), (one for one in there if eventful(one))
+    for segment in chain(without, with_events):
         if free_bytes(settings.folder) >= settings.disk_floor_bytes:
             break
         if segment in removed or ledger.day(segment.start) == ledger.day(now):
@@ -36,6 +48,18 @@ def tidy(settings: Settings, now: float, log: Callable[[str], None]) -> list[Seg
             if not any(folder.iterdir()):
                 folder.rmdir()
     return removed
+
+
+def _events(settings: Settings) -> Iterator[tuple[float, float]]:
+    """When the watch found events of the camera; what it notes is another program's word."""
+    for line in files.lines(Path(settings.watched) / settings.camera / "told.jsonl"):
+        try:
+            start, end = (
+                datetime.fromisoformat(line[name].replace("Z", "+00:00")) for name in ("start_utc", "end_utc")
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
+        yield start.timestamp(), end.timestamp()
 
 
 def free_bytes(folder: Path) -> int:

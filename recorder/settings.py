@@ -30,6 +30,10 @@ class Settings:
     silence_s: int = 10
     """A camera that sends nothing for so long is lost."""
     keep_days: int = 7
+    keep_days_with_events: int | None = None
+    """How long what the watch found events in stays. None: as all film."""
+    watched: str = "/var/lib/shoal/watch/cameras"
+    """Where the watch notes a camera's events, in `<watched>/<camera>/told.jsonl`."""
     disk_floor_bytes: int = 5_000_000_000
     """Free space below which the oldest of our segments go before their time, never today's."""
     ffmpeg: str = "/usr/bin/ffmpeg"
@@ -68,8 +72,10 @@ def parsed(document: Any, source: str) -> Settings:
         raise SettingsError(f"{source}: {error}") from None
     if not isinstance(settings.camera, str) or not CAMERA.fullmatch(settings.camera):
         raise SettingsError(f"{source}: camera must be lower-case letters, digits and dashes")
-    for name in ("segment_s", "silence_s", "keep_days"):
+    for name in ("segment_s", "silence_s", "keep_days", "keep_days_with_events"):
         value = getattr(settings, name)
+        if name == "keep_days_with_events" and value is None:
+            continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise SettingsError(f"{source}: {name} must be a whole number from 1 on")
     return settings

@@ -35,7 +35,9 @@ class EventsOf:
         """What is asked for. Raises DetectorError and Interrupted."""
         if isinstance(question, FindEvents):
             stage = self._stage(question.rules, question.videos)
-            return FoundEvents([_passed_on(stage, *one) for one in found(stage, question.summaries)])
+            met: list[Camera] = []
+            events = [_passed_on(stage, *one) for one in found(stage, question.summaries, met.append)]
+            return FoundEvents(events, {one.name: [part.summary["video"] for part in one.parts] for one in met})
         if isinstance(question, MakeClip):
             camera, event = pickle.loads(question.event.pickled)  # noqa: S301 - from a process of this run
             stage = self._stage(question.rules, question.videos, question.given_up)

@@ -19,30 +19,33 @@ REPORT_S = 20.0
 """A clip takes a slow machine minutes, and who watches the run wants to know that it goes on."""
 
 
-def make_events(pool: Pool, rules: Rules, videos: Sequence[Video], summaries: Sequence[Document], stop: Stop) -> None:
-    """Write the run's `events.jsonl` and clips. Raises DetectorError and Interrupted."""
+def make_events(
+    pool: Pool, rules: Rules, videos: Sequence[Video], summaries: Sequence[Document], stop: Stop
+) -> Mapping[str, Sequence[str]]:
+    """Write the run's `events.jsonl` and clips; return the videos by camera. Raises DetectorError and Interrupted."""
     by_id = {video.video_id: video for video in videos}
-    events = _found(pool.first, FindEvents(rules, videos, summaries), stop)
+    found = _found(pool.first, FindEvents(rules, videos, summaries), stop)
 
     def carry_out(worker: Worker, event: EventFound, check: Callable[[], None]) -> None:
         say(f"events: making the clip of {quoted(event.text)}")
         _make_clip(worker, MakeClip(rules, _needed(event, by_id), event), _reporting(event, check))
 
-    pool.share_out(events, carry_out)
+    pool.share_out(found.events, carry_out)
     try:
         names = [one["video_id"] for one in summaries]
-        pool.first.ask(WriteEvents([event.event_id for event in events], names), stop.check)
+        pool.first.ask(WriteEvents([event.event_id for event in found.events], names), stop.check)
     except Died as died:
         raise DetectorError(f"the events cannot be written: {died}", Exit.STATE) from None
+    return found.cameras
 
 
-def _found(worker: Worker, question: FindEvents, stop: Stop) -> Sequence[EventFound]:
+def _found(worker: Worker, question: FindEvents, stop: Stop) -> FoundEvents:
     try:
         answer = worker.ask(question, stop.check)
     except Died as died:
         raise DetectorError(f"the events cannot be found: {died}", Exit.STATE) from None
     if isinstance(answer, FoundEvents):
-        return answer.events
+        return answer
     raise RuntimeError(f"the process that works on videos answered {answer!r}")
 
 

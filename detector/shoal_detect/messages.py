@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -133,6 +133,8 @@ class FoundEvents:
     """The run's events, in the order of `events.jsonl`."""
 
     events: Sequence[EventFound]
+    cameras: Mapping[str, Sequence[str]]
+    """Videos by camera, in their order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -63,8 +63,8 @@ def run(settings: Settings, stop: Stop) -> Exit:
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
             pool.first.use(precision_of(begun_with))
             videos = _process(settings, found, pool, stop)
-            make_events(pool, rules, found.videos, videos, stop)
-        begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"))
+            by_camera = make_events(pool, rules, found.videos, videos, stop)
+        begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"), by_camera)
         return _finish(settings, begun, videos, found)
 
 
@@ -266,6 +266,8 @@ class _Begun:
     weights_sha256: str
     precision: object
     """The choice as it is in settings.json; None in a run that an older detector began."""
+    cameras: Mapping[str, Sequence[str]]
+    """Videos by camera."""
 
 
 def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Found) -> Exit:
@@ -286,7 +288,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
         "videos": videos,
         "not_read": not_read(found.passed, found.hidden),
         "totals": total,
-        "events": events_summary(settings.state, videos),
+        "events": events_summary(settings.state, videos, begun.cameras),
         "exit_code": int(exit_code),
     }
     segments.remove_all(settings.state)

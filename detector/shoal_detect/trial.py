@@ -22,6 +22,8 @@ FRAMES = 24
 """Of the trial, which costs a few seconds; a camera's frame has some five boxes."""
 VIDEOS = 8
 """Over which they are spread, the first of the run."""
+EMPTY = 12
+"""Frames of the trial after which it ends where float32 found no box in any: it would come to nothing."""
 APART = 8
 """Inferred frames from one to the next: neighbours say the same twice."""
 
@@ -52,6 +54,8 @@ def tried(data: bytes, videos: Sequence[Video], settings: Settings, stop: Stop, 
         exact, other = answers
         counts.update(expected=len(exact), found=len(other), matched=matched(other, exact))
         frames += 1
+        if frames == EMPTY and not counts["expected"]:
+            break
     if not frames:
         return Choice(Precision.FLOAT32, "there was no frame to try on")
     exact_ms, other_ms = (round(seconds * 1000, 1) for seconds in least_s)

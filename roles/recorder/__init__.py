@@ -56,6 +56,7 @@ def settings_text(recorder: Recorder, camera: Camera) -> str:
         "segment_s": recorder.recorder_segment_s,
         "silence_s": recorder.recorder_silence_s,
         "keep_days": camera.keep_days,
+        "keep_days_with_events": camera.keep_days_with_events,
         "disk_floor_bytes": recorder.recorder_disk_floor_bytes,
     }
     return json.dumps(document, indent=2) + "\n"

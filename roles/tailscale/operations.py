@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from roles.tailscale.facts import FILES, MASK, Held, PackageFact, PackageState, 
 from roles.tailscale.secret import KeyFaultError, dressed, find, is_oauth
 from roles.tailscale.status import Failure, Status, Step, Wanted, decide, explain, masked, stands, up_arguments
 from shoal.files import sha256_file
+from shoal.waiting import looks
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -161,33 +161,31 @@ def _joined(state: State, host: Host, *, wanted: Wanted, node: str, limit_s: int
     del state
     _, output = host.run_shell_command(f"cat {SAID} 2>/dev/null; rm -f {SAID}", _sudo=sudo)
     said = output.stdout
-    deadline = time.monotonic() + limit_s
-    while True:
+    for look in looks(POLL_INTERVAL_S, timeout_s=limit_s):
         status: Status | None = host.get_fact(TailscaleStatus, _sudo=sudo)
         if stands(status, wanted):
             return True
         why, words = explain(status, said)
         definite = "exit code" in said and why not in (Failure.OTHER, Failure.UNREACHABLE)
-        if definite or time.monotonic() >= deadline:
+        if definite or look.last:
             if status is not None and status.state == "Running" and not wanted.tags <= status.tags:
                 why, words = (
                     Failure.TAG_DENIED,
                     f"it runs without the tags {', '.join(sorted(wanted.tags - status.tags))}",
                 )
             host.log_styled(_told(node, why, words), fg="red", log_func=logger.error)
-            return False
-        time.sleep(POLL_INTERVAL_S)
+            break
+    return False
 
 
 def _settled(state: State, host: Host, *, wanted: Wanted, limit_s: int, sudo: bool) -> bool:
     """Wait until a starting daemon runs."""
     del state
-    deadline = time.monotonic() + limit_s
-    while True:
+    for look in looks(POLL_INTERVAL_S, timeout_s=limit_s):
         status: Status | None = host.get_fact(TailscaleStatus, _sudo=sudo)
         if status is not None and decide(status, wanted).step is Step.NOTHING:
             return True
-        if (status is not None and status.state not in ("NoState", "Starting")) or time.monotonic() >= deadline:
+        if (status is not None and status.state not in ("NoState", "Starting")) or look.last:
             found = f"its daemon is in state {status.state}" if status else "its daemon does not answer"
             host.log_styled(
                 f"{found} after {limit_s} s at most of waiting; deploy again, or see `tailscale status` on it"
@@ -195,8 +193,8 @@ def _settled(state: State, host: Host, *, wanted: Wanted, limit_s: int, sudo: bo
                 fg="red",
                 log_func=logger.error,
             )
-            return False
-        time.sleep(POLL_INTERVAL_S)
+            break
+    return False
 
 
 def _told(node: str, why: Failure, words: str) -> str:

@@ -89,8 +89,6 @@ def install() -> None:
     folders(
         name="Make the watch's folders",
         paths={str(NODE_WATCH): ("755", "root:root"), CONFIG_FOLDER: ("755", "root:root")},
-        role="watch",
-        trees=(str(NODE_WATCH),),
     )
     text_file(name="Write the watch's settings", path=SETTINGS, content=settings_text(watch), role="watch")
     text_file(name="Place the watch's starter", path=STARTER, content=program_text(watch), role="watch")

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, report_error, say
-from shoal.cli.options import AskSudoPassword, substrate_path, sudo_password
+from shoal.cli.options import AskSudoPassword, substrate_reach, sudo_password
 from shoal.cli.up import Kind, chosen
 from shoal.errors import Exit, ShoalError
 from shoal.lifecycle import drift as drifts
@@ -48,8 +48,8 @@ def drift(
     """
     try:
         if substrate is Substrate.lab:
-            document = substrate_path("lab", (stack, "--stack") if stack else None)
-            found = drifts.of_document(document, say)
+            lab = substrate_reach("lab", (stack, "--stack") if stack else None)
+            found = drifts.of_lab(lab, say)
         else:
             password = sudo_password() if ask_sudo_password else None
             found = drifts.of_stack(chosen(Kind(substrate.value), stack), say, password)

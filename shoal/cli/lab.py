@@ -14,7 +14,9 @@ from rich.table import Table
 from shoal.cli.console import out, print_json, print_plain, say
 from shoal.cli.options import AgreeToEngine, LabName
 from shoal.cli.options import lab as chosen
+from shoal.cluster import load
 from shoal.errors import Exit, ShoalError
+from shoal.lab import cut as outages
 from shoal.lab import down as downs
 from shoal.lab import node as nodes
 from shoal.lab import ssh_files, state
@@ -180,6 +182,46 @@ def logs(
         stream: Iterator[bytes] = container.exec_run(command, stream=True).output  # type: ignore[assignment]
         for chunk in stream:
             print_plain(chunk.decode(errors="replace"), end="")
+
+
+@app.command()
+def cut(
+    node: Annotated[str, typer.Argument(help="Name of the node, as compute-1.")],
+    cut_from: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="wan, requester or cameras; repeatable. Default: everything, and SSH with it."),
+    ] = None,
+    name: LabName = None,
+) -> None:
+    """Make an outage: a node loses the internet, the requester, its cameras or everything, until `mend`.
+
+    It lasts over a power cycle of the node. Another `cut` replaces it.
+
+    Examples:
+
+        shoal lab cut compute-1
+
+        shoal lab cut compute-1 --from requester --from wan
+    """
+    name = chosen(name)
+    container = statuses.container_of(name, node)
+    cluster = load.load_path(cluster_document(name))
+    outages.cut(container, node, outages.rules(cluster, node, cut_from or ()))
+    say(f"{node} is cut from {', '.join(cut_from) if cut_from else 'everything'}; `shoal lab mend {node}` ends it")
+
+
+@app.command()
+def mend(
+    node: Annotated[str, typer.Argument(help="Name of the node, as compute-1.")],
+    name: LabName = None,
+) -> None:
+    """End the outages of a node.
+
+    Example: `shoal lab mend compute-1`
+    """
+    name = chosen(name)
+    was_cut = outages.mend(statuses.container_of(name, node), node)
+    say(f"{node} is mended" if was_cut else f"{node} was not cut")
 
 
 def _print_proof(name: str, result: downs.Down) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_path, reach
+from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, reach
 from shoal.errors import Exit, UsageError
 from shoal.mesh import moving
 from shoal.mesh import policy as policies
@@ -117,7 +117,7 @@ def status(*, cluster: ClusterPath = None, as_json: JsonOption = False) -> None:
 
     Example: `shoal mesh status --json`
     """
-    _told(moving.status(cluster_path(cluster, claim=False)), as_json=as_json)
+    _told(moving.status(reach(cluster, claim=False)), as_json=as_json)
 
 
 @app.command()

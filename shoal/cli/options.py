@@ -81,14 +81,6 @@ def sudo_password() -> SecretStr:
     return SecretStr(typed)
 
 
-def cluster_path(given: Path | None, *, run_of: str | None = None, claim: bool = True) -> Path:
-    """The document that a verb reads, after the line that names its cluster.
-
-    `run_of` is the cluster's name in a run's record. A verb that only looks does not `claim` the cluster's name.
-    """
-    return _opened(given, run_of=run_of, claim=claim)[0].path
-
-
 def _opened(given: Path | None, *, run_of: str | None = None, claim: bool = True) -> tuple[which.Choice, Cluster]:
     choice = which.choose(None if _from_environment("cluster") else given, run_of=run_of)
     cluster = which.opened(choice, claim=claim)
@@ -96,11 +88,12 @@ def _opened(given: Path | None, *, run_of: str | None = None, claim: bool = True
     return choice, cluster
 
 
-def substrate_path(substrate: Substrate, named: tuple[str, str] | None = None, *, claim: bool = False) -> Path:
-    """The document of a command that names a substrate, and perhaps a lab or stack of it; named likewise."""
+def substrate_reach(substrate: Substrate, named: tuple[str, str] | None = None) -> Reach:
+    """The same for a command that names a substrate, and perhaps a lab or stack of it. It only looks."""
     choice = which.choose(substrate=substrate, named=named)
-    say(which.first_line(choice, which.opened(choice, claim=claim)))
-    return choice.path
+    cluster = which.opened(choice)
+    say(which.first_line(choice, cluster))
+    return reaches.made(choice.path, cluster)
 
 
 def lab(given: str | None) -> str:

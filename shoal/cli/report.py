@@ -50,7 +50,7 @@ def show(
 
         shoal report --latest --json | jq .totals.counts
     """
-    view = report.read_run(_chosen(run, latest))
+    view = report.read_run(chosen_run(run, latest))
     page = None
     if html is not None or not json:
         page = report.write_page(view, html, images_max_bytes=int(images_mb * BYTES_PER_MB))
@@ -60,7 +60,8 @@ def show(
         table.show(view, page, out)
 
 
-def _chosen(run: str | None, latest: bool) -> str:
+def chosen_run(run: str | None, latest: bool) -> str:
+    """The id of the run that was named, or of the newest. Raises UsageError."""
     if (run is not None) == latest:
         raise UsageError("name one run, or say --latest", hint="for example: shoal report --latest")
     if run is not None:

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from shoal import report
 from shoal.check import examine as checks
 from shoal.cli import findings
 from shoal.cli.console import out, print_json, say
 from shoal.cli.findings import YesTo
 from shoal.cli.options import AskSudoPassword, BreakLock, ClusterPath, cluster_of, reach
+from shoal.cli.report import chosen_run
 from shoal.cluster import local_files
 from shoal.cluster.document import Cluster, Engine
 from shoal.deploys import inventory
@@ -21,6 +23,7 @@ from shoal.errors import Exit, ShoalError, UsageError
 from shoal.fleet import ready, remains
 from shoal.fleet import rotate as rotation
 from shoal.mesh import moving
+from shoal.report import zones as zone_pages
 from shoal.site import allowed, event_rules
 from shoal.site import document as site
 
@@ -67,6 +70,37 @@ def prepare(
     for model in document.weights:
         out.print(f"model: {model.name} ({model.sha256[:12]})")
     say(f"written to {site.document_path(loaded.name)}")
+
+
+@app.command()
+def zones(
+    run: Annotated[
+        str | None, typer.Argument(help="Id of the run whose pictures are shown.", show_default=False)
+    ] = None,
+    *,
+    latest: Annotated[bool, typer.Option("--latest", help="The newest run there is.")] = False,
+    events: Annotated[
+        Path | None, typer.Option("--events", metavar="FILE", help="Rules of events (TOML). Default: the site's own.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="PATH", help="Where the page goes; else runs/<run>/zones.html.")
+    ] = None,
+    cluster: ClusterPath = None,
+) -> None:
+    """Draw the zones of event rules on a picture of each camera, to see where they lie before they are deployed.
+
+    Examples: `shoal site zones --latest --events rules.toml`; `shoal site zones 20261125-093012-3fa9`
+    """
+    run_id = chosen_run(run, latest)
+    if events is None:
+        document = site.load(cluster_of(cluster).name)
+        rules = document.events if document else None
+    else:
+        rules = event_rules.read(events)
+    shown = [zone_pages.Zone(one.name, one.points, one.cameras) for one in (rules.zone if rules else ())]
+    if not shown:
+        raise UsageError("these rules have no zone", hint="docs/events.md shows how one is written")
+    say(f"zones: {zone_pages.write(report.read_run(run_id), shown, html)}")
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -11,10 +10,9 @@ from rich import box
 from rich.table import Table
 
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import ClusterPath, cluster_path
-from shoal.cluster import load
+from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of, reach
 from shoal.cluster.cameras import watched_folders
-from shoal.cluster.document import Cluster
+from shoal.cluster.reach import Reach
 from shoal.deploys.run import run_deploy
 from shoal.errors import Exit, ShoalError, UsageError
 from shoal.site import document as site
@@ -42,14 +40,15 @@ def on(
         Literal["people", "people-and-vehicles", "off"], typer.Option(help="Who is covered in clips.")
     ] = "people",
     cluster: ClusterPath = None,
+    ask_sudo_password: AskSudoPassword = False,
     as_json: JsonOption = False,
 ) -> None:
     """Record the cameras of every compute node and look at them from now on, whatever else is up.
 
     Examples: `shoal watch on`; `shoal watch on --img 320 --stride 5`
     """
-    path = cluster_path(cluster)
-    loaded = load.load_path(path)
+    there = reach(cluster, ask_sudo_password=ask_sudo_password)
+    loaded = there.now
     cameras = {node.name: [name for name, _ in watched_folders(node)] for node in loaded.compute}
     if not any(cameras.values()):
         raise UsageError(
@@ -61,7 +60,7 @@ def on(
     if faults:
         raise UsageError("; ".join(faults))
     site.set_watch(loaded.name, SiteWatch(img=img, stride=stride, stride_most=stride_most, privacy=privacy))
-    _placed(path, loaded)
+    _placed(there)
     if as_json:
         print_json({"watching": cameras})
         return
@@ -71,15 +70,17 @@ def on(
 
 
 @app.command()
-def off(cluster: ClusterPath = None, as_json: JsonOption = False) -> None:
+def off(
+    *, cluster: ClusterPath = None, ask_sudo_password: AskSudoPassword = False, as_json: JsonOption = False
+) -> None:
     """Look at no camera any more. Recording goes on: that ends with the camera's entry in the cluster document.
 
     Example: `shoal watch off`
     """
-    path = cluster_path(cluster)
-    loaded = load.load_path(path)
+    there = reach(cluster, ask_sudo_password=ask_sudo_password)
+    loaded = there.now
     site.set_watch(loaded.name, None)
-    _placed(path, loaded)
+    _placed(there)
     if as_json:
         print_json({"watching": {}})
         return
@@ -87,12 +88,18 @@ def off(cluster: ClusterPath = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def status(names: Names = None, cluster: ClusterPath = None, as_json: JsonOption = False) -> None:
+def status(
+    names: Names = None,
+    *,
+    cluster: ClusterPath = None,
+    ask_sudo_password: AskSudoPassword = False,
+    as_json: JsonOption = False,
+) -> None:
     """How every camera stands. Ends with 3 where something needs a person or a node does not answer.
 
     Examples: `shoal watch status`; `shoal watch status gate-1 --json`
     """
-    loaded = load.load_path(cluster_path(cluster, claim=False))
+    loaded = cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password)
     nodes = [loaded.node(name) for name in names] if names else list(loaded.compute)
     answers = watches.looks(loaded, nodes)
     silent = {name: brief(one) for name, one in answers.items() if isinstance(one, ShoalError)}
@@ -114,9 +121,9 @@ def status(names: Names = None, cluster: ClusterPath = None, as_json: JsonOption
         raise typer.Exit(Exit.INCOMPLETE)
 
 
-def _placed(path: Path, cluster: Cluster) -> None:
+def _placed(cluster: Reach) -> None:
     """Have the nodes do it now."""
-    run_deploy(path, "watch", limit=[node.name for node in cluster.compute], say=say)
+    run_deploy(cluster, "watch", limit=[node.name for node in cluster.now.compute], say=say)
 
 
 def _table(found: list[watches.CameraStatus]) -> None:

@@ -97,6 +97,9 @@ class Camera(_Document):
         description="Under which name the control machine keeps the camera's `user:password` (docs/cameras.md).",
     )
     keep_days: Annotated[int, Field(ge=1, le=3650)] = Field(7, description="How long its film stays.")
+    keep_days_with_events: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+        None, description="How long film stays in which the watch found events; as all film where this is left out."
+    )
 
 
 class Node(_Document):

@@ -55,7 +55,7 @@ def claim(cluster: Cluster, document: Path) -> None:
 def refuse_taken(cluster: Cluster, document: Path) -> None:
     """Raise UsageError where another cluster has this name: of another substrate, or without one machine in common."""
     document = document.resolve()
-    for owner, file in _owners(cluster.name):
+    for owner, file in _owners(cluster.name, but=document):
         # Whoever keeps its document here writes it anew, with other machines and addresses.
         same = owner.substrate == cluster.substrate and (
             _is_kept(document)
@@ -80,11 +80,12 @@ def refuse_lab(name: str) -> None:
             )
 
 
-def _owners(cluster: str) -> list[tuple[Owner, Path]]:
+def _owners(cluster: str, *, but: Path | None = None) -> list[tuple[Owner, Path]]:
+    """Whoever has the name, without the document `but`: it was read already, and is no other cluster than itself."""
     found = []
     kept = cluster_document(cluster)
     # The last cloud lab's document lies under the substrate's name as well, whatever that lab is called.
-    if kept.exists() and (there := clusters.load(kept)).name == cluster:
+    if kept.resolve() != but and kept.exists() and (there := clusters.load(kept)).name == cluster:
         found.append(
             (
                 Owner(cluster=cluster, substrate=there.substrate, document=kept.resolve(), machines=_machines(there)),

@@ -16,6 +16,7 @@ from shoal.lab.purge import Proof
 from shoal.paths import cache_dir, cluster_document, state_dir
 from shoal.site import document as site
 from shoal.ssh import client as ssh
+from shoal.ssh import connect
 from shoal.telling import Say
 
 RELEASES = "bacalhau-releases.json"
@@ -50,7 +51,7 @@ def take_down(lab: str, *, keep_cache: bool, say: Say) -> Down:
         launcher.remove_packages(say)
         proofs.append(Proof("the launcher's packages", "dpkg", tuple(engine_setup.still_installed(brought))))
     folders = (
-        {state_dir() / kind for kind in local_files.FOLDERS} | {path.parent for path in files} | {ssh.control_dir()}
+        {state_dir() / kind for kind in local_files.FOLDERS} | {path.parent for path in files} | {connect.control_dir()}
     )
     for folder in sorted(folders | {state_dir()}, key=lambda path: len(path.parts), reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):

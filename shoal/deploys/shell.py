@@ -21,7 +21,7 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from shoal.cluster.document import Node, SshAccess
 from shoal.errors import ShoalError
-from shoal.ssh import client, remote
+from shoal.ssh import connect, remote
 from shoal.ssh.failures import SshError, SshFailure, error_from, not_begun
 from shoal.ssh.remote import Root
 
@@ -96,8 +96,8 @@ class Shell:
         """Log in. Raises SshError, SudoRefusedError, TimeoutError."""
         self._node, self._access = node, access
         line = remote.line(_SERVER, root)
-        argv = [*client.connection(access, node), line.text]
-        self._process = Popen(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=client.environment())
+        argv = [*connect.connection(access, node), line.text]
+        self._process = Popen(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=connect.environment())
         self._current = _Command(line.mark)
         self._opened = self._fed = False
         self._strays: deque[str] = deque(maxlen=STRAYS)

@@ -33,7 +33,7 @@ STOP_GRACE_S = 30
 QUIET_S = 20.0
 """How long a node has to be seen at rest after it was marked. A run that asked it before hands its job in meanwhile:
 what follows the survey are questions to the engine and to Docker on the nodes, seconds in all, and the survey itself
-waits for a machine that is away (ssh.CONNECT_TIMEOUT_S)."""
+waits for a machine that is away (shoal.ssh.connect.CONNECT_TIMEOUT_S)."""
 _CONTAINERS = """
 containers() {
     command -v docker >/dev/null || return 0

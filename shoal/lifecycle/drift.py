@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import SecretStr
@@ -12,6 +11,7 @@ from pydantic import SecretStr
 from shoal.cloud import gcloud, pulumi
 from shoal.cloud.pulumi import Stack
 from shoal.cluster import reach as reaches
+from shoal.cluster.reach import Reach
 from shoal.deploys import run as deploys
 from shoal.errors import ShoalError
 from shoal.lifecycle import kept_files as known
@@ -53,13 +53,12 @@ def machines(stack: Stack) -> list[Drift]:
     return found
 
 
-def insides(document: Path, say: Say, sudo_password: SecretStr | None = None) -> list[Drift]:
+def insides(cluster: Reach, say: Say) -> list[Drift]:
     """What the site's deploy would change now, by a dry run, and what it cannot see: the owner's systemd drop-ins.
 
     Raises ShoalError where a machine is not reached.
     """
-    reach = reaches.load(document).with_sudo_password(sudo_password)
-    result = deploys.run_deploy(reach, "site", dry=True, say=say)
+    result = deploys.run_deploy(cluster, "site", dry=True, say=say)
     changes = [
         Drift("insides", host, operation.name)
         for operation in result.operations
@@ -67,13 +66,13 @@ def insides(document: Path, say: Say, sudo_password: SecretStr | None = None) ->
         # What hangs on another operation is reported by that one.
         if host not in operation.conditional
     ]
-    return [*changes, *(Drift("overrides", found.node, str(found)) for found in overrides.look(reach.now))]
+    return [*changes, *(Drift("overrides", found.node, str(found)) for found in overrides.look(cluster.now))]
 
 
-def of_document(document: Path, say: Say) -> list[Drift]:
+def of_lab(cluster: Reach, say: Say) -> list[Drift]:
     """Drift of a lab, which has no stack: only the insides."""
     say("asking the machines")
-    return insides(document, say)
+    return insides(cluster, say)
 
 
 def of_stack(stack: Stack, say: Say, sudo_password: SecretStr | None = None) -> list[Drift]:
@@ -81,7 +80,8 @@ def of_stack(stack: Stack, say: Say, sudo_password: SecretStr | None = None) -> 
     say("asking the stack")
     found = machines(stack)
     say("asking the machines")
-    return [*found, *insides(cluster_document(known.cluster_name(stack)), say, sudo_password)]
+    cluster = reaches.load(cluster_document(known.cluster_name(stack))).with_sudo_password(sudo_password)
+    return [*found, *insides(cluster, say)]
 
 
 def _steps(plan: dict[str, Any]) -> Iterator[Drift]:

@@ -112,7 +112,7 @@ def look(wanted: Wishes, say: Say) -> None:
     """
     say(f"looking whether project {wanted.project} has what the lab needs")
     lacks = list(credentials(wanted, adc_file()))
-    for answer in _asked(_questions(wanted)):
+    for answer in _asked(_questions(wanted, say)):
         if isinstance(answer, ShoalError):
             say(f"could not look at the project for all: {answer.message}")
         else:
@@ -129,26 +129,46 @@ def look(wanted: Wishes, say: Say) -> None:
         )
 
 
-def quotas(wanted: Wishes, region: Mapping[str, Any], project: Mapping[str, Any]) -> Iterator[Lack]:
-    """Quotas that the lab's machines and disks would exceed, of the region and of all regions together."""
-    quotas = {str(entry["metric"]): entry for entry in [*project.get("quotas", []), *region.get("quotas", [])]}
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """What the lab would take of one quota, and what there is of it."""
+
+    metric: str
+    needed: int
+    limit: float
+    free: float
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.needed} of {self.free:g} free"
+
+
+def quota_uses(wanted: Wishes, region: Mapping[str, Any], project: Mapping[str, Any]) -> list[QuotaUse]:
+    """What the lab's machines and disks would take of each quota, of the region and of all regions together."""
+    told = {str(entry["metric"]): entry for entry in [*project.get("quotas", []), *region.get("quotas", [])]}
     needs = dict(wanted.quotas)
     if spot := needs.get("PREEMPTIBLE_CPUS"):
         # Without a quota of their own spot machines count against the ordinary one.
-        if not float(quotas.get("PREEMPTIBLE_CPUS", {}).get("limit") or 0):
+        if not float(told.get("PREEMPTIBLE_CPUS", {}).get("limit") or 0):
             needs["CPUS"] = needs.get("CPUS", 0) + spot
             del needs["PREEMPTIBLE_CPUS"]
         needs["CPUS_ALL_REGIONS"] = needs.get("CPUS_ALL_REGIONS", 0) + spot
+    found = []
     for metric, need in sorted(needs.items()):
-        entry = quotas.get(metric)
-        if entry is None:
-            continue
-        limit, used = float(entry["limit"]), float(entry["usage"])
-        if used + need > limit:
+        if (entry := told.get(metric)) is not None:
+            limit = float(entry["limit"])
             where = f"region {wanted.region}" if entry in region.get("quotas", []) else "all regions"
+            found.append(QuotaUse(metric, need, limit, limit - float(entry["usage"]), where))
+    return found
+
+
+def quotas(wanted: Wishes, uses: Iterable[QuotaUse]) -> Iterator[Lack]:
+    """Quotas that the lab's machines and disks would exceed."""
+    for use in uses:
+        if use.needed > use.free:
             yield Lack(
-                f"quota {metric}",
-                f"{need} more are needed in {where}, and {limit - used:g} of {limit:g} are free",
+                f"quota {use.metric}",
+                f"{use.needed} more are needed in {use.where}, and {use.free:g} of {use.limit:g} are free",
                 f"raise it at {QUOTA_PAGE.format(project=wanted.project)}, or make the lab smaller (count, sizes)",
             )
 
@@ -257,7 +277,7 @@ def _from_environment() -> bool:
     return bool(os.environ.get("GOOGLE_CREDENTIALS") or os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"))
 
 
-def _questions(wanted: Wishes) -> list[Callable[[], list[Lack]]]:
+def _questions(wanted: Wishes, say: Say) -> list[Callable[[], list[Lack]]]:
     of = f"--project={wanted.project}"
 
     def policy() -> list[Lack]:
@@ -266,7 +286,9 @@ def _questions(wanted: Wishes) -> list[Callable[[], list[Lack]]]:
 
     def limits() -> list[Lack]:
         region = gcloud.document("compute", "regions", "describe", wanted.region, of)
-        return list(quotas(wanted, region, gcloud.document("compute", "project-info", "describe", of)))
+        uses = quota_uses(wanted, region, gcloud.document("compute", "project-info", "describe", of))
+        say(f"quotas that the lab takes of {wanted.region}: {', '.join(map(str, uses)) or 'none is known'}")
+        return list(quotas(wanted, uses))
 
     def enabled() -> list[Lack]:
         return list(services(wanted, gcloud.document("services", "list", "--enabled", of)))

@@ -36,10 +36,7 @@ def keep(cluster: Cluster) -> None:
 
 def find(stack: Stack) -> Cluster | None:
     """The document as this machine keeps it, with its way in; None where it has none."""
-    for path in _documents(stack):
-        if path.exists():
-            return clusters.load(path)
-    return None
+    return next(iter(_documents(stack).values()), None)
 
 
 def forget(stack: Stack) -> None:
@@ -61,11 +58,11 @@ def forget(stack: Stack) -> None:
     local_files.forget(name)
 
 
-def _documents(stack: Stack) -> list[Path]:
-    """Where the cluster's document lies. The substrate's own may be of another stack of that kind."""
+def _documents(stack: Stack) -> dict[Path, Cluster]:
+    """Where the cluster's document lies, and what it says. The substrate's own may be of another stack of that kind."""
     name = cluster_name(stack)
-    found = []
+    found = {}
     for path in dict.fromkeys((cluster_document(name), cluster_document(stack.kind))):
         if path.exists() and (cluster := clusters.load(path)).substrate == stack.kind and cluster.name == name:
-            found.append(path)
+            found[path] = cluster
     return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from shoal.outbox.documents import OutboxEvent
 from shoal.paths import runs_dir
 from shoal.results import record as runs
 from shoal.results.events import EVENTS_FILE, Event, read_events
+from shoal.results.lock import BusyError, locked
 from shoal.untrusted import DamagedDocumentError
 
 _AGO = re.compile(r"(\d{1,5})([mhd])")
@@ -93,6 +96,35 @@ def joined(home: Iterable[ListedEvent], shipped: Mapping[str, Iterable[OutboxEve
                 no_clip=event.no_clip or before.no_clip,
             )
     return sorted(by_name.values(), key=lambda event: (event.start_utc or "", event.run, event.start_s), reverse=True)
+
+
+def note_shipped(cluster: str, shipped: Mapping[str, Iterable[OutboxEvent]], now: datetime) -> None:
+    """Write into each run's record how many bytes of it every node has shipped; a run in hand is left for later.
+
+    Runs that are unknown here, or another cluster's, are left out. Raises OSError.
+    """
+    sums: dict[str, Counter[str]] = {}
+    for node, events in shipped.items():
+        for event in events:
+            size_bytes = sum(part.size_bytes for part in event.parts if part.state == "shipped")
+            sums.setdefault(event.run, Counter())[node] += size_bytes
+    known = set(runs.list_runs())
+    for run in sorted(known & set(sums)):
+        with suppress(BusyError, DamagedDocumentError, UsageError), locked(run):
+            record = runs.load(run)
+            if record.cluster == cluster and _note(record, sums[run], now):
+                runs.save(record)
+
+
+def _note(record: runs.RunRecord, sums: Mapping[str, int], now: datetime) -> bool:
+    """Whether anything is new."""
+    changed = False
+    for name, size_bytes in sums.items():
+        node = record.nodes.get(name)
+        if node is not None and (node.shipped is None or node.shipped.size_bytes != size_bytes):
+            node.shipped = runs.Shipped(size_bytes=size_bytes, asked_at=now)
+            changed = True
+    return changed
 
 
 def chosen(

@@ -30,6 +30,7 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
     files = sum(len(node.files) for node in nodes)
     state = _state(nodes, done, sums, files)
     wall_s = words.seconds_between(record.created_at, record.finished_at)
+    shipped = [node.shipped_bytes for node in nodes if node.shipped_bytes is not None]
     cost = cost_of_nodes(nodes, sums.footage_s, sums.frames, load_prices())
     return Run(
         run=record.run,
@@ -64,6 +65,7 @@ def build(record: RunRecord, nodes: list[Node]) -> Run:
         job=dict(record.job),
         cameras=[camera for node in nodes for camera in node.cameras],
         event_bytes=all_bytes([node.event_bytes for node in nodes]),
+        shipped_bytes=sum(shipped) if shipped else None,
         nodes=nodes,
     )
 

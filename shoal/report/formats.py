@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from shoal.results.exit_codes import DetectorExit
 from shoal.results.record import Outcome
 from shoal.terminal import printable
 
@@ -21,18 +22,18 @@ OUTCOMES = {
     Outcome.DAMAGED_RESULTS: "sent damaged results",
     Outcome.NOT_RUN: "did not run",
 }
-EXIT_CODES = {
-    0: "done",
-    2: "bad usage or other settings than the run was begun with",
-    3: "done, with faulty videos",
-    4: "no videos found",
-    5: "weights unusable",
-    6: "no space, or the state folder cannot be written",
-    130: "interrupted",
+EXIT_CODES: dict[int, str] = {
+    DetectorExit.DONE: "done",
+    DetectorExit.USAGE: "bad usage or other settings than the run was begun with",
+    DetectorExit.FAULTY_VIDEOS: "done, with faulty videos",
+    DetectorExit.NO_VIDEOS: "no videos found",
+    DetectorExit.WEIGHTS: "weights unusable",
+    DetectorExit.STATE: "no space, or the state folder cannot be written",
+    DetectorExit.INTERRUPTED: "interrupted",
     137: "killed",
-    143: "ended by a signal",
+    DetectorExit.TERMINATED: "ended by a signal",
 }
-"""The detector's own codes, and the two a signal leaves behind."""
+"""The detector's own codes, and the one that a kill leaves behind."""
 
 UNKNOWN = "unknown"
 

@@ -214,8 +214,12 @@ class Node(_View):
     """Files beside the videos that are no footage."""
     cameras: list[CameraEvents] = []
     """Those with events."""
+    camera_videos: dict[str, list[str]] = {}
+    """Videos by camera, of all cameras; empty of older detectors."""
     event_bytes: Bytes | None = None
     """None of older detectors and of programs that make no events."""
+    shipped_bytes: int | None = None
+    """That were in the store when its outbox was asked last; None where that is not known."""
 
 
 class Run(_View):
@@ -259,4 +263,6 @@ class Run(_View):
     cameras: list[CameraEvents] = []
     """Those with events, of all nodes."""
     event_bytes: Bytes | None = None
+    shipped_bytes: int | None = None
+    """Of all nodes of which it is known."""
     nodes: list[Node]

@@ -71,8 +71,16 @@ def read_node(name: str, run: RunRecord, folder: Path) -> Node:
         runtime=dict(summary.runtime) if summary else {},
         not_read=summary.not_read if summary else NotRead(),
         cameras=cameras,
+        camera_videos=_camera_videos(summary),
         event_bytes=node_bytes(summary),
+        shipped_bytes=record.shipped.size_bytes if record.shipped else None,
     )
+
+
+def _camera_videos(summary: RunSummary | None) -> dict[str, list[str]]:
+    if summary is None or summary.events is None:
+        return {}
+    return {one.name: list(one.videos) for one in summary.events.cameras}
 
 
 def totals(videos: list[Video]) -> Totals:

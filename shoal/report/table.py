@@ -108,7 +108,8 @@ def _sums(run: Run) -> list[str]:
     return [
         f"{words.count(sums.frames, 'frame')}, {words.duration(sums.footage_s)} of footage, "
         f"wall time {words.duration(run.wall_time_s)}{pace}",
-        f"{words.size(sums.video_bytes)} of video stayed on the nodes, {words.size(run.home_bytes)} came home",
+        f"{words.size(sums.video_bytes)} of video stayed on the nodes, {words.size(run.home_bytes)} came home"
+        + ("" if run.shipped_bytes is None else f", {words.size(run.shipped_bytes)} shipped to the store"),
         f"cost: {run.cost_text}",
         *(line for line in run.cost_lines if not line.startswith("cost: ")),
     ]

@@ -235,6 +235,13 @@ class EventBytes(_Document):
     """The events' key frames."""
 
 
+class CameraVideos(_Document):
+    """Which videos are one camera's, in order."""
+
+    name: Text
+    videos: tuple[Text, ...]
+
+
 class EventCounts(_Document):
     """What a node's events.jsonl holds."""
 
@@ -244,6 +251,8 @@ class EventCounts(_Document):
     clips_quarantined: Count
     clips_not_made: Count
     bytes: EventBytes
+    cameras: tuple[CameraVideos, ...] = ()
+    """All of the run; none by older detectors."""
 
 
 class PrecisionTrial(_Document):

@@ -13,11 +13,15 @@ FORKED_S = 1.0
 """A process that a holder was just starting when it ended has the holder's descriptor for a moment."""
 
 
+class BusyError(ShoalError):
+    """Another process works on the run."""
+
+
 @contextmanager
 def locked(run: str, *, new: bool = False) -> Iterator[None]:
     """Hold the run's lock; the kernel lets go of it whatever becomes of this process.
 
-    Raises ShoalError where another process holds it, UsageError where there is no such run, or with `new` where there
+    Raises BusyError where another process holds it, UsageError where there is no such run, or with `new` where there
     is one.
     """
     if not new:
@@ -26,7 +30,7 @@ def locked(run: str, *, new: bool = False) -> Iterator[None]:
         try:
             held.enter_context(locks.locked(run_dir(run) / ".lock", what=f"run {run}", timeout_s=FORKED_S))
         except locks.HeldError as error:
-            raise ShoalError(
+            raise BusyError(
                 f"another shoal process works on run {run} ({error.holder})", hint="wait for its end, or end it first"
             ) from None
         if new:

@@ -105,12 +105,22 @@ class Fetched(_Record):
     """What became of the node's footage; None of older detectors."""
 
 
+class Shipped(_Record):
+    """What of a node's events and clips was in the store when its outbox was asked."""
+
+    size_bytes: int
+    asked_at: datetime
+    """When it was first asked with this answer."""
+
+
 class NodeRecord(_Record):
     """One expected node."""
 
     outcome: Outcome = Outcome.PENDING
     attempts: list[Attempt] = Field(default_factory=list)
     fetched: Fetched | None = None
+    shipped: Shipped | None = None
+    """As of the last `shoal events`; None where the outbox knows nothing of the run."""
     arch: str = "amd64"
     spot: bool = False
     price_usd_per_hour: float | None = None

@@ -113,6 +113,17 @@ def test_a_trial_counts_the_boxes_of_the_runs_first_frames(
     assert other.f1 < 0.7
 
 
+def test_a_trial_on_an_empty_place_ends_early(
+    videos: Path, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        making.write_video(videos / f"{name}.avi", [making.picture({})] * 120)
+    choice = _tried(settings(), monkeypatch, lambda rows: rows)
+    assert choice.used is Precision.FLOAT32
+    assert choice.trial is not None
+    assert (choice.trial.frames, choice.trial.boxes) == (12, 0)
+
+
 def test_a_run_says_in_what_it_computed_and_why(videos: Path, state: Path, settings: MakeSettings) -> None:
     making.write_video(videos / "a.avi", making.moving(20))
     assert run(settings("--precision", "float32"), Stop()) is Exit.DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -376,23 +377,44 @@ def test_a_store_without_hashes_is_read_back_and_that_counts(tmp_path: Path) -> 
     assert Budget(made.ledger.root / "budget.json", None).read(time.time()).spent_bytes == 2 * size_bytes
 
 
-def test_the_link_goes_down_and_comes_back(tmp_path: Path) -> None:
-    """In a network namespace of its own, whose only link is taken down between two rounds."""
+def _in_a_namespace(program: str, folder: Path) -> str:
+    """What a program of these tests says in a network namespace of its own."""
     if (
         not shutil.which("ip")
         or subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True).returncode
     ):
         pytest.skip("needs ip and the right to make a network namespace")
-    program = Path(__file__).with_name("link_down.py")
     done = subprocess.run(
-        ["unshare", "-rn", sys.executable, str(program), str(tmp_path)],
+        ["unshare", "-rn", sys.executable, str(Path(__file__).with_name(program)), str(folder)],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["shipped", "2", "slow", "waiting", "2", "shipped", "2"]
+    return done.stdout
+
+
+def test_the_link_goes_down_and_comes_back(tmp_path: Path) -> None:
+    """In a network namespace of its own, whose only link is taken down between two rounds."""
+    said = _in_a_namespace("link_down.py", tmp_path)
+    assert said.split() == ["shipped", "2", "slow", "waiting", "2", "shipped", "2"]
+
+
+def test_an_hour_without_a_link_loses_nothing_and_is_caught_up_in_order(tmp_path: Path) -> None:
+    """A round a minute: few of them ask the store, none costs a byte, and all arrives once when the link is back."""
+    said = json.loads(_in_a_namespace("hour_down.py", tmp_path))
+    # Waits of 5, 10, 20 ... 900 s, each with a share taken off, looked at once a minute.
+    assert 7 <= said["tries"] <= 16
+    assert said["tries"] + said["waits"] == 62
+    assert len(said["alarms"]) == 1
+    assert said["spent_while_down"] == 0
+    order = [(key.split("/")[0], int(key.split("/")[-1][:32], 16), key.rpartition(".")[2]) for key in said["order"]]
+    newest_first = [("alerts", 5), ("alerts", 3), ("alerts", 1), ("records", 6), ("records", 4), ("records", 2)]
+    assert order == [(*one, kind) for kind in ("json", "mp4") for one in newest_first]
+    assert (said["waiting"], said["objects"]) == (0, 12)
+    assert said["spent"] == said["bytes_there"]
+    assert said["caught_up_after_min"] <= 16
 
 
 def test_a_drop_at_the_floor_while_it_is_under_way_ends_as_shipped(tmp_path: Path) -> None:

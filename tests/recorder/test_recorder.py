@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,36 @@ def stop(process: subprocess.Popen[str]) -> str:
     _, words = process.communicate(timeout=30)
     assert process.returncode == 0
     return words
+
+
+def test_film_with_events_stays_longer_and_goes_last(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = camera.folder / "watched"
+    (watched / "north").mkdir(parents=True)
+    event = {"start_utc": "2026-11-20T08:00:30.000Z", "end_utc": "2026-11-20T08:00:40.000Z"}
+    lines = [json.dumps(event), '{"start_utc": null, "end_utc": null}', "cut o"]
+    (watched / "north" / "told.jsonl").write_text("\n".join(lines))
+    settings = camera.settings(keep_days=5, keep_days_with_events=30, watched=str(watched))
+    folder = settings.folder / "2026-11-20"
+    folder.mkdir(parents=True)
+    settings.state_folder.mkdir(parents=True)
+    first = ledger.started_at("20261120T080000Z.mp4") or 0.0
+    for number in range(3):
+        path = folder / f"20261120T080{number}00Z.mp4"
+        path.write_bytes(b"film")
+        start = first + 60 * number
+        segment = Segment(f"2026-11-20/{path.name}", start, start + 60, 4, path.stat().st_ino)
+        with (settings.state_folder / "segments.jsonl").open("a") as stream:
+            stream.write(json.dumps(asdict(segment)) + "\n")
+    # The disk is at its floor until one is gone: of what is as old, what shows nothing goes first.
+    monkeypatch.setattr(keep, "free_bytes", lambda _: 0 if len(camera.film()) > 2 else 1)
+    settings_at_floor = replace(settings, keep_days=300, disk_floor_bytes=1)
+    assert [one.file for one in keep.tidy(settings_at_floor, first + 9 * 86_400, print)] == [
+        "2026-11-20/20261120T080100Z.mp4"
+    ]
+    keep.tidy(settings, first + 9 * 86_400, print)
+    assert camera.film() == ["2026-11-20/20261120T080000Z.mp4"]
+    keep.tidy(settings, first + 31 * 86_400, print)
+    assert camera.film() == []
 
 
 def test_closed_segments_get_their_place_and_their_line(camera: Camera) -> None:

@@ -51,6 +51,15 @@ def test_a_second_deploy_changes_nothing():
     assert changed(run(watch.install, converged(), data=DATA)) == []
 
 
+def test_taken_away_the_watchs_events_stay_unless_results_go_too():
+    answers = {"find /var/lib/shoal/watch/events": ["/var/lib/shoal/watch", "/var/lib/shoal/watch/events/watch-1"]}
+    kept = run(watch.remove, {"systemctl show": unit_answer(), **answers})
+    assert "systemctl disable --quiet --now shoal-watch.service" in kept.text()
+    assert "rm -rf -- /var/lib/shoal/watch" not in kept.text()
+    forced = run(lambda: watch.remove(force=True), {"systemctl show": unit_answer(), **answers})
+    assert "rm -rf -- /var/lib/shoal/watch" in forced.text()
+
+
 def test_other_settings_are_faults_before_anything_is_changed():
     wrong = Watch(watch_cameras=KNOBS.watch_cameras, watch_stride=9, watch_stride_most=3, watch_img=300)
     assert {fault.where for fault in wrong.faults()} == {"watch_weights_sha256", "watch_stride", "watch_img"}

@@ -41,8 +41,8 @@ class Carried:
     ended: list[Track] = field(default_factory=list)
     """Tracks that ended, and of which something may still be undecided."""
     parts: list[Part] = field(default_factory=list)
-    began: datetime | None = None
-    """UTC of camera time 0, as of the last file."""
+    clocks: list[tuple[float, datetime]] = field(default_factory=list)
+    """UTC of camera time 0 as the camera's clock had it, from which camera time on: it may be set back."""
     mark_s: float = 0.0
     decided_s: float = 0.0
     """What lies before is decided."""
@@ -54,20 +54,26 @@ class Carried:
         """Camera time at which the footage ends so far."""
         return self.parts[-1].end_s if self.parts else 0.0
 
-    def camera(self, name: str) -> Camera:
-        """The camera, as far as its files still matter."""
-        return Camera(name, tuple(self.parts), self.began)
+    def began(self, time_s: float = math.inf) -> datetime | None:
+        """UTC of camera time 0 by the clock as it was at a camera time; by the last one."""
+        return next((began for from_s, began in reversed(self.clocks) if from_s <= time_s), None)
+
+    def camera(self, name: str, time_s: float = math.inf) -> Camera:
+        """The camera, as far as its files still matter, with the clock that it had at a camera time."""
+        return Camera(name, tuple(self.parts), self.began(time_s))
 
 
 def follow(carried: Carried, summary: State, began: datetime | None, *, steady: bool) -> Part:
     """Place the camera's next file. A clock that was set back moves no camera time, but what UTC it is."""
-    if carried.began is None and not carried.parts:
-        carried.began = began
-    elif began is not None and carried.began is not None:
-        ahead_s = carried.end_s - (began - carried.began).total_seconds()
+    last = carried.began()
+    if began is not None and last is None and not carried.parts:
+        carried.clocks.append((0.0, began))
+    elif began is not None and last is not None:
+        ahead_s = carried.end_s - (began - last).total_seconds()
         if ahead_s > CONTIGUOUS_S:
-            carried.began -= timedelta(seconds=ahead_s)
-    part = placed(summary, carried.parts, None if began is None else (carried.began, began), steady=steady)
+            carried.clocks.append((carried.end_s, last - timedelta(seconds=ahead_s)))
+    times = None if began is None else (carried.began(), began)
+    part = placed(summary, carried.parts, times, steady=steady)
     carried.parts.append(part)
     return part
 
@@ -151,7 +157,6 @@ class _Decider:
         found: list[Event] = []
         pending_s = math.inf
         carried.open = None
-        camera = carried.camera(self.name)
         for period in joined(spans, self.rules, before):
             whole = period.end_s + self.rules.quiet_s <= safe_s
             rest_s = period.start_s
@@ -159,7 +164,7 @@ class _Decider:
                 # A piece that is followed by another is as it is once all in it is.
                 if not whole and (piece_end_s > safe_s or piece_end_s >= period.end_s):
                     break
-                found += [event_of(camera, one, self.privacy) for one in piece]
+                found += [event_of(carried.camera(self.name, one.start_s), one, self.privacy) for one in piece]
                 rest_s = piece_end_s
             if not whole:
                 pending_s = min(pending_s, rest_s)
@@ -236,6 +241,8 @@ class _Decider:
         """Let go of files that no longer matter."""
         since_s = min(self.carried.decided_s, self.carried.end_s - PARTS_S) - 2 * self.context_s
         self.carried.parts = [part for part in self.carried.parts if part.end_s > since_s]
+        ended = [from_s for from_s, _ in self.carried.clocks[1:] if from_s <= since_s]
+        del self.carried.clocks[: len(ended)]
 
 
 def to_document(carried: Carried) -> State:
@@ -254,7 +261,7 @@ def to_document(carried: Carried) -> State:
             }
             for part in carried.parts
         ],
-        "began": carried.began.isoformat() if carried.began else None,
+        "clocks": [[from_s, began.isoformat()] for from_s, began in carried.clocks],
         "mark_s": carried.mark_s,
         "decided_s": carried.decided_s,
         "open": carried.open,
@@ -273,7 +280,7 @@ def of_document(document: State, summaries: Sequence[State]) -> Carried:
             Part(by_id[one["video_id"]], one["offset_s"], one["first_frame"], one["steady"])
             for one in document["parts"]
         ],
-        began=datetime.fromisoformat(document["began"]) if document["began"] else None,
+        clocks=[(from_s, datetime.fromisoformat(began)) for from_s, began in document["clocks"]],
         mark_s=document["mark_s"],
         decided_s=document["decided_s"],
         open=(document["open"][0], document["open"][1]) if document["open"] else None,

@@ -35,6 +35,8 @@ from shoal_detect.state.store import QUARANTINE, Document
 
 CLIPS, DONE = "clips", ".events"
 KEY_FRAME_SIDE_PX = 960
+LOOKED_INTO_SIDE_PX = 1280
+"""Longer side of a picture that is looked into for movement, at most: what is compared of it is 96 pixels wide."""
 PICTURES_KEPT = 64
 """Pictures that were looked into for movement; the same moment is asked about more than once."""
 
@@ -57,14 +59,17 @@ class Stage:
     """Where the videos' detections lie, if not in `state`."""
 
 
-def found(stage: Stage, summaries: Sequence[Document]) -> Iterator[tuple[Camera, Event]]:
-    """All events of the run, by start within each camera, cameras by name."""
+def found(
+    stage: Stage, summaries: Sequence[Document], met: Callable[[Camera], None] = lambda _: None
+) -> Iterator[tuple[Camera, Event]]:
+    """All events of the run, by start within each camera, cameras by name; `met` is called for each of these."""
     folder = store.videos_folder(stage.state)
     with store.state_errors("read", folder):
         detections = {one["video_id"]: read_detections(folder / one["video_id"], one) for one in summaries}
     fps = {one["video_id"]: one["fps"] for one in summaries}
     unsteady = {name for name, one in detections.items() if not one.steady(fps[name])}
     for camera in cameras(summaries, stage.rules, unsteady):
+        met(camera)
         pictures = Pictures(camera, stage.videos, stage.alive)
         for event in events(camera, frames_of(camera, detections), stage.rules, stage.privacy, pictures.unmoved):
             yield camera, event
@@ -278,5 +283,9 @@ class Pictures:
 
     def _picture(self, time_s: float) -> npt.NDArray[np.uint8] | None:
         for _, frame in _Frames(self.camera, self.videos, self.alive)(time_s - 0.0005, time_s + 1.0):
-            return np.asarray(frame.image.reformat(format="gray", threads=1).to_ndarray(), dtype=np.uint8)
+            image = frame.image
+            scale = min(1.0, LOOKED_INTO_SIDE_PX / max(image.width, image.height))
+            size = max(2, round(image.width * scale)), max(2, round(image.height * scale))
+            picture = image.reformat(*size, "gray", interpolation="AREA", threads=1).to_ndarray()
+            return np.asarray(picture, dtype=np.uint8)
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
@@ -201,8 +201,8 @@ def notes(video: Document) -> list[str]:
     return lines
 
 
-def events_summary(state: Path, videos: Iterable[Document]) -> Document:
-    """`events` of the run's `summary.json`: how many there are, and what becomes of the footage's bytes."""
+def events_summary(state: Path, videos: Iterable[Document], cameras: Mapping[str, Sequence[str]]) -> Document:
+    """`events` of the run's `summary.json`: how many, of which cameras, and what becomes of the footage."""
     folder = store.videos_folder(state)
     with store.state_errors("read", state):
         events = [json.loads(line) for line in (state / "events.jsonl").read_bytes().splitlines()]
@@ -223,6 +223,7 @@ def events_summary(state: Path, videos: Iterable[Document]) -> Document:
             "clips": sum(one["size_bytes"] for one in clips if one["state"] == "verified"),
             "pictures": pictures,
         },
+        "cameras": [{"name": name, "videos": list(files)} for name, files in cameras.items()],
     }
 
 

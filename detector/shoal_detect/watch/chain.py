@@ -93,11 +93,13 @@ class Chain:
         steady = is_steady(summary) and detections.steady(summary["fps"])
         began = None if task.began_s is None else datetime.fromtimestamp(task.began_s, UTC)
         part = follow(carried, summary, began, steady=steady)
-        frames = frames_of(Camera(task.camera, (part,), carried.began), {summary["video_id"]: detections})
+        frames = frames_of(Camera(task.camera, (part,), carried.began()), {summary["video_id"]: detections})
         pictures = Pictures(carried.camera(task.camera), self._videos(carried), self.alive)
 
         def unmoved(before_s: float, after_s: float, box: npt.NDArray[np.float64]) -> bool | None:
             # What is open is gone through at every mark, and a picture costs a seek in the footage.
+            if task.blind:
+                return None
             question = (task.camera, before_s, after_s, box.tobytes())
             if question not in self._answers:
                 if len(self._answers) > ANSWERS_KEPT:

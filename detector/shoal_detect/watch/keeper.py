@@ -35,8 +35,12 @@ class EventsKeeper:
             clip, answer = self._asked(task, check)
             if isinstance(answer, Taken):
                 return answer
-            if clip is None:
+            if clip is None and task.blind:
                 raise DetectorError(f"the events of {task.segment} cannot be made: {answer}", Exit.STATE)
+            if clip is None:
+                say(f"{quoted(task.segment)}: {answer} in a look back; going on with a new process and without looks")
+                task = replace(task, blind=True)
+                continue
             say(f"the clip of {quoted(clip.text)} is given up: {answer}; going on with a new process")
             task = replace(task, given_up={**task.given_up, clip.event_id: str(answer)})
 

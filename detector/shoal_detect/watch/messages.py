@@ -37,6 +37,9 @@ class Take:
     early: bool = False
     """Out of its turn: alerts are made of the newest footage while older still waits."""
     given_up: dict[str, str] = field(default_factory=dict)
+    """Why the clip of an event is not tried again, by id."""
+    blind: bool = False
+    """The decoder died of a look whether something moved: no more such looks."""
 
 
 @dataclass(frozen=True, slots=True)

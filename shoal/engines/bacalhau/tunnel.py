@@ -22,6 +22,7 @@ from shoal.cluster.document import Cluster
 from shoal.engines.bacalhau import API_PORT
 from shoal.engines.bacalhau.client import Endpoint, EngineSilentError
 from shoal.ssh import client as ssh
+from shoal.ssh import connect
 from shoal.waiting import looks
 
 OPEN_TIMEOUT_S = 20.0
@@ -33,7 +34,7 @@ class Tunnel(Endpoint):
     """An `Endpoint` that leads through SSH to a cluster's requester. Close it, or use it in a `with` block."""
 
     def __init__(self, cluster: Cluster, api_key: str, *, port: int = API_PORT) -> None:
-        folder = ssh.control_dir()
+        folder = connect.control_dir()
         _sweep(folder)
         self._socket = folder / f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         super().__init__(api_key, address=f"127.0.0.1:{port}", socket=self._socket)

@@ -78,6 +78,7 @@ def test_a_run_leaves_events_with_verified_clips_and_pictures_in_which_nobody_is
     assert listed[clip["file"]]["size_bytes"] == clip["size_bytes"]
     summary = making.document(state / "summary.json")["events"]
     assert (summary["alerts"], summary["clips_verified"], summary["bytes"]["clips"]) == (1, 1, clip["size_bytes"])
+    assert summary["cameras"] == [{"name": "gate", "videos": ["gate-20261130-120000.mp4"]}]
     assert summary["bytes"]["footage"] == (videos / "gate-20261130-120000.mp4").stat().st_size
     assert not [path for path in state.rglob("*") if path.name.startswith(".")]
 

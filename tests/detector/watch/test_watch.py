@@ -15,28 +15,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
 from shoal_detect.errors import DetectorError
+from shoal_detect.read.videos import Video
+from shoal_detect.watch.keeper import EventsKeeper
+from shoal_detect.watch.messages import BeginEvents, MakingClip, Take, Taken
 from shoal_detect.watch.settings import parsed
 
 from tests.detector import detector_making as making
 
 SCHEMA = json.loads((making.DETECTOR / "schemas" / "event.schema.json").read_text())
+STATUS = json.loads((making.DETECTOR / "schemas" / "watch_status.schema.json").read_text())
 BEGAN = datetime(2026, 11, 30, 8, 0, tzinfo=UTC)
 SEGMENT_S, FPS = 4, 10
 RULES = {"version": 1, "quiet_s": 3, "roll_before_s": 1, "roll_after_s": 1}
 
 
-def film(path: Path, first_s: float, seen: Callable[[float], bool]) -> None:
+def film(path: Path, first_s: float, seen: Callable[[float], bool], scale: int = 1) -> None:
     """Four seconds in which a red square goes to and fro while it is `seen`."""
     pictures = []
     for number in range(SEGMENT_S * FPS):
         time_s = first_s + number / FPS
         column = abs(int(time_s * 3) % 6 - 3)
-        pictures.append(making.picture({(column, 1): making.RED} if seen(time_s) else {}, 128, 64))
+        picture = making.picture({(column, 1): making.RED} if seen(time_s) else {}, 128, 64)
+        pictures.append(picture.repeat(scale, axis=0).repeat(scale, axis=1))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}")
     making.write_video(part, pictures, codec="libx264", fps=FPS)
@@ -160,12 +165,50 @@ def test_footage_becomes_events_as_it_comes_and_over_the_borders_of_files(site: 
     assert first["clip"]["state"] == "verified"
     assert first["clip"]["frames"] == pytest.approx(50, abs=3)
     status = json.loads((site.state / "status.json").read_text())
+    jsonschema.validate(status, STATUS, cls=jsonschema.Draft202012Validator)
     assert status["cameras"]["north"]["segments"] == 5
     # What is done with leaves nothing behind but what is carried.
     carried = json.loads((site.state / "cameras" / "north" / "carried.json").read_text())
     assert {path.name for path in (site.state / "videos").iterdir()} == {
         part["video_id"] for part in carried["carried"]["parts"]
     }
+
+
+def test_the_outbox_finds_every_event_once_and_none_again_after_its_folder_went(site: Site) -> None:
+    site.make(("north", "gate"))
+    for number in range(4):
+        for camera in ("north", "gate"):
+            site.segment(number, camera)
+    site.start()
+    site.until(lambda: len(site.ledger("north")) == len(site.ledger("gate")) == 4, "both cameras")
+    assert site.stop() == 0
+    outbox = {
+        "version": 1, "node": "gate-1", "remote": "store:x", "to": "folder:/x", "rclone": "rclone",
+        "rclone_config": "", "root": str(site.folder / "outbox"), "sources": [str(site.state / "events")],
+        "disk_floor_bytes": 0,
+    }  # fmt: skip
+    (site.folder / "outbox.json").write_text(json.dumps(outbox))
+    (site.folder / "outbox").mkdir()
+
+    def asked(verb: str) -> list[dict[str, Any]]:
+        words = [sys.executable, "-m", "outbox", "--settings", str(site.folder / "outbox.json"), verb]
+        done = subprocess.run(words, cwd=making.REPOSITORY, capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+    events = site.events()
+    assert sorted({one["camera"] for one in events.values()}) == ["gate", "north"]
+    for _ in range(2):
+        asked("collect")
+        known = asked("events")
+        assert sorted(one["event"] for one in known) == sorted(events)
+        assert all(one["run"] == f"watch-{one['event']}" for one in known)
+        assert all([part["state"] for part in one["parts"]] == ["waiting", "waiting"] for one in known)
+    shutil.rmtree(site.state / "events")  # as retention does once they are shipped
+    site.segment(4)
+    site.start()
+    site.until(lambda: len(site.ledger()) == 5, "one more file")
+    assert site.stop() == 0
+    assert not set(site.events()) & set(events)
 
 
 def test_kills_at_any_moment_change_no_event_and_lose_no_file(site: Site, tmp_path: Path) -> None:
@@ -188,7 +231,9 @@ def test_kills_at_any_moment_change_no_event_and_lose_no_file(site: Site, tmp_pa
         process.wait()
         if len(site.ledger()) == count:
             break
+    began_s = time.time()
     site.start()
+    site.until(lambda: json.loads((site.state / "status.json").read_text())["at_s"] > began_s, "it is at work")
     site.until(lambda: len(site.ledger()) == count, "all files")
     assert site.stop() == 0
     names = [line["segment"] for line in site.ledger()]
@@ -237,6 +282,36 @@ def test_a_file_that_goes_before_it_was_looked_at_is_accounted_for(site: Site) -
     assert site.stop() == 0
 
 
+def test_a_camera_that_comes_back_with_another_resolution_is_the_same_camera(site: Site) -> None:
+    site.make()
+    site.segment(0)
+    path = site.segment(1)
+    film(path, SEGMENT_S, visits, scale=2)
+    site.segment(2)
+    site.start()
+    site.until(lambda: len(site.ledger()) == 3, "all files")
+    assert site.stop() == 0
+    assert not any(line["fault"] for line in site.ledger())
+    (event,) = site.events().values()
+    assert len(event["videos"]) == 2
+    assert event["end_s"] - event["start_s"] == pytest.approx(2.9, abs=0.2)
+
+
+def test_a_clock_that_is_set_back_loses_no_file_and_no_event(site: Site) -> None:
+    site.make()
+    for number in (10, 11, 12, 13):
+        site.segment(number)
+    site.start()
+    site.until(lambda: len(site.ledger()) == 4, "the files before")
+    for number in (2, 3, 4, 5):  # the clock went back
+        site.segment(number)
+        site.until(lambda number=number: len(site.ledger()) == 3 + number, f"file {number}")  # type: ignore[misc]
+    assert site.stop() == 0
+    assert len({line["segment"] for line in site.ledger()}) == 8
+    starts = sorted(one["start_utc"][14:19] for one in site.events().values())
+    assert starts == ["00:14", "00:40", "00:50"]
+
+
 def test_damaged_footage_is_a_fault_and_the_watch_goes_on(site: Site) -> None:
     site.make()
     site.segment(0)
@@ -247,6 +322,25 @@ def test_damaged_footage_is_a_fault_and_the_watch_goes_on(site: Site) -> None:
     site.until(lambda: len(site.ledger()) == 3, "all files")
     assert site.stop() == 0
     assert [bool(line["fault"]) for line in site.ledger()] == [False, True, False]
+
+
+def test_a_decoder_that_dies_costs_a_clip_or_a_look_and_not_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = Taken(("e",), {"seconds": 1.0, "frames": 10, "fault": None})
+    answers = iter([(None, "the decoder died"), (MakingClip("e", "north"), "the decoder died"), (None, taken)])
+    asked: list[Take] = []
+
+    def answer(_: EventsKeeper, task: Take, _check: object) -> object:
+        asked.append(task)
+        return next(answers)
+
+    monkeypatch.setattr(EventsKeeper, "_asked", answer)
+    task = Take("north", "cameras/north", "a.mp4", None, Video("/a.mp4", "a.mp4", "a", 1))
+    assert EventsKeeper(cast(BeginEvents, None)).take(task, lambda: None) == taken
+    assert [(one.blind, one.given_up) for one in asked] == [
+        (False, {}),
+        (True, {}),
+        (True, {"e": "the decoder died"}),
+    ]
 
 
 def test_settings_name_every_fault() -> None:

@@ -12,6 +12,8 @@ from engine_site import MID_RUN, Site
 
 from shoal.cluster import document as clusters
 from shoal.fleet import ready
+from shoal.site import sample_clips as samples
+from shoal.ssh import client as ssh
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -119,7 +121,10 @@ def test_a_removed_node_leaves_no_entry_beside_one_whose_name_begins_alike(whole
     assert gone.returncode == 0, gone.stderr
     added = whole_site.shoal("nodes", "add", f"compute-10={node.user}@{node.address}", "--cluster", str(document))
     assert added.returncode == 0, added.stderr
+    clip = samples.sample_clips()[0].path.read_bytes()
     try:
+        # The site's clips went with the name that they were meant for.
+        ssh.run(whole_site.lab.cluster, node, "sh", "-c", "cat >/videos/gate.mp4", root=True, stdin=clip)
         assert listed(whole_site, document)["compute-10"]["engine"] == "connected"
         removed = whole_site.shoal("nodes", "remove", ONE, "--cluster", str(document))
         assert removed.returncode == 0, removed.stderr
@@ -134,6 +139,7 @@ def test_a_removed_node_leaves_no_entry_beside_one_whose_name_begins_alike(whole
         back = whole_site.lab.cluster.node(ONE)
         whole_site.shoal("nodes", "add", f"{ONE}={back.user}@{back.address}", "--cluster", str(document))
         last = whole_site.shoal("nodes", "remove", "compute-10", "--cluster", str(document))
+        whole_site.on(TWO, "rm -f /videos/gate.mp4")
     assert last.returncode == 0, last.stderr
     assert set(listed(whole_site, document)) == {"requester", ONE}
 

@@ -115,24 +115,6 @@ def test_folders_that_an_earlier_deploy_closed_are_opened(plant: Plant, deployed
     assert changed(plant.deploy(limit=["requester"])) == []
 
 
-def test_what_came_into_an_engine_of_ours_keeps_it(plant: Plant, deployed: DeployResult):
-    """A volume made after the deploy (compute-1), and an engine that was there before it (compute-3)."""
-    plant.on("compute-1", NVR)
-    result = plant.deploy("teardown")
-    left = dict(result.left)
-    assert "volume nvr" in left["compute-1"]
-    assert "compute-3" not in left, "its engine is not ours, and nothing of it was in question"
-    for node in ("compute-1", "compute-3"):
-        assert plant.on(node, "cat /var/lib/docker/volumes/nvr/_data/a.mp4") == "footage"
-        assert plant.holds(node, "systemctl is-active -q docker")
-        assert "shoal/detector" not in plant.on(node, "docker images")
-    assert not plant.holds("compute-2", "command -v docker >/dev/null")
-    # Once the owner has taken what was his, the next teardown takes what was ours.
-    plant.on("compute-1", "docker volume rm nvr >/dev/null")
-    assert plant.deploy("teardown", limit=["compute-1"]).left == ()
-    assert not plant.holds("compute-1", "command -v docker >/dev/null")
-
-
 UNIT = "/etc/systemd/system/videos-cameras-srv_cam.mount"
 OWNERS_MOUNT = f"""
 mkdir -p /srv/cam
@@ -161,6 +143,24 @@ def test_an_owners_mount_unit_with_the_name_of_ours_is_neither_replaced_nor_remo
     filmed.deploy("teardown", limit=["compute-2"])
     plant.on("compute-2", "sha256sum -c --quiet /root/unit.sha; cat /videos/cameras/srv_cam/a.mp4 >/dev/null")
     plant.on("compute-2", f"systemctl stop videos-cameras-srv_cam.mount; rm -r {UNIT} /srv/cam /videos")
+
+
+def test_what_came_into_an_engine_of_ours_keeps_it(plant: Plant, deployed: DeployResult):
+    """A volume made after the deploy (compute-1), and an engine that was there before it (compute-3)."""
+    plant.on("compute-1", NVR)
+    result = plant.deploy("teardown")
+    left = dict(result.left)
+    assert "volume nvr" in left["compute-1"]
+    assert "compute-3" not in left, "its engine is not ours, and nothing of it was in question"
+    for node in ("compute-1", "compute-3"):
+        assert plant.on(node, "cat /var/lib/docker/volumes/nvr/_data/a.mp4") == "footage"
+        assert plant.holds(node, "systemctl is-active -q docker")
+        assert "shoal/detector" not in plant.on(node, "docker images")
+    assert not plant.holds("compute-2", "command -v docker >/dev/null")
+    # Once the owner has taken what was his, the next teardown takes what was ours.
+    plant.on("compute-1", "docker volume rm nvr >/dev/null")
+    assert plant.deploy("teardown", limit=["compute-1"]).left == ()
+    assert not plant.holds("compute-1", "command -v docker >/dev/null")
 
 
 def test_an_earlier_versions_registry_is_ours(plant: Plant, deployed: DeployResult):
@@ -193,10 +193,14 @@ def test_an_owners_registry_keeps_its_port_settings_and_state(plant: Plant, depl
     plant.deploy("teardown", limit=["requester", "compute-2"], data=ports)
     assert is_as_it_was()
     assert plant.holds("requester", "curl -fsS --noproxy '*' -m 3 http://127.0.0.1:5000/v2/_catalog >/dev/null")
+    purge = "DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge docker-registry >/dev/null 2>&1"
+    plant.on("requester", f"{purge}; rm -r /srv/plant")
 
 
 def test_login_shells_do_not_keep_a_deploy_from_its_end(plant: Plant, deployed: DeployResult):
     plant.on("compute-1", TCSH)
     plant.on("compute-2", GREETING)
     ssh.close(plant.cluster)
-    plant.deploy(limit=["requester", "compute-1", "compute-2"])
+    site = ["requester", "compute-1", "compute-2"]
+    plant.deploy(limit=site)
+    assert changed(plant.deploy(limit=site)) == []

@@ -67,21 +67,31 @@ def test_the_quotas_of_the_default_lab_are_those_that_the_page_names() -> None:
     assert "400 GB" not in page
 
 
+def too_small(region: dict[str, Any], project: dict[str, Any]) -> list[first_look.Lack]:
+    return list(first_look.quotas(wanted(), first_look.quota_uses(wanted(), region, project)))
+
+
 def test_a_quota_that_is_too_small_is_named_with_what_is_free() -> None:
     region = limits(CPUS=24, PREEMPTIBLE_CPUS=24, SSD_TOTAL_GB=499)
-    (found,) = first_look.quotas(wanted(), region, limits(CPUS_ALL_REGIONS=32))
+    (found,) = too_small(region, limits(CPUS_ALL_REGIONS=32))
     assert found.what == "quota SSD_TOTAL_GB"
     assert found.why == "500 more are needed in region us-central1, and 499 of 499 are free"
     assert "project=my-project-1" in found.mend
-    (found,) = first_look.quotas(
-        wanted(), limits(CPUS=24, PREEMPTIBLE_CPUS=24, SSD_TOTAL_GB=500), limits(CPUS_ALL_REGIONS=27)
-    )
+    enough = limits(CPUS=24, PREEMPTIBLE_CPUS=24, SSD_TOTAL_GB=500)
+    (found,) = too_small(enough, limits(CPUS_ALL_REGIONS=27))
     assert found.why == "28 more are needed in all regions, and 27 of 27 are free"
+    # What is enough is shown as well, beside what there is.
+    assert [str(use) for use in first_look.quota_uses(wanted(), enough, limits(CPUS_ALL_REGIONS=32))] == [
+        "CPUS 4 of 24 free",
+        "CPUS_ALL_REGIONS 28 of 32 free",
+        "PREEMPTIBLE_CPUS 24 of 24 free",
+        "SSD_TOTAL_GB 500 of 500 free",
+    ]
 
 
 def test_spot_machines_without_a_quota_of_their_own_count_against_the_ordinary_one() -> None:
     region = limits(CPUS=24, PREEMPTIBLE_CPUS=0, SSD_TOTAL_GB=500)
-    (found,) = first_look.quotas(wanted(), region, limits())
+    (found,) = too_small(region, limits())
     assert found.why == "28 more are needed in region us-central1, and 24 of 24 are free"
 
 
@@ -220,3 +230,4 @@ def test_everything_comes_in_one_list_and_what_cannot_be_asked_stops_nothing(
     }
     assert sum("perhaps missing, role" in line for line in said) == 6
     assert any("could not look" in line for line in said)
+    assert "quotas that the lab takes of us-central1: SSD_TOTAL_GB 500 of 100 free" in said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,9 @@ import pytest
 from shoal.errors import UsageError
 from shoal.outbox import events as listing
 from shoal.outbox.documents import OutboxEvent, ShippedPart
+from shoal.results import record
+from shoal.results.lock import locked
+from shoal.results.record import Image, NodeRecord, RunRecord, Shipped, Weights
 from shoal.site import outbox as stores
 from shoal.site.outbox import SiteOutbox
 
@@ -165,3 +168,44 @@ def test_a_clusters_own_bucket_is_the_target_unless_another_store_was_set() -> N
     wanted = SiteOutbox(to="folder:/mnt/usb")
     assert stores.of_cluster(wanted, "project-shoal-lab") is wanted
     assert stores.of_cluster(None, None) is None
+
+
+def _record(run: str, cluster: str = "depot") -> RunRecord:
+    return RunRecord(
+        run=run,
+        created_at=NOW,
+        cluster=cluster,
+        substrate="lab",
+        engine="ssh",
+        image=Image(reference="detector:1"),
+        weights=Weights(name="yolov5s", sha256="0" * 64),
+        nodes={"gate-1": NodeRecord(), "gate-2": NodeRecord()},
+    )
+
+
+def test_what_was_shipped_is_kept_in_the_runs_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_RUNS", str(tmp_path))
+    record.save(_record("run-1"))
+    record.save(_record("run-2", cluster="other"))
+    events = [shipped(1, None, "shipped", "waiting"), shipped(2, None, "shipped", "shipped")]
+    unknown = events[0].model_copy(update={"run": "run-9"})
+    others = events[0].model_copy(update={"run": "run-2"})
+    listing.note_shipped("depot", {"gate-1": [*events, unknown, others]}, NOW)
+    nodes = record.load("run-1").nodes
+    assert nodes["gate-1"].shipped == Shipped(size_bytes=3, asked_at=NOW)
+    assert nodes["gate-2"].shipped is None
+    assert record.load("run-2").nodes["gate-1"].shipped is None
+    assert not (tmp_path / "run-9").exists()
+    before = record.record_path("run-1").stat().st_mtime_ns
+    listing.note_shipped("depot", {"gate-1": events}, NOW + timedelta(hours=1))
+    assert record.record_path("run-1").stat().st_mtime_ns == before
+    listing.note_shipped("depot", {"gate-1": [*events, shipped(3, None, "shipped")]}, NOW + timedelta(hours=1))
+    assert record.load("run-1").nodes["gate-1"].shipped == Shipped(size_bytes=4, asked_at=NOW + timedelta(hours=1))
+
+
+def test_a_run_in_hand_is_left_for_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_RUNS", str(tmp_path))
+    record.save(_record("run-1"))
+    with locked("run-1"):
+        listing.note_shipped("depot", {"gate-1": [shipped(1, None, "shipped")]}, NOW)
+    assert record.load("run-1").nodes["gate-1"].shipped is None

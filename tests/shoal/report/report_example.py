@@ -204,7 +204,7 @@ EVENT_COUNTS = {
 }
 
 
-def events_run(run: str = "20261125-150000-eeee") -> str:
+def events_run(run: str = "20261125-150000-eeee", cameras: list[dict[str, Any]] | None = None) -> str:
     """Two cameras with events, one of whose clips is in quarantine."""
     folder = runs.run_dir(run) / "compute-1"
     videos = [add_video(folder, "gate.mp4", seconds=60), add_video(folder, "yard <b>.mp4", seconds=30)]
@@ -217,7 +217,8 @@ def events_run(run: str = "20261125-150000-eeee") -> str:
         key_frame=None,
         clip={**NO_CLIP, "state": "quarantined", "reason": "somebody is still seen in 2 of its frames (at 1.0 s)"},
     )  # fmt: skip
-    fetched = finish(folder, run, videos, events=EVENT_COUNTS)
+    counts = EVENT_COUNTS if cameras is None else {**EVENT_COUNTS, "cameras": cameras}
+    fetched = finish(folder, run, videos, events=counts)
     record(
         run,
         {

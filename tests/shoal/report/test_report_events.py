@@ -40,6 +40,19 @@ def test_the_page_begins_with_events_and_plays_their_clips_from_within(runs_fold
     assert "3.4 %" in page  # clips and pictures, of the footage
 
 
+def test_what_was_shipped_is_on_the_page_once_it_is_known(runs_folder: Path) -> None:
+    run = example.events_run()
+    assert "Shipped to the store" not in render(read_run(run), runs.run_dir(run))
+    record = runs.load(run)
+    record.nodes["compute-1"].shipped = runs.Shipped(size_bytes=30_000, asked_at=record.created_at)
+    runs.save(record)
+    view = read_run(run)
+    assert view.shipped_bytes == 30_000
+    page = render(view, runs.run_dir(run))
+    assert "Shipped to the store, as of the last look" in page
+    assert "30.0 kB" in page
+
+
 def test_a_clip_that_is_not_what_its_event_says_is_not_played(runs_folder: Path) -> None:
     run = example.events_run()
     for clip in runs.run_dir(run).glob("compute-1/clips/*.mp4"):

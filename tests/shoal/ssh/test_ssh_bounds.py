@@ -10,6 +10,7 @@ import pytest
 from fake_nodes import FakeNodes
 
 from shoal.ssh import client as ssh
+from shoal.ssh import pipes
 from shoal.ssh.failures import SshFailure, TooLongError, brief
 
 
@@ -48,7 +49,7 @@ def test_an_answer_of_just_the_bound_is_taken(nodes: FakeNodes, monkeypatch: pyt
 def test_of_errors_the_end_is_kept(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(nodes, monkeypatch, "head -c 3000000 /dev/zero >&2; echo the end >&2; exit 7")
     done = run(nodes, check=False)
-    assert len(done.stderr) <= ssh.WORDS_BYTES
+    assert len(done.stderr) <= pipes.WORDS_BYTES
     assert done.stderr.endswith("the end\n")
     with pytest.raises(ssh.RemoteError, match="the end"):
         list(ssh.stream(nodes.cluster, nodes.cluster.node("c1"), "true"))
@@ -57,7 +58,7 @@ def test_of_errors_the_end_is_kept(nodes: FakeNodes, monkeypatch: pytest.MonkeyP
 def test_a_line_without_end_comes_in_pieces(nodes: FakeNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(nodes, monkeypatch, "head -c 200000 /dev/zero | tr '\\0' x; echo; echo next")
     lines = list(ssh.stream(nodes.cluster, nodes.cluster.node("c1"), "true"))
-    assert max(map(len, lines)) <= ssh.LINE_BYTES
+    assert max(map(len, lines)) <= pipes.LINE_BYTES
     assert "".join(lines) == "x" * 200_000 + "next"
     assert lines[-1] == "next"
 

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from shoal.cluster import document
 from shoal.cluster.cameras import watched_folders
+from shoal.paths import repository
 from shoal.site.watch import SiteWatch, deploy_data
 from shoal.untrusted import DamagedDocumentError
 from shoal.watch.documents import look_of
@@ -54,6 +56,11 @@ def look(**more: Any) -> dict[str, Any]:
         "watch": {**status, "cameras": {"north": watched()}}, "recorded": {"north": recorded()},
         "waiting": {"north": 2}, **more,
     }  # fmt: skip
+
+
+def test_the_answers_here_are_as_the_watch_writes_them() -> None:
+    schema = json.loads((repository() / "detector" / "schemas" / "watch_status.schema.json").read_text())
+    jsonschema.validate(look()["watch"], schema, cls=jsonschema.Draft202012Validator)
 
 
 def of(raw: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 from shoal.cluster.document import Cluster
 from shoal.engines.bacalhau.client import BacalhauClient, Endpoint, EngineSilentError
 from shoal.engines.bacalhau.tunnel import Tunnel, on_loopback
-from shoal.ssh import client as ssh
+from shoal.ssh import connect
 from tests.shoal.engines.bacalhau.standin import serving
 
 # Forwards the socket of -L as ssh does, and ends when its standard input does, as `cat` on the other side.
@@ -58,7 +58,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], lis
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SSH_LOG", str(log))
-    monkeypatch.setattr(ssh, "control_dir", lambda: runtime)
+    monkeypatch.setattr(connect, "control_dir", lambda: runtime)
     return lambda: [int(line.split()[0]) for line in log.read_text().splitlines()]
 
 
@@ -122,8 +122,8 @@ def test_the_key_is_in_no_argument(cluster: Cluster, started: Callable[[], list[
 def test_sockets_of_killed_processes_are_swept(cluster: Cluster, started: Callable[[], list[int]]) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
-    left = ssh.control_dir() / f"api-{ended.pid}-0123"
-    ours = ssh.control_dir() / f"api-{os.getpid()}-4567"
+    left = connect.control_dir() / f"api-{ended.pid}-0123"
+    ours = connect.control_dir() / f"api-{os.getpid()}-4567"
     left.touch()
     ours.touch()
     Tunnel(cluster, "KEY").close()

@@ -1,0 +1,136 @@
+"""Events of the watch in `shoal events`: in one list with the outbox's, followed, and as a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from depot import depot
+from typer.testing import CliRunner
+
+from shoal.cli import events as verb
+from shoal.cluster import document as clusters
+from shoal.errors import ShoalError
+from shoal.outbox.documents import OutboxEvent
+from shoal.report.events_page import Row, render
+from shoal.results.events import Event
+
+JPEG = b"\xff\xd8\xff picture \xff\xd9"
+
+
+def event(number: int, camera: str = "north", **more: Any) -> Event:
+    raw = {
+        "version": 1, "id": f"{number:032x}", "camera": camera, "videos": ["a.mp4"],
+        "start_utc": f"2026-11-30T08:0{number}:00.000Z", "end_utc": f"2026-11-30T08:0{number}:09.500Z",
+        "start_s": 60.0 * number, "end_s": 60.0 * number + 9.5, "severity": "alert", "rule": "people",
+        "reason": "1 person", "privacy": "people", "key_frame": None, "clip": None,
+        "objects": [
+            {
+                "track": 1, "class": "person", "confidence": 0.9, "severity": "alert", "rule": "people",
+                "start_s": 1.0, "end_s": 2.0, "box": [0, 0, 1, 1], "path": [[1.0, 0.5, 0.5]],
+            }
+        ],
+        **more,
+    }  # fmt: skip
+    return Event.model_validate(raw)
+
+
+def shipped(number: int) -> OutboxEvent:
+    part = {"kind": "event", "key": "alerts/k.json", "state": "shipped", "size_bytes": 1, "sha256": "0" * 64}
+    return OutboxEvent.model_validate(
+        {
+            "event": f"{number:032x}", "run": f"watch-{number:032x}", "camera": "north", "severity": "alert",
+            "start_utc": f"2026-11-30T08:0{number}:00.000Z", "start_s": 1.0, "end_s": 2.0, "privacy": "people",
+            "no_clip": "none was made", "parts": [{**part, "shipped_at": None, "trouble": None}],
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the depot's nodes answer; a test changes it."""
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("SHOAL_RUNS", str(tmp_path / "runs"))
+    path = tmp_path / "depot.json"
+    clusters.save(depot(), path)
+    monkeypatch.setenv("SHOAL_CLUSTER", str(path))
+    names = [node.name for node in depot().compute]
+    answers: dict[str, Any] = {"watch": dict.fromkeys(names, ()), "outbox": dict.fromkeys(names, ())}
+    monkeypatch.setattr(verb.watched, "events", lambda *_: answers["watch"])
+    monkeypatch.setattr(verb.outboxes, "events", lambda *_: answers["outbox"])
+    monkeypatch.setattr(verb.watched, "picture", lambda *_: JPEG)
+    return answers
+
+
+def asked(*words: str) -> Any:
+    return CliRunner().invoke(verb.app, list(words))
+
+
+def test_an_event_on_its_node_and_in_the_store_is_one_line(nodes: dict[str, Any]) -> None:
+    name = depot().compute[0].name
+    nodes["watch"][name] = (event(1), event(2))
+    nodes["outbox"][name] = (shipped(1),)
+    done = asked("--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [(one["event"][-1], one["stored"], one["camera"]) for one in found] == [
+        ("2", "", "north"),
+        ("1", "shipped", "north"),
+    ]
+    assert json.loads(asked("--json", "--camera", "gate").stdout) == []
+    assert len(json.loads(asked("--json", "--since", "2026-11-30T08:02").stdout)) == 1
+
+
+def test_a_node_that_does_not_answer_is_named_and_the_others_are_listed(nodes: dict[str, Any]) -> None:
+    first, *others = [node.name for node in depot().compute]
+    nodes["watch"][first] = nodes["outbox"][first] = ShoalError("it is away")
+    nodes["watch"][others[0]] = (event(1),)
+    done = asked("--json")
+    assert done.exit_code == 3
+    assert len(json.loads(done.stdout)) == 1
+    assert f"{first}: it is away" in done.stderr
+
+
+def test_new_events_are_shown_as_they_come_each_once(nodes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    name = depot().compute[0].name
+    nodes["watch"][name] = (event(1),)
+    turns = iter((1, 2))
+
+    def wait(_: float) -> None:
+        if next(turns, None) is None:
+            raise KeyboardInterrupt
+        nodes["watch"][name] = (event(1), event(2))
+
+    monkeypatch.setattr(verb.time, "sleep", wait)
+    done = asked("--follow", "--json")
+    assert [json.loads(line)["event"][-1] for line in done.stdout.splitlines()] == ["1", "2"]
+
+
+def test_the_page_needs_nothing_but_itself_and_no_name_is_markup(nodes: dict[str, Any], tmp_path: Path) -> None:
+    clip = {
+        "file": "clips/" + "0" * 32 + ".mp4", "sha256": "0" * 64, "size_bytes": 1, "frames": 1, "start_s": 0.0,
+        "end_s": 1.0, "state": "verified", "reason": None,
+    }  # fmt: skip
+    nodes["watch"][depot().compute[0].name] = (event(1, "<script>north", clip=clip),)
+    page = tmp_path / "events.html"
+    assert asked("--html", str(page)).exit_code == 0
+    text = page.read_text()
+    assert "data:image/jpeg;base64," in text
+    assert 'name="viewport" content="width=device-width' in text
+    assert "<script" not in text
+    assert "&lt;script&gt;north" in text
+    assert "http:" not in text.replace("http-equiv", "")
+    assert asked("--html", str(page), "--follow").exit_code != 0
+
+
+def test_the_page_says_who_did_not_answer() -> None:
+    text = render(
+        "depot",
+        [Row("now", "north", "alert", "gate-1", "1.0", "no clip", b"not a picture")],
+        asked="All.",
+        missing=["gate-2: away"],
+    )
+    assert "gate-2: away" in text
+    assert "<img" not in text
