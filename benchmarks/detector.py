@@ -16,7 +16,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,21 +76,45 @@ def reference_weights(python: Path, folder: Path, model: Path) -> Path:
     return made
 
 
+WATCHER = """
+import ctypes, json, os, resource, subprocess, sys, time
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what the program leaves behind is waited for here
+begun = time.monotonic()
+code = subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL).returncode
+wall_s = time.monotonic() - begun
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    pass
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+cpu_s = used.ru_utime + used.ru_stime
+with open(sys.argv[1], "w") as stream:
+    json.dump({"code": code, "cpu_s": cpu_s, "wall_s": wall_s, "peak_kb": used.ru_maxrss}, stream)
+"""
+"""Runs a program in a small process: of its parent's size a child would inherit its peak memory (getrusage(2))."""
+
+
 def measured(command: Sequence[str], cores: Sequence[int], extra: dict[str, str]) -> dict[str, float]:
-    """CPU and wall seconds and peak memory of a program and all its children, pinned to these cores."""
-    with tempfile.TemporaryFile("w+") as err:
-        begun = time.monotonic()
-        process = subprocess.Popen(
-            ["taskset", "-c", ",".join(map(str, cores)), *command],
-            env={**os.environ, **extra}, stdout=subprocess.DEVNULL, stderr=err,
+    """CPU and wall seconds of a program and all its children, and the largest one's peak memory, pinned to these cores.
+
+    Children that the program did not wait for, as it killed them, count too.
+    """
+    with tempfile.NamedTemporaryFile("r") as answer, tempfile.TemporaryFile("w+") as err:
+        watcher = [sys.executable, "-S", "-E", "-c", WATCHER, answer.name]
+        subprocess.run(
+            [*watcher, "taskset", "-c", ",".join(map(str, cores)), *command],
+            env={**os.environ, **extra}, stderr=err, check=True,
         )  # fmt: skip
-        _, status, used = os.wait4(process.pid, 0)  # of this program alone, and of all that it waited for
-        wall_s, process.returncode = time.monotonic() - begun, os.waitstatus_to_exitcode(status)
-        if process.returncode not in {0, 3}:
+        used = json.load(answer)
+        if used["code"] not in {0, 3}:
             err.seek(0)
-            raise SystemExit(f"{command[0]} ended with {process.returncode}:\n{err.read()[-2000:]}")
-    cpu_s = used.ru_utime + used.ru_stime
-    return {"cpu_s": round(cpu_s, 2), "wall_s": round(wall_s, 2), "peak_memory_mb": round(used.ru_maxrss / 1000)}
+            raise SystemExit(f"{command[0]} ended with {used['code']}:\n{err.read()[-2000:]}")
+    return {
+        "cpu_s": round(used["cpu_s"], 2),
+        "wall_s": round(used["wall_s"], 2),
+        "peak_memory_mb": round(used["peak_kb"] / 1000),
+    }
 
 
 def of_reference(folder: Path, clips: Sequence[Path]) -> Found:

@@ -100,6 +100,7 @@ def test_a_command_in_a_message_exists_with_its_flags(place: str, line: str) -> 
 
 
 ROOMS = {
+    "shoal/lab/cut.py": ["lab cut", "lab mend"],
     "shoal/lab": ["lab up", "lab down", "lab ssh", "lab logs", "lab status", "demo", "demo-down"],
     "shoal/demo": ["demo", "demo-down"],
     "shoal/run": ["run"],
@@ -115,7 +116,7 @@ ROOMS = {
 
 TELLERS = frozenset(
     {"UsageError", "ShoalError", "RefusedError", "DamagedDocumentError", "Fault", "Finding", "say"}
-    | {"failure", "refusal", "consent", "warning", "note", "told"}
+    | {"failure", "refusal", "consent", "warning", "note", "error_from"}
 )
 """What messages for a person are given to."""
 

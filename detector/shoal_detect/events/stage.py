@@ -35,6 +35,8 @@ from shoal_detect.state.store import QUARANTINE, Document
 
 CLIPS, DONE = "clips", ".events"
 KEY_FRAME_SIDE_PX = 960
+LOOKED_INTO_SIDE_PX = 1280
+"""Longer side of a picture that is looked into for movement, at most: what is compared of it is 96 pixels wide."""
 PICTURES_KEPT = 64
 """Pictures that were looked into for movement; the same moment is asked about more than once."""
 
@@ -281,5 +283,9 @@ class Pictures:
 
     def _picture(self, time_s: float) -> npt.NDArray[np.uint8] | None:
         for _, frame in _Frames(self.camera, self.videos, self.alive)(time_s - 0.0005, time_s + 1.0):
-            return np.asarray(frame.image.reformat(format="gray", threads=1).to_ndarray(), dtype=np.uint8)
+            image = frame.image
+            scale = min(1.0, LOOKED_INTO_SIDE_PX / max(image.width, image.height))
+            size = max(2, round(image.width * scale)), max(2, round(image.height * scale))
+            picture = image.reformat(*size, "gray", interpolation="AREA", threads=1).to_ndarray()
+            return np.asarray(picture, dtype=np.uint8)
         return None

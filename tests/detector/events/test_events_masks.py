@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from shoal_detect.events import clip as clips
+from shoal_detect.events import seen_file
 from shoal_detect.events.clip import FILL, Footage, Unmade, Unverified, decoded, make
 from shoal_detect.events.masks import Rect, painted, plan, planned
 from shoal_detect.events.sightings import Seen
@@ -221,6 +222,16 @@ def test_once_somebody_is_found_in_a_finished_clip_all_frames_of_the_next_are_lo
 
     make(replace(scene.footage(), seen=seen_before(scene)), FakeEyes(scene, strictly), tmp_path / "clip.mp4")
     assert tries == [*range(0, 60, 3), 59, *range(60)]
+
+
+def test_what_was_seen_is_read_back_for_a_stretch_of_a_long_film(tmp_path: Path) -> None:
+    path = tmp_path / seen_file.FILE
+    frames = [sight(number / FPS, [(0.1, 0.2, 0.3, 0.4)] * (number % 3), [0] * (number % 3)) for number in range(200)]
+    path.write_bytes(b"".join(seen_file.to_line(one) for one in frames))
+    found = list(seen_file.read_seen(path, 5.0, 7.05))
+    assert [one.time_s for one in found] == [number / FPS for number in range(50, 71)]
+    assert [len(one.boxes) for one in found] == [number % 3 for number in range(50, 71)]
+    assert list(seen_file.read_seen(tmp_path / "none", 0.0, 1.0)) == []
 
 
 def test_frames_further_apart_than_the_rate_are_all_looked_at() -> None:

@@ -231,7 +231,9 @@ def test_kills_at_any_moment_change_no_event_and_lose_no_file(site: Site, tmp_pa
         process.wait()
         if len(site.ledger()) == count:
             break
+    began_s = time.time()
     site.start()
+    site.until(lambda: json.loads((site.state / "status.json").read_text())["at_s"] > began_s, "it is at work")
     site.until(lambda: len(site.ledger()) == count, "all files")
     assert site.stop() == 0
     names = [line["segment"] for line in site.ledger()]
