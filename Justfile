@@ -102,9 +102,14 @@ test *args: _dev
     if [ -n "$(for word in "$@"; do ls -d -- "${word%%::*}" 2>/dev/null || true; done)" ]; then \
         {{ dev }}/python -m pytest -m "not lab and not live and not stacks_engine" --timeout 300 "$@"; \
     else \
-        {{ dev }}/python -m pytest -m "not lab and not live" --ignore tests/stacks -n 2 --timeout 120 "$@"; \
+        {{ dev }}/python -m pytest -m "not lab and not live and not long" --ignore tests/stacks -n 2 --timeout 120 "$@"; \
         {{ dev }}/python -m pytest -m "not stacks_engine" tests/stacks -n 2 --timeout 300 "$@"; \
     fi
+
+# The long forms of quick tests
+[group("develop")]
+test-long *args: _dev
+    {{ dev }}/python -m pytest -m long --ignore tests/stacks --timeout 1200 "$@"
 
 # The stacks on the real Pulumi engine, which is built from the Go module proxy at first (minutes)
 [group("develop")]

@@ -211,8 +211,10 @@ def test_the_outbox_finds_every_event_once_and_none_again_after_its_folder_went(
     assert not set(site.events()) & set(events)
 
 
-def test_kills_at_any_moment_change_no_event_and_lose_no_file(site: Site, tmp_path: Path) -> None:
-    count = 12
+@pytest.mark.parametrize(("count", "kills"), [(6, 5), pytest.param(12, 60, marks=pytest.mark.long)])
+def test_kills_at_any_moment_change_no_event_and_lose_no_file(
+    site: Site, tmp_path: Path, count: int, kills: int
+) -> None:
     site.make()
     for number in range(count):
         site.segment(number)
@@ -224,7 +226,7 @@ def test_kills_at_any_moment_change_no_event_and_lose_no_file(site: Site, tmp_pa
     other.until(lambda: len(other.ledger()) == count, "an undisturbed pass")
     assert other.stop() == 0
     dice = random.Random(18)
-    for _ in range(60):
+    for _ in range(kills):
         process = site.start()
         time.sleep(dice.uniform(0.8, 4.0))  # the moment of the kill, anywhere
         process.send_signal(signal.SIGKILL)
@@ -238,7 +240,7 @@ def test_kills_at_any_moment_change_no_event_and_lose_no_file(site: Site, tmp_pa
     assert site.stop() == 0
     names = [line["segment"] for line in site.ledger()]
     assert names == sorted(set(names))
-    assert len(other.events()) >= 3
+    assert len(other.events()) >= count // 4
     assert what_happened(site.events()) == what_happened(other.events())
     assert sorted(one for line in site.ledger() for one in line["events"]) == sorted(site.events())
     assert not [*site.state.glob(".making/*")]
