@@ -20,6 +20,7 @@ from shoal.fleet import nodes
 WITHOUT_ROOT = {
     "site prepare": "notes what is to be placed",
     "site allow": "notes which jobs are allowed",
+    "site zones": "draws on pictures that are at home",
     "outbox set": "notes where to",
     "nodes approve": "asks the engine alone",
     "engine tunnel": "a port of the engine's, by the login user",
