@@ -77,6 +77,7 @@ def test_a_camera_is_recorded_lost_and_recorded_again(lab: Lab, camera: Camera, 
     camera.stop()
     before = len(lines(lab, "segments"))
     until(lambda: on(lab, f"cat {STATE}/now.json").count("camera_lost"), "the loss is noted")
+    time.sleep(5)  # without the camera: less than two seconds are no gap
     camera.start()
     until(lambda: len(lines(lab, "segments")) >= before + 2, "it records again")
     (gap,) = lines(lab, "gaps")
