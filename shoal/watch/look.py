@@ -12,6 +12,7 @@ from typing import Any
 
 STATE = "/var/lib/shoal"
 SETTINGS = "/etc/shoal/recorder"
+WATCH = "/etc/systemd/system/shoal-watch.service"
 DAY_S = 86400
 
 
@@ -107,7 +108,8 @@ def main() -> None:
                 "free_bytes": free_bytes,
                 "floor_bytes": max(floors, default=0),
                 "watching": active("shoal-watch.service"),
-                "watch": document(f"{STATE}/watch/status.json"),
+                # After `shoal watch off` its last word stays with its events, and is no longer about anything.
+                "watch": document(f"{STATE}/watch/status.json") if os.path.exists(WATCH) else None,  # noqa: PTH110
                 "recorded": {name: recorded(name, now_s) for name in cameras},
                 "waiting": waiting(),
             }

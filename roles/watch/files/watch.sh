@@ -4,7 +4,6 @@
 set -eu
 image=$(sed -n 's/.*"reference": *"\([^"]*\)".*/\1/p' /var/lib/shoal/image.json)
 [ -n "$image" ] || { echo "there is no inference image on this machine: shoal site deploy" >&2; exit 1; }
-export DOCKER_CONFIG=/tmp/docker
 # No log of the engine's: systemd's journal has the lines.
 exec /usr/bin/docker run --rm --name shoal-watch --pull never --log-driver none \
     --network none --read-only --tmpfs /tmp \

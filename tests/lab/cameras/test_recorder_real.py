@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lab_under_test import Lab
+from live_cameras import Camera, until
 
 from shoal.cluster import document as clusters
 from shoal.deploys.run import run_deploy
@@ -25,35 +24,11 @@ PORT = 18554
 STATE = "/var/lib/shoal/recorder/north"
 
 
-@dataclass
-class Camera:
-    """A server of one clip over RTSP, again and again, on the lab network's side of this machine."""
-
-    folder: Path
-    address: str
-    process: subprocess.Popen[bytes] | None = field(default=None)
-
-    @property
-    def source(self) -> str:
-        return f"rtsp://{self.address}:{PORT}/north.mp4?play_count=0"
-
-    def start(self) -> None:
-        program = str(Path(sys.executable).with_name("rtsp-server"))
-        words = ["-d", str(self.folder), "-H", self.address, "-p", str(PORT), "-cp", str(PORT + 1)]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen([program, *words], stdout=log, stderr=log)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
 @pytest.fixture(scope="module")
 def camera(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Camera]:
     folder = tmp_path_factory.mktemp("camera")
     (folder / "north.mp4").write_bytes(samples.sample_clips()[0].path.read_bytes())
-    made = Camera(folder, lab.facts.gateway)
+    made = Camera("north", folder, lab.facts.gateway, PORT)
     made.start()
     yield made
     made.stop()
@@ -80,13 +55,6 @@ def lines(lab: Lab, name: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in on(lab, f"cat {STATE}/{name}.jsonl 2>/dev/null || true").splitlines()]
 
 
-def until(holds: Callable[[], object], what: str, limit_s: float = 120) -> None:
-    end = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.5)
-
-
 def deploy(document: Path) -> list[str]:
     """Role `recorder` on the node alone, as the site's deploy installs it; what it changed."""
     data = {"recorder_segment_s": 4, "recorder_silence_s": 3}
@@ -109,6 +77,7 @@ def test_a_camera_is_recorded_lost_and_recorded_again(lab: Lab, camera: Camera, 
     camera.stop()
     before = len(lines(lab, "segments"))
     until(lambda: on(lab, f"cat {STATE}/now.json").count("camera_lost"), "the loss is noted")
+    time.sleep(5)  # without the camera: less than two seconds are no gap
     camera.start()
     until(lambda: len(lines(lab, "segments")) >= before + 2, "it records again")
     (gap,) = lines(lab, "gaps")

@@ -121,9 +121,18 @@ def test_the_program_reads_what_recorder_watch_and_outbox_wrote(tmp_path: Path) 
     text = text.replace(
         'subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0', "True"
     )
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, check=True)
-    one = of(json.loads(done.stdout))["north"]
+    unit = tmp_path / "shoal-watch.service"
+    unit.touch()
+    text = text.replace('"/etc/systemd/system/shoal-watch.service"', repr(str(unit)))
+
+    def answer() -> dict[str, Any]:
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, check=True)
+        return of(json.loads(done.stdout))
+
+    one = answer()["north"]
     assert (one.recording, one.gaps, one.gap_seconds, one.outbox_waiting, one.events) == ("yes", 1, 20.0, 1, 4)
+    unit.unlink()  # `shoal watch off`
+    assert (answer()["north"].events, answer()["north"].alarms) == (None, ())
 
 
 def test_a_machine_without_cameras_is_not_watched() -> None:
