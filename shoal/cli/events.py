@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from shoal.outbox import events as listing
 from shoal.outbox import nodes as outboxes
 from shoal.report import events_page
 from shoal.ssh.failures import brief
+from shoal.waiting import looks
 from shoal.watch import events as watched
 
 app = typer.Typer(add_completion=False)
@@ -117,7 +117,9 @@ def _follow(found: _Found, look: Callable[[], _Found], *, as_json: bool) -> None
     """What there is, the oldest first, then what comes."""
     seen: set[tuple[str, str, str]] = set()
     silent: list[str] = []
-    while True:
+    for one in looks(FOLLOW_S):
+        if not one.first:
+            found = look()
         for event in reversed(found.events):
             name = (event.node, event.run, event.event)
             if name in seen:
@@ -133,8 +135,6 @@ def _follow(found: _Found, look: Callable[[], _Found], *, as_json: bool) -> None
             silent = found.missing
             for line in silent:
                 say(line)
-        time.sleep(FOLLOW_S)
-        found = look()
 
 
 def _page(cluster: Cluster, found: _Found, *, since: str | None, camera: str | None) -> str:

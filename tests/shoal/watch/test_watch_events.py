@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from shoal.errors import ShoalError
 from shoal.outbox.documents import OutboxEvent
 from shoal.report.events_page import Row, render
 from shoal.results.events import Event
+from shoal.waiting import Look
 
 JPEG = b"\xff\xd8\xff picture \xff\xd9"
 
@@ -96,14 +99,15 @@ def test_a_node_that_does_not_answer_is_named_and_the_others_are_listed(nodes: d
 def test_new_events_are_shown_as_they_come_each_once(nodes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     name = depot().compute[0].name
     nodes["watch"][name] = (event(1),)
-    turns = iter((1, 2))
 
-    def wait(_: float) -> None:
-        if next(turns, None) is None:
-            raise KeyboardInterrupt
-        nodes["watch"][name] = (event(1), event(2))
+    def looks(every_s: float) -> Iterator[Look]:
+        assert every_s == verb.FOLLOW_S
+        for number in (1, 2, 3):
+            yield Look(math.inf, number)
+            nodes["watch"][name] = (event(1), event(2))
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(verb.time, "sleep", wait)
+    monkeypatch.setattr(verb, "looks", looks)
     done = asked("--follow", "--json")
     assert [json.loads(line)["event"][-1] for line in done.stdout.splitlines()] == ["1", "2"]
 
