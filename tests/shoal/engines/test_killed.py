@@ -11,6 +11,7 @@ import pytest
 
 from shoal.engines import killed
 from shoal.engines.protocol import Execution, State
+from shoal.results.record import Outcome
 from shoal.run.outcomes import outcome_of, worth_another_try
 
 ENDED = Execution("c1", "e-1", State.ENDED, 137, "last words")
@@ -45,6 +46,12 @@ GLOBAL = (
 def test_signs(signs: str, state: State, words: str) -> None:
     found = killed.judged(ENDED, signs)
     assert (found.state, found.message, found.exit_code) == (state, words, 137)
+    assert outcome_of(found, None)[1] == words, "what was found reaches the reader"
+
+
+def test_a_container_that_its_quota_ended_at_once() -> None:
+    found = killed.judged(replace(ENDED, exit_code=killed.OVER_QUOTA), "")
+    assert outcome_of(found, None) == (Outcome.FAILED, killed.over_quota(153))
 
 
 @pytest.mark.parametrize("code", [130, 143])
