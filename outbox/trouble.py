@@ -106,8 +106,10 @@ _KINDS: tuple[tuple[str, str, str, bool], ...] = (
 def from_output(lines: Iterable[str]) -> Trouble:
     """The trouble in rclone's log lines (JSON objects or plain)."""
     said = _said(lines)
+    # The store did answer: that the connection closed while its reasons were read is not the fault.
+    answer = re.sub(r"failed to copy error response body.*?(?=\)|$)", "", said)
     for code, pattern, words, everything in _KINDS:
-        if re.search(pattern, said, re.IGNORECASE):
+        if re.search(pattern, answer, re.IGNORECASE):
             return Trouble(code, f"{words} ({_short(said)})", everything)
     return Trouble("other", _short(said) or "rclone failed and does not say why", everything=False)
 

@@ -19,6 +19,7 @@ import pytest
 from outbox import disk, ship
 from outbox.ledger import CLIP, SHIPPED, Ledger
 from outbox.store import Store
+from outbox.trouble import from_output
 from tests.outbox import stores
 from tests.outbox.making import Bench, MemoryStore, bench, event, run_folder
 
@@ -434,3 +435,12 @@ def test_a_drop_at_the_floor_while_it_is_under_way_ends_as_shipped(tmp_path: Pat
     ship.ship(made.settings, made.ledger, Crowded(), made.said.append)
     (entry,) = Ledger(made.ledger.root).closed_entries()
     assert (entry.part(CLIP) or pytest.fail("no clip")).state == SHIPPED
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "credentials"), (503, "server")])
+def test_an_answer_whose_body_is_cut_off_is_an_answer(status: int, code: str) -> None:
+    line = (
+        f"operation error S3: PutObject, https response error StatusCode: {status}, deserialization failed, failed to "
+        "copy error response body, read tcp 127.0.0.1:1->127.0.0.1:2: use of closed network connection"
+    )
+    assert from_output([line]).code == code
