@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -22,13 +23,21 @@ PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str]) -> None:
     """Serve until the connection is closed."""
+    beat = Beat.on(int(arguments[1]))
+    serving(int(arguments[0]), lambda connection, stop: _serve(connection, beat, stop))
+
+
+def serving(handle: int, serve: Callable[[Connection, Stop], None]) -> None:
+    """Serve a connection as a child of this process's parent: it ends with the parent, on a signal, and where nothing
+    more comes. A DetectorError or Interrupted is handed on as Failed.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    connection, beat = Connection(int(arguments[0])), Beat.on(int(arguments[1]))
+    connection = Connection(handle)
     stop = Stop()
     stop.install()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # no more videos, or the parent has gone
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nothing more comes, or the parent has gone
         try:
-            _serve(connection, beat, stop)
+            serve(connection, stop)
         except DetectorError as error:
             connection.send(Failed(error.message, int(error.exit_code)))
         except Interrupted as interrupted:

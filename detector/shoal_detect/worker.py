@@ -55,15 +55,7 @@ class Worker:
 
     def start(self, check: Callable[[], None]) -> None:
         """Start a child and wait for its model. Raises DetectorError where it cannot be loaded, and Interrupted."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._connection = Connection(ours.detach())
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "shoal_detect.child", str(theirs.fileno()), str(self.beat.handle)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), self.beat.handle),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
+        self._process, self._connection = begun("shoal_detect.child", self.beat.handle)
         try:
             self._answer(self._begin, check)
         except Died as died:
@@ -126,7 +118,7 @@ class Worker:
         code = process.wait()
         self.leave()
         check()
-        raise _ended(code)
+        raise why_ended(code)
 
     def ask_to_end(self) -> None:
         """Begin to end the child."""
@@ -143,6 +135,21 @@ class Worker:
             end(process, patience_s)
 
 
+def begun(module: str, *handles: int) -> tuple[subprocess.Popen[bytes], Connection]:
+    """A child that runs a module, and the way to it; its arguments are descriptors, that of its connection first."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        connection = Connection(ours.detach())
+        given = (theirs.fileno(), *handles)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, *map(str, given)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=given,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+    return process, connection
+
+
 def end(process: subprocess.Popen[bytes], patience_s: float = LEAVE_S) -> None:
     """Ask a child to end, and kill it where it does not in time."""
     if process.poll() is not None:
@@ -156,9 +163,10 @@ def end(process: subprocess.Popen[bytes], patience_s: float = LEAVE_S) -> None:
             process.wait(LOOK_S)
 
 
-def _ended(code: int) -> Exception:
+def why_ended(code: int, doing: str = "works on videos") -> Exception:
+    """What it means that a child ended without an answer; `doing` is what its process does."""
     if code >= 0:
-        return RuntimeError(f"the process that works on videos ended with exit code {code}; see the lines above")
+        return RuntimeError(f"the process that {doing} ended with exit code {code}; see the lines above")
     number = signal.Signals(-code)
     if number in CRASHES:
         return Died(Kind.DECODER_CRASHED, f"the decoder died of it ({number.name})")

@@ -7,9 +7,8 @@ and an event has the same id however often it is decided.
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +25,16 @@ from shoal_detect.events.rules import Rules
 from shoal_detect.events.sightings import frames_of, read_detections
 from shoal_detect.events.stage import Pictures, Stage, with_clip
 from shoal_detect.read.videos import Video, video_id
-from shoal_detect.state import store
+from shoal_detect.state import lines, store
 from shoal_detect.state.store import Document
+from shoal_detect.watch.ledger import camera_folder
 from shoal_detect.watch.messages import Take, Taken
 
 EVENTS = "events"
 """Below the state folder: a folder per event, as of a finished run."""
 MAKING = ".making"
+PUBLISHED = "told.jsonl"
+"""Below a camera's folder: every event of it that was put into `EVENTS`. The recorder reads it too."""
 ALERT = "alert"
 ANSWERS_KEPT = 10_000
 
@@ -67,8 +69,9 @@ class Chain:
         summary = store.finished_summary(self.state, task.video.video_id) or {}
         events: list[str] = []
         if summary.get("frames") and summary.get("duration_s"):
+            published = [*lines.read(folder / PUBLISHED)]
             for event in self._decided(task, carried, summary):
-                if self._published(task, carried, event):
+                if self._published(task, carried, event, published):
                     events.append(event.document["id"])
         said = {
             "seconds": summary.get("duration_s") or 0.0,
@@ -119,18 +122,20 @@ class Chain:
                 found[part.summary["video_id"]] = Video(str(path), name, part.summary["video_id"], path.stat().st_size)
         return found
 
-    def _published(self, task: Take, carried: Carried, event: Event) -> bool:
-        """Put an event where the outbox finds it; False where it is there already, or is not wanted."""
+    def _published(self, task: Take, carried: Carried, event: Event, published: list[Document]) -> bool:
+        """Put an event where the outbox finds it; False where it is there already, or is not wanted.
+
+        `published` is every event of the camera that was put there before; this one is added.
+        """
         document = event.document
-        told = [*told_before(self.state, task.camera)]
-        if document["id"] in {one["id"] for one in told}:
+        if document["id"] in {one["id"] for one in published}:
             # The ledger was cut off after it: it is of this file all the same.
             mine = document["id"], task.segment, task.early
-            return any((one["id"], one["segment"], one["early"]) == mine for one in told)
+            return any((one["id"], one["segment"], one["early"]) == mine for one in published)
         if task.early and document["severity"] != ALERT:
             return False
-        if not task.early and any(one["early"] and _overlap(one, document) for one in told):
-            return False  # told when it was new
+        if not task.early and any(one["early"] and _overlap(one, document) for one in published):
+            return False  # it was published when it was new
         target = self.state / EVENTS / f"watch-{document['id']}"
         if not (target / "manifest.json").is_file():
             self._made(task, carried, event, target)
@@ -142,7 +147,8 @@ class Chain:
             "end_utc": document["end_utc"],
             "severity": document["severity"],
         }
-        append(camera_folder(self.state, task.camera) / "told.jsonl", line)
+        lines.append(camera_folder(self.state, task.camera) / PUBLISHED, line)
+        published.append(line)
         return True
 
     def _made(self, task: Take, carried: Carried, event: Event, target: Path) -> None:
@@ -198,60 +204,19 @@ def _carried(state: Path, kept: Document | None) -> Carried:
     ]
     there = {one["video_id"] for one in summaries}
     if document["parts"] and document["parts"][-1]["video_id"] not in there:
-        return Carried()  # nobody knows any more where the next file begins
+        return Carried()  # where the next file begins is not known any more
     parts = [part for part in document["parts"] if part["video_id"] in there]
     return of_document({**document, "parts": parts}, summaries)
 
 
-def camera_folder(state: Path, camera: str) -> Path:
-    """Where a camera's ledger and what is carried over lie."""
-    return state / "cameras" / camera
-
-
-def append(path: Path, document: Document) -> None:
-    """One more line, durable; what a power cut left of a line before is ended first. Raises DetectorError(STATE)."""
-    with store.state_errors("write", path):
-        new = not path.exists()
-        with path.open("ab+") as stream:
-            if stream.tell():
-                stream.seek(-1, 2)
-                if stream.read(1) != b"\n":
-                    stream.write(b"\n")
-            stream.write(store.to_json_line(document))
-            stream.flush()
-            store.sync_file(stream.fileno())
-        if new:
-            store.sync_folder(path.parent)
-
-
-def lines(path: Path) -> Iterator[Document]:
-    """The whole lines of a file of `append`'s."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return
-    for line in data.split(b"\n"):
-        try:
-            document = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(document, dict):
-            yield document
-
-
-def told_before(state: Path, camera: str) -> Iterator[Document]:
-    """Every event of a camera that was put where the outbox finds it."""
-    return lines(camera_folder(state, camera) / "told.jsonl")
-
-
-def _overlap(told: Document, document: Document) -> bool:
-    if told["start_utc"] is None or document["start_utc"] is None:
+def _overlap(one: Document, other: Document) -> bool:
+    if one["start_utc"] is None or other["start_utc"] is None:
         return False
-    return bool(told["start_utc"] <= document["end_utc"] and document["start_utc"] <= told["end_utc"])
+    return bool(one["start_utc"] <= other["end_utc"] and other["start_utc"] <= one["end_utc"])
 
 
 def dropped_before(state: Path, names: set[str]) -> None:
-    """Remove results of files that nobody carries any more: a kill may have come before they were dropped.
+    """Remove results of files that are no longer carried over: a kill may have come before they were dropped.
 
     `names` are segments that are done, relative to the input folder.
     """

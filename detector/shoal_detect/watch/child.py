@@ -5,18 +5,13 @@ Started by `keeper.py`: `python -m shoal_detect.watch.child CONNECTION`, a descr
 
 from __future__ import annotations
 
-import ctypes
-import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import Connection
 
-from shoal_detect.child import PR_SET_PDEATHSIG
-from shoal_detect.errors import DetectorError, Interrupted
-from shoal_detect.messages import Failed
+from shoal_detect.child import serving
 from shoal_detect.stop import Stop
 from shoal_detect.watch.messages import Alive, BeginEvents, ForgetEarly, MakingClip, Take
 
@@ -25,17 +20,7 @@ SIGN_S = 1.0
 
 def main(arguments: list[str]) -> None:
     """Serve until the connection is closed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    connection = Connection(int(arguments[0]))
-    stop = Stop()
-    stop.install()
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody there
-        try:
-            _serve(connection, stop)
-        except DetectorError as error:
-            connection.send(Failed(error.message, int(error.exit_code)))
-        except Interrupted as interrupted:
-            connection.send(Failed(signal_number=interrupted.signal_number))
+    serving(int(arguments[0]), _serve)
 
 
 def _serve(connection: Connection, stop: Stop) -> None:

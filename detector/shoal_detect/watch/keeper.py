@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing.connection
-import os
-import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
-from shoal_detect.errors import DetectorError, Exit, Interrupted
+from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.messages import Failed
 from shoal_detect.progress import quoted, say
 from shoal_detect.watch.messages import Alive, BeginEvents, ForgetEarly, MakingClip, Take, Taken
-from shoal_detect.worker import CRASHES, LEAVE_S, LOOK_S, STUCK_S, end
+from shoal_detect.worker import LEAVE_S, LOOK_S, STUCK_S, Died, begun, end, why_ended
 
 
 class EventsKeeper:
@@ -58,15 +54,7 @@ class EventsKeeper:
             end(process, LEAVE_S)
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._connection = Connection(ours.detach())
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "shoal_detect.watch.child", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
+        self._process, self._connection = begun("shoal_detect.watch.child")
         self._connection.send(self._begin)
 
     def _asked(self, task: Take | ForgetEarly, check: Callable[[], None]) -> tuple[MakingClip | None, object]:
@@ -77,7 +65,7 @@ class EventsKeeper:
         if process is None or connection is None:
             raise RuntimeError("the process was not started")
         clip: MakingClip | None = None
-        with suppress(BrokenPipeError, ConnectionResetError):  # it died: told below
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died: reported below
             connection.send(task)
         heard = time.monotonic()
         while True:
@@ -102,9 +90,7 @@ class EventsKeeper:
         code = process.wait()
         self.leave()
         check()
-        if code >= 0:
-            raise RuntimeError(f"the process that makes events ended with exit code {code}; see the lines above")
-        number = signal.Signals(-code)
-        if number not in CRASHES:
-            raise Interrupted(number)  # killed from outside
-        return clip, f"the decoder died of it ({number.name})"
+        ended = why_ended(code, "makes events")
+        if isinstance(ended, Died):
+            return clip, str(ended)
+        raise ended

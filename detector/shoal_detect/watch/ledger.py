@@ -8,12 +8,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shoal_detect.state import store
+from shoal_detect.state import lines, store
 from shoal_detect.state.store import Document
-from shoal_detect.watch import chain
 
 FORGET_S = 14 * 86_400.0
 """Lines of files that are gone stay so long."""
+
+
+def camera_folder(state: Path, camera: str) -> Path:
+    """Where a camera's ledger and what is carried over lie."""
+    return state / "cameras" / camera
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Ledger:
     @property
     def path(self) -> Path:
         """Its file."""
-        return chain.camera_folder(self.state, self.camera) / "ledger.jsonl"
+        return camera_folder(self.state, self.camera) / "ledger.jsonl"
 
     def load(self) -> None:
         """Read it, and let go of old lines of files that are gone. Raises DetectorError(STATE)."""
@@ -39,7 +43,7 @@ class Ledger:
             folder.mkdir(parents=True, exist_ok=True)
         kept, dropped = [], 0
         before = store.read_json(folder / "totals.json") or {}
-        for line in chain.lines(self.path):
+        for line in lines.read(self.path):
             old = line["at_s"] < time.time() - FORGET_S
             if old and not os.path.lexists(os.path.join(self.root, line["segment"])):  # noqa: PTH118 - any bytes
                 dropped += 1
@@ -55,7 +59,7 @@ class Ledger:
 
     def add(self, line: Document) -> None:
         """One more file is done. Raises DetectorError(STATE)."""
-        chain.append(self.path, line)
+        lines.append(self.path, line)
         self._note(line)
 
     def _note(self, line: Document) -> None:

@@ -33,7 +33,7 @@ from shoal_detect.stop import Stop
 from shoal_detect.watch import chain
 from shoal_detect.watch.footage import Scan, Segment
 from shoal_detect.watch.keeper import EventsKeeper
-from shoal_detect.watch.ledger import Ledger
+from shoal_detect.watch.ledger import Ledger, camera_folder
 from shoal_detect.watch.messages import BeginEvents, Take
 from shoal_detect.watch.settings import Watch
 from shoal_detect.worker import Died, Worker
@@ -87,7 +87,7 @@ class Watcher:
     def __init__(self, settings: Watch, state: Path, root: str, stop: Stop) -> None:
         self.watch, self.state, self.stop = settings, state, stop
         policy = read_policy(root)
-        sha256 = read_weights(Path(settings.weights), settings.weights_sha256)[1]
+        self.sha256 = read_weights(Path(settings.weights), settings.weights_sha256)[1]
         self.rules = read_rules(root)
         self.settings = Settings(
             input=os.path.realpath(root),
@@ -95,7 +95,7 @@ class Watcher:
             run="watch",
             weights=Path(settings.weights),
             weights_name=settings.weights_name,
-            weights_sha256=sha256,
+            weights_sha256=self.sha256,
             conf=settings.conf,
             iou=settings.iou,
             classes=None,
@@ -109,14 +109,12 @@ class Watcher:
             precision=settings.precision,
             reuse=settings.reuse,
         )
-        self.sha256 = sha256
-        root = self.settings.input
         self.cameras = [
             Camera(
                 one.name,
                 one.folder,
-                Scan(root, one, self.rules.name_times),
-                Ledger(state, root, one.name),
+                Scan(self.settings.input, one, self.rules.name_times),
+                Ledger(state, self.settings.input, one.name),
             )
             for one in settings.cameras
         ]
@@ -180,7 +178,7 @@ class Watcher:
         chain.dropped_before(self.state, set().union(*(camera.ledger.known for camera in self.cameras)))
         self._scan()
         for camera in self.cameras:
-            early = store.read_json(chain.camera_folder(self.state, camera.name) / "early.json")
+            early = store.read_json(camera_folder(self.state, camera.name) / "early.json")
             if early and early["segment"] in camera.pending:
                 camera.early.append(camera.pending[early["segment"]].order)
 
