@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
-from shoal.report.html import JPEG_END, JPEG_START, template_environment
+from shoal.report.html import jpeg_data, template_environment
 
 PICTURES_MAX_BYTES = 20_000_000
 """Of all pictures as they stand in the page; what came first has them."""
@@ -33,12 +30,10 @@ def render(cluster: str, rows: Sequence[Row], *, asked: str, missing: Sequence[s
     spent = 0
     shown = []
     for row in rows:
-        picture = None
-        if row.jpeg and row.jpeg.startswith(JPEG_START) and row.jpeg.endswith(JPEG_END):
-            text = "data:image/jpeg;base64," + base64.b64encode(row.jpeg).decode("ascii")
-            if spent + len(text) <= PICTURES_MAX_BYTES:
-                spent += len(text)
-                picture = Markup(text)  # noqa: S704 - base64 has no character that means anything in markup
+        picture = jpeg_data(row.jpeg) if row.jpeg else None
+        if picture is not None and spent + len(picture) > PICTURES_MAX_BYTES:
+            picture = None
+        spent += len(picture or "")
         fields = ("when", "camera", "severity", "node", "seconds", "where")
         shown.append({**{name: getattr(row, name) for name in fields}, "picture": picture})
     page = template_environment().get_template("events.html.j2")

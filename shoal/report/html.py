@@ -116,16 +116,24 @@ def choose_images(run: Run, folder: Path, max_bytes: int) -> Images:
         except OSError:
             images.unusable.add(path)
             continue
-        if not (data.startswith(JPEG_START) and data.endswith(JPEG_END)):
+        uri = jpeg_data(data)
+        if uri is None:
             images.unusable.add(path)
             continue
-        uri = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
         if images.size_bytes + len(uri) > max_bytes:
             images.left_out.add(path)
             continue
         images.size_bytes += len(uri)
-        images.embedded[path] = Markup(uri)  # noqa: S704 - base64 has no character that means anything in markup
+        images.embedded[path] = uri
     return images
+
+
+def jpeg_data(data: bytes) -> Markup | None:
+    """A JPEG picture as data in a page; None where it is no whole one."""
+    if not (data.startswith(JPEG_START) and data.endswith(JPEG_END)):
+        return None
+    text = base64.b64encode(data).decode("ascii")
+    return Markup("data:image/jpeg;base64," + text)  # noqa: S704 - base64 has no character that means anything in markup
 
 
 def choose_clips(run: Run, folder: Path, max_bytes: int) -> dict[str, Markup]:
@@ -139,7 +147,7 @@ def choose_clips(run: Run, folder: Path, max_bytes: int) -> dict[str, Markup]:
             continue
         left -= size_bytes
         data = base64.b64encode((folder / event.clip).read_bytes()).decode("ascii")
-        chosen[event.clip] = Markup("data:video/mp4;base64," + data)  # noqa: S704 - as below
+        chosen[event.clip] = Markup("data:video/mp4;base64," + data)  # noqa: S704 - as above
     return chosen
 
 
@@ -150,9 +158,8 @@ def posters(run: Run, folder: Path, max_bytes: int) -> dict[str, Markup]:
     for event in (event for camera in run.cameras for event in camera.events if event.key_frame):
         data = (folder / str(event.key_frame)).read_bytes()
         left -= len(data) * 4 // 3
-        if left >= 0 and data.startswith(JPEG_START) and data.endswith(JPEG_END):
-            uri = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
-            chosen[str(event.key_frame)] = Markup(uri)  # noqa: S704 - base64 has no character that means anything
+        if left >= 0 and (uri := jpeg_data(data)):
+            chosen[str(event.key_frame)] = uri
     return chosen
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from markupsafe import Markup
 
 from shoal.errors import ShoalError
 from shoal.files import FOR_ALL, PRIVATE_FILE, write_atomic
-from shoal.report.html import COLOURS, JPEG_END, JPEG_START, template_environment
+from shoal.report.html import COLOURS, jpeg_data, template_environment
 from shoal.report.model import Node, Run
 from shoal.results.record import run_dir
 
@@ -106,7 +105,4 @@ def _data(path: Path) -> Markup | None:
         data = path.read_bytes()
     except OSError:
         return None
-    if not (data.startswith(JPEG_START) and data.endswith(JPEG_END)):
-        return None
-    # Base64 has no character that means anything in markup.
-    return Markup("data:image/jpeg;base64," + base64.b64encode(data).decode("ascii"))  # noqa: S704
+    return jpeg_data(data)
