@@ -21,6 +21,8 @@ NODE_IMAGE_NEEDS = NODE_STATE / "image-needs"
 the machine itself is to run, under `registry` (on the requester) for what any of the cluster's machines is."""
 NODE_WEIGHTS = NODE_STATE / "weights"
 NODE_VIDEOS = PurePosixPath("/videos")
+NODE_PROGRAMS = PurePosixPath("/usr/local/lib/shoal")
+"""Programs of ours; several roles put some there."""
 
 
 def repository() -> Path:

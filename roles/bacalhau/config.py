@@ -21,13 +21,13 @@ from shoal.cluster.engine_id import engine_id
 from shoal.engines.bacalhau import API_PORT
 from shoal.engines.bacalhau.secrets import Tokens
 from shoal.engines.bacalhau.tls import Tls
-from shoal.paths import NODE_IMAGE_NEEDS, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.paths import NODE_IMAGE_NEEDS, NODE_PROGRAMS, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
 
 Part = Literal["orchestrator", "compute"]
 
 ROLE = "bacalhau"
 """Whose record our files go on."""
-PROGRAM = "/usr/local/lib/shoal/bacalhau"
+PROGRAM = str(NODE_PROGRAMS / "bacalhau")
 CONFIG_DIR = PurePosixPath("/etc/bacalhau")
 DATA_DIR = PurePosixPath("/var/lib/bacalhau")
 USER = "bacalhau"
@@ -39,8 +39,8 @@ AUTHORITY = str(CONFIG_DIR / "authority.pem")
 CERTIFICATE = str(CONFIG_DIR / "orchestrator.pem")
 KEY = str(CONFIG_DIR / "orchestrator.key")
 POLICY = str(CONFIG_DIR / "admission.json")
-ADMISSION = "/usr/local/lib/shoal/admission.py"
-GUARD = "/usr/local/lib/shoal/docker_guard.py"
+ADMISSION = str(NODE_PROGRAMS / "admission.py")
+GUARD = str(NODE_PROGRAMS / "docker_guard.py")
 GUARD_UNIT = "shoal-docker-guard.service"
 FOLDERS = f"{NODE_STATE} {NODE_VIDEOS}"
 """What jobs read and write: where they are mounts, services wait for them."""

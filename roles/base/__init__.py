@@ -26,7 +26,7 @@ from roles.common.operations import (
     text_file,
 )
 from shoal.errors import Fault
-from shoal.paths import NODE_OUTBOX, NODE_RUNS, NODE_STATE, NODE_WATCH, NODE_WEIGHTS
+from shoal.paths import NODE_OUTBOX, NODE_PROGRAMS, NODE_RUNS, NODE_STATE, NODE_WATCH, NODE_WEIGHTS
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 APT_CONF = "/etc/apt/apt.conf.d/50shoal"
 JOURNALD_CONF = "/etc/systemd/journald.conf.d/50-shoal.conf"
 HOSTNAME_RECORD = str(RECORDS / "base.hostname")
-SHARED = ("/usr/local/lib/shoal", "/etc/shoal")
+SHARED = (str(NODE_PROGRAMS), "/etc/shoal")
 """Several roles put files into them."""
 
 

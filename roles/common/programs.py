@@ -14,7 +14,6 @@ from roles.common.facts import FileState
 from roles.common.operations import Commands, upload
 from shoal.paths import repository
 
-FOLDER = "/usr/local/lib/shoal"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

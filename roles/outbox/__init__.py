@@ -38,7 +38,7 @@ from roles.outbox.operations import (
     units_read,
 )
 from shoal.errors import Fault
-from shoal.paths import NODE_OUTBOX, NODE_RUNS, NODE_WATCH
+from shoal.paths import NODE_OUTBOX, NODE_PROGRAMS, NODE_RUNS, NODE_WATCH
 
 FILES = Path(__file__).parent / "files"
 FOLDER = str(NODE_OUTBOX)
@@ -47,9 +47,8 @@ SETTINGS = f"{CONFIG_FOLDER}/settings.json"
 CONFIG = f"{CONFIG_FOLDER}/rclone.conf"
 CREDENTIAL = f"{CONFIG_FOLDER}/credential"
 KNOWN_HOSTS = f"{CONFIG_FOLDER}/known_hosts"
-PROGRAM_FOLDER = "/usr/local/lib/shoal"
-PROGRAM = f"{PROGRAM_FOLDER}/outbox.pyz"
-GIVEN_RCLONE = f"{PROGRAM_FOLDER}/rclone"
+PROGRAM = str(NODE_PROGRAMS / "outbox.pyz")
+GIVEN_RCLONE = str(NODE_PROGRAMS / "rclone")
 RCLONE = "/usr/bin/rclone"
 UNITS = ("shoal-outbox-collect", "shoal-outbox")
 STARTERS = tuple(f"{unit}.{kind}" for unit in UNITS for kind in ("timer", "path"))
@@ -178,4 +177,4 @@ def remove(force: bool = False) -> None:
         name="Remove rclone", role="outbox", keep_needed=True, _timeout=settings.outbox_apt_timeout_s
     )
     system_user_absent(name="Remove the shipper's user", user=USER, role="outbox")
-    empty_folders_absent(name="Remove empty folders", paths=[CONFIG_FOLDER, "/etc/shoal", PROGRAM_FOLDER])
+    empty_folders_absent(name="Remove empty folders", paths=[CONFIG_FOLDER, "/etc/shoal", str(NODE_PROGRAMS)])

@@ -26,7 +26,6 @@ from roles.common.operations import (
     service,
     text_file,
 )
-from roles.common.programs import FOLDER as PROGRAMS
 from roles.common.programs import archive, file_of
 from roles.recorder import secret
 from roles.recorder.defaults import Recorder
@@ -34,10 +33,10 @@ from roles.recorder.facts import Foreign
 from roles.recorder.operations import CONFIG_FOLDER, USER, film_given_back, footage, others_absent
 from shoal.cluster.document import Camera
 from shoal.errors import Fault
-from shoal.paths import NODE_STATE, NODE_VIDEOS
+from shoal.paths import NODE_PROGRAMS, NODE_STATE, NODE_VIDEOS
 
 FILES = Path(__file__).parent / "files"
-PROGRAM = f"{PROGRAMS}/recorder.pyz"
+PROGRAM = str(NODE_PROGRAMS / "recorder.pyz")
 STATE = str(NODE_STATE / "recorder")
 UNIT_FILE = "/etc/systemd/system/shoal-recorder@.service"
 PACKAGES = ["ffmpeg", "python3"]
@@ -156,4 +155,4 @@ def _removed(recorder: Recorder) -> None:
         name="Remove ffmpeg", role="recorder", keep_needed=True, _timeout=recorder.recorder_apt_timeout_s
     )
     system_user_absent(name="Remove the recorder's user", user=USER, role="recorder")
-    empty_folders_absent(name="Remove empty folders", paths=[CONFIG_FOLDER, "/etc/shoal", PROGRAMS])
+    empty_folders_absent(name="Remove empty folders", paths=[CONFIG_FOLDER, "/etc/shoal", str(NODE_PROGRAMS)])

@@ -23,15 +23,14 @@ from roles.common.operations import (
     service_absent,
     text_file,
 )
-from roles.common.programs import FOLDER as PROGRAMS
 from roles.watch.defaults import Watch
 from roles.watch.operations import state_absent
-from shoal.paths import NODE_STATE, NODE_WATCH, NODE_WEIGHTS
+from shoal.paths import NODE_PROGRAMS, NODE_STATE, NODE_WATCH, NODE_WEIGHTS
 
 FILES = Path(__file__).parent / "files"
 CONFIG_FOLDER = "/etc/shoal/watch"
 SETTINGS = f"{CONFIG_FOLDER}/settings.json"
-STARTER = f"{PROGRAMS}/watch.sh"
+STARTER = str(NODE_PROGRAMS / "watch.sh")
 UNIT = "shoal-watch.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 IMAGE = str(NODE_STATE / "image.json")
@@ -117,4 +116,4 @@ def _removed(force: bool) -> None:
     recorded_files_absent(name="Remove the watch's settings", role="watch")
     absent(name="Remove the watch's starter", paths=[STARTER])
     state_absent(name="Remove the watch's events", folder=str(NODE_WATCH), force=force)
-    empty_folders_absent(name="Remove empty folders", paths=[CONFIG_FOLDER, "/etc/shoal", PROGRAMS])
+    empty_folders_absent(name="Remove empty folders", paths=[CONFIG_FOLDER, "/etc/shoal", str(NODE_PROGRAMS)])

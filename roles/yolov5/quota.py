@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from roles.common.operations import recorded_files_absent, service, service_absent, text_file
-from shoal.paths import NODE_RUNS
+from shoal.paths import NODE_PROGRAMS, NODE_RUNS
 
 FILES = Path(__file__).parent / "files"
 ROLE = "yolov5"
 UNIT = "shoal-state-quota.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
-PROGRAM = "/usr/local/lib/shoal/state_quota.py"
+PROGRAM = str(NODE_PROGRAMS / "state_quota.py")
 
 
 def contents(limit_bytes: int) -> dict[str, str]:

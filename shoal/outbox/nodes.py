@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError, UsageError
 from shoal.outbox.documents import EVENTS_BYTES, OutboxEvent, OutboxStatus, events_of, status_of
-from shoal.paths import NODE_OUTBOX
+from shoal.paths import NODE_OUTBOX, NODE_PROGRAMS
 from shoal.ssh import client as ssh
 
-PROGRAM = "/usr/local/lib/shoal/outbox.pyz"
+PROGRAM = str(NODE_PROGRAMS / "outbox.pyz")
 USER = "shoal-outbox"
 PAUSED = str(NODE_OUTBOX / "paused")
 BACKOFF = str(NODE_OUTBOX / "backoff.json")
