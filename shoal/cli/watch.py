@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
+from pydantic import ValidationError
 from rich import box
 from rich.table import Table
 
@@ -18,6 +19,7 @@ from shoal.errors import Exit, ShoalError, UsageError
 from shoal.site import document as site
 from shoal.site.watch import SiteWatch
 from shoal.ssh.failures import brief
+from shoal.untrusted import faults_of
 from shoal.watch import status as watches
 
 app = typer.Typer(
@@ -55,11 +57,11 @@ def on(
             "no compute node has a camera",
             hint="name them in the cluster document: nodes[].cameras or nodes[].camera_folders (docs/cameras.md)",
         )
-    faults = [f"img {img}: must be a multiple of 32"] if img % 32 or not 32 <= img <= 4096 else []
-    faults += [] if 1 <= stride <= stride_most else [f"stride {stride}: must be from 1 to --stride-most"]
-    if faults:
-        raise UsageError("; ".join(faults))
-    site.set_watch(loaded.name, SiteWatch(img=img, stride=stride, stride_most=stride_most, privacy=privacy))
+    try:
+        wanted = SiteWatch(img=img, stride=stride, stride_most=stride_most, privacy=privacy)
+    except ValidationError as error:
+        raise UsageError("the cameras cannot be watched so", faults=tuple(faults_of(error))) from None
+    site.set_watch(loaded.name, wanted)
     _placed(there)
     if as_json:
         print_json({"watching": cameras})

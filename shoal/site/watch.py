@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shoal.cluster.cameras import watched_folders
 from shoal.cluster.document import Node
@@ -23,6 +23,12 @@ class SiteWatch(BaseModel):
     """What that may come to where a machine does not keep up."""
     privacy: Literal["people", "people-and-vehicles", "off"] = "people"
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.stride > self.stride_most:
+            raise ValueError(f"stride {self.stride}: must be from 1 to stride_most")
+        return self
+
 
 def deploy_data(watch: SiteWatch | None, node: Node, weights: tuple[str, str] | None) -> dict[str, Any]:
     """The settings as the role's knobs; `weights` are the model's SHA-256 and its name."""
@@ -35,6 +41,6 @@ def deploy_data(watch: SiteWatch | None, node: Node, weights: tuple[str, str] | 
         "watch_weights_name": weights[1],
         "watch_img": watch.img,
         "watch_stride": watch.stride,
-        "watch_stride_most": max(watch.stride, watch.stride_most),
+        "watch_stride_most": watch.stride_most,
         "watch_privacy": watch.privacy,
     }

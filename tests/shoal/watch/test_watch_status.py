@@ -11,10 +11,14 @@ from typing import Any
 
 import jsonschema
 import pytest
+from typer.testing import CliRunner
 
+from shoal.cli import watch as verb
 from shoal.cluster import document
 from shoal.cluster.cameras import watched_folders
+from shoal.errors import UsageError
 from shoal.paths import repository
+from shoal.site import document as site
 from shoal.site.watch import SiteWatch, deploy_data
 from shoal.untrusted import DamagedDocumentError
 from shoal.watch.documents import look_of
@@ -142,3 +146,24 @@ def test_a_machine_without_cameras_is_not_watched() -> None:
     given = deploy_data(SiteWatch(stride=4), NODE, ("5" * 64, "s"))
     assert [one["folder"] for one in given["watch_cameras"]] == [folder for _, folder in watched_folders(NODE)]
     assert given["watch_stride"] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--img", "650"), "img: Input should be a multiple of 32 (found 650)"),
+        (("--stride", "0"), "stride: Input should be greater than or equal to 1 (found 0)"),
+        (("--stride", "9"), "stride 9: must be from 1 to stride_most"),
+        (("--stride", "200", "--stride-most", "300"), "stride: Input should be less than or equal to 100 (found 200)"),
+    ],
+)
+def test_settings_that_no_watch_can_have_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], fault: str
+) -> None:
+    monkeypatch.setenv("SHOAL_STATE", str(tmp_path / "state"))
+    office = document.Node(name="office", roles=("requester",), address="192.0.2.10")
+    document.save(document.Cluster(name="depot", substrate="onprem", nodes=(office, NODE)), tmp_path / "depot.json")
+    monkeypatch.setattr(site, "set_watch", lambda *_: pytest.fail("it was written"))
+    done = CliRunner().invoke(verb.app, ["on", "--cluster", str(tmp_path / "depot.json"), *words])
+    assert isinstance(done.exception, UsageError)
+    assert fault in str(done.exception)
