@@ -41,10 +41,8 @@ def _of_exit_code(code: int | None, message: str) -> tuple[Outcome, str]:
         return Outcome.FAILED, message
     if code == DetectorExit.NO_VIDEOS:
         return Outcome.NO_VIDEOS, "the detector found no video"
-    if message == killed.over_quota(code):
-        return Outcome.FAILED, message
-    if code == killed.KILLED:
-        return Outcome.FAILED, killed.UNKNOWN
+    if code in (killed.KILLED, killed.OVER_QUOTA):
+        return Outcome.FAILED, message or killed.UNKNOWN  # what the node was asked
     why = _WORDS.get(code, "the container failed" if code else "the container ended without a manifest")
     last = plain(message)
     return Outcome.FAILED, f"{why} (exit code {code})" + (f": {last}" if last else "")
