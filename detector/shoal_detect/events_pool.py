@@ -1,4 +1,4 @@
-"""Shares a run's clips out among its processes, once its videos are done; the same comes out whoever did what."""
+"""Shares a run's clips out among its processes, once its videos are done; who makes which changes nothing."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Work:
     running: tuple[str, ...] = ()
     """Jobs of the orchestrator, or containers of the compute service."""
     unknown: str = ""
-    """Why it cannot be told."""
+    """Why it is not known."""
 
 
 class Busy(NodeFact[Work]):
@@ -95,7 +95,7 @@ class Busy(NodeFact[Work]):
         return Work()
 
     def read(self, output: list[str]) -> Work:
-        """A job or container a line; or one that begins with `? ` and says why it cannot be told."""
+        """A job or container a line; or one that begins with `? ` and says why it is not known."""
         unknown = next((line.removeprefix(UNKNOWN) for line in output if line.startswith(UNKNOWN)), "")
         return Work(() if unknown else tuple(output), unknown)
 

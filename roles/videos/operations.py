@@ -234,7 +234,7 @@ def mount_faults(wanted: Sequence[Camera], state: CamerasFact) -> list[str]:
 
 
 def no_folder(source: str) -> str:
-    """What is said of a camera folder that is not on the machine."""
+    """The message about a camera folder that is not on the machine."""
     return (
         f"there is no camera folder {source}: make or mount it there, or mend `camera_folders` in the cluster document"
     )

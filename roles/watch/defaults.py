@@ -38,7 +38,7 @@ class Watch:
     watch_stride_most: int = 8
     """What that may come to before footage waits: this gives way first, and `shoal watch status` says so."""
     watch_reuse: bool = True
-    """Whether what was found is said again where the picture did not change (docs/speed.md)."""
+    """Whether what was found is carried over where the picture did not change (docs/speed.md)."""
     watch_privacy: str = "people"
     """Who is covered in clips: `people`, `people-and-vehicles` or `off`."""
     watch_behind_s: int = 180

@@ -66,7 +66,7 @@ def rules(cluster: Cluster, name: str, cut_from: Sequence[str]) -> list[list[str
             to = ["to", _address(source.hostname or ""), "ipproto", "tcp", "dport", str(port), "blackhole"]
             found += [] if to in found else [to]
     if "wan" in cut_from:
-        # Whatever has a route of its own goes on; what would take the default one does not.
+        # What has a more specific route goes on; what would take the default one does not.
         found += [["lookup", "main", "suppress_prefixlength", "0"], ["blackhole"]]
     return found
 

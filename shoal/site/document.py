@@ -179,7 +179,7 @@ def set_outbox(cluster: str, outbox: SiteOutbox | None) -> SiteDocument:
 
 
 def set_watch(cluster: str, watch: SiteWatch | None) -> SiteDocument:
-    """Write whether cameras are watched; the next deploy tells the nodes. Raises UsageError."""
+    """Write whether cameras are watched; the next deploy places it on the nodes. Raises UsageError."""
     document = _prepared(cluster)
     if watch is not None and not document.weights:
         raise UsageError("the site has no model to watch with", hint="run `shoal site prepare` again")

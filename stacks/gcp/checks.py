@@ -43,7 +43,7 @@ def checked(raw: dict[str, Any], project: str | None) -> tuple[GcpSettings | Non
 
 
 def _with_bucket(estimate: cost.Estimate, settings: GcpSettings, prices: cost.Prices) -> cost.Estimate:
-    """The estimate with what is said of the bucket: what it will hold is not known before."""
+    """The estimate with a note on the bucket: what it will hold is not known before."""
     if settings.bucket is None:
         return estimate
     google = prices.vendors.get("google")

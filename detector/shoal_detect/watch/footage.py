@@ -45,7 +45,7 @@ class Scan:
     """Folders of which all is known, with the time of their last change and their subfolders."""
 
     def segments(self, known: Collection[str]) -> Iterator[Segment]:
-        """Files that are not `known` and that nobody writes to any more. Raises OSError."""
+        """Files that are not `known` and that are no longer written to. Raises OSError."""
         waiting = [os.path.join(self.root, self.camera.folder)]  # noqa: PTH118 - names may be any bytes
         while waiting:
             folder = waiting.pop()
