@@ -128,6 +128,14 @@ firewall() {
     if have iptables; then { within iptables -S INPUT; within iptables -S FORWARD | head -n 3; } | text iptables 32768; fi
 }
 
+# A disk that was pulled out, a server that is gone, a file system that its user keeps even from root: the path is there
+# and cannot be read, and `test` says of it what it says of a path that does not exist.
+away() { # path; leaves the reason in $words
+    words=$(within stat -L -c %F -- "$1") && return 1
+    words=${words##*: }
+    case $words in 'No such file or directory' | 'Not a directory') return 1 ;; esac
+}
+
 videos() {
     kind=none
     if within test -d "$VIDEOS"; then
@@ -136,6 +144,12 @@ videos() {
         kind=silent # killed: whatever it is on does not answer
     elif within test -e "$VIDEOS"; then
         kind=other
+    elif [ -L "$VIDEOS" ]; then
+        kind=broken
+        echo "link $(readlink "$VIDEOS")"
+    elif away "$VIDEOS"; then
+        kind=broken
+        echo "words $words"
     fi
     echo "kind $kind"
     awk -v place="$VIDEOS" '$5 == place || index(place "/", ($5 == "/" ? "" : $5) "/") == 1 {
@@ -145,7 +159,7 @@ videos() {
         [ -n "$folder" ] || continue
         if within test -d "$folder"; then
             echo "camera there $folder"
-        elif [ $? -gt 100 ]; then
+        elif [ $? -gt 100 ] || away "$folder"; then
             echo "camera silent $folder"
         else
             echo "camera missing $folder"
