@@ -177,9 +177,14 @@ videos() {
     done
 }
 
+client_apart() { # from Debian 13 on the client of docker.io is a package that it recommends, and the role asks for it
+    case " $ENGINE " in *' docker.io '*) ;; *) return 0 ;; esac
+    within apt-cache show --no-all-versions docker.io | grep -Eq '^(Recommends|Depends):.*docker-cli' && echo docker-cli
+}
+
 simulation() { # what apt would do, by the package lists that are there
     all=$WANTED
-    have docker || [ -e /snap/bin/docker ] || all="$all $ENGINE"
+    have docker || [ -e /snap/bin/docker ] || all="$all $ENGINE $(client_apart)"
     # shellcheck disable=SC2086  # one word for each package
     within apt-get -s -q install --no-install-recommends $all | grep -E '^(Inst|Remv|E:) '
 }
