@@ -196,6 +196,13 @@ CONDITIONS = {
         "cp /root/status /var/lib/dpkg/status",
         ["not wholly installed", "dpkg --configure -a"],
     ),
+    "a package that apt would remove": (
+        "apt-get -qq update; mkdir -p /run/nvr/DEBIAN; printf '%s\\n' 'Package: nvr-suite' 'Version: 1' "
+        "'Architecture: all' 'Maintainer: o <o@example.org>' 'Conflicts: iptables' 'Description: a recorder' "
+        ">/run/nvr/DEBIAN/control; dpkg-deb -b /run/nvr /run/nvr.deb >/dev/null; dpkg -i /run/nvr.deb >/dev/null",
+        "dpkg -P nvr-suite >/dev/null; rm -r /run/nvr /run/nvr.deb",
+        ["apt would remove nvr-suite for what is installed", "apt-get -s install"],
+    ),
     "podman's shim": (
         f"{{ {APT} podman-docker; }} >/dev/null 2>&1",
         "{ DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge podman-docker podman; "
