@@ -276,8 +276,11 @@ def _clip(ledger: Ledger, folder: Path, clip: dict[str, Any] | None) -> tuple[di
     if clip.get("state") != VERIFIED:
         return None, "quarantined" if clip.get("state") == "quarantined" else "none could be made"
     file, sha256, size_bytes = clip.get("file"), clip.get("sha256"), clip.get("size_bytes")
-    named = isinstance(file, str) and isinstance(sha256, str) and _CLIP.fullmatch(file) and _SHA256.fullmatch(sha256)
-    if not (named and isinstance(size_bytes, int)):
+    if not (
+        (isinstance(file, str) and _CLIP.fullmatch(file))
+        and (isinstance(sha256, str) and _SHA256.fullmatch(sha256))
+        and isinstance(size_bytes, int)
+    ):
         return None, "its event does not say where it lies, how large it is and with which hash"
     if (folder / file).exists() and not _is_there(folder / file, size_bytes):
         return None, "its file is not what its event says"
