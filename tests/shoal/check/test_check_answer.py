@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,22 @@ def test_a_folder_on_a_file_system_that_is_gone_is_there_and_cannot_be_read(
     assert there.kind == kind
     assert there.words == (words if kind == "broken" else "")
     assert there.cameras["/nonexistent/cam"] == camera
+
+
+def test_a_folder_that_hangs_is_asked_once_and_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process may be one that no signal ends: nothing waits for it, and nothing else touches that folder."""
+    monkeypatch.setattr(program, "STEP_LIMIT_S", 1)
+    asked = tmp_path / "asked"
+    folder = tmp_path / "gone"
+    stat = (
+        f'for last; do :; done; case $last in {folder}|*/cam) echo x >>{asked}; trap "" TERM; exec sleep 45 ;; esac; '
+        'exec /usr/bin/stat "$@"'
+    )
+    begun = time.monotonic()
+    there = videos_of(folder, tmp_path, stat=stat)
+    assert time.monotonic() - begun < 40, "it would be over with the hanging one's end"
+    assert (there.kind, there.cameras["/nonexistent/cam"]) == ("silent", "silent")
+    assert len(asked.read_text().split()) == 2
 
 
 def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:

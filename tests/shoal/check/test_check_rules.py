@@ -249,6 +249,13 @@ def test_inodes_and_read_only_systems() -> None:
     few = machine(places=places(free_inodes=900))
     assert "900 files more" in one(space.space(few, plan()), Level.REFUSAL)
     assert list(space.space(machine(places=places(free_inodes=0)), plan())) == [], "btrfs says 0"
+    # A disk of its own for the footage, where no packages come: exFAT says how many clusters are free.
+    stick = tuple(
+        dataclasses.replace(it, device="2", there=it.folder, free_inodes=2000) if it.folder == "/videos" else it
+        for it in places()
+    )
+    assert list(space.space(machine(places=stick), plan(clips=2))) == []
+    assert "2000 files more" in one(space.space(machine(places=stick), plan(clips=1950)), Level.REFUSAL)
     closed = machine(places=tuple(dataclasses.replace(it, writable=it.folder != "/etc") for it in places()))
     assert "raspi-config" in one(space.writable(closed, plan()), Level.REFUSAL)
 
