@@ -66,7 +66,7 @@ _KINDS: tuple[tuple[str, str, str, bool], ...] = (
     ),
     (
         "bucket",
-        r"NoSuchBucket|bucket does not exist|bucket doesn't exist|directory not found",
+        r"NoSuchBucket|bucket does not exist|bucket doesn't exist|directory not found|Error 404:.*notFound",
         "there is no such bucket or folder: make it, the shipper does not",
         True,
     ),

@@ -460,6 +460,7 @@ GOOGLE = [
      "server"),
     ("Error 412: At least one of the pre-conditions you specified did not hold., conditionNotMet", "exists"),
     ("Error 404: The specified bucket does not exist., notFound", "bucket"),
+    ("Error 404: Not Found, notFound", "bucket"),
     ("Error 503: We encountered an internal error. Please try again., backendError", "server"),
     ('oauth2: cannot fetch token: 400 Bad Request Response: {"error":"invalid_grant","error_description":"Invalid JWT: '
      'Token must be a short-lived token (60 minutes) and in a reasonable timeframe."}', "clock"),
