@@ -85,7 +85,7 @@ def empty_place(width: int = 640, height: int = 480) -> Picture:
 
 
 def crossing(place: Picture, photo: Picture, frames: int) -> Iterator[Picture]:
-    """Now and then somebody cut out of a photo crosses an empty place from side to side, in turn from left and right."""
+    """Now and then somebody cut out of a photo crosses an empty place, in turn from left and right."""
     left, top, right, bottom = WALKER
     width = round(WALKER_HEIGHT * (right - left) / (bottom - top))
     alpha = np.zeros((bottom - top, right - left), np.float32)

@@ -12,7 +12,11 @@ import pytest
 from tests.detector.detector_making import DETECTOR
 
 PROGRAM = DETECTOR / "install-packages"
-KEPT = ("onnxruntime/capi/onnxruntime_pybind11_state.so", "openvino/libs/libopenvino_intel_cpu_plugin.so", "av/frame.so")
+KEPT = (
+    "onnxruntime/capi/onnxruntime_pybind11_state.so",
+    "openvino/libs/libopenvino_intel_cpu_plugin.so",
+    "av/frame.so",
+)
 PIP = """#!/bin/sh
 case "$*" in *" install "*) cp -r "$INSTALLED" "$TARGET" ;; esac
 """

@@ -26,6 +26,7 @@ LUMA_FIRST = frozenset(
 )
 """Pixel formats whose first plane is luma of 8 bits."""
 
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Where a frame of one size lies in the model's input; all in pixels."""

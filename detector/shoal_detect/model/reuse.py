@@ -222,9 +222,7 @@ def _groups(core: Mask) -> list[Part]:
             left -= near
             group += near
         rows, columns = zip(*group, strict=True)
-        found.append(
-            Part(min(columns) * GRID, min(rows) * GRID, (max(columns) + 1) * GRID, (max(rows) + 1) * GRID)
-        )
+        found.append(Part(min(columns) * GRID, min(rows) * GRID, (max(columns) + 1) * GRID, (max(rows) + 1) * GRID))
     return found
 
 
