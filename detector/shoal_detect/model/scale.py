@@ -61,7 +61,7 @@ def sampled(luma: Picture, width: int, height: int) -> Picture:
         ((np.arange(scaled) + 0.5) * given / scaled).astype(np.int64)
         for given, scaled in ((given_height, height), (given_width, width))
     )
-    return luma[down].take(across, axis=1)
+    return np.asarray(luma[down].take(across, axis=1), dtype=np.uint8)
 
 
 def _by_whole_factor(picture: Picture, factor: int) -> Picture:
@@ -87,7 +87,7 @@ def _taps(given: int, scaled: int, *, clamped: bool) -> tuple[npt.NDArray[np.int
     if clamped:
         part[(first < 0) | (first >= given - 1)] = 0
     weights = (np.rint(one * np.float32(ONE)).astype(np.int32) for one in (np.float32(1) - part, part))
-    return (first.clip(0, given - 1), (first + 1).clip(0, given - 1), *weights)  # type: ignore[return-value]
+    return (first.clip(0, given - 1), (first + 1).clip(0, given - 1), *weights)
 
 
 def _of_channels(columns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
