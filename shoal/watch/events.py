@@ -9,7 +9,7 @@ from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
 from shoal.outbox.events import ListedEvent
 from shoal.paths import NODE_WATCH
-from shoal.results.events import LINE_BOUNDS, Event
+from shoal.results.events import EVENTS_MOST, LINE_BOUNDS, Event
 from shoal.ssh import client as ssh
 
 ANSWER_BYTES = 256 << 20
@@ -19,14 +19,14 @@ _PICTURE = f'cd {FOLDER} && cat -- "watch-$1/clips/$1.jpg"'
 PICTURE_BYTES = 2 << 20
 
 
-def events(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, tuple[Event, ...] | ShoalError]:
-    """The events that lie on each node, or why they are not known."""
+def events(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, list[ListedEvent] | ShoalError]:
+    """The events that lie on each node, or why they are not known. Their objects' paths are let go at once."""
 
-    def ask(node: Node) -> tuple[Event, ...]:
+    def ask(node: Node) -> list[ListedEvent]:
         done = ssh.run(cluster, node, "sh", "-c", _ASK, root=True, timeout_s=300, most_bytes=ANSWER_BYTES)
-        return tuple(
-            untrusted.document(line, Event, source=f"{node.name}'s events, line {number}", bounds=LINE_BOUNDS)
-            for number, line in enumerate(done.stdout.splitlines(), start=1)
+        return listed(
+            node.name,
+            untrusted.lines(done.stdout, Event, source=f"{node.name}'s events", most=EVENTS_MOST, bounds=LINE_BOUNDS),
         )
 
     return ssh.on_each(nodes, ask)
