@@ -67,6 +67,9 @@ def rules(cluster: Cluster, name: str, cut_from: Sequence[str]) -> list[list[str
             found += [] if to in found else [to]
     if "wan" in cut_from:
         # What has a more specific route goes on; what would take the default one does not.
+        # The lab's store stands for one out there, though it lies in the nodes' own network.
+        store = urlsplit(cluster.events_store.endpoint).hostname if cluster.events_store else None
+        found += [["to", _address(store), "blackhole"]] if store else []
         found += [["lookup", "main", "suppress_prefixlength", "0"], ["blackhole"]]
     return found
 
