@@ -261,9 +261,7 @@ def _print_status(found: statuses.LabStatus) -> None:
     out.print(table)
     for node in found.nodes:
         if node.services:
-            answers = [name for name, answering in node.services.items() if answering]
-            silent = sorted(set(node.services) - set(answers))
-            out.print(
-                f"{node.name}: {', '.join(answers) or 'nothing'} answers"
-                + (f"; not {', '.join(silent)}" if silent else "")
-            )
+            good = [name for name, answering in node.services.items() if answering]
+            silent = sorted(set(node.services) - set(good))
+            rest = f"; not {', '.join(silent)}" if silent else ""
+            out.print(f"{node.name}: {', '.join(good) or 'nothing'} answers{rest}")

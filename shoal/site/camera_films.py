@@ -67,7 +67,8 @@ def film(clip: Path, quiet_s: float, part: Path) -> bytes:
 def background(frames: Sequence[Picture]) -> Picture:
     """Each pixel's median: what stands there when nothing passes. Shape and type as a frame's."""
     every = max(1, len(frames) // MEDIAN_OF_FRAMES)
-    return np.median(np.stack(frames[::every]), axis=0).astype(np.uint8)
+    median: Picture = np.median(np.stack(frames[::every]), axis=0).astype(np.uint8)
+    return median
 
 
 def _all(frames: Sequence[Picture], quiet_s: float) -> Iterator[Picture]:
@@ -79,4 +80,4 @@ def _all(frames: Sequence[Picture], quiet_s: float) -> Iterator[Picture]:
 
 def _decoded(path: Path) -> list[Picture]:
     with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return [np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8) for frame in container.decode(video=0)]
