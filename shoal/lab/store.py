@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import Counter
 from pathlib import Path
 
 from docker.models.containers import Container
 
 from shoal.cluster.document import EventsStore
+from shoal.errors import ShoalError
 from shoal.files import write_atomic
+from shoal.lab import node as nodes
 from shoal.lab import services, state
+from shoal.lab.client import plain_errors
 from shoal.lab.inherit import Entry
 from shoal.lab.services import FOLDER, Service
 from shoal.lab.spec import STORE, node_address
@@ -37,6 +41,24 @@ def of_cluster(facts: LabFacts) -> EventsStore:
     )
 
 
+def puts(container: Container) -> dict[str, int]:
+    """How often each object of the bucket was put, by key: from the journal of the server. Raises ShoalError."""
+    with plain_errors("reading the store's journal"):
+        code, output = nodes.execute(container, ["journalctl", "--no-pager", "--output=cat", "--unit=lab-store"])
+    if code != 0:
+        raise ShoalError(f"the store's journal cannot be read: {output.strip()}")
+    return Counter(re.findall(rf": Moved \(server-side\) to: {BUCKET}/(\S+)$", output, re.MULTILINE))
+
+
+def objects(container: Container) -> list[str]:
+    """Keys of the bucket's objects, sorted. Raises ShoalError."""
+    with plain_errors("listing the store"):
+        code, output = nodes.execute(container, ["find", f"{ROOT}/{BUCKET}", "-type", "f", "-printf", "%P\n"])
+    if code != 0:
+        raise ShoalError(f"the store cannot be listed: {output.strip()}")
+    return sorted(key for key in output.split() if not key.startswith("."))
+
+
 def start(container: Container, facts: LabFacts, tools: Path) -> bool:
     """Have the store answer; whether anything had to be changed. Raises ShoalError."""
     key, secret = credential(facts.name)
@@ -45,7 +67,8 @@ def start(container: Container, facts: LabFacts, tools: Path) -> bool:
     serving = Service(
         "lab-store",
         "A store that speaks S3",
-        f"{FOLDER}/rclone --config /dev/null serve s3 --addr :{PORT} {ROOT}",
+        # Verbose: a line for every object that is put there, also where it was there before (`puts`).
+        f"{FOLDER}/rclone --config /dev/null -v serve s3 --addr :{PORT} {ROOT}",
         environment_file=_KEY,
     )
     files = [Entry(_KEY, variables.encode(), 0o600), Entry(f"{ROOT}/{BUCKET}/.keep", b"")]

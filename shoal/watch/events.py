@@ -24,12 +24,29 @@ def events(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, tuple[Event, ..
 
     def ask(node: Node) -> tuple[Event, ...]:
         done = ssh.run(cluster, node, "sh", "-c", _ASK, root=True, timeout_s=300, most_bytes=ANSWER_BYTES)
-        return tuple(
-            untrusted.document(line, Event, source=f"{node.name}'s events, line {number}", bounds=LINE_BOUNDS)
-            for number, line in enumerate(done.stdout.splitlines(), start=1)
-        )
+        found: dict[str, Event] = {}
+        for number, line in enumerate(done.stdout.splitlines(), start=1):
+            source = f"{node.name}'s events, line {number}"
+            event = untrusted.document(line, Event, source=source, bounds=LINE_BOUNDS)
+            # For a moment an event lies there with its clip and without.
+            if event.id not in found or not _pending(event):
+                found[event.id] = event
+        return tuple(found.values())
 
     return ssh.on_each(nodes, ask)
+
+
+def _pending(event: Event) -> bool:
+    return event.clip is not None and event.clip.state == "pending"
+
+
+def _no_clip(event: Event) -> str | None:
+    """Why it has none; None where it has one."""
+    if event.clip is None:
+        return "none was made"
+    if event.clip.file:
+        return None
+    return "is yet to be made" if _pending(event) else event.clip.state
 
 
 def listed(node: str, found: Iterable[Event]) -> list[ListedEvent]:
@@ -45,7 +62,7 @@ def listed(node: str, found: Iterable[Event]) -> list[ListedEvent]:
             start_s=event.start_s,
             end_s=event.end_s,
             privacy=event.privacy,
-            no_clip=None if event.clip and event.clip.file else event.clip.state if event.clip else "none was made",
+            no_clip=_no_clip(event),
         )
         for event in found
     ]

@@ -18,7 +18,9 @@ from shoal.errors import ShoalError
 from shoal.outbox.documents import OutboxEvent
 from shoal.report.events_page import Row, render
 from shoal.results.events import Event
+from shoal.ssh.client import Completed
 from shoal.waiting import Look
+from shoal.watch import events as watched
 
 JPEG = b"\xff\xd8\xff picture \xff\xd9"
 
@@ -138,3 +140,20 @@ def test_the_page_says_who_did_not_answer() -> None:
     )
     assert "gate-2: away" in text
     assert "<img" not in text
+
+
+def test_an_event_with_its_clip_and_without_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch publishes it at once and its clip later; for a moment both lie there."""
+    nothing = {"file": None, "sha256": None, "size_bytes": None, "frames": None, "start_s": 1.0, "end_s": 2.0}
+    pending = event(1, clip={**nothing, "state": "pending", "reason": "it is being made"})
+    made = {"file": f"clips/{1:032x}.mp4", "sha256": "0" * 64, "size_bytes": 5, "frames": 3, "start_s": 1, "end_s": 2}
+    whole = event(1, clip={**made, "state": "verified", "reason": None})
+    other = event(2, clip={**nothing, "state": "pending", "reason": "it is being made"})
+    lines = [one.model_dump_json(by_alias=True).encode() for one in (whole, pending, other, whole)]
+    monkeypatch.setattr(watched.ssh, "run", lambda *_, **__: Completed(0, b"\n".join(lines), ""))
+    monkeypatch.setattr(watched.ssh, "on_each", lambda nodes, ask: {node.name: ask(node) for node in nodes})
+    node = depot().compute[0]
+    found = watched.events(depot(), [node])[node.name]
+    assert not isinstance(found, ShoalError)
+    listed = [*watched.listed(node.name, found)]
+    assert [(one.event[-1], one.no_clip) for one in listed] == [("1", None), ("2", "is yet to be made")]
