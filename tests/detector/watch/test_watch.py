@@ -23,6 +23,7 @@ import pytest
 from shoal_detect.errors import DetectorError
 from shoal_detect.read.videos import Video
 from shoal_detect.stop import Stop
+from shoal_detect.watch import run as running
 from shoal_detect.watch.keeper import EventsKeeper
 from shoal_detect.watch.messages import BeginEvents, ClipDone, MakeClip, Take, Taken
 from shoal_detect.watch.run import watch
@@ -404,6 +405,31 @@ def test_no_footage_waits_for_a_clip(site: Site, monkeypatch: pytest.MonkeyPatch
     assert {one["clip"]["state"] for one in whole.values()} == {"verified"}
     assert what_happened(whole) == what_happened(waiting)
     assert not [*(site.state / "events").glob("new-*")]
+
+
+def test_who_is_behind_looks_at_fewer_frames_and_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What gives way: the stride, up to its most; the status says so. It comes back when there is room."""
+    site.make(stride=1, stride_most=4, behind_s=60)
+    monkeypatch.setattr(running, "EASE_S", 0.0)
+    monkeypatch.chdir(site.folder)
+    watcher = running.Watcher(load(site.folder / "watch.json"), site.state, str(site.videos), Stop())
+    path = site.segment(0)
+    os.utime(path, (time.time() - 600, time.time() - 600))
+    site.state.mkdir()
+    watcher._take_up()
+    strides = []
+    for _ in range(3):
+        watcher._ease()
+        watcher._status()
+        strides.append((site.status()["stride"], site.status()["stride_wanted"]))
+    assert strides == [(2, 1), (4, 1), (4, 1)]
+    found = watcher._next_to_detect()
+    assert found is not None
+    assert found[2] == 4
+    watcher.cameras[0].detected.add(found[1].name)  # caught up
+    for _ in range(2):
+        watcher._ease()
+    assert watcher.stride() == 1
 
 
 def test_settings_name_every_fault() -> None:
