@@ -393,9 +393,9 @@ def test_no_footage_waits_for_a_clip(site: Site, monkeypatch: pytest.MonkeyPatch
     try:
         until(lambda: len(site.ledger()) == 9, "all files although no clip is made")
         waiting = site.events()
-        assert len(waiting) == 3
+        assert len(waiting) == 2  # of 36 s, one visit in twelve; the last may go on
         assert {(one["clip"]["state"], one["key_frame"]) for one in waiting.values()} == {("pending", None)}
-        until(lambda: site.status()["clips_to_make"] == 3, "the status says so")
+        until(lambda: site.status()["clips_to_make"] == 2, "the status says so")
         gate.set()
         until(lambda: site.status()["clips_to_make"] == 0, "the clips are made")
     finally:
