@@ -83,7 +83,7 @@ register *args:
 [group("use")]
 [no-exit-message]
 pyinfra *args:
-    @{{ bin }}/pyinfra "$@"
+    @{{ bin }}/python -m shoal.deploys.process "$@"
 
 # Check over SSH that machines are what the roles promise: `./just verify lab`
 [group("use")]

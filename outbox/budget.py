@@ -34,23 +34,32 @@ class Budget:
     def read(self, now_s: float) -> Spent:
         """Today's account. A clock that was set back does not give a fresh one. Raises ValueError on a damaged file."""
         today = time.strftime("%Y-%m-%d", time.gmtime(now_s))
-        document = disk.read_json(self._path)
-        if document is None:
+        kept = self._kept()
+        if kept is None:
             return Spent(today)
-        try:
-            kept = Spent(str(document["day"]), int(document["spent_bytes"]), int(document["reserved_bytes"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self._path} is damaged: {error!r}") from None
         if today > kept.day:
             return Spent(today, 0, kept.reserved_bytes)
         # The later day stays, or the account would begin anew when the clock is right again.
-        return Spent(kept.day, kept.spent_bytes, kept.reserved_bytes)
+        return kept
+
+    def _kept(self) -> Spent | None:
+        document = disk.read_json(self._path)
+        if document is None:
+            return None
+        try:
+            return Spent(str(document["day"]), int(document["spent_bytes"]), int(document["reserved_bytes"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self._path} is damaged: {error!r}") from None
 
     def recover(self, now_s: float) -> None:
-        """Count as spent what an ended process had reserved."""
+        """Count as spent what an ended process had reserved, and note the day, where nothing is sent on it either.
+
+        Else a clock that is set back later would book on an older day, and the right day begin anew.
+        """
         kept = self.read(now_s)
-        if kept.reserved_bytes:
-            self._write(Spent(kept.day, kept.spent_bytes + kept.reserved_bytes, 0))
+        recovered = Spent(kept.day, kept.spent_bytes + kept.reserved_bytes, 0)
+        if recovered != self._kept():
+            self._write(recovered)
 
     def left_bytes(self, now_s: float) -> int | None:
         """What may still be sent today; None where there is no limit."""

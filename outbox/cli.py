@@ -145,8 +145,9 @@ def _store(settings: Settings, pass_fds: tuple[int, ...]) -> Store:
 
 
 def _say(text: str) -> None:
-    """A line for the journal, with its level in front as systemd takes it."""
-    sys.stderr.write(text.replace("\n", " ") + "\n")
+    """A line for the journal, with its level in front as systemd takes it; names in it may be anybody's."""
+    line = text.replace("\n", " ")
+    sys.stderr.write("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line) + "\n")
     sys.stderr.flush()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,9 @@ NEW, WHOLE = "new-", "watch-"
 """A watch publishes an event when it is decided, as the run `new-ID`; with its clip it is the run `watch-ID`."""
 AWAITED = "is yet to be made"
 """Why there is no clip of an event that is new."""
+BLOCK_BYTES = 512
+"""In which st_blocks counts."""
+SMALL_BYTES = 1 << 20
 
 Room = Callable[[int], bool]
 
@@ -122,7 +126,7 @@ class Scan:
             if before is not None and (before.no_clip != AWAITED or clip.get("state") == PENDING):
                 found = replace(found, known=found.known + 1)
                 continue
-            size_bytes = _claimed_bytes(clip)
+            size_bytes = _clip_bytes(folder, clip)
             if not self.room(size_bytes + content.size_bytes):
                 self.warn(f"run {folder.name}: waits in its folder, the disk has no room for a copy of its clips")
                 return replace(found, put_off=1)
@@ -190,15 +194,31 @@ def run_folders(settings: Settings) -> Iterator[Path]:
                 yield folder
 
 
-def _claimed_bytes(clip: dict[str, Any]) -> int:
-    """How large a clip that may leave says it is."""
-    size_bytes = clip.get("size_bytes")
-    return size_bytes if clip.get("state") == VERIFIED and isinstance(size_bytes, int) and size_bytes > 0 else 0
+def _clip_bytes(folder: Path, clip: dict[str, Any]) -> int:
+    """The room that a clip needs which may leave. What waits already is never dropped for what is only claimed."""
+    file, size_bytes = clip.get("file"), clip.get("size_bytes")
+    if clip.get("state") != VERIFIED or not isinstance(file, str) or not _CLIP.fullmatch(file):
+        return 0
+    return int(size_bytes) if isinstance(size_bytes, int) and _is_there(folder / file, size_bytes) else 0
+
+
+def _is_there(file: Path, size_bytes: int) -> bool:
+    """Whether a plain file of that size is there, and not mostly holes, which cost whoever made them nothing."""
+    try:
+        found = file.lstat()
+    except OSError:
+        return False
+    holes_bytes = found.st_size - found.st_blocks * BLOCK_BYTES
+    few = holes_bytes <= max(found.st_size // 2, SMALL_BYTES)
+    return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes and few
 
 
 def _events_file(folder: Path) -> bytes:
     """The bytes of events.jsonl, which must be those of the manifest; none where the run made no events."""
-    manifest = json.loads(_bounded(folder / "manifest.json"))
+    try:
+        manifest = json.loads(_bounded(folder / "manifest.json"))
+    except RecursionError:
+        raise ValueError("its manifest.json is nested too deep") from None
     try:
         listed = {str(file["path"]): str(file["sha256"]) for file in manifest["files"]}
     except (KeyError, TypeError) as error:
@@ -212,9 +232,11 @@ def _events_file(folder: Path) -> bytes:
 
 
 def _bounded(path: Path) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as stream:
-        data = stream.read(DOCUMENT_BYTES + 1)
+    try:
+        with disk.plain_file(path) as stream:
+            data = stream.read(DOCUMENT_BYTES + 1)
+    except disk.NotPlainError as error:
+        raise ValueError(str(error)) from None
     if len(data) > DOCUMENT_BYTES:
         raise ValueError(f"{path.name} is larger than {DOCUMENT_BYTES >> 20} MiB")
     return data
@@ -233,18 +255,27 @@ def parse_event(line: bytes) -> dict[str, Any]:
     wanted: tuple[tuple[str, Callable[[Any], bool]], ...] = (
         ("version", lambda value: value == 1),
         ("id", lambda value: isinstance(value, str) and bool(_ID.fullmatch(value))),
-        ("camera", lambda value: isinstance(value, str) and 0 < len(value) <= 1024),
-        ("severity", lambda value: value in {"alert", "record"}),
+        ("camera", lambda value: isinstance(value, str) and 0 < len(value) <= 1024 and _whole_text(value)),
+        ("severity", lambda value: value in ("alert", "record")),
         ("start_utc", lambda value: value is None or (isinstance(value, str) and bool(_UTC.fullmatch(value)))),
         ("start_s", _seconds),
         ("end_s", _seconds),
-        ("privacy", lambda value: value in {"people", "people-and-vehicles", "off"}),
+        ("privacy", lambda value: value in ("people", "people-and-vehicles", "off")),
         ("clip", lambda value: value is None or isinstance(value, dict)),
     )
     for name, good in wanted:
         if name not in event or not good(event[name]):
             raise BadEventError(f"{name} is {'missing' if name not in event else 'not as it must be'}")
     return event
+
+
+def _whole_text(value: str) -> bool:
+    """Without halves of characters, which whoever lists the outbox would refuse, and with them all it lists."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _seconds(value: Any) -> bool:
@@ -269,10 +300,16 @@ def _clip(ledger: Ledger, folder: Path, clip: dict[str, Any] | None) -> tuple[di
     if clip.get("state") != VERIFIED:
         return None, "quarantined" if clip.get("state") == "quarantined" else "none could be made"
     file, sha256, size_bytes = clip.get("file"), clip.get("sha256"), clip.get("size_bytes")
-    if not (isinstance(file, str) and _CLIP.fullmatch(file) and isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
-        return None, "its event does not say where it lies and with which hash"
+    if not (
+        (isinstance(file, str) and _CLIP.fullmatch(file))
+        and (isinstance(sha256, str) and _SHA256.fullmatch(sha256))
+        and isinstance(size_bytes, int)
+    ):
+        return None, "its event does not say where it lies, how large it is and with which hash"
+    if (folder / file).exists() and not _is_there(folder / file, size_bytes):
+        return None, "its file is not what its event says"
     part = ledger.root / "sha256" / f".{sha256}{disk.PART}"
-    content, why = _copied(folder / file, part)
+    content, why = _copied(folder / file, part, size_bytes)
     if content and (content.sha256 != sha256 or content.size_bytes != size_bytes):
         content, why = None, "its hash is not the one of its verification"
     if content is None:
@@ -284,12 +321,12 @@ def _clip(ledger: Ledger, folder: Path, clip: dict[str, Any] | None) -> tuple[di
     return content, None
 
 
-def _copied(source: Path, part: Path) -> tuple[disk.Content | None, str]:
+def _copied(source: Path, part: Path, size_bytes: int) -> tuple[disk.Content | None, str]:
     if source.parent.is_symlink() or source.is_symlink():
         return None, "its file is a link"
     try:
-        return disk.copy(source, part), ""
-    except (FileNotFoundError, IsADirectoryError):
+        return disk.copy(source, part, size_bytes), ""
+    except (FileNotFoundError, NotADirectoryError, disk.NotPlainError):
         return None, "its file is not there"
 
 

@@ -9,11 +9,12 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 CHUNK_BYTES = 1 << 20
 PART = ".part"
@@ -23,6 +24,10 @@ FILE_MODE = 0o640
 
 class HeldError(Exception):
     """Another process holds the lock."""
+
+
+class NotPlainError(Exception):
+    """A pipe, a folder or a device where a file should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +114,25 @@ def remove(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def copy(source: Path, part: Path) -> Content:
-    """Copy a file to `part` (durable but for its name) and hash what was copied. Raises OSError."""
+def plain_file(path: Path) -> BinaryIO:
+    """A file of a folder that belongs to a container, opened to be read: never through a link, nor a pipe, which would
+    be waited for without end. Raises OSError and NotPlainError."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotPlainError(f"{path.name} is no plain file")
+    return os.fdopen(handle, "rb")
+
+
+def copy(source: Path, part: Path, most_bytes: int) -> Content:
+    """Copy a file to `part` (durable but for its name) and hash what was copied, which is one byte more than
+    `most_bytes` where it is longer. Raises OSError and NotPlainError."""
     digests = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     size_bytes = 0
-    # Never through a link: the folder it lies in belongs to a container.
-    source_handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(source_handle, "rb") as stream:
+    with plain_file(source) as stream:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
         try:
-            while chunk := stream.read(CHUNK_BYTES):
+            while chunk := stream.read(min(CHUNK_BYTES, most_bytes + 1 - size_bytes)):
                 _write_all(handle, chunk)
                 size_bytes += len(chunk)
                 for digest in digests:

@@ -15,7 +15,8 @@ class Trouble:
     """Why something was not shipped."""
 
     code: str
-    """`dns`, `link`, `slow`, `credentials`, `clock`, `bucket`, `full`, `server`, `exists`, `hash`, `half`, `other`."""
+    """`dns`, `link`, `slow`, `credentials`, `account`, `clock`, `bucket`, `full`, `server`, `exists`, `hash`, `half`,
+    `host-key`, `program`, `other`."""
     text: str
     """One line: what is wrong and what to do."""
     everything: bool = True
@@ -26,7 +27,8 @@ class Trouble:
 _KINDS: tuple[tuple[str, str, str, bool], ...] = (
     (
         "clock",
-        r"RequestTimeTooSkewed|RequestExpired|Request has expired|x509: certificate has expired or is not yet valid",
+        r"RequestTimeTooSkewed|RequestExpired|Request has expired|x509: certificate has expired or is not yet valid|"
+        r"Token must be a short-lived token",
         "the store says this node's clock is wrong: set it (timedatectl, the base role's time daemon)",
         True,
     ),
@@ -64,15 +66,35 @@ _KINDS: tuple[tuple[str, str, str, bool], ...] = (
     ),
     (
         "bucket",
-        r"NoSuchBucket|bucket does not exist|bucket doesn't exist|directory not found",
+        r"NoSuchBucket|bucket does not exist|bucket doesn't exist|directory not found|Error 404:.*notFound",
         "there is no such bucket or folder: make it, the shipper does not",
         True,
+    ),
+    (
+        "account",
+        r"accountDisabled|UserProjectAccountProblem|AllAccessDisabled|NotSignedUp|billing account",
+        "the store's account or project is closed or has no billing: whoever owns it has to open it",
+        True,
+    ),
+    (
+        "server",
+        r"rateLimitExceeded|TooManyRequests",
+        "the store wants to be asked less often",
+        False,
+    ),
+    (
+        # Google asks for the right to delete where an object of that name is there.
+        "exists",
+        r"storage\.objects\.delete|retentionPolicyNotMet|objectUnderActiveHold|ObjectLocked",
+        "the store refuses to replace an object of that name: remove the other content there",
+        False,
     ),
     (
         "credentials",
         r"\b40[13]\b|AccessDenied|Forbidden|SignatureDoesNotMatch|InvalidAccessKeyId|unable to authenticate|"
         r"Unauthorized|permission denied|could not find default credentials|NoCredentialProviders|no EC2 IMDS role|"
-        r"failed to refresh cached credentials|static credentials are empty|SharedCredsLoad",
+        r"failed to refresh cached credentials|static credentials are empty|SharedCredsLoad|invalid_grant|"
+        r"cannot fetch token|GCE metadata|couldn't find default",
         "the store refuses this node's credential: is it right, may it create, read and list objects there?",
         True,
     ),

@@ -21,6 +21,9 @@ NODE_IMAGE_NEEDS = NODE_STATE / "image-needs"
 the machine itself is to run, under `registry` (on the requester) for what any of the cluster's machines is."""
 NODE_WEIGHTS = NODE_STATE / "weights"
 NODE_VIDEOS = PurePosixPath("/videos")
+JOB_TARGETS = {str(NODE_VIDEOS): "/videos", str(NODE_WEIGHTS): "/weights", f"{NODE_RUNS}/*": "/state"}
+"""Where a job's container sees what is mounted from a node. Nowhere else: a folder over another one would hide a node's
+privacy policy, or put files of somebody's where the image has its program."""
 NODE_PROGRAMS = PurePosixPath("/usr/local/lib/shoal")
 """Programs of ours; several roles put some there."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -35,6 +35,35 @@ def printable(text: str, *, keep: str = "") -> str:
 def plain(text: str) -> str:
     """Lines that a program wrote for a terminal, such as a journal: their colours dropped, the rest `printable`."""
     return printable(_COLOURS.sub("", text.replace("\r\n", "\n")), keep=LAYOUT)
+
+
+class PlainStream:
+    """A text stream on which nothing but colours and the ends of lines is obeyed; in all else it is the stream in it.
+
+    For programs of others that print what machines say as it comes, such as pyinfra's command line.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As the stream's own. Raises TypeError for bytes, as it does."""
+        if not isinstance(text, str):
+            raise TypeError(f"a stream of text takes no {type(text).__name__}")
+        at = 0
+        for colour in _COLOURS.finditer(text):
+            self._stream.write(printable(text[at : colour.start()], keep=LAYOUT) + colour[0])
+            at = colour.end()
+        self._stream.write(printable(text[at:], keep=LAYOUT))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """As the stream's own."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _is_hidden(char: str) -> bool:

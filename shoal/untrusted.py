@@ -6,12 +6,13 @@ ends in one kind of error, never in a traceback, and never in memory or time tha
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -74,6 +75,14 @@ def document(raw: bytes | str, kind: type[ModelT], *, source: str, bounds: Bound
     except ValidationError as error:
         what = _WORDS.sub(" ", kind.__name__).lower()
         raise DamagedDocumentError(f"{source} is not a valid {what}", faults=tuple(faults_of(error))) from None
+
+
+def lines(raw: bytes, kind: type[ModelT], *, source: str, most: int, bounds: Bounds = ANSWER) -> Iterator[ModelT]:
+    """The documents in `raw`, a line each, as they are asked for. Raises DamagedDocumentError, so past `most` lines."""
+    for number, line in enumerate(io.BytesIO(raw), start=1):
+        if number > most:
+            raise DamagedDocumentError(f"{source} cannot be read: it has more than {most} lines")
+        yield document(line.rstrip(b"\r\n"), kind, source=f"{source}, line {number}", bounds=bounds)
 
 
 def read_bytes(path: Path, *, bounds: Bounds = ANSWER) -> bytes:

@@ -21,7 +21,7 @@ from shoal.cluster.engine_id import engine_id
 from shoal.engines.bacalhau import API_PORT
 from shoal.engines.bacalhau.secrets import Tokens
 from shoal.engines.bacalhau.tls import Tls
-from shoal.paths import NODE_IMAGE_NEEDS, NODE_PROGRAMS, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.paths import JOB_TARGETS, NODE_IMAGE_NEEDS, NODE_PROGRAMS, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
 
 Part = Literal["orchestrator", "compute"]
 
@@ -191,10 +191,19 @@ def policy(knobs: Bacalhau) -> str:
     document = {
         "image_needs": str(NODE_IMAGE_NEEDS / "node"),
         "image_record": IMAGE_RECORD,
-        "jobs": [{"image": job.image, "entrypoint": list(job.entrypoint)} for job in knobs.bacalhau_jobs],
+        "jobs": [
+            {
+                "image": job.image,
+                "entrypoint": list(job.entrypoint),
+                "variables": list(job.variables),
+                "working_directory": job.working_directory,
+            }
+            for job in knobs.bacalhau_jobs
+        ],
         "networked": knobs.bacalhau_networked_jobs,
         "paths": allowed_paths(knobs),
         "runs": str(NODE_RUNS),
+        "targets": JOB_TARGETS,
     }
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 

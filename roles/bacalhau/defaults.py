@@ -43,6 +43,10 @@ class AllowedJob:
     """Word by word; empty: the image's own."""
     image: str | None = None
     """Pinned by its digest. None: the image that the site's deploy puts on the node."""
+    variables: tuple[str, ...] = ()
+    """Names of the environment's variables that it may set; with others a program can be led to run something else."""
+    working_directory: str = ""
+    """Empty: the image's own."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Bacalhau:
     """Whether jobs may mount the videos folder only as a whole, from the cluster document (a node with `privacy`): the
     node's policy lies in it, and a job that sees the footage has to see the policy."""
     bacalhau_allowed_paths: tuple[str, ...] = ()
-    """More paths that jobs may mount, `PATH`, `PATH:ro` or `PATH:rw`; a pattern matches a whole path (`/data/**`).
+    """More paths that jobs may mount, `PATH`, `PATH:ro` or `PATH:rw`; a pattern matches a whole path (`/data/**`). They
+    are mounted under their own name, or below /mnt, /model, /data, /input, /output (also with an s).
     Not in home directories, which the service does not see. What it may write to gets into its unit. Always allowed:
     /videos and its tree read-only, the models read-only, each run's own folder read-write."""
     bacalhau_jobs: tuple[AllowedJob, ...] = ()

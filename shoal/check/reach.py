@@ -7,6 +7,7 @@ take connections and close them, for as long as the look lasts, and only where n
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +56,7 @@ def read_probe(text: str, mark: str) -> dict[int, Reach]:
     found = {}
     for row in text.splitlines():
         words = row.split(" ", 3)
-        if len(words) < 3 or words[0] != mark or not words[1].isdigit():
+        if len(words) < 3 or words[0] != mark or not re.fullmatch("[0-9]{1,5}", words[1]):
             continue
         said = words[3] if len(words) == 4 else ""
         if words[2] == "0":

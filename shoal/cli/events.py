@@ -20,7 +20,7 @@ from shoal.errors import Exit, ShoalError, UsageError
 from shoal.files import write_atomic
 from shoal.outbox import events as listing
 from shoal.outbox import nodes as outboxes
-from shoal.report import events_page
+from shoal.report import events_page, pictures
 from shoal.ssh.failures import brief
 from shoal.waiting import looks
 from shoal.watch import events as watched
@@ -117,9 +117,9 @@ def _found(cluster: Cluster, *, home: bool) -> _Found:
             if isinstance(one, ShoalError) and not isinstance(one, outboxes.NoOutboxError)
         }
         missing += [f"{name}: {error}" for error in sorted(errors)]
-    for name, found in on_nodes.items():
+    for found in on_nodes.values():
         if not isinstance(found, ShoalError):
-            here += watched.listed(name, found)
+            here += found
     known = {name: one for name, one in shipped.items() if not isinstance(one, ShoalError)}
     listing.note_shipped(cluster.name, known, datetime.now(UTC))
     return _Found(listing.joined(here, known), missing)
@@ -167,10 +167,7 @@ def _place(event: listing.ListedEvent) -> str:
 
 def _picture(cluster: Cluster, event: listing.ListedEvent) -> bytes | None:
     if event.home is not None:
-        try:
-            return (Path(event.home) / "clips" / f"{event.event}.jpg").read_bytes()
-        except OSError:
-            return None
+        return pictures.jpeg(Path(event.home) / "clips" / f"{event.event}.jpg")
     if event.run != f"watch-{event.event}" or event.no_clip:
         return None
     return watched.picture(cluster, cluster.node(event.node), event.event)

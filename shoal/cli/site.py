@@ -193,7 +193,7 @@ def rotate(
 @app.command("allow")
 def allow_job(
     template: Annotated[
-        str | None, typer.Option("--template", help="A job template, by name or path: its entry point is allowed.")
+        str | None, typer.Option("--template", help="A job template, by name or path: what it has run is allowed.")
     ] = None,
     image: Annotated[
         str | None, typer.Option("--image", help="With which image, NAME@sha256:... Default: the site's own.")

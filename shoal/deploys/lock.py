@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import secrets
 import signal
 import socket
@@ -54,6 +55,10 @@ class Holder(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.user}@{self.machine} (process {self.pid}: {self.command})"
+
+
+_AGE = re.compile(r"-?[0-9]{1,12}")
+"""In seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,7 @@ def read(lines: Sequence[str]) -> Held | None:
     """Another's lock, from the script's lines; None where it was taken. Raises ShoalError for what is neither."""
     if list(lines) == ["taken"]:
         return None
-    if len(lines) < 3 or lines[0] != "held" or not lines[2].lstrip("-").isdigit():
+    if len(lines) < 3 or lines[0] != "held" or not _AGE.fullmatch(lines[2]):
         raise ShoalError(f"the deploy lock's answer is not understood: {lines[:1]!r}")
     try:
         holder = Holder.model_validate(json.loads(lines[3])) if len(lines) > 3 else None

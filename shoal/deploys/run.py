@@ -34,6 +34,8 @@ DEFAULT_TIMEOUT_S = 3600.0
 """A site's first deploy over a slow line takes minutes; an hour without an end means that something hangs."""
 STILL_AFTER_S = 10.0
 """An operation that takes longer is named again in this interval."""
+LINE_BYTES = 64 << 10
+"""A longer line of pyinfra's comes in pieces."""
 END_TIMEOUT_S = 10.0
 """The time that pyinfra gets to end after a signal."""
 
@@ -270,8 +272,6 @@ def _run(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
         # A group of its own: pyinfra and what it started are ended together.
         start_new_session=True,
     )
@@ -313,17 +313,18 @@ def _follow(lines: queue.Queue[str | None], log: Log, deadline: float, stop: thr
         log.feed(line)
 
 
-def _pump(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:
-    for line in stream or ():
-        lines.put(line.rstrip("\n"))
+def _pump(stream: IO[bytes] | None, lines: queue.Queue[str | None]) -> None:
+    # By line feeds alone: a carriage return in a machine's words would begin a line that is not that machine's.
+    for line in iter(lambda: stream.readline(LINE_BYTES) if stream else b"", b""):
+        lines.put(line.decode(errors="replace").rstrip("\n"))
     lines.put(None)
 
 
-def _all(stream: IO[str] | None) -> str:
-    return stream.read() if stream else ""
+def _all(stream: IO[bytes] | None) -> str:
+    return stream.read().decode(errors="replace") if stream else ""
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End the process group if it is still there: first asked, then made to."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:

@@ -5,6 +5,7 @@ Within pyinfra's process, which is cooperative (gevent): waiting for one machine
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ class _Command:
         if last:
             self._give(name, last)
         words = raw.split()
-        if name == "stdout" and len(words) > 1 and words[-1].isdigit():
+        if name == "stdout" and len(words) > 1 and re.fullmatch(rb"[0-9]{1,3}", words[-1]):
             self.code = int(words[-1])
         self.begun.add(name)
         if len(self.begun) == 2:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from shoal.errors import Fault, UsageError
 from shoal.jobs.spec import JobSpec
-from shoal.paths import NODE_RUNS, NODE_VIDEOS, NODE_WEIGHTS
+from shoal.paths import JOB_TARGETS, NODE_RUNS, NODE_VIDEOS, NODE_WEIGHTS
 
 
 def refuse_others(job: JobSpec, *, whole_videos: bool = False) -> None:
@@ -19,16 +19,19 @@ def refuse_others(job: JobSpec, *, whole_videos: bool = False) -> None:
     With `whole_videos` the videos folder is mounted as a whole or not at all: a node's privacy policy lies in it, and a
     job that sees the footage has to see the policy.
     """
-    faults = [
-        Fault(f"Tasks[0].InputSources[{index}].Source.Params.SourcePath", why)
-        for index, entry in enumerate(job.task.input_sources)
-        if (why := _fault(entry.source.params.source_path, entry.source.params.read_write, whole_videos))
-    ]
+    faults = []
+    for index, entry in enumerate(job.task.input_sources):
+        source, place = entry.source.params.source_path, f"Tasks[0].InputSources[{index}]"
+        if why := _fault(source, entry.source.params.read_write, whole_videos):
+            faults.append(Fault(f"{place}.Source.Params.SourcePath", why))
+        elif (target := _target(source)) != entry.target:
+            faults.append(Fault(f"{place}.Target", f"{source} is seen by a job at {target}, not at {entry.target!r}"))
     if faults:
         raise UsageError(
             "the job mounts what no job may see on a node; nothing was started",
             faults=tuple(faults),
-            hint=f"a job may read {NODE_VIDEOS} and {NODE_WEIGHTS}, and write its own folder under {NODE_RUNS}",
+            hint=f"a job may read {NODE_VIDEOS}, and {NODE_WEIGHTS} at /weights, and write its own folder under "
+            f"{NODE_RUNS} at /state",
         )
 
 
@@ -43,3 +46,9 @@ def _fault(source: str, read_write: bool, whole_videos: bool) -> str | None:
     if path in (NODE_VIDEOS, NODE_WEIGHTS) or NODE_VIDEOS in path.parents:
         return f"{source!r} may only be read" if read_write else None
     return f"{source!r} is not allowed"
+
+
+def _target(source: str) -> str:
+    """Where a job sees it."""
+    of_runs = f"{NODE_RUNS}/*" if PurePosixPath(source).parent == NODE_RUNS else source
+    return JOB_TARGETS.get(of_runs, source)

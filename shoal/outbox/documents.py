@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shoal import untrusted
 from shoal.results.documents import Count, Figure, Sha256, Text, Word
-from shoal.results.events import EventId, Privacy, Severity
+from shoal.results.events import EVENTS_MOST, EventId, Privacy, Severity
 from shoal.untrusted import Bounds
 
 STATUS_BOUNDS = Bounds(size_bytes=1 << 20)
@@ -144,7 +144,4 @@ def status_of(raw: bytes, *, source: str) -> OutboxStatus:
 
 def events_of(raw: bytes, *, source: str) -> tuple[OutboxEvent, ...]:
     """The events in `raw`, a line each. Raises DamagedDocumentError."""
-    return tuple(
-        untrusted.document(line, OutboxEvent, source=f"{source}, line {number}", bounds=LINE_BOUNDS)
-        for number, line in enumerate(raw.splitlines(), start=1)
-    )
+    return tuple(untrusted.lines(raw, OutboxEvent, source=source, most=EVENTS_MOST, bounds=LINE_BOUNDS))

@@ -173,10 +173,13 @@ def _listed(event: Event, run: str, folder: Path) -> ListedEvent:
 
 
 def _moment(event: ListedEvent) -> datetime | None:
+    if not event.start_utc:
+        return _begun(event.run)
     try:
-        return datetime.fromisoformat(event.start_utc) if event.start_utc else _begun(event.run)
+        moment = datetime.fromisoformat(event.start_utc)
     except ValueError:
         return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _begun(run: str) -> datetime | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shoal.report.html import jpeg_data, template_environment
+from shoal.report.html import template_environment
+from shoal.report.pictures import jpeg_data
 
 PICTURES_MAX_BYTES = 20_000_000
 """Of all pictures as they stand in the page; what came first has them."""

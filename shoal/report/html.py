@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from shoal import __version__
 from shoal.report import formats as words
 from shoal.report.model import Run, State, Verification, Video
+from shoal.report.pictures import jpeg, jpeg_data
 from shoal.report.timeline import timeline
 from shoal.terminal import printable
 
@@ -26,7 +27,6 @@ DEFAULT_IMAGES_MAX_BYTES = 20_000_000
 COLOURS = 7
 """Classes with a colour of their own (`--c1` to `--c7` in the style sheet); the others share `--c8`."""
 PROBLEMS_SHOWN = 12
-JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 DEFAULT_CLIPS_MAX_BYTES = 40_000_000
@@ -111,12 +111,8 @@ def choose_images(run: Run, folder: Path, max_bytes: int) -> Images:
         [frame.path for frame in _by_interest(video) if frame.path] for node in run.nodes for video in node.videos
     ]
     for path in filter(None, itertools.chain.from_iterable(itertools.zip_longest(*queues))):
-        try:
-            data = (folder / path).read_bytes()
-        except OSError:
-            images.unusable.add(path)
-            continue
-        uri = jpeg_data(data)
+        data = jpeg(folder / path)
+        uri = jpeg_data(data) if data else None
         if uri is None:
             images.unusable.add(path)
             continue
@@ -126,14 +122,6 @@ def choose_images(run: Run, folder: Path, max_bytes: int) -> Images:
         images.size_bytes += len(uri)
         images.embedded[path] = uri
     return images
-
-
-def jpeg_data(data: bytes) -> Markup | None:
-    """A JPEG picture as data in a page; None where it is no whole one."""
-    if not (data.startswith(JPEG_START) and data.endswith(JPEG_END)):
-        return None
-    text = base64.b64encode(data).decode("ascii")
-    return Markup("data:image/jpeg;base64," + text)  # noqa: S704 - base64 has no character that means anything in markup
 
 
 def choose_clips(run: Run, folder: Path, max_bytes: int) -> dict[str, Markup]:
@@ -156,9 +144,10 @@ def posters(run: Run, folder: Path, max_bytes: int) -> dict[str, Markup]:
     chosen: dict[str, Markup] = {}
     left = max_bytes
     for event in (event for camera in run.cameras for event in camera.events if event.key_frame):
-        data = (folder / str(event.key_frame)).read_bytes()
-        left -= len(data) * 4 // 3
-        if left >= 0 and (uri := jpeg_data(data)):
+        data = jpeg(folder / str(event.key_frame))
+        uri = jpeg_data(data) if data else None
+        if uri is not None and len(uri) <= left:
+            left -= len(uri)
             chosen[str(event.key_frame)] = uri
     return chosen
 

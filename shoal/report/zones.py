@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from shoal.errors import ShoalError
 from shoal.files import FOR_ALL, PRIVATE_FILE, write_atomic
-from shoal.report.html import COLOURS, jpeg_data, template_environment
+from shoal.report.html import COLOURS, template_environment
 from shoal.report.model import Node, Run
+from shoal.report.pictures import jpeg, jpeg_data
 from shoal.results.record import run_dir
 
 
@@ -101,8 +102,5 @@ def _pictures(node: Node, camera: str) -> Iterator[str]:
 
 
 def _data(path: Path) -> Markup | None:
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    return jpeg_data(data)
+    data = jpeg(path)
+    return jpeg_data(data) if data else None

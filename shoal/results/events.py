@@ -19,6 +19,8 @@ LINE_BOUNDS = Bounds(size_bytes=4 << 20, marks=400_000)
 """Of one event: some thousand objects with an hour of path each."""
 FILE_BYTES = 64 << 20
 """Of the whole file."""
+EVENTS_MOST = 100_000
+"""Of one run, or of one node's cameras: each takes some kilobytes of memory here."""
 
 Privacy = Literal["people", "people-and-vehicles", "off"]
 Severity = Literal["alert", "record"]
@@ -83,8 +85,5 @@ def read_events(path: Path) -> tuple[Event, ...]:
     """All events of a file, in its order. Raises OSError and DamagedDocumentError."""
     if path.stat().st_size > FILE_BYTES:
         raise DamagedDocumentError(f"{path} is larger than {FILE_BYTES} bytes")
-    lines = path.read_bytes().splitlines()
-    return tuple(
-        untrusted.document(line, Event, source=f"{path}, line {number}", bounds=LINE_BOUNDS)
-        for number, line in enumerate(lines, start=1)
-    )
+    raw = path.read_bytes()
+    return tuple(untrusted.lines(raw, Event, source=str(path), most=EVENTS_MOST, bounds=LINE_BOUNDS))

@@ -66,6 +66,8 @@ class SiteJob(_Document):
 
     image: PinnedImage | None = Field(None, description="Pinned by its digest. Absent: the site's own image.")
     entrypoint: tuple[str, ...] = Field((), description="Word by word. Empty: the image's own.")
+    variables: tuple[str, ...] = Field((), description="Names of the environment's variables that it may set.")
+    working_directory: str = Field("", description="Empty: the image's own.")
 
 
 class SiteDocument(_Document):

@@ -9,7 +9,7 @@ from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
 from shoal.outbox.events import ListedEvent
 from shoal.paths import NODE_WATCH
-from shoal.results.events import LINE_BOUNDS, Event
+from shoal.results.events import EVENTS_MOST, LINE_BOUNDS, Event
 from shoal.ssh import client as ssh
 
 ANSWER_BYTES = 256 << 20
@@ -19,19 +19,15 @@ _PICTURE = f'cd {FOLDER} && cat -- "watch-$1/clips/$1.jpg"'
 PICTURE_BYTES = 2 << 20
 
 
-def events(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, tuple[Event, ...] | ShoalError]:
-    """The events that lie on each node, or why they are not known."""
+def events(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, list[ListedEvent] | ShoalError]:
+    """The events that lie on each node, or why they are not known. Their objects' paths are let go at once."""
 
-    def ask(node: Node) -> tuple[Event, ...]:
+    def ask(node: Node) -> list[ListedEvent]:
         done = ssh.run(cluster, node, "sh", "-c", _ASK, root=True, timeout_s=300, most_bytes=ANSWER_BYTES)
-        found: dict[str, Event] = {}
-        for number, line in enumerate(done.stdout.splitlines(), start=1):
-            source = f"{node.name}'s events, line {number}"
-            event = untrusted.document(line, Event, source=source, bounds=LINE_BOUNDS)
-            # For a moment an event lies there with its clip and without.
-            if event.id not in found or not _pending(event):
-                found[event.id] = event
-        return tuple(found.values())
+        return listed(
+            node.name,
+            untrusted.lines(done.stdout, Event, source=f"{node.name}'s events", most=EVENTS_MOST, bounds=LINE_BOUNDS),
+        )
 
     return ssh.on_each(nodes, ask)
 
@@ -51,8 +47,12 @@ def _no_clip(event: Event) -> str | None:
 
 def listed(node: str, found: Iterable[Event]) -> list[ListedEvent]:
     """They as `shoal events` lists them; the outbox knows them under the same names."""
-    return [
-        ListedEvent(
+    by_id: dict[str, ListedEvent] = {}
+    for event in found:
+        # For a moment an event lies there with its clip and without.
+        if event.id in by_id and _pending(event):
+            continue
+        by_id[event.id] = ListedEvent(
             event=event.id,
             node=node,
             run=f"watch-{event.id}",
@@ -64,8 +64,7 @@ def listed(node: str, found: Iterable[Event]) -> list[ListedEvent]:
             privacy=event.privacy,
             no_clip=_no_clip(event),
         )
-        for event in found
-    ]
+    return [*by_id.values()]
 
 
 def picture(cluster: Cluster, node: Node, event_id: str) -> bytes | None:

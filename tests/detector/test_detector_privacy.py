@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import pytest
 from shoal_detect.cli import parse_settings
 from shoal_detect.errors import DetectorError, Exit
@@ -95,3 +96,29 @@ def test_no_picture_leaves_a_node_that_permits_none(
     assert summary["settings"]["key_frames"] == 0
     assert not list(state.rglob("*.jpg"))
     assert "hidden" not in capsys.readouterr().out
+
+
+CANARY = "canary+52.5206+013.4098"
+
+
+def test_what_a_recording_says_of_itself_beside_its_pictures_does_not_leave(
+    videos: Path, state: Path, settings: MakeSettings, tmp_path: Path
+) -> None:
+    """Place, title and owner stand in a phone's and a camera's files; pictures and clips are made anew without them."""
+    plain, named = tmp_path / "plain.mp4", videos / "cam.mp4"
+    pictures = [making.picture({(number // 3 % 4, 1): making.RED}, 128, 64) for number in range(30)]
+    making.write_video(plain, pictures, codec="libx264")
+    with av.open(str(plain)) as source, av.open(str(named), "w", options={"movflags": "use_metadata_tags"}) as target:
+        for name in ("title", "location", "comment", "artist", "com.apple.quicktime.location.ISO6709"):
+            target.metadata[name] = CANARY
+        stream = target.add_stream_from_template(source.streams.video[0])
+        stream.metadata["handler_name"] = CANARY
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    assert named.read_bytes().count(CANARY.encode()) > 3
+    assert run(settings("--img", "128"), Stop()) is Exit.DONE
+    left = [path for path in state.rglob("*") if path.is_file()]
+    assert {".jpg", ".mp4", ".json", ".jsonl"} <= {path.suffix for path in left}
+    assert [path.name for path in left if CANARY.encode() in path.read_bytes()] == []

@@ -71,6 +71,7 @@ def test_a_clip_waits_for_its_events_document(tmp_path: Path) -> None:
     ),
 )
 @example(limit=1, steps=[(1, 0.0, "sent"), (1, 1.0, "clock back"), (1, 1.0, "sent")])
+@example(limit=1, steps=[(2, 0.0, "sent"), (1, 1.0, "clock back"), (1, 1.0, "sent")])
 def test_a_day_never_sends_more_than_its_budget(tmp_path_factory, limit: int, steps: list) -> None:
     path = tmp_path_factory.mktemp("budget") / "budget.json"
     budget, now_s = Budget(path, limit), NOON_S

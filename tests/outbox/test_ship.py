@@ -444,3 +444,35 @@ def test_an_answer_whose_body_is_cut_off_is_an_answer(status: int, code: str) ->
         "copy error response body, read tcp 127.0.0.1:1->127.0.0.1:2: use of closed network connection"
     )
     assert from_output([line]).code == code
+
+
+# As Google's API and its token server answer, in rclone's words.
+GOOGLE = [
+    ("Error 403: x@y.iam.gserviceaccount.com does not have storage.objects.create access to the Google Cloud Storage "
+     "object. Permission 'storage.objects.create' denied on resource (or it may not exist)., forbidden", "credentials"),
+    ("Error 403: x@y.iam.gserviceaccount.com does not have storage.objects.delete access to the Google Cloud Storage "
+     "object. Permission 'storage.objects.delete' denied on resource (or it may not exist)., forbidden", "exists"),
+    ("Error 403: Object 'events/a' is subject to bucket's retention policy and cannot be deleted or overwritten, "
+     "retentionPolicyNotMet", "exists"),
+    ("Error 403: The billing account for the owning project is disabled in state absent, accountDisabled", "account"),
+    ("Error 403: Rate Limit Exceeded, rateLimitExceeded", "server"),
+    ("Error 429: The object events/a exceeded the rate limit for object mutation operations, rateLimitExceeded",
+     "server"),
+    ("Error 412: At least one of the pre-conditions you specified did not hold., conditionNotMet", "exists"),
+    ("Error 404: The specified bucket does not exist., notFound", "bucket"),
+    ("Error 404: Not Found, notFound", "bucket"),
+    ("Error 503: We encountered an internal error. Please try again., backendError", "server"),
+    ('oauth2: cannot fetch token: 400 Bad Request Response: {"error":"invalid_grant","error_description":"Invalid JWT: '
+     'Token must be a short-lived token (60 minutes) and in a reasonable timeframe."}', "clock"),
+    ('oauth2: "invalid_grant" "Invalid JWT Signature."', "credentials"),
+    ('Get "https://storage.googleapis.com/b": metadata: GCE metadata "instance/service-accounts/default/token" not '
+     "defined", "credentials"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "code"), GOOGLE, ids=[f"{n}-{code}" for n, (_, code) in enumerate(GOOGLE)])
+def test_google_s_refusals_are_read_for_what_they_are(answer: str, code: str) -> None:
+    found = from_output([json.dumps({"level": "error", "msg": f"Failed to copyto: googleapi: {answer}"})])
+    assert found.code == code
+    # What holds for one object alone does not keep the others back.
+    assert found.everything == (code not in {"exists", "server"})

@@ -14,12 +14,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from roles.bacalhau.config import policy
 from roles.bacalhau.defaults import AllowedJob, Bacalhau
 from roles.bacalhau.facts import FILES
 from shoal.engines.container import docker_run
 from shoal.jobs import Values, render
+from shoal.site.allowed import kind_of_job
 
 IMAGE = "192.0.2.10:5000/shoal/detector@sha256:" + "d" * 64
 OTHER = "192.0.2.10:5000/shoal/detector@sha256:" + "e" * 64
@@ -123,7 +125,26 @@ PARAMS = TASK + "Engine.Params."
         (TASK + "InputSources.2.Source.Params.SourcePath", "/var/lib/shoal/runs", "no job to mount"),
         (TASK + "InputSources.2.Source.Params.SourcePath", "/var/lib/shoal/runs/r1/videos", "no job to mount"),
         (TASK + "InputSources.2.Source.Params.SourcePath", "/var/lib/shoal/runs/of-somebody-else", "another run"),
-        (TASK + "InputSources.2.Target", "/", "no place for a mount"),
+        (TASK + "InputSources.2.Target", "/", "seen by a job at /state"),
+        # Over the policy that says what may leave, over the program itself, over what the program is given.
+        (TASK + "InputSources.2.Target", "/videos/.shoal", "seen by a job at /state"),
+        (TASK + "InputSources.2.Target", "/opt/shoal/app", "seen by a job at /state"),
+        (TASK + "InputSources.2.Target", "/state/../opt/shoal/app", "seen by a job at /state"),
+        (TASK + "InputSources.1.Target", "/models", "seen by a job at /weights"),
+        (TASK + "InputSources.0.Target", "/mnt", "seen by a job at /videos"),
+        (TASK + "InputSources.0.Target", None, "seen by a job at /videos"),
+        # Python runs what these name, whatever its entry point.
+        (PARAMS + "EnvironmentVariables", ["PYTHONWARNINGS=all:0:antigravity.x:0:0"], "no variable"),
+        (PARAMS + "EnvironmentVariables", ["LD_PRELOAD=/videos/x.mp4"], "no variable"),
+        (PARAMS + "EnvironmentVariables", ["PYTHONPATH"], "no variable"),
+        (PARAMS + "EnvironmentVariables", [7], "no variable"),
+        (PARAMS + "WorkingDirectory", "/state", "no working directory"),
+        (PARAMS + "WorkingDirectory", ["/"], "no working directory"),
+        # The engine's reader of JSON takes no notice of capitals, and the last one counts.
+        (PARAMS + "image", "busybox", "not known here"),
+        (PARAMS + "entrypoint", ["sh"], "not known here"),
+        (TASK + "InputSources.0.Source.Params.sourcepath", "/etc", "not known here"),
+        ("Tasks", [{}, {}], "not a job"),
         ("Type", "daemon", "only ops"),
         ("Type", "service", "only ops"),
         ("Tasks", [], "not a job"),
@@ -139,17 +160,47 @@ def test_everything_else_is_refused_with_a_reason(admission, rules, path, value,
 def test_folders_of_two_runs_are_refused(admission, rules):
     document = job()
     more = json.loads(json.dumps(document["Tasks"][0]["InputSources"][2]))
-    more["Source"]["Params"]["SourcePath"], more["Target"] = "/var/lib/shoal/runs/r2", "/state2"
+    more["Source"]["Params"]["SourcePath"] = "/var/lib/shoal/runs/r2"
     document["Tasks"][0]["InputSources"].append(more)
-    assert "several runs" in refusals(admission, rules, document)[0]
+    assert [said.partition(":")[0] for said in refusals(admission, rules, document)] == [
+        "two of its mounts are at /state", "it writes to the folders of several runs",
+    ]  # fmt: skip
+
+
+def test_nothing_is_mounted_over_another_mount(admission, rules):
+    """The last one is what the container sees."""
+    document = job()
+    document["Tasks"][0]["InputSources"].append(document["Tasks"][0]["InputSources"][0])
+    assert refusals(admission, rules, document) == ["two of its mounts are at /videos"]
+
+
+@pytest.mark.parametrize(
+    ("target", "taken"),
+    [
+        ("/data/a", True), ("/mnt/a", True), ("/model", True), ("/outputs/x", True), ("/mnt", True),
+        ("/usr/lib", False), ("/mnt/./x", False),
+        ("/videos/.shoal", False), ("/mnt/../opt/shoal/app", False), ("/mnt/", False), ("/opt/shoal/app", False),
+        ("/state", False), ("", False), (3, False),
+    ],
+)  # fmt: skip
+def test_more_paths_of_a_site_are_mounted_where_no_image_has_its_programs(admission, tmp_path, target, taken):
+    rules = written(tmp_path, Bacalhau(bacalhau_allowed_paths=("/data/**:rw",)))
+    document = job()
+    more = {"Source": {"Type": "local", "Params": {"SourcePath": "/data/a", "ReadWrite": True}}, "Target": target}
+    document["Tasks"][0]["InputSources"].append(more)
+    assert (refusals(admission, rules, document) == []) is taken
 
 
 def test_other_kinds_of_jobs_run_where_the_site_allows_them(admission, tmp_path):
     makers = job("yolov5-upstream", MAKERS)
-    entrypoint = tuple(makers["Tasks"][0]["Engine"]["Params"]["Entrypoint"])
     assert refusals(admission, written(tmp_path, Bacalhau()), makers)
-    allowed = written(tmp_path, Bacalhau(bacalhau_jobs=(AllowedJob(entrypoint, MAKERS),)))
+    kind = kind_of_job("yolov5-upstream", MAKERS).model_dump(mode="json")
+    entrypoint = tuple(kind["entrypoint"])
+    allowed = written(tmp_path, Bacalhau(bacalhau_jobs=(TypeAdapter(AllowedJob).validate_python(kind),)))
     assert refusals(admission, allowed, makers) == []
+    # With the variables that its template sets, and no others.
+    assert refusals(admission, allowed, job("yolov5-upstream", MAKERS, knobs={"key-frames": 0})) == []
+    assert refusals(admission, allowed, changed(makers, PARAMS + "EnvironmentVariables", ["PYTHONSTARTUP=/videos/x"]))
     assert refusals(admission, allowed, job()) == []
     # With that image and no other, word for word.
     assert refusals(admission, allowed, changed(makers, PARAMS + "Image", IMAGE))
@@ -163,7 +214,8 @@ def test_paths_are_matched_as_the_engine_does(admission, tmp_path):
         "/data": True, "/data/a/b": True, "/database": False, "/out/a": True, "/out/a/b": False, "/plain": True,
         "/plain/x": False, "/videos/cameras/1": True, "/videos2": False,
     }.items():  # fmt: skip
-        assert (refusals(admission, rules, changed(job(), place, path)) == []) is fits, path
+        document = changed(changed(job(), place, path), TASK + "InputSources.0.Target", path)
+        assert (refusals(admission, rules, document) == []) is fits, path
 
 
 def test_earlier_images_of_the_site_run_while_a_run_needs_them(admission, rules):
@@ -265,6 +317,11 @@ def test_what_is_not_known_does_not_pass(admission, rules):
     [
         ("Image", OTHER, "its image is"),
         ("Entrypoint", ["sh", "-c"], "entry point"),
+        ("Env", ["BACALHAU_JOB_ID=j", "PYTHONWARNINGS=all:0:antigravity.x:0:0", "BROWSER=sh -c id"], "no variable"),
+        ("Env", ["PYTHONPATH"], "no variable"),
+        ("WorkingDir", "/state", "no working directory"),
+        ("HostConfig.Mounts.1.Target", "/videos/.shoal", "seen by a job at /state"),
+        ("HostConfig.Mounts.1.Target", "/opt/shoal/app", "seen by a job at /state"),
         ("HostConfig.NetworkMode", "host", "network"),
         ("HostConfig.NetworkMode", "", "network"),
         ("HostConfig.NetworkMode", "container:x", "network"),

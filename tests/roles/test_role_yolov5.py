@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,7 +17,7 @@ from role_harness import CLUSTER, changed, file_answer, run, unit_answer
 from roles import yolov5
 from roles.common.knobs import RefusedError
 from roles.yolov5 import context
-from roles.yolov5.defaults import Yolov5
+from roles.yolov5.defaults import PINNED, Yolov5
 from roles.yolov5.images import Target, record_of
 from roles.yolov5.quota import contents
 
@@ -120,6 +121,13 @@ def test_a_foreign_image_is_pushed_over_when_that_is_asked_for(knobs, target):
     assert "PUBLISHED=''\n" in outcome.text()
     again = run(yolov5.install, requester(record(target), local="sha256:1", digest=DIGEST), node="office", data=data)
     assert changed(again) == []
+
+
+def test_the_base_is_one_for_good():
+    """By digest, and the same whether a role builds the image or a person does."""
+    (named,) = re.findall(r"(?m)^ARG BASE=(.+)$", (Yolov5().yolov5_context / "Dockerfile").read_text())
+    assert named == Yolov5().yolov5_base_image
+    assert PINNED.fullmatch(named)
 
 
 @pytest.mark.parametrize("image", ["ghcr.example/x:latest", "ghcr.example/x", "x@sha256:abc", f"-x@{DIGEST}"])

@@ -206,4 +206,4 @@ def is_steady(summary: dict[str, Any]) -> bool:
 
 def _natural(path: str) -> tuple[tuple[int, int | str], ...]:
     words = re.split(r"(\d+)", path)
-    return tuple((0, int(word)) if word.isdigit() else (1, word) for word in words)
+    return tuple((0, int(word)) if word.isdecimal() else (1, word) for word in words)

@@ -15,12 +15,18 @@ import posixpath
 import re
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple  # noqa: UP035  # Python 3.8 on machines
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple  # noqa: UP035  # Python 3.8 on machines
 
 WORDS_MAX = 256
 WORD_CHARACTERS_MAX = 65536
 PIDS_MAX = 512
 NANO = 10**9
+PARAMS = {"Image", "Entrypoint", "Parameters", "EnvironmentVariables", "WorkingDirectory"}
+SOURCE_PARAMS = {"SourcePath", "ReadWrite", "CreateAs"}
+ENGINES_VARIABLES = "BACALHAU_"
+"""What the engine itself tells a container begins so; it takes no such name from a job."""
+PLACES = re.compile(r"/(?:mnt|models?|data|inputs?|outputs?)(?:/[^/]+)*")
+"""Where no image has its programs: a site's more paths may be mounted there, or under their own name."""
 
 
 class RefusedError(Exception):
@@ -38,7 +44,11 @@ def load(path: str) -> Dict[str, Any]:  # noqa: UP006
         pinned = json.loads(Path(policy["image_record"]).read_text(encoding="utf-8"))["reference"]
     except (OSError, ValueError, KeyError, TypeError):
         pinned = None
-    own = [{"image": image, "entrypoint": []} for image in (pinned, *_needed(policy["image_needs"], pinned)) if image]
+    own = [
+        {"image": image, "entrypoint": [], "variables": [], "working_directory": ""}
+        for image in (pinned, *_needed(policy["image_needs"], pinned))
+        if image
+    ]
     others = [{**job, "image": job["image"] or pinned} for job in policy["jobs"]]
     return {**policy, "jobs": own + [job for job in others if job["image"]]}
 
@@ -69,8 +79,17 @@ def _of_job(job: Any, policy: Dict[str, Any]) -> Any:  # noqa: UP006
         yield f"its engine is {engine['Type']!r}, and only docker runs here"
         return
     params = engine["Params"]
+    # Names in other letters are the same to the engine, and it takes the last.
+    yield from _unknown(params, PARAMS)
     words = list(params.get("Parameters") or [])
-    yield from _of_image(params["Image"], list(params.get("Entrypoint") or []), words, policy)
+    program = Program(
+        params["Image"],
+        list(params.get("Entrypoint") or []),
+        words,
+        list(params.get("EnvironmentVariables") or []),
+        params.get("WorkingDirectory") or "",
+    )
+    yield from _of_program(program, policy)
     network = (task.get("Network") or {}).get("Type")
     # Left out, it is the engine's default, which is a network.
     if not policy["networked"] and not (isinstance(network, str) and network.lower() == "none"):
@@ -86,6 +105,7 @@ def _of_job(job: Any, policy: Dict[str, Any]) -> Any:  # noqa: UP006
             yield f"it wants an input of type {source['Type']!r}, and only paths of this node are given"
             continue
         given = source["Params"]
+        yield from _unknown(given, SOURCE_PARAMS)
         mounts.append((given["SourcePath"], entry["Target"], not given.get("ReadWrite", False)))
     yield from _of_mounts(mounts, words, policy)
     limits = task.get("Resources") or {}
@@ -107,7 +127,9 @@ def container(body: Any, policy: Dict[str, Any]) -> Dict[str, Any]:  # noqa: UP0
 def _of_container(body: Any, policy: Dict[str, Any]) -> Tuple[List[str], Dict[str, Any]]:  # noqa: UP006
     asked = body["HostConfig"]
     entrypoint, words = list(body.get("Entrypoint") or []), list(body.get("Cmd") or [])
-    faults = list(_of_image(body["Image"], entrypoint, words, policy))
+    variables, folder = list(body.get("Env") or []), body.get("WorkingDir") or ""
+    theirs = [pair for pair in variables if not str(pair).startswith(ENGINES_VARIABLES)]
+    faults = list(_of_program(Program(body["Image"], entrypoint, words, theirs, folder), policy))
     network = asked.get("NetworkMode")
     if not policy["networked"] and network != "none":
         faults.append(f"it asks for a network ({network}), and jobs have none here")
@@ -145,9 +167,9 @@ def _of_container(body: Any, policy: Dict[str, Any]) -> Tuple[List[str], Dict[st
     made: Dict[str, Any] = {  # noqa: UP006
         "Image": body["Image"],
         "Cmd": words,
-        "Env": [str(pair) for pair in body.get("Env") or []],
+        "Env": [str(pair) for pair in variables],
         "Labels": {str(key): str(value) for key, value in (body.get("Labels") or {}).items()},
-        "WorkingDir": str(body.get("WorkingDir") or ""),
+        "WorkingDir": folder,
         "NetworkDisabled": network == "none",
         "HostConfig": host,
     }
@@ -166,15 +188,62 @@ def image_refusal(image: Any, policy: Dict[str, Any]) -> Optional[str]:  # noqa:
     return None
 
 
-def _of_image(image: Any, entrypoint: Any, words: Any, policy: Dict[str, Any]) -> Any:  # noqa: UP006
-    ours = [job for job in policy["jobs"] if job["image"] == image]
-    why = image_refusal(image, policy)
+class Program(NamedTuple):
+    """What is to run in a container, as the engine or Docker is asked for it."""
+
+    image: Any
+    entrypoint: List[Any]  # noqa: UP006
+    words: List[Any]  # noqa: UP006
+    variables: List[Any]  # noqa: UP006
+    """`NAME=VALUE`."""
+    working_directory: Any
+
+
+def _of_program(program: Program, policy: Dict[str, Any]) -> Any:  # noqa: UP006
+    ours = [job for job in policy["jobs"] if job["image"] == program.image]
+    alike = [job for job in ours if job["entrypoint"] == program.entrypoint]
+    why = image_refusal(program.image, policy)
     if why is not None:
         yield why
-    elif not any(job["entrypoint"] == entrypoint for job in ours):
-        yield f"its entry point {_short(entrypoint)} is not one that the site allows that image (`shoal site allow`)"
+    elif not alike:
+        entrypoint = _short(program.entrypoint)
+        yield f"its entry point {entrypoint} is not one that the site allows that image (`shoal site allow`)"
+    else:
+        yield from _of_surroundings(program, alike)
+    words = program.words
     if len(words) > WORDS_MAX or any(not isinstance(word, str) or len(word) > WORD_CHARACTERS_MAX for word in words):
         yield "its parameters are too many or too long"
+
+
+def _of_surroundings(program: Program, alike: List[Dict[str, Any]]) -> Any:  # noqa: UP006
+    """An interpreter runs what its environment or the folder it stands in tells it to, whatever its entry point."""
+    known = {name for job in alike for name in job["variables"]}
+    for pair in program.variables:
+        name, equals, value = str(pair).partition("=")
+        if not equals or name not in known:
+            yield f"the site allows that image no variable {_short(name)} (`shoal site allow`)"
+        elif len(value) > WORD_CHARACTERS_MAX:
+            yield f"its variable {name} is too long"
+    folder = program.working_directory
+    if folder != "" and not any(job["working_directory"] == folder for job in alike):
+        yield f"the site allows that image no working directory {_short(folder)} (`shoal site allow`)"
+
+
+def _unknown(given: Any, known: Any) -> Any:
+    strange = sorted(str(name) for name in given if name not in known)
+    if strange:
+        yield f"it asks for what is not known here: {_short(strange)}"
+
+
+def _of_target(source: str, target: Any, policy: Dict[str, Any]) -> Any:  # noqa: UP006
+    """A folder over another hides a node's privacy policy, or puts somebody's files where an image has its program."""
+    fixed = [place for pattern, place in policy["targets"].items() if _matches(pattern, source)]
+    if fixed and target not in fixed:
+        yield f"{source} is seen by a job at {fixed[0]}, not at {_short(target)}"
+        return
+    plain = PLACES.fullmatch(str(target)) is not None and posixpath.normpath(target) == target
+    if not fixed and target != source and not plain:
+        yield f"{source} is mounted under that name or below /mnt, not at {_short(target)}"
 
 
 def _of_mounts(mounts: Any, words: Any, policy: Dict[str, Any]) -> Any:  # noqa: UP006
@@ -186,14 +255,18 @@ def _of_mounts(mounts: Any, words: Any, policy: Dict[str, Any]) -> Any:  # noqa:
         modes = [mode for pattern, mode in map(_split, policy["paths"]) if _matches(pattern, source)]
         if not modes:
             yield f"the site allows no job to mount {source}"
-        elif not read_only and "rw" not in modes:
+            continue
+        yield from _of_target(source, target, policy)
+        if not read_only and "rw" not in modes:
             yield f"the site allows {source} read-only, and the job asks to write to it"
         elif not read_only:
             written.append(source)
             if Path(source).is_symlink():
                 yield f"{source} is a link"
-        if not str(target).startswith("/") or target == "/":
-            yield f"{target!r} is no place for a mount"
+    targets = [target for _, target, _ in mounts]
+    twice = sorted({str(target) for target in targets if targets.count(target) > 1})
+    if twice:
+        yield f"two of its mounts are at {', '.join(twice)}"
     runs = [source for source in written if posixpath.dirname(source) == policy["runs"]]
     if len(runs) > 1:
         yield f"it writes to the folders of several runs: {', '.join(runs)}"

@@ -140,7 +140,7 @@ def labels(stem: str, classes: Any) -> dict[int, list[str]]:
     found = {}
     for path in (STATE / "detect" / "labels").glob("*.txt"):
         name, _, number = path.stem.rpartition("_")
-        if name == stem and number.isdigit():
+        if name == stem and number.isdecimal():
             ids = [int(line.split()[0]) for line in path.read_text().splitlines() if line.strip()]
             found[int(number)] = [str(classes[one]) for one in ids]
     return found

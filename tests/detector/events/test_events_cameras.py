@@ -34,6 +34,14 @@ def test_names_say_camera_and_time(name: str, camera: str, began: str | None) ->
     assert (found.name, found.utc(0)) == (camera, began)
 
 
+def test_signs_that_are_no_figures_are_in_names_too() -> None:
+    """Files of one camera in order, whatever is between their numbers."""
+    rules = Rules(cameras=(CameraFiles("yard", ("*",)),))
+    (found,) = of(["m1²10.mp4", "m1²2.mp4", "²/3.mp4", "٣.mp4"], rules).values()
+    names = [part.summary["video"] for part in found.parts]
+    assert [one for one in names if "m1" in one] == ["m1²2.mp4", "m1²10.mp4"]
+
+
 def test_metadata_tells_the_time_where_the_name_does_not() -> None:
     (found,) = of(["gate.mp4"], recorded_at="2026-11-30T12:00:00.000+00:00").values()
     assert found.utc(1.5) == "2026-11-30T12:00:01.500Z"

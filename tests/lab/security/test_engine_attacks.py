@@ -83,6 +83,36 @@ def test_another_image_is_refused_as_well(engine: Ground, state: int) -> None:
     assert engine.on("compute-2", f"ls /var/lib/shoal/runs/{run} 2>/dev/null || true") == ""
 
 
+VARIABLES = ["PYTHONWARNINGS=all:0:antigravity.x:0:0", "BROWSER=sh -c 'id >/state/owned' %s"]
+"""With these two Python begins what BROWSER names before the program that it was started for."""
+
+
+@pytest.mark.parametrize("state", [NEW, BID_ACCEPTED])
+@pytest.mark.parametrize(
+    ("params", "target", "word"),
+    [
+        ({"EnvironmentVariables": VARIABLES}, None, "the site allows that image no variable"),
+        ({"WorkingDirectory": "/state"}, None, "the site allows that image no working directory"),
+        ({}, "/videos/.shoal", "is seen by a job at /state"),
+        ({}, "/opt/shoal/app", "is seen by a job at /state"),
+    ],
+    ids=["variables", "folder", "over the privacy policy", "over the program"],
+)
+def test_the_sites_own_image_is_led_to_nothing_else(
+    engine: Ground, state: int, params: dict[str, Any], target: str | None, word: str
+) -> None:
+    """Image and entry point as they should be: what surrounds them makes them run somebody's commands, or see less."""
+    run = f"forged-{uuid.uuid4().hex[:8]}"
+    before = engine.on("compute-2", CONTAINERS)
+    execution = json.loads(forged(engine, run, state, Entrypoint=[], Parameters=["--version"], **params))
+    if target:
+        execution["Job"]["Tasks"][0]["InputSources"][1]["Target"] = target
+    answered = answer(engine, json.dumps(execution))
+    assert word in answered
+    assert engine.on("compute-2", f"ls /var/lib/shoal/runs/{run}/owned 2>/dev/null || true") == ""
+    assert engine.on("compute-2", CONTAINERS) == before
+
+
 def answer(engine: Ground, execution: str) -> str:
     """What compute-2 says to the forged request, quotes as they were."""
     sent = engine.attack("compute-1", "forge", "compute-2_node", "trusting", given=execution)

@@ -152,6 +152,7 @@ def test_a_machines_answer_is_not_believed_blindly() -> None:
     assert other is not None
     assert other.holder is None
     assert "somebody unknown" in str(other)
-    for lines in ([], ["held"], ["held", "t", "soon"], ["something"]):
+    wrong = ("soon", "²", "٣", "--5", "-", "", "1e9", "9" * 5000)
+    for lines in ([], ["held"], ["something"], *(["held", "t", age] for age in wrong)):
         with pytest.raises(ShoalError, match="not understood"):
             lock.read(lines)

@@ -12,7 +12,7 @@ from shoal.cluster.document import Privacy
 from shoal.errors import Exit, UsageError
 from shoal.run import start as running
 
-ALLOWED = [("/videos", False), ("/videos/cameras/gate", False), ("/var/lib/shoal/weights", False)]
+ALLOWED = [("/videos/cameras/gate", False), ("/videos/more", False)]
 REFUSED = [
     ("/", False),
     ("/etc", False),
@@ -33,11 +33,12 @@ REFUSED = [
 ]
 
 
-def template(tmp_path: Path, source: str, read_write: bool) -> str:
+def template(tmp_path: Path, source: str, read_write: bool, target: str = "/more") -> str:
     text = jobs.template_path("yolov5").read_text()
     more = (
         "      - Source:\n          Type: local\n          Params:\n"
-        f"            SourcePath: {source}\n            ReadWrite: {str(read_write).lower()}\n        Target: /more\n"
+        f"            SourcePath: {source}\n            ReadWrite: {str(read_write).lower()}\n"
+        f"        Target: {target}\n"
     )
     path = tmp_path / "own.yaml.j2"
     path.write_text(text.replace("    InputSources:\n", f"    InputSources:\n{more}"))
@@ -80,6 +81,31 @@ def test_what_a_job_may_see_is_mounted(
     nodes = FakeNodes.make(tmp_path, monkeypatch)
     for name in ("c1", "c2"):
         nodes.video(name, "a.mp4")
-        nodes.path(name, "/videos/cameras/gate").mkdir(parents=True)
-    record = running.start(nodes.order(template=template(tmp_path, source, read_write)), nodes.tell)
+        nodes.path(name, source).mkdir(parents=True)
+    record = running.start(nodes.order(template=template(tmp_path, source, read_write, target=source)), nodes.tell)
     assert record.complete
+
+
+OTHER_TARGETS = [
+    # Over the node's privacy policy, and over the program that reads it.
+    ("/var/lib/shoal/runs/r1", True, "/videos/.shoal", "/state"),
+    ("/var/lib/shoal/runs/r1", True, "/opt/shoal/app", "/state"),
+    ("/var/lib/shoal/weights", False, "/videos/.shoal", "/weights"),
+    ("/videos", False, "/mnt", "/videos"),
+    ("/videos/cameras", False, "/videos/.shoal", "/videos/cameras"),
+]
+
+
+@pytest.mark.parametrize("mount", OTHER_TARGETS)
+def test_nothing_is_mounted_anywhere_else_in_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount: tuple[str, bool, str, str]
+) -> None:
+    source, read_write, target, right = mount
+    nodes = FakeNodes.make(tmp_path, monkeypatch)
+    nodes.video("c1", "a.mp4")
+    with pytest.raises(UsageError, match="mounts what no job may see") as raised:
+        running.start(nodes.order(template=template(tmp_path, source, read_write, target)), nodes.tell)
+    (fault,) = raised.value.faults
+    assert fault.where == "Tasks[0].InputSources[0].Target"
+    assert fault.what == f"{source} is seen by a job at {right}, not at {target!r}"
+    assert not nodes.containers("c1")

@@ -80,6 +80,24 @@ def test_an_event_at_home_and_in_the_store_is_one_line() -> None:
     assert (second.home, second.no_clip, second.clip_stored) == (None, "quarantined", "")
 
 
+@pytest.mark.parametrize(
+    "time_of_node",
+    [
+        "2026-11-30",
+        "2026-11-30T12:00:00",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "soon",
+        "²",
+        "²" * 200,
+    ],
+)
+def test_a_time_that_a_node_made_up_ends_no_listing(time_of_node: str) -> None:
+    odd = replace(HOME, start_utc=time_of_node, event="0" * 31 + "2")
+    found = listing.joined([HOME, odd], {})
+    assert HOME in listing.chosen(found, since=datetime(2026, 11, 30, 9, tzinfo=UTC), camera=None)
+
+
 def test_only_what_was_asked_for() -> None:
     events = [HOME, replace(HOME, camera="gate", start_utc="2026-11-29T10:00:00.000Z")]
     assert [*listing.chosen(events, since=listing.since_of("3h", NOW), camera=None)] == events[:1]

@@ -79,6 +79,7 @@ def test_kinds_of_jobs_that_nodes_take_are_kept_by_the_next_prepare(cluster, mod
     site.prepare(cluster, None, model, with_videos=False)
     job = allowed.kind_of_job("yolov5-upstream", PINNED)
     assert job.entrypoint[:3] == ("python3", "-u", "-c")
+    assert job.variables == ("KEY_FRAMES", "WEIGHTS_NAME")
     assert site.allow("depot", job).jobs == (job,)
     assert site.allow("depot", job).jobs == (job,)
     assert site.prepare(cluster, None, model, with_videos=False).jobs == (job,)

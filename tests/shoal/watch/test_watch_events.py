@@ -15,18 +15,20 @@ from typer.testing import CliRunner
 from shoal.cli import events as verb
 from shoal.cluster import document as clusters
 from shoal.errors import ShoalError
-from shoal.outbox.documents import OutboxEvent
+from shoal.outbox.documents import OutboxEvent, events_of
+from shoal.outbox.events import ListedEvent
 from shoal.report.events_page import Row, render
-from shoal.results.events import Event
+from shoal.results.events import Event, read_events
 from shoal.ssh.client import Completed
+from shoal.untrusted import DamagedDocumentError
 from shoal.waiting import Look
 from shoal.watch import events as watched
 
 JPEG = b"\xff\xd8\xff picture \xff\xd9"
 
 
-def event(number: int, camera: str = "north", **more: Any) -> Event:
-    raw = {
+def document(number: int, camera: str = "north", **more: Any) -> dict[str, Any]:
+    return {
         "version": 1, "id": f"{number:032x}", "camera": camera, "videos": ["a.mp4"],
         "start_utc": f"2026-11-30T08:0{number}:00.000Z", "end_utc": f"2026-11-30T08:0{number}:09.500Z",
         "start_s": 60.0 * number, "end_s": 60.0 * number + 9.5, "severity": "alert", "rule": "people",
@@ -39,7 +41,11 @@ def event(number: int, camera: str = "north", **more: Any) -> Event:
         ],
         **more,
     }  # fmt: skip
-    return Event.model_validate(raw)
+
+
+def event(number: int, camera: str = "north", **more: Any) -> ListedEvent:
+    raw = document(number, camera, **more)
+    return watched.listed(depot().compute[0].name, [Event.model_validate(raw)])[0]
 
 
 def shipped(number: int) -> OutboxEvent:
@@ -131,6 +137,35 @@ def test_the_page_needs_nothing_but_itself_and_no_name_is_markup(nodes: dict[str
     assert asked("--html", str(page), "--follow").exit_code != 0
 
 
+def test_a_node_that_lists_without_end_is_named_and_the_others_are_listed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hostile, honest = depot().compute[:2]
+    lines = [json.dumps(document(number)) for number in (1, 2, 3, 4)]
+    answers = {hostile.name: "\n".join(lines), honest.name: lines[0]}
+    monkeypatch.setattr(watched, "EVENTS_MOST", 3)
+    monkeypatch.setattr(
+        watched.ssh, "run", lambda cluster, node, *words, **more: Completed(0, answers[node.name].encode(), "")
+    )
+    found = watched.events(depot(), (hostile, honest))
+    assert isinstance(found[hostile.name], DamagedDocumentError)
+    assert "has more than 3 lines" in str(found[hostile.name])
+    listed = found[honest.name]
+    assert not isinstance(listed, ShoalError)
+    assert [one.event for one in listed] == [f"{1:032x}"]
+    # The same of a run's file here, and of the outbox's answer.
+    monkeypatch.setattr("shoal.results.events.EVENTS_MOST", 3)
+    monkeypatch.setattr("shoal.outbox.documents.EVENTS_MOST", 3)
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(lines))
+    with pytest.raises(DamagedDocumentError, match="more than 3 lines"):
+        read_events(path)
+    known = shipped(1).model_dump_json()
+    assert len(events_of(f"{known}\n{known}\n".encode(), source="it")) == 2
+    with pytest.raises(DamagedDocumentError, match="more than 3 lines"):
+        events_of("\n".join([known] * 4).encode(), source="it")
+
+
 def test_the_page_says_who_did_not_answer() -> None:
     text = render(
         "depot",
@@ -142,18 +177,12 @@ def test_the_page_says_who_did_not_answer() -> None:
     assert "<img" not in text
 
 
-def test_an_event_with_its_clip_and_without_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_with_its_clip_and_without_is_one() -> None:
     """The watch publishes it at once and its clip later; for a moment both lie there."""
     nothing = {"file": None, "sha256": None, "size_bytes": None, "frames": None, "start_s": 1.0, "end_s": 2.0}
-    pending = event(1, clip={**nothing, "state": "pending", "reason": "it is being made"})
+    awaited = {**nothing, "state": "pending", "reason": "it is being made"}
     made = {"file": f"clips/{1:032x}.mp4", "sha256": "0" * 64, "size_bytes": 5, "frames": 3, "start_s": 1, "end_s": 2}
-    whole = event(1, clip={**made, "state": "verified", "reason": None})
-    other = event(2, clip={**nothing, "state": "pending", "reason": "it is being made"})
-    lines = [one.model_dump_json(by_alias=True).encode() for one in (whole, pending, other, whole)]
-    monkeypatch.setattr(watched.ssh, "run", lambda *_, **__: Completed(0, b"\n".join(lines), ""))
-    monkeypatch.setattr(watched.ssh, "on_each", lambda nodes, ask: {node.name: ask(node) for node in nodes})
-    node = depot().compute[0]
-    found = watched.events(depot(), [node])[node.name]
-    assert not isinstance(found, ShoalError)
-    listed = [*watched.listed(node.name, found)]
+    whole = {**document(1), "clip": {**made, "state": "verified", "reason": None}}
+    found = [whole, {**document(1), "clip": awaited}, {**document(2), "clip": awaited}, whole]
+    listed = watched.listed("gate-1", [Event.model_validate(one) for one in found])
     assert [(one.event[-1], one.no_clip) for one in listed] == [("1", None), ("2", "is yet to be made")]
