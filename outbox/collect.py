@@ -35,6 +35,7 @@ AWAITED = "is yet to be made"
 BLOCK_BYTES = 512
 """In which st_blocks counts."""
 SMALL_BYTES = 1 << 20
+_WITHOUT = {PENDING: AWAITED, "quarantined": "quarantined"}
 
 Room = Callable[[int], bool]
 
@@ -295,10 +296,8 @@ def _clip(ledger: Ledger, folder: Path, clip: dict[str, Any] | None) -> tuple[di
     """
     if clip is None:
         return None, "none was made"
-    if clip.get("state") == PENDING:
-        return None, AWAITED
     if clip.get("state") != VERIFIED:
-        return None, "quarantined" if clip.get("state") == "quarantined" else "none could be made"
+        return None, _WITHOUT.get(str(clip.get("state")), "none could be made")
     file, sha256, size_bytes = clip.get("file"), clip.get("sha256"), clip.get("size_bytes")
     if not (
         (isinstance(file, str) and _CLIP.fullmatch(file))

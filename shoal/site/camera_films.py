@@ -24,8 +24,10 @@ from shoal.site.sample_clips import FRAMES_PER_S, HEIGHT_PX, WIDTH_PX, sample_cl
 from shoal.telling import Say, quiet
 
 RECIPE_VERSION: Final = 1
-CLIPS: Final = {"cam08-traffic.mp4": 24, "cam00-campus.mp4": 28, "cam09-traffic.mp4": 26, "cam03-campus.mp4": 30}
-"""Each film's clip, and its quiet seconds: of different lengths, so that not all cameras are busy at once."""
+CLIPS: Final = {"cam08-traffic.mp4": 98, "cam00-campus.mp4": 108, "cam09-traffic.mp4": 92, "cam03-campus.mp4": 114}
+"""Each film's clip, and its quiet seconds: of different lengths, so that not all cameras are busy at once, and so long
+that four cameras' clips take two processors half of their time (25 s each were seen, for 15 s in which people are
+covered)."""
 MEDIAN_OF_FRAMES: Final = 30
 CODEC_OPTIONS: Final = {"preset": "veryfast", "crf": "20", "bf": "0", "g": str(2 * FRAMES_PER_S), "threads": "1"}
 
