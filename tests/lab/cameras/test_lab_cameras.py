@@ -129,6 +129,20 @@ def test_outages_of_cameras_and_of_the_line(cluster: Cluster) -> None:
     assert open_ways() == set(ways)
 
 
+def test_with_more_cameras_all_are_other_processes(cluster: Cluster) -> None:
+    """What ran before does not go on as it was."""
+
+    def process(machine: str, unit: str) -> str:
+        return str(container_of(NAME, machine).exec_run(["systemctl", "show", "-p", "MainPID", unit]).output)
+
+    before = process("cameras", "lab-camera-compute-1-a.service"), process("store", "lab-store.service")
+    assert shoal("up", "--cameras", "3").returncode == 0
+    assert [one.name[-1] for one in load(cluster_document(NAME)).node(NODE).cameras] == ["a", "b", "c"]
+    assert process("cameras", "lab-camera-compute-1-a.service") != before[0]
+    assert process("store", "lab-store.service") == before[1]  # nothing of it is other
+    until(lambda: shoal("status").returncode == 0, "all cameras answer", 60)
+
+
 def test_without_cameras_their_machines_and_the_store_go(cluster: Cluster) -> None:
     assert shoal("up", "--cameras", "0").returncode == 0
     assert {node.name for node in status(NAME).nodes} == {"requester", "compute-1"}
