@@ -17,6 +17,7 @@ from shoal.lab import node as nodes
 from shoal.lab.client import plain_errors
 
 FOLDER = "/srv/lab"
+UNITS = "/etc/systemd/system"
 _DONE = f"{FOLDER}/as-asked"
 
 
@@ -65,10 +66,15 @@ def furnish(
         code, there = nodes.execute(container, ["cat", _DONE])
     if code == 0 and there.strip() == wanted:
         return False
-    units = [inherit.Entry(f"/etc/systemd/system/{one.unit}", one.text().encode()) for one in services]
+    units = [inherit.Entry(f"{UNITS}/{one.unit}", one.text().encode()) for one in services]
     with plain_errors(f"putting its services into {name}"), tempfile.TemporaryFile() as packed:
-        _shell(container, name, f"systemctl disable --quiet --now 'lab-*.service' 2>/dev/null; "
-               f"rm -rf {FOLDER} /etc/systemd/system/lab-*.service; mkdir -p {FOLDER}")  # fmt: skip
+        # What ran before is stopped, or it would go on as it was: `enable --now` restarts nothing.
+        _shell(
+            container,
+            name,
+            f"systemctl stop 'lab-*.service' && rm -rf {FOLDER} {UNITS}/lab-*.service {UNITS}/*.wants/lab-*.service && "
+            f"mkdir -p {FOLDER}",
+        )
         with tarfile.open(fileobj=packed, mode="w") as tar:
             for place, path in trees.items():
                 tar.add(path, arcname=place.lstrip("/"), filter=_of_root)
