@@ -52,6 +52,8 @@ RECORDED_SINCE = {"base": 2, "docker": 2, "registry": 2}
 """By role, the version from which on it keeps a record of its files; the others came with the newest."""
 HOLD = "/run/shoal/deploy.lock"
 """Held on the machine by every program of ours that may outlive the connection that started it; see `settled`."""
+SIMULATED = "shoal_simulated"
+"""Host data of the run itself: what apt said before the first change, by the packages it was asked for."""
 APT_STAMP = "/var/lib/apt/periodic/update-success-stamp"
 APT_FRESH_MINUTES = 60
 APT_MEND_S = 180
@@ -235,14 +237,21 @@ def packages(
     if not missing:
         host.noop("all packages are installed")
         return
-    for line in apt.consequences(host.get_fact(apt.Simulated, names=missing)):
-        will(line)
+    if not host.state.is_executing:
+        for line in apt.consequences(_simulated(host, missing)):
+            will(line)
     yield _refresh_program()
-    if faults := packages_refused(host, missing):
+    # By the lists that are fresh now; what is installed, refused and recorded is all of this one answer.
+    simulation = _simulated(host, missing)
+    if faults := apt.refusals(simulation, may_upgrade=_may_upgrade(host)):
         yield failure(f"{', '.join(missing)} cannot be installed: {'; '.join(faults)}")
         return
     yield _install_program(
-        missing, role if keep_record else "", brings=brings, start_services="yes" if start_services else "no"
+        missing,
+        role if keep_record else "",
+        new=[name for name, _ in simulation.new],
+        brings=brings,
+        start_services="yes" if start_services else "no",
     )
 
 
@@ -262,12 +271,18 @@ def _refresh_program() -> str:
 
 
 def _install_program(
-    names: Sequence[str], role: str, *, brings: Sequence[str] = (), start_services: str = "yes"
+    names: Sequence[str],
+    role: str,
+    *,
+    new: Sequence[str] = (),
+    brings: Sequence[str] = (),
+    start_services: str = "yes",
 ) -> str:
     return common(
         "apt_install.sh",
         HOLD=HOLD,
         WANTED=" ".join(names),
+        NEW=" ".join(new),
         RECORD=str(RECORDS / f"{role}.packages") if role else "",
         BROUGHT="\n".join(brings),
         START_SERVICES=start_services,
@@ -280,8 +295,23 @@ def packages_refused(host: Host, names: Sequence[str]) -> list[str]:
     missing = tuple(sorted(set(names) - installed))
     if not missing:
         return []
-    simulation = host.get_fact(apt.Simulated, names=missing)
-    return apt.refusals(simulation, may_upgrade=not owned(host) or APT_UPGRADE in agreed(host))
+    return apt.refusals(_simulated(host, missing), may_upgrade=_may_upgrade(host))
+
+
+def _may_upgrade(host: Host) -> bool:
+    """Whether packages that are there may be upgraded for ours."""
+    return not owned(host) or APT_UPGRADE in agreed(host)
+
+
+def _simulated(host: Host, names: tuple[str, ...]) -> apt.Simulation:
+    """What apt would do. While a deploy is prepared nothing changes, and apt is asked once for the same packages."""
+    if host.state.is_executing:
+        return host.get_fact(apt.Simulated, names=names)
+    known: dict[tuple[str, ...], apt.Simulation] = host.data.get(SIMULATED) or {}
+    if names not in known:
+        known = {**known, names: host.get_fact(apt.Simulated, names=names)}
+        setattr(host.data, SIMULATED, known)
+    return known[names]
 
 
 @operation()

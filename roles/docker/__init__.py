@@ -23,6 +23,7 @@ from roles.docker.operations import (
     group_members_absent,
     planned,
 )
+from roles.docker.plan import packages_of
 from shoal.errors import Fault
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ SOURCES = "/etc/apt/sources.list.d/shoal-docker-ce.sources"
 def machine_faults(target: Host) -> list[Fault]:
     """What of this machine's engine stands against a deploy; looked for before the first change."""
     docker = knobs.read(Docker, target)
-    what = planned(target, docker)[1]
+    facts, what = planned(target, docker)
     found = [Fault(f"{target.name}: docker", text) for text in what.refusals]
     if what.install and docker.docker_source == "distribution":
         found += [
-            Fault(f"{target.name}: docker", text) for text in packages_refused(target, list(docker.docker_packages))
+            Fault(f"{target.name}: docker", text) for text in packages_refused(target, packages_of(facts, docker))
         ]
     return found
 

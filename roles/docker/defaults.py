@@ -17,7 +17,7 @@ class Docker:
     docker_source: Literal["distribution", "docker-ce"] = "distribution"
     """The distribution's `docker.io`, or the vendor's `docker-ce` from its own apt repository."""
     docker_packages: tuple[str, ...] = ("docker.io", "iptables")
-    """Packages of the distribution's engine."""
+    """Packages of the distribution's engine; the client comes along where it is one apart (Debian 13: docker-cli)."""
     docker_extra_packages: tuple[str, ...] = ()
     """Installed along with the engine, from the distribution."""
     docker_ce_packages: tuple[str, ...] = ("docker-ce", "docker-ce-cli", "containerd.io")

@@ -37,6 +37,7 @@ from roles.docker.plan import (
     ends,
     facts_of,
     first_record,
+    packages_of,
     plan,
     stands_in_the_way,
     stopping,
@@ -136,7 +137,7 @@ def daemon_config(docker: Docker) -> Commands:
 def engine_installed(docker: Docker) -> Commands:
     """The engine's packages, where the machine has no engine, or has this one and lacks something of it."""
     facts = host.get_fact(Engine)
-    asked = docker.docker_ce_packages if docker.docker_source == "docker-ce" else docker.docker_packages
+    asked = packages_of(facts, docker)
     names = [*(asked if not facts.there or facts.engine in asked else ()), *docker.docker_extra_packages]
     if not names:
         host.noop(f"the machine has an engine already: {facts.engine or facts.program}")

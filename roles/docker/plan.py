@@ -58,6 +58,8 @@ class EngineFacts:
     ours: frozenset[str] = frozenset()
     """Packages on our record."""
     program: str = ""
+    client_apart: str = ""
+    """The package of the client, where there is no `docker` and the distribution has it in one apart."""
     snap: bool = False
     rootless: tuple[str, ...] = ()
     unit_there: bool = False
@@ -130,6 +132,7 @@ def facts_of(lines: Sequence[str]) -> EngineFacts:
         packages={value.split(" ")[0]: value.partition(" ")[2] for value in many.get("package", [])},
         ours=frozenset(many.get("ours", ())),
         program=one("program"),
+        client_apart=one("client-apart"),
         snap=one("snap") == "yes",
         rootless=tuple(many.get("rootless", ())),
         unit_there=one("unit-LoadState") == "loaded" or one("unit-UnitFileState") == "masked",
@@ -204,6 +207,14 @@ def plan(facts: EngineFacts, docker: Docker, cluster: Cluster, agreed: Collectio
         refusals=tuple(refusals),
         will=tuple(_consequences(facts, merged(there, ours, wanted), there)) if docker.docker_configure else (),
     )
+
+
+def packages_of(facts: EngineFacts, docker: Docker) -> tuple[str, ...]:
+    """The engine's packages: what the knobs name, and its client where that is a package apart."""
+    if docker.docker_source == "docker-ce":
+        return docker.docker_ce_packages
+    apart = docker.docker_record and "docker.io" in docker.docker_packages and facts.client_apart
+    return (*docker.docker_packages, *([facts.client_apart] if apart else []))
 
 
 def action(facts: EngineFacts, changed: Collection[str], *, outdated: bool) -> Action:

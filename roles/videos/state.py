@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 root, marker = Path(sys.argv[1]), Path(sys.argv[2])
-UNSTABLE = {"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3"}
-"""File systems that number their files anew with every mount."""
+UNSTABLE = ("vfat", "msdos", "exfat", "ntfs", "fuse", "cifs", "smb3")
+"""How the names of file systems begin that number their files anew with every mount."""
 files: dict[str, list[int]] = {}
 subfolders: list[str] = []
 hashes: dict[str, str] = {}
@@ -52,7 +52,7 @@ space = os.statvfs(place)
 state = {
     "exists": root.is_dir(),
     "folders": subfolders,
-    "inodes": kind not in UNSTABLE,
+    "inodes": not kind.startswith(UNSTABLE),
     "files": files,
     "hashes": hashes,
     "marker": marker.read_text(encoding="utf-8") if marker.exists() else None,

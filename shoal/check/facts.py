@@ -106,7 +106,9 @@ class Videos:
     """The videos folder."""
 
     kind: str = "none"
-    """`none`, `folder`, `other` (a file, a device) or `silent` (what it is on does not answer)."""
+    """`none`, `folder`, `other` (a file, a device), `silent` (what it is on does not answer) or `broken`."""
+    words: str = ""
+    """Why a broken one cannot be read."""
     link: str = ""
     mount: str = ""
     """Where the file system that it is on is mounted."""
@@ -472,6 +474,7 @@ def _videos(text: str) -> Videos:
     }
     return Videos(
         kind=rows.get("kind", "none"),
+        words=line(rows.get("words", "")),
         link=line(rows.get("link", "")),
         mount=mount[1] if mount else "",
         file_system=mount[3] if mount else "",

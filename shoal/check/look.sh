@@ -13,6 +13,28 @@ text() { # name, at most so many bytes: standard input as one member of the obje
 }
 # A dead network file system or an engine that hangs must not hang the look.
 within() { timeout -s KILL "$LIMIT_S" "$@" 2>&1 </dev/null; }
+# A process that waits for such a file system may be one that the kernel does not let be killed, so what is to be asked of
+# the folders of footage is asked behind the look's back first; one that hangs is left behind and ends when it can.
+silent=
+answers() { # path: whether the file system answers, whatever it says
+    stat -L -- "$1" >/dev/null 2>&1 </dev/null &
+    asked=$! tenths=0
+    while [ -e "/proc/$asked" ] && [ "$(sed 's/.*) \(.\).*/\1/' "/proc/$asked/stat" 2>/dev/null)" != Z ]; do
+        [ "$tenths" -lt "$((LIMIT_S * 10))" ] || return 1
+        sleep 0.1
+        tenths=$((tenths + 1))
+    done
+}
+ask_footage() {
+    for folder in "$@"; do
+        [ -z "$folder" ] || answers "$folder" || silent="$silent
+$folder
+"
+    done
+}
+is_silent() { case $silent in *"
+$1
+"*) ;; *) return 1 ;; esac }
 have() { command -v "$1" >/dev/null 2>&1; }
 # Passwords in a proxy's address are nobody's business here.
 no_password() { sed 's#//[^/@]*@#//#g'; }
@@ -51,6 +73,7 @@ listeners() {
 space() { # for each folder: device, free bytes, free inodes, type, what of it is there, and whether it can be written
     printf '%s\n' "$FOLDERS" | while IFS= read -r folder; do
         there=$folder
+        if is_silent "$folder"; then there=/; fi
         while ! within test -e "$there"; do
             [ "$there" != / ] && [ -n "$there" ] || break
             case ${there%/*} in '') there=/ ;; *) there=${there%/*} ;; esac
@@ -128,14 +151,28 @@ firewall() {
     if have iptables; then { within iptables -S INPUT; within iptables -S FORWARD | head -n 3; } | text iptables 32768; fi
 }
 
+# A disk that was pulled out, a server that is gone, a file system that its user keeps even from root: the path is there
+# and cannot be read, and `test` says of it what it says of a path that does not exist.
+away() { # path; leaves the reason in $words
+    words=$(within stat -L -c %F -- "$1") && return 1
+    words=${words##*: }
+    case $words in 'No such file or directory' | 'Not a directory') return 1 ;; esac
+}
+
 videos() {
     kind=none
-    if within test -d "$VIDEOS"; then
+    if is_silent "$VIDEOS"; then
+        kind=silent
+    elif within test -d "$VIDEOS"; then
         kind=folder
-    elif [ $? -gt 100 ]; then
-        kind=silent # killed: whatever it is on does not answer
     elif within test -e "$VIDEOS"; then
         kind=other
+    elif [ -L "$VIDEOS" ]; then
+        kind=broken
+        echo "link $(readlink "$VIDEOS")"
+    elif away "$VIDEOS"; then
+        kind=broken
+        echo "words $words"
     fi
     echo "kind $kind"
     awk -v place="$VIDEOS" '$5 == place || index(place "/", ($5 == "/" ? "" : $5) "/") == 1 {
@@ -143,9 +180,9 @@ videos() {
     }' /proc/self/mountinfo
     printf '%s\n' "$CAMERAS" | while IFS= read -r folder; do
         [ -n "$folder" ] || continue
-        if within test -d "$folder"; then
+        if ! is_silent "$folder" && within test -d "$folder"; then
             echo "camera there $folder"
-        elif [ $? -gt 100 ]; then
+        elif is_silent "$folder" || away "$folder"; then
             echo "camera silent $folder"
         else
             echo "camera missing $folder"
@@ -163,9 +200,14 @@ videos() {
     done
 }
 
+client_apart() { # from Debian 13 on the client of docker.io is a package that it recommends, and the role asks for it
+    case " $ENGINE " in *' docker.io '*) ;; *) return 0 ;; esac
+    within apt-cache show --no-all-versions docker.io | grep -Eq '^(Recommends|Depends):.*docker-cli' && echo docker-cli
+}
+
 simulation() { # what apt would do, by the package lists that are there
     all=$WANTED
-    have docker || [ -e /snap/bin/docker ] || all="$all $ENGINE"
+    have docker || [ -e /snap/bin/docker ] || all="$all $ENGINE $(client_apart)"
     # shellcheck disable=SC2086  # one word for each package
     within apt-get -s -q install --no-install-recommends $all | grep -E '^(Inst|Remv|E:) '
 }
@@ -181,6 +223,10 @@ ours() { # what an earlier deploy of shoal left
 
 root_facts() {
     exec 2>/dev/null
+    ask_footage "$VIDEOS"
+    while IFS= read -r folder; do ask_footage "$folder"; done <<END
+$CAMERAS
+END
     printf '"uid":"%s"' "$(id -u)"
     umask | text umask
     cat /etc/os-release 2>/dev/null | text os_release

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import runpy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,8 @@ class NodePlan:
     """Space by folder, on a machine that nothing was put on yet."""
     clips: Mapping[str, int] = field(default_factory=dict)
     """Clips to place: name under the videos folder, size in bytes."""
+    beside_clips: tuple[str, ...] = ()
+    """What else of ours comes to lie in the videos folder, in words."""
     knobs: Mapping[str, Any] = field(default_factory=dict)
 
     def knob(self, name: str, default: Any) -> Any:
@@ -152,6 +154,15 @@ def _requester_ports(node: Node, knobs: Mapping[str, Any], *, bacalhau: bool) ->
     )
 
 
+def _beside_clips(node: Node, site: SiteDocument | None) -> Iterator[str]:
+    if node.privacy is not None:
+        yield "the privacy policy"
+    if site is not None and site.events is not None:
+        yield "the event rules"
+    if node.cameras:
+        yield "the recordings of its cameras"
+
+
 def _plan(
     cluster: Cluster,
     node: Node,
@@ -185,5 +196,6 @@ def _plan(
         requester_ports=theirs,
         needs_bytes=needs,
         clips=clips,
+        beside_clips=tuple(_beside_clips(node, site)) if compute else (),
         knobs=knobs,
     )

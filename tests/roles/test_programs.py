@@ -191,6 +191,7 @@ def install(machine: Machine, **more: str) -> str:
     values = {
         "HOLD": str(machine.root / "hold"),
         "WANTED": "docker.io",
+        "NEW": "",
         "RECORD": str(machine.records / "docker.packages"),
         "BROUGHT": f"group docker\nuser docker-registry\npath {machine.root}/new\npath {machine.root}/bin",
         "START_SERVICES": "yes",
@@ -203,7 +204,7 @@ SIMULATION = "Inst libc6 [2.36-1] (2.36-2)\nInst docker.io (20.10)\nInst runc (1
 
 def test_what_is_new_is_on_record_before_it_comes(machine):
     machine.stand_in("getent", 'case "$1 $2" in "group docker") exit 2;; *) exit 0;; esac')
-    machine.stand_in("dpkg-query", 'case "$*" in *runc) echo config-files;; *) exit 1;; esac')
+    machine.stand_in("dpkg-query", "echo 'runc config-files amd64'; exit 1")
     # The record has to stand when the very first package is unpacked.
     machine.stand_in(
         "apt-get", f'case "$*" in *-s*) echo "{SIMULATION}";; *) cat {machine.records}/docker.packages; exit 7;; esac'
@@ -214,6 +215,19 @@ def test_what_is_new_is_on_record_before_it_comes(machine):
     brought = (machine.records / "docker.brought").read_text().splitlines()
     assert brought == ["group docker", f"path {machine.root}/new"]
     assert (machine.records / "docker.configured").read_text() == "runc\n"
+
+
+def test_apt_is_not_asked_again_and_what_has_come_meanwhile_is_not_ours(machine):
+    machine.stand_in("getent", "exit 0")
+    machine.stand_in("dpkg", "echo arm64")
+    # Of libc6 the machine has the one of another architecture.
+    machine.stand_in("dpkg-query", "printf 'runc installed arm64\\nlibc6 installed armhf\\ntini unknown \\n'; exit 1")
+    machine.stand_in("apt-get", f'echo "$*" >>{machine.root}/asked')
+    machine.run(install(machine, NEW="docker.io runc tini libc6"))
+    assert (machine.records / "docker.packages").read_text().split() == ["docker.io", "libc6", "tini"]
+    (asked,) = (machine.root / "asked").read_text().splitlines()
+    assert "-s" not in asked.split()
+    assert sorted(path.name for path in machine.records.iterdir()) == ["docker.brought", "docker.packages"]
 
 
 def test_nothing_is_removed_whatever_changed_since_the_simulation(machine):

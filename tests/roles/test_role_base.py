@@ -7,11 +7,13 @@ import re
 import subprocess
 
 import pytest
+from pyinfra.context import host
 from role_harness import changed, file_answer, run, unit_answer
 
 from roles import base
 from roles.base import APT_CONF, JOURNALD_CONF
 from roles.base.facts import ClosedFolders
+from roles.common import apt
 from roles.common.knobs import RefusedError
 
 APT = 'DPkg::Lock::Timeout "180";\n'
@@ -161,3 +163,27 @@ def test_what_apt_would_remove_is_a_refusal_with_names():
 
 def test_remove_on_a_bare_machine_does_nothing():
     assert changed(run(base.remove, {})) == []
+
+
+def test_apt_is_asked_once_before_the_first_change_and_once_with_fresh_lists(monkeypatch):
+    """A simulation takes a gateway seconds; what it says holds for the refusals, for --dry and for the record."""
+    asked = []
+    command = apt.Simulated.command
+    monkeypatch.setattr(apt.Simulated, "command", lambda self, names: asked.append(names) or command(self, names))
+
+    def looked_at_and_installed():
+        assert base.machine_faults(host) == []
+        base.install()
+
+    outcome = run(
+        looked_at_and_installed,
+        {
+            "apt-get -s": ["Inst curl (7.88 Debian:12 [amd64])", "Inst libcurl4 (7.88 Debian:12 [amd64])"],
+            "systemctl show": unit_answer(),
+            'echo "kernel': ["kernel x"],
+        },
+    )
+    assert not outcome.failed
+    assert len(asked) == 2
+    assert len(set(asked)) == 1
+    assert "NEW='curl libcurl4'" in outcome.text()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
+import subprocess
 
 import pytest
 from role_harness import CLUSTER, changed, run, unit_answer
@@ -98,6 +100,42 @@ def test_fresh_machine_gets_its_record_and_configuration_before_the_engine():
     assert "systemctl enable --quiet docker.service" in text
     assert "systemctl start docker.service" in text
     assert "systemctl restart" not in text
+
+
+def test_a_client_that_is_a_package_apart_comes_too():
+    """Debian 13: docker.io only recommends it, and the roles install nothing that is recommended."""
+    bare = {
+        "DAEMON_JSON=": [*look(engine=None, ours=()), "client-apart docker-cli"],
+        "systemctl show": unit_answer(ActiveState="inactive", UnitFileState="disabled"),
+    }
+    assert "WANTED='docker-cli docker.io iptables'" in run(docker.install, bare).text()
+    # Where the caller keeps the record, the packages are exactly those that he names.
+    bare = {**bare, "dpkg-query -W": []}
+    named = {"docker_record": False, "docker_configure": False, "docker_service": False}
+    assert "WANTED='docker.io iptables'" in run(docker.install, bare, data=named).text()
+
+
+@pytest.mark.parametrize(
+    ("shown", "apart"),
+    [
+        ("Recommends: apparmor, docker-cli, git", ["client-apart docker-cli"]),
+        ("Recommends: apparmor, git", []),
+        ("", []),
+    ],
+)
+def test_whether_the_client_is_apart(tmp_path, shown, apart):
+    (tmp_path / "apt-cache").write_text(f"#!/bin/sh\necho '{shown}'\n")
+    (tmp_path / "apt-cache").chmod(0o755)
+    for name in ("dpkg-query", "systemctl", "iptables"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    for name in ("sh", "grep", "sed", "awk", "cat", "ls", "find", "tr", "tail", "base64", "readlink"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    program = docker.operations.Engine().command()
+    done = subprocess.run(
+        ["sh", "-c", program], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert [line for line in done.stdout.splitlines() if line.startswith("client")] == apart
 
 
 def test_converged_machine_is_left_alone():

@@ -438,3 +438,17 @@ def test_footage_that_is_only_shown_is_not_listed(tmp_path):
         [sys.executable, "-c", program, str(folder), str(tmp_path / "note")], capture_output=True, text=True, check=True
     )
     assert list(json.loads(done.stdout)["files"]) == ["x/own/a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [("ext4", True), ("nfs4", True), ("exfat", False), ("fuseblk", False), ("fuse.sshfs", False), ("fuse", False)],
+)
+def test_whether_a_file_system_keeps_the_numbers_of_its_files(tmp_path, kind, kept):
+    """After a mount anew a clip of ours has another number, and still is ours by its content."""
+    table = tmp_path / "mountinfo"
+    table.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:50 / {tmp_path.resolve()} rw - {kind} x rw\n")
+    program = SCRIPT.replace("/proc/self/mountinfo", str(table))
+    words = [sys.executable, "-c", program, str(tmp_path), str(tmp_path / "marker")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["inodes"] is kept

@@ -1,5 +1,6 @@
 # Install packages; what is not there yet is recorded first, for the role's `remove`.
-# Variables: HOLD, WANTED (names), RECORD (file, or empty: keep none), BROUGHT (lines `user X`, `group X`, `path X` that
+# Variables: HOLD, WANTED (names), NEW (what of it and of its dependencies is not there, as apt's simulation has it; empty:
+# it is asked here), RECORD (file, or empty: keep none), BROUGHT (lines `user X`, `group X`, `path X` that
 # the packages are known to make), START_SERVICES (yes or no).
 set -eu
 umask 022
@@ -19,16 +20,24 @@ if [ -n "$RECORD" ]; then
             path) [ -e "$name" ] || [ -L "$name" ] || echo "$kind $name" ;;
         esac
     done | add "${RECORD%.packages}.brought"
-    # Without a version in brackets behind its name: a package that is not there. One of which settings are left is
-    # there in part, and they are its owner's.
+    # Without a version in brackets behind its name: a package that is not there.
     # shellcheck disable=SC2086 # names, one a word
-    apt-get -s -q install --no-install-recommends $WANTED | awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }' |
-        while read -r name; do
-            case $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true) in
-                config-files) echo "$name" >>"${RECORD%.packages}.configured" ;;
-            esac
-            echo "$name"
-        done | add "$RECORD"
+    [ -n "$NEW" ] || NEW=$(apt-get -s -q install --no-install-recommends $WANTED |
+        awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }')
+    # One of which settings are left is there in part, and they are its owner's. One that has come since apt was asked is
+    # not ours: an earlier deploy that brought it has recorded it.
+    # shellcheck disable=SC2086
+    {
+        dpkg-query -W -f '${Package} ${db:Status-Status} ${Architecture}\n' $NEW 2>/dev/null || true
+        printf '%s new\n' $NEW
+    } | awk -v native="$(dpkg --print-architecture)" '
+        $2 != "new" { status[$3 == "" || $3 == "all" || $3 == native ? $1 : $1 ":" $3] = $2; next }
+        status[$1] != "installed" { print status[$1] == "config-files" ? "settings" : "nothing", $1 }' >"$RECORD.new"
+    if grep -q '^settings ' "$RECORD.new"; then
+        sed -n 's/^settings //p' "$RECORD.new" | add "${RECORD%.packages}.configured"
+    fi
+    sed 's/^[a-z]* //' "$RECORD.new" | add "$RECORD"
+    rm -f "$RECORD.new"
 fi
 if [ "$START_SERVICES" = no ] && [ ! -e /usr/sbin/policy-rc.d ]; then
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM

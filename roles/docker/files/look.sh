@@ -7,6 +7,9 @@ done
 [ ! -f "$PACKAGES" ] || sed 's/^/ours /' "$PACKAGES"
 program=$(command -v docker 2>/dev/null)
 [ -z "$program" ] || echo "program $(readlink -f "$program")"
+# Debian's docker.io leaves its client to a package that it recommends from release 13 on; roles install no such ones.
+[ -n "$program" ] || ! apt-cache show --no-all-versions docker.io 2>/dev/null | grep -Eq '^(Recommends|Depends):.*docker-cli' ||
+    echo "client-apart docker-cli"
 [ ! -e /snap/bin/docker ] || echo "snap yes"
 for socket in /run/user/*/docker.sock; do [ ! -S "$socket" ] || echo "rootless $socket"; done
 systemctl show docker.service -p LoadState -p ActiveState -p UnitFileState 2>/dev/null | sed 's/^\([A-Za-z]*\)=/unit-\1 /'

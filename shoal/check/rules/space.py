@@ -10,6 +10,8 @@ from shoal.check.plan import LEAST_INODES, MB, NodePlan
 from shoal.check.rules.system import size
 from shoal.paths import NODE_STATE
 
+MANY_FILES = frozenset({"/usr", "/var/lib/docker"})
+FEW_FILES = 100
 THERE_ALREADY_BYTES = 50 * MB
 """What a deploy needs in each folder on a machine that has the engine and the image."""
 
@@ -33,14 +35,14 @@ def space(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
                 f"{size(free)} are free for {shown} (file system of {places[0].there}), some {size(wanted)} are needed",
                 _room(places, plan),
             )
-        inodes = places[0].free_inodes
+        inodes, files = places[0].free_inodes, _files({place.folder for place in places}, plan)
         # File systems that make inodes as they go say 0 of 0, or nothing.
-        if inodes is not None and 0 < inodes < LEAST_INODES and not _deployed(facts):
+        if inodes is not None and 0 < inodes < files and not _deployed(facts):
             yield refusal(
                 plan.node.name,
                 "space",
                 f"{inodes} files more are possible on the file system of {places[0].there} ({shown}), some "
-                f"{LEAST_INODES} are needed",
+                f"{files} are needed",
                 "remove small files there (old kernels' headers, caches), or use a file system with more inodes",
             )
 
@@ -71,6 +73,11 @@ def _needed(folder: str, facts: Facts, plan: NodePlan) -> int:
     if folder == "/usr" and facts.docker.answers:
         return THERE_ALREADY_BYTES
     return plan.needs_bytes[folder]
+
+
+def _files(folders: set[str], plan: NodePlan) -> int:
+    """How many files come: packages and images are of many, what else is ours of few."""
+    return LEAST_INODES if folders & MANY_FILES else len(plan.clips) + FEW_FILES
 
 
 def _room(places: list[Place], plan: NodePlan) -> str:

@@ -10,8 +10,13 @@ from shoal.check.plan import NodePlan
 from shoal.check.rules.system import names, size
 from shoal.paths import NODE_STATE
 
-WITHOUT_OWNERS = frozenset({"vfat", "exfat", "fuseblk", "ntfs", "ntfs3", "msdos"})
-NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "ceph", "glusterfs"})
+WITHOUT_OWNERS = frozenset({"vfat", "exfat", "fuseblk", "ntfs", "ntfs3", "msdos", "fuse.sshfs", "fuse"})
+"""Where root cannot give a file to another user: the file system has no owners, or a server keeps its own. `fuse` is
+one that does not name itself (WebDAV, FTP)."""
+NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "lustre", "beegfs"}
+    | {f"fuse.{name}" for name in ("sshfs", "rclone", "s3fs", "gcsfuse", "glusterfs", "ceph", "ceph-fuse", "mfs")}
+)
 LOST_AT_BOOT = frozenset({"tmpfs", "ramfs"})
 MANY_FILES = 20_000
 
@@ -30,19 +35,32 @@ def videos(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
             "bring that back, or unmount it",
         )
         return
+    if there.kind == "broken" and there.link:
+        what = f"{folder} is a link to {there.link}, which is not there"
+        yield refusal(name, "videos", what, "make or mount what it points to, or take the link away")
+        return
+    if there.kind == "broken":
+        where = f"; {there.file_system} mounted at {there.mount}" if there.mount not in {"", "/"} else ""
+        yield refusal(
+            name,
+            "videos",
+            f"{folder} cannot be read, not by root either ({there.words}{where})",
+            "mount it anew (one that a user mounts himself needs the option allow_other), or unmount it",
+        )
+        return
     if there.kind == "other":
         yield refusal(name, "videos", f"{folder} is there and is no folder", "move it away")
         return
     if there.link:
         yield note(name, "videos", f"{folder} is a link to {there.link}")
-    if plan.clips:
-        yield from _placing(facts, plan)
-    elif (there.kind == "none" or there.files == 0) and not plan.node.camera_folders:
+    yield from _placing(facts, plan)
+    filmed = plan.node.camera_folders or plan.node.cameras
+    if not plan.clips and (there.kind == "none" or there.files == 0) and not filmed:
         yield warning(
             name,
             "videos",
-            f"there is no video under {folder}, none is to be placed, and the document names no camera folders",
-            "`shoal site prepare` with clips, or camera_folders in the cluster document",
+            f"there is no video under {folder}, none is to be placed, and the document names no cameras",
+            "`shoal site prepare` with clips, or cameras or camera_folders in the cluster document",
         )
     if there.kind != "folder":
         return
@@ -82,25 +100,28 @@ def _cameras(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
 
 
 def _placing(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
-    """What keeps clips from being placed."""
+    """What keeps clips, and what else of ours belongs into the folder, from being placed."""
     there, name, folder = facts.videos, plan.node.name, plan.videos_folder
-    yield from _cameras(facts, plan)
     count = len(plan.clips)
-    none = "or have none placed: `shoal site prepare --no-videos`"
+    files = [*([f"{count} clip{'s' if count > 1 else ''}"] if count else []), *plan.beside_clips]
+    shown = [it for it in plan.node.camera_folders if not it.startswith(f"{folder}/")]
+    wanted = [*files, *(["the places where its camera folders are shown"] if shown else [])]
+    none = ", or have none placed: `shoal site prepare --no-videos`" if wanted == files[:1] and count else ""
     place = next((place for place in facts.places if place.folder == folder), None)
-    if there.kind == "folder" and ("ro" in there.options or (place is not None and not place.writable)):
+    closed = "ro" in there.options or (place is not None and not place.writable)
+    if there.kind == "folder" and wanted and closed:
         why = "is mounted read-only" if "ro" in there.options else "cannot be written, not by root either"
-        what = f"{folder} {why} ({there.file_system} at {there.mount}), and {count} clips are to be placed there"
-        yield refusal(name, "videos", what, f"mount it for writing, {none}")
-    elif there.kind == "folder" and there.file_system in WITHOUT_OWNERS:
+        what = f"{folder} {why} ({there.file_system} at {there.mount}); to be placed there: {', '.join(wanted)}"
+        yield refusal(name, "videos", what, f"mount it for writing{none}")
+    elif there.kind == "folder" and files and there.file_system in WITHOUT_OWNERS:
         yield refusal(
             name,
             "videos",
-            f"{folder} is on {there.file_system} (mounted at {there.mount}), which keeps no owners and modes, and "
-            f"{count} clips are to be placed there",
-            f"use a file system of Linux, {none}",
+            f"{folder} is on {there.file_system} (mounted at {there.mount}), which keeps no owners and modes of ours; "
+            f"to be placed there: {', '.join(files)}",
+            f"use a file system of Linux{none}",
         )
-    elif there.kind == "folder" and there.file_system in LOST_AT_BOOT:
+    elif there.kind == "folder" and count and there.file_system in LOST_AT_BOOT:
         yield warning(name, "videos", f"{folder} is in memory ({there.file_system}): the clips are gone after a boot")
     if f"{NODE_STATE}/videos.json" not in facts.our_files:
         foreign = sorted(
@@ -111,5 +132,5 @@ def _placing(facts: Facts, plan: NodePlan) -> Iterator[Finding]:
                 name,
                 "videos",
                 f"in {folder} there are other files under the names of clips that are to be placed: {names(foreign)}",
-                f"rename the clips, {none}",
+                "rename the clips, or have none placed: `shoal site prepare --no-videos`",
             )

@@ -204,3 +204,27 @@ def test_login_shells_do_not_keep_a_deploy_from_its_end(plant: Plant, deployed: 
     site = ["requester", "compute-1", "compute-2"]
     plant.deploy(limit=site)
     assert changed(plant.deploy(limit=site)) == []
+
+
+def test_a_restart_that_would_end_an_owners_container_needs_his_agreement(plant: Plant, deployed: DeployResult):
+    plant.file("compute-3", "owner_image.sh")
+    begun = plant.on("compute-3", "docker inspect -f '{{.State.StartedAt}}' nvr")
+    before = plant.on("compute-3", "sha256sum /etc/docker/daemon.json 2>&1; systemctl show docker -p MainPID --value")
+    with pytest.raises(ShoalError, match=r"would end nvr .*--yes-to docker-restart"):
+        plant.deploy(limit=["compute-3"], data={"docker_mtu": 1400})
+    assert plant.on("compute-3", "docker inspect -f '{{.State.StartedAt}}' nvr") == begun
+    assert before == plant.on(
+        "compute-3", "sha256sum /etc/docker/daemon.json 2>&1; systemctl show docker -p MainPID --value"
+    )
+    agreed = {"docker_mtu": 1400, "shoal_yes_to": ["docker-restart"]}
+    plant.deploy(limit=["compute-3"], data=agreed)
+    assert (
+        plant.on("compute-3", "docker network inspect -f '{{json .Options}}' bridge | grep -o '\"1400\"'") == '"1400"'
+    )
+    assert plant.holds("compute-3", "[ $(docker inspect -f '{{.State.Running}}' nvr) = false ]")
+    plant.on("compute-3", "docker start nvr >/dev/null")
+    assert changed(plant.deploy(limit=["compute-3"], data=agreed)) == []
+    result = plant.deploy("teardown", limit=["compute-3"])
+    assert "until its next start: a restart would end containers" in dict(result.left)["compute-3"]
+    assert plant.holds("compute-3", "[ $(docker inspect -f '{{.State.Running}}' nvr) = true ]")
+    assert not plant.holds("compute-3", "grep -qs mtu /etc/docker/daemon.json")

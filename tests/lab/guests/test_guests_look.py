@@ -24,6 +24,8 @@ from shoal.ssh import client as ssh
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 APT = "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update; apt-get -y -qq install --no-install-recommends"
+QUIET_APT = f"exec 3>&2 >/run/apt.log 2>&1; {APT}"
+OR_SAY = "code=$?; [ $code = 0 ] || { tail -n 5 /run/apt.log >&3; exit $code; }"
 
 
 @pytest.fixture(scope="module")
@@ -183,18 +185,19 @@ CONDITIONS = {
         "rm -r /videos",
         ["other files under the names of clips that are to be placed: clip-0.mp4"],
     ),
-    "videos that do not answer (stand-in: test)": (
-        'printf \'#!/bin/sh\\ncase "$*" in *videos*) exec sleep 600;; esac\\nexec /usr/bin/test "$@"\\n\' '
-        ">/usr/local/bin/test; chmod 755 /usr/local/bin/test",
-        "rm -f /usr/local/bin/test",
-        ["/videos does not answer"],
-    ),
     "a file at /videos": ("touch /videos", "rm -f /videos", ["is no folder"]),
     "half installed packages": (
         "cp /var/lib/dpkg/status /root/status; "
         "sed -i '/^Package: curl$/,/^$/s/^Status: .*/Status: install ok half-configured/' /var/lib/dpkg/status",
         "cp /root/status /var/lib/dpkg/status",
         ["not wholly installed", "dpkg --configure -a"],
+    ),
+    "a package that apt would remove": (
+        "apt-get -qq update; mkdir -p /run/nvr/DEBIAN; printf '%s\\n' 'Package: nvr-suite' 'Version: 1' "
+        "'Architecture: all' 'Maintainer: o <o@example.org>' 'Conflicts: iptables' 'Description: a recorder' "
+        ">/run/nvr/DEBIAN/control; dpkg-deb -b /run/nvr /run/nvr.deb >/dev/null; dpkg -i /run/nvr.deb >/dev/null",
+        "dpkg -P nvr-suite >/dev/null; rm -r /run/nvr /run/nvr.deb",
+        ["apt would remove nvr-suite for what is installed", "apt-get -s install"],
     ),
     "podman's shim": (
         f"{{ {APT} podman-docker; }} >/dev/null 2>&1",
@@ -235,6 +238,30 @@ def test_conditions(gateways: Gateways, case: str) -> None:
     assert report.in_the_way[0].todo
 
 
+CLOCK = f"""
+{{ {APT} libfaketime; }} >/dev/null 2>&1
+echo '-900d' >/etc/faketimerc
+ls /usr/lib/*/faketime/libfaketime.so.1 >/etc/ld.so.preload
+"""
+RIGHT = """
+rm -f /etc/ld.so.preload /etc/faketimerc
+{ DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge libfaketime; } >/dev/null 2>&1
+"""
+FRESH_LISTS = """
+mkdir -p /run/lists/partial
+apt-get -o Acquire::Check-Date=true -o Dir::State::lists=/run/lists update 2>&1 | grep -m1 -o 'is not valid yet'
+rm -r /run/lists
+"""
+
+
+def test_a_clock_that_is_wrong_for_every_program_of_the_machine(gateways: Gateways) -> None:
+    """The kernel's clock is this machine's too; each program there is given another one as it starts."""
+    with gateways.made("compute-1", CLOCK, RIGHT):
+        report = gateways.look("compute-1", clips=1)
+        assert gateways.on("compute-1", FRESH_LISTS) == "is not valid yet", "apt would have refused in the midst"
+    only(in_the_way(report), "its clock is 900 days behind this machine's", "apt would refuse package lists")
+
+
 def test_footage_on_a_network_file_system_is_read_and_said(gateways: Gateways) -> None:
     with gateways.made("compute-1", NFS, AS_NO_MORE):
         report = gateways.look("compute-1")
@@ -268,7 +295,7 @@ FIREWALLS = {
     ),
     "firewalld": (
         "systemctl unmask -q firewalld; systemctl start firewalld; "
-        "timeout 30 sh -c 'until firewall-cmd --state >/dev/null 2>&1; do sleep 0.2; done'",
+        "timeout 120 sh -c 'until firewall-cmd --state >/dev/null 2>&1; do sleep 0.2; done'",
         "systemctl stop firewalld; DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge firewalld >/dev/null 2>&1",
         "firewalld",
     ),
@@ -285,7 +312,7 @@ def test_a_firewall_that_keeps_machines_from_the_registry(gateways: Gateways, ca
     """As ufw, firewalld or a hand-written ruleset do it; nothing listens at the port yet."""
     make, undo, name = FIREWALLS[case]
     package = {"nftables": "nftables", "ufw": "ufw", "firewalld": "firewalld"}.get(name, "iptables")
-    gateways.on("requester", f"dpkg -s {package} >/dev/null 2>&1 || {{ {APT} {package}; }} >/dev/null 2>&1")
+    gateways.on("requester", f"dpkg -s {package} >/dev/null 2>&1 || {{ {QUIET_APT} {package}; {OR_SAY}; }}")
     with gateways.made("requester", make, undo):
         report = gateways.look()
         alone = gateways.look("compute-1")
@@ -301,7 +328,7 @@ def test_a_firewall_that_keeps_machines_from_the_registry(gateways: Gateways, ca
 
 def test_a_firewall_that_lets_the_machines_in_is_no_matter(gateways: Gateways) -> None:
     subnet = gateways.lab.facts.subnet
-    gateways.on("requester", f"dpkg -s ufw >/dev/null 2>&1 || {{ {APT} ufw; }} >/dev/null 2>&1")
+    gateways.on("requester", f"dpkg -s ufw >/dev/null 2>&1 || {{ {QUIET_APT} ufw; {OR_SAY}; }}")
     opened = f"ufw allow from {subnet} to any port 5000 proto tcp"
     make = f"ufw allow 22/tcp >/dev/null; {opened} >/dev/null; ufw --force enable"
     with gateways.made("requester", make, "ufw --force reset >/dev/null; ufw disable"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from shoal.check import answer, facts, program
 from shoal.check.answer import Answer, Part, UnreadableError
-from shoal.check.facts import Facts
+from shoal.check.facts import Facts, Videos
 from shoal.check.plan import plans
 from shoal.cluster.document import Cluster, Node
 from shoal.site.document import SiteDocument
@@ -66,6 +67,61 @@ def test_the_program_reads_what_is_there(here: Facts) -> None:
     assert here.videos.mount
     assert here.videos.clips == dict.fromkeys(NAMES[:3], 7), "names that a shell would read are names"
     assert here.videos.cameras == {"/usr": "there", "/nonexistent/cam": "missing"}
+
+
+def videos_of(folder: Path, tools: Path, **stand_ins: str) -> Videos:
+    """What is seen of a videos folder; what else the look asks for has no answer, and takes no time."""
+    others = ("apt-get", "apt-mark", "dpkg", "dpkg-query", "docker", "journalctl", "systemctl", "nft", "iptables", "ss")
+    for name, text in {**dict.fromkeys(others, "exit 0"), **stand_ins}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    root = run_here(folder, "root", path=f"{tools}:/usr/bin:/bin:/usr/sbin:/sbin")
+    return facts.read(Answer(Part({}, ""), root)).videos
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "camera"),
+    [
+        ("Transport endpoint is not connected", "broken", "silent"),
+        ("Stale file handle", "broken", "silent"),
+        ("Permission denied", "broken", "silent"),
+        ("No such file or directory", "none", "missing"),
+    ],
+)
+def test_a_folder_on_a_file_system_that_is_gone_is_there_and_cannot_be_read(
+    tmp_path: Path, words: str, kind: str, camera: str
+) -> None:
+    """As a sshfs whose program ended, a disk that was pulled out, or a user's own mount answers (stand-in: stat)."""
+    stat = (
+        'for last; do :; done; [ -e "$last" ] && exec /usr/bin/stat "$@"; '
+        f"echo \"stat: cannot statx '$last': {words}\" >&2; exit 1"
+    )
+    there = videos_of(tmp_path / "gone", tmp_path, stat=stat)
+    assert there.kind == kind
+    assert there.words == (words if kind == "broken" else "")
+    assert there.cameras["/nonexistent/cam"] == camera
+
+
+def test_a_folder_that_hangs_is_asked_once_and_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process may be one that no signal ends: nothing waits for it, and nothing else touches that folder."""
+    monkeypatch.setattr(program, "STEP_LIMIT_S", 1)
+    asked = tmp_path / "asked"
+    folder = tmp_path / "gone"
+    stat = (
+        f'for last; do :; done; case $last in {folder}|*/cam) echo x >>{asked}; trap "" TERM; exec sleep 45 ;; esac; '
+        'exec /usr/bin/stat "$@"'
+    )
+    begun = time.monotonic()
+    there = videos_of(folder, tmp_path, stat=stat)
+    assert time.monotonic() - begun < 40, "it would be over with the hanging one's end"
+    assert (there.kind, there.cameras["/nonexistent/cam"]) == ("silent", "silent")
+    assert len(asked.read_text().split()) == 2
+
+
+def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "videos").symlink_to(tmp_path / "disk")
+    there = videos_of(tmp_path / "videos", tmp_path)
+    assert (there.kind, there.link) == ("broken", str(tmp_path / "disk"))
 
 
 def test_a_machine_with_next_to_nothing_still_answers(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from machines import GOOD, listener, login, machine, places, plan
 
 from shoal.check.facts import Container, Docker, Facts, Videos
 from shoal.check.finding import CONSENTS, Finding, Level, agreed, ordered
+from shoal.check.plan import plans
 from shoal.check.rules import docker, network, space, system, videos
 from shoal.check.rules import login as logins
 from shoal.check.rules.all import of_machine, together
 from shoal.check.rules.network import Reach
+from shoal.cluster.document import Camera, Cluster, Node, Privacy
 
 TODAY = date(2026, 11, 30)
 OFFICE = machine(hostname="office", machine_id="b" * 32, macs=frozenset({"02:00:00:00:00:02"}),
@@ -247,6 +249,13 @@ def test_inodes_and_read_only_systems() -> None:
     few = machine(places=places(free_inodes=900))
     assert "900 files more" in one(space.space(few, plan()), Level.REFUSAL)
     assert list(space.space(machine(places=places(free_inodes=0)), plan())) == [], "btrfs says 0"
+    # A disk of its own for the footage, where no packages come: exFAT says how many clusters are free.
+    stick = tuple(
+        dataclasses.replace(it, device="2", there=it.folder, free_inodes=2000) if it.folder == "/videos" else it
+        for it in places()
+    )
+    assert list(space.space(machine(places=stick), plan(clips=2))) == []
+    assert "2000 files more" in one(space.space(machine(places=stick), plan(clips=1950)), Level.REFUSAL)
     closed = machine(places=tuple(dataclasses.replace(it, writable=it.folder != "/etc") for it in places()))
     assert "raspi-config" in one(space.writable(closed, plan()), Level.REFUSAL)
 
@@ -493,8 +502,55 @@ def test_footage_of_the_owners_is_read_wherever_it_lies() -> None:
     assert "not by root either" in "\n".join(found(videos.videos(squashed, plan(clips=1)), Level.REFUSAL))
     dead = folder(kind="silent", file_system="nfs4", mount="/videos")
     assert "does not answer (nfs4 mounted at /videos)" in one(videos.videos(dead, plan()), Level.REFUSAL)
+    gone = folder(kind="broken", words="Transport endpoint is not connected", file_system="fuse.sshfs", mount="/videos")
+    said = one(videos.videos(gone, plan(clips=1)), Level.REFUSAL)
+    assert "(Transport endpoint is not connected; fuse.sshfs mounted at /videos)" in said
+    assert "allow_other" in said
+    nowhere = folder(kind="broken", link="/mnt/disk/videos", mount="/")
+    assert "a link to /mnt/disk/videos, which is not there" in one(videos.videos(nowhere, plan()), Level.REFUSAL)
     memory = folder(file_system="tmpfs", mount="/videos")
     assert "gone after a boot" in one(videos.videos(memory, plan(clips=1)), Level.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("node", "beside", "read_only", "no_owners"),
+    [
+        ({"camera_folders": ("/srv/north",)}, (), "the places where its camera folders are shown", None),
+        ({"camera_folders": ("/videos/north",)}, (), None, None),
+        ({}, ("the privacy policy",), "the privacy policy", "the privacy policy"),
+    ],
+)
+def test_what_else_of_ours_comes_into_the_folder(
+    node: dict[str, Any], beside: tuple[str, ...], read_only: str | None, no_owners: str | None
+) -> None:
+    """No clips are to be placed, and a deploy would still fail in the midst of its work."""
+    wanted = dataclasses.replace(plan(), node=plan().node.model_copy(update=node), beside_clips=beside)
+    cameras = dict.fromkeys(("/srv/north", "/videos/north"), "there")
+    closed = folder(options=frozenset({"ro"}), mount="/videos", cameras=cameras)
+    stick = dataclasses.replace(closed.videos, options=frozenset({"rw"}), file_system="exfat")
+    for facts, words in ((closed, read_only), (machine(videos=stick), no_owners)):
+        said = found(videos.videos(facts, wanted), Level.REFUSAL)
+        named = [text.partition("; to be placed there: ")[2].partition(" / ")[0] for text in said]
+        assert named == ([words] if words else [])
+        assert "--no-videos" not in "".join(said)
+
+
+def test_what_a_plan_puts_beside_the_clips() -> None:
+    camera = {"name": "gate", "source": "rtsp://192.0.2.50/1"}
+    node = Node(
+        name="gate-1",
+        roles=("compute",),
+        address="192.0.2.21",
+        cameras=(Camera.model_validate(camera),),
+        privacy=Privacy(key_frames=2),
+    )
+    office = Node(name="office", roles=("requester",), address="192.0.2.10")
+    cluster = Cluster(name="depot", substrate="onprem", nodes=(office, node))
+    made = plans(cluster, ["office", "gate-1"], None, bacalhau=False, knobs={})
+    assert made["gate-1"].beside_clips == ("the privacy policy", "the recordings of its cameras")
+    assert made["office"].beside_clips == ()
+    empty = machine(videos=Videos())
+    assert list(videos.videos(empty, made["gate-1"])) == [], "it records"
 
 
 def test_camera_folders_that_are_away() -> None:
