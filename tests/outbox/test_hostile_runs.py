@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from outbox import age, disk, retention, ship
 from outbox.collect import BadEventError, Collected, Scan, parse_event
-from outbox.ledger import CLIP, WAITING
+from outbox.ledger import CLIP, WAITING, LedgerError
 from tests.outbox.making import Bench, MemoryStore, bench, event, finish, run_folder
 
 GB = 10**9
@@ -216,3 +216,18 @@ def test_a_lock_or_a_folder_that_is_a_link_is_not_followed(tmp_path: Path) -> No
     (tmp_path / "folder").symlink_to(other)
     with pytest.raises(OSError, match="symbolic links"):
         disk.folder(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "deep"])
+def test_an_entry_that_is_none_is_told_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    """`shoal outbox status` asks as root, in the shipper's folder."""
+    made = bench(tmp_path)
+    entry = made.ledger.root / "open" / "x.json"
+    if kind == "pipe":
+        os.mkfifo(entry)
+    elif kind == "link":
+        entry.symlink_to("/dev/zero")
+    else:
+        entry.write_text("[" * 200_000)
+    with pytest.raises(LedgerError, match=r"x\.json"):
+        made.ledger.open_entries()
