@@ -17,6 +17,7 @@ from typing import Any
 from outbox import disk
 
 VERSION = 1
+ENTRY_BYTES = 1 << 20
 WAITING = "waiting"
 SHIPPED = "shipped"
 DROPPED = "dropped"
@@ -197,10 +198,11 @@ class Ledger:
 def read(path: Path) -> Entry:
     """The entry in a file. Raises FileNotFoundError and LedgerError."""
     try:
-        return parsed(json.loads(path.read_bytes()))
+        with disk.plain_file(path) as stream:
+            return parsed(json.loads(stream.read(ENTRY_BYTES)))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, disk.NotPlainError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise LedgerError(f"{path}: no entry of this version ({type(error).__name__}: {error})") from None
 
 

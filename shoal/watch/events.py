@@ -14,8 +14,8 @@ from shoal.ssh import client as ssh
 
 ANSWER_BYTES = 256 << 20
 FOLDER = NODE_WATCH / "events"
-_ASK = f"cd {FOLDER} 2>/dev/null || exit 0; find . -mindepth 2 -maxdepth 2 -name events.jsonl -exec cat {{}} +"
-_PICTURE = f'cd {FOLDER} && cat -- "watch-$1/clips/$1.jpg"'
+_ASK = f"cd {FOLDER} 2>/dev/null || exit 0; find . -mindepth 2 -maxdepth 2 -type f -name events.jsonl -exec cat {{}} +"
+_PICTURE = f'cd {FOLDER} && set -- "watch-$1/clips/$1.jpg" && [ -f "$1" ] && [ ! -L "$1" ] && cat -- "$1"'
 PICTURE_BYTES = 2 << 20
 
 

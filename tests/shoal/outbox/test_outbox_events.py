@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from shoal.cluster.document import Cluster, EventsStore, Node
 from shoal.errors import UsageError
 from shoal.outbox import events as listing
+from shoal.outbox import nodes
 from shoal.outbox.documents import OutboxEvent, ShippedPart
 from shoal.results import record
 from shoal.results.lock import locked
@@ -96,6 +98,21 @@ def test_a_time_that_a_node_made_up_ends_no_listing(time_of_node: str) -> None:
     odd = replace(HOME, start_utc=time_of_node, event="0" * 31 + "2")
     found = listing.joined([HOME, odd], {})
     assert HOME in listing.chosen(found, since=datetime(2026, 11, 30, 9, tzinfo=UTC), camera=None)
+
+
+def test_a_pause_is_written_through_no_link(tmp_path: Path) -> None:
+    """Its folder belongs to the shipper's user, and the mark is root's."""
+    other, mark, program = tmp_path / "other", tmp_path / "paused", tmp_path / "outbox.pyz"
+    program.touch()
+    script = nodes._PAUSE.replace(nodes.PAUSED, str(mark)).replace(nodes.PROGRAM, str(program))
+    other.write_text("as it was")
+    mark.symlink_to(other)
+    subprocess.run(["sh", "-c", script, "pause", "on"], check=True, timeout=30)
+    assert other.read_text() == "as it was"
+    assert mark.is_file()
+    assert not mark.is_symlink()
+    subprocess.run(["sh", "-c", script, "pause", "off"], check=True, timeout=30)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "outbox.pyz"]
 
 
 def test_only_what_was_asked_for() -> None:

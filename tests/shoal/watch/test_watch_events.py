@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,27 @@ def test_a_node_that_lists_without_end_is_named_and_the_others_are_listed(
     assert len(events_of(f"{known}\n{known}\n".encode(), source="it")) == 2
     with pytest.raises(DamagedDocumentError, match="more than 3 lines"):
         events_of("\n".join([known] * 4).encode(), source="it")
+
+
+def test_only_plain_files_are_sent_from_the_watchs_folder(tmp_path: Path) -> None:
+    """It is written by a container, and read as root: no pipe is waited for, no link followed."""
+    for kind in ("plain", "pipe", "link"):
+        folder = tmp_path / f"watch-{kind}"
+        (folder / "clips").mkdir(parents=True)
+        for path in (folder / "events.jsonl", folder / "clips" / f"{kind}.jpg"):
+            if kind == "pipe":
+                os.mkfifo(path)
+            elif kind == "link":
+                path.symlink_to("/etc/passwd")
+            else:
+                path.write_bytes(JPEG)
+
+    def sent(script: str, *words: str) -> bytes:
+        script = script.replace(str(watched.FOLDER), str(tmp_path))
+        return subprocess.run(["sh", "-c", script, "x", *words], capture_output=True, check=False, timeout=30).stdout
+
+    assert sent(watched._ASK) == JPEG
+    assert [sent(watched._PICTURE, kind) for kind in ("plain", "pipe", "link", "missing")] == [JPEG, b"", b"", b""]
 
 
 def test_the_page_says_who_did_not_answer() -> None:
