@@ -5,13 +5,14 @@ A kill or a power cut at any moment leaves the old file or the new one. Leftover
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,16 +46,34 @@ def folder(path: Path) -> None:
     try:
         os.mkdir(path, FOLDER_MODE)  # noqa: PTH102 - one call that a test can stand in for
     except FileExistsError:
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
         return
-    own(path)
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _give(handle, path.parent)
+    finally:
+        os.close(handle)
     sync_folder(path.parent)
 
 
-def own(path: Path) -> None:
+def _new_part(part: Path) -> int:
+    """A file that was not there before, opened to be written; what a kill left under its name is gone.
+
+    The folder is the shipper's, and the collector, which is root, writes through no link that is put there.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(part)  # noqa: PTH108
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+    _give(handle, part.parent)
+    return handle
+
+
+def _give(handle: int, parent: Path) -> None:
     """Give a file or folder that root made to the owner of the folder it lies in: the shipper has a user of its own."""
     if os.geteuid() == 0:
-        parent = path.parent.stat()
-        os.chown(path, parent.st_uid, parent.st_gid)
+        place = parent.stat()
+        os.fchown(handle, place.st_uid, place.st_gid)
 
 
 def sync_folder(path: Path) -> None:
@@ -69,13 +88,12 @@ def sync_folder(path: Path) -> None:
 def write(path: Path, data: bytes) -> None:
     """Replace a file in one step that survives a power cut."""
     part = path.with_name(f".{path.name}{PART}")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+    handle = _new_part(part)
     try:
         _write_all(handle, data)
         os.fsync(handle)
     finally:
         os.close(handle)
-    own(part)
     os.replace(part, path)  # noqa: PTH105
     sync_folder(path.parent)
 
@@ -130,7 +148,7 @@ def copy(source: Path, part: Path, most_bytes: int) -> Content:
     digests = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     size_bytes = 0
     with plain_file(source) as stream:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        handle = _new_part(part)
         try:
             while chunk := stream.read(min(CHUNK_BYTES, most_bytes + 1 - size_bytes)):
                 _write_all(handle, chunk)
@@ -140,7 +158,6 @@ def copy(source: Path, part: Path, most_bytes: int) -> Content:
             os.fsync(handle)
         finally:
             os.close(handle)
-    own(part)
     return Content(digests[0].hexdigest(), digests[1].hexdigest(), size_bytes)
 
 
@@ -167,9 +184,9 @@ def locked(path: Path, *, wait: bool) -> Iterator[int]:
 
     Gives the descriptor, for a child to inherit. Raises HeldError where another holds it and `wait` is not set.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     try:
-        own(path)
+        _give(handle, path.parent)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -17,6 +17,7 @@ from typing import Any
 from outbox import disk
 
 VERSION = 1
+ENTRY_BYTES = 1 << 20
 WAITING = "waiting"
 SHIPPED = "shipped"
 DROPPED = "dropped"
@@ -59,7 +60,7 @@ class Entry:
     """One event."""
 
     id: str
-    """First half of the SHA-256 of its document."""
+    """First half of the SHA-256 of its document; of a watch's event the event's id."""
     event: str
     """The detector's id of it."""
     run: str
@@ -167,7 +168,7 @@ class Ledger:
             disk.move(path, self.root / "closed" / path.name)
 
     def forget(self, entry: Entry) -> None:
-        """Take a closed entry away."""
+        """Take an entry away from the closed ones, if it is among them."""
         disk.remove(self.root / "closed" / f"{entry.id}.json")
 
     def mend(self) -> None:
@@ -178,6 +179,8 @@ class Ledger:
                 disk.remove(part)
         for entry in self.open_entries():
             if entry.waits:
+                # Open again for its clip: the closed one gives way.
+                disk.remove(self.root / "closed" / f"{entry.id}.json")
                 wanted.update(part.sha256 for part in entry.parts if part.state == WAITING)
             else:
                 self.save(entry)
@@ -195,10 +198,11 @@ class Ledger:
 def read(path: Path) -> Entry:
     """The entry in a file. Raises FileNotFoundError and LedgerError."""
     try:
-        return parsed(json.loads(path.read_bytes()))
+        with disk.plain_file(path) as stream:
+            return parsed(json.loads(stream.read(ENTRY_BYTES)))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, disk.NotPlainError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise LedgerError(f"{path}: no entry of this version ({type(error).__name__}: {error})") from None
 
 

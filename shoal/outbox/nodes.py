@@ -24,7 +24,11 @@ _TEST = (
     f"[ -e {PROGRAM} ] || exit {NO_OUTBOX}; cd /; "
     f"exec setpriv --reuid {USER} --regid {USER} --clear-groups --no-new-privs python3 {PROGRAM} test"
 )
-_PAUSE = f'[ -e {PROGRAM} ] || exit {NO_OUTBOX}; case "$1" in on) : >{PAUSED};; *) rm -f {PAUSED} {BACKOFF};; esac'
+# The folder is the shipper's, this is root's: a new file takes the mark's place, and no link in it is written through.
+_PAUSE = (
+    f"[ -e {PROGRAM} ] || exit {NO_OUTBOX}; "
+    f'case "$1" in on) new=$(mktemp {PAUSED}.XXXXXX) && mv -fT "$new" {PAUSED};; *) rm -f {PAUSED} {BACKOFF};; esac'
+)
 # Nothing waits for its next turn where somebody asks for it now.
 _NOW = "systemctl start --no-block shoal-outbox-collect.service shoal-outbox.service"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,29 +15,39 @@ STATE = "/var/lib/shoal"
 SETTINGS = "/etc/shoal/recorder"
 WATCH = "/etc/systemd/system/shoal-watch.service"
 DAY_S = 86400
+FILE_BYTES = 64 << 20
+"""Years of one camera's segments; more is nobody's ledger."""
 
 
-def document(path: str) -> Any:
-    """A JSON document, None where there is none or it is damaged."""
+def content(path: str) -> bytes:
+    """Of a plain file; nothing where there is none. This runs as root, and what it reads is written by users with less:
+    no link is followed, no pipe waited for, and no more read than is sensible."""
     try:
-        with open(path, "rb") as stream:  # noqa: PTH123 - no more than the oldest Python of a node has
-            return json.loads(stream.read())
-    except (OSError, ValueError):
-        return None
-
-
-def lines(path: str) -> Iterator[Any]:
-    """The whole lines of a ledger."""
-    try:
-        with open(path, "rb") as stream:  # noqa: PTH123
-            data = stream.read()
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return
-    for line in data.split(b"\n"):
+        return b""
+    with os.fdopen(handle, "rb") as stream:
+        return stream.read(FILE_BYTES) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+
+
+def document(path: str) -> dict[str, Any]:
+    """A JSON object, an empty one where there is none or it is damaged."""
+    try:
+        found = json.loads(content(path))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def lines(path: str, *figures: str) -> Iterator[dict[str, Any]]:
+    """The whole lines of a ledger that have these figures."""
+    for line in content(path).split(b"\n"):
         try:
-            yield json.loads(line)
-        except ValueError:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(found, dict) and all(isinstance(found.get(name), (int, float)) for name in figures):
+            yield found
 
 
 def active(unit: str) -> bool:
@@ -55,19 +66,19 @@ def names(folder: str) -> list[str]:
 def recorded(name: str, now_s: float) -> dict[str, Any]:
     """One camera's recording."""
     folder = f"{STATE}/recorder/{name}"
-    segments = list(lines(f"{folder}/segments.jsonl"))
+    segments = list(lines(f"{folder}/segments.jsonl", "start", "end", "size_bytes"))
     recent = [one for one in segments if one["end"] > now_s - DAY_S]
-    gaps = [one for one in lines(f"{folder}/gaps.jsonl") if one["end"] > now_s - DAY_S]
+    gaps = [one for one in lines(f"{folder}/gaps.jsonl", "start", "end") if one["end"] > now_s - DAY_S]
     last = max(segments, key=lambda one: one["end"], default=None)
-    now = document(f"{folder}/now.json") or {}
-    removed = len([one for one in lines(f"{folder}/removed.jsonl") if "floor" in one.get("why", "")])
+    now = document(f"{folder}/now.json")
+    removed = len([one for one in lines(f"{folder}/removed.jsonl") if "floor" in str(one.get("why"))])
     return {
         "unit": active(f"shoal-recorder@{name}.service"),
         "trouble": now.get("reason"),
         "detail": str(now.get("detail", ""))[:300] or None,
         "since_s": now.get("start"),
         "segments": len(segments),
-        "last_segment": last["file"] if last else None,
+        "last_segment": last.get("file") if last else None,
         "last_end_s": last["end"] if last else None,
         "film_bytes": sum(one["size_bytes"] for one in segments),
         "day_seconds": round(sum(one["end"] - one["start"] for one in recent), 1),
@@ -94,7 +105,7 @@ def main() -> None:
     """Print the document."""
     now_s = time.time()
     cameras = [name[: -len(".json")] for name in names(SETTINGS) if name.endswith(".json")]
-    floors = [(document(f"{SETTINGS}/{name}.json") or {}).get("disk_floor_bytes", 0) for name in cameras]
+    floors = [document(f"{SETTINGS}/{name}.json").get("disk_floor_bytes", 0) for name in cameras]
     try:
         about = os.statvfs("/videos")
         free_bytes = about.f_bavail * about.f_frsize
@@ -109,7 +120,7 @@ def main() -> None:
                 "floor_bytes": max(floors, default=0),
                 "watching": active("shoal-watch.service"),
                 # After `shoal watch off` its last word stays with its events, and is no longer about anything.
-                "watch": document(f"{STATE}/watch/status.json") if os.path.exists(WATCH) else None,  # noqa: PTH110
+                "watch": (document(f"{STATE}/watch/status.json") or None) if os.path.exists(WATCH) else None,  # noqa: PTH110
                 "recorded": {name: recorded(name, now_s) for name in cameras},
                 "waiting": waiting(),
             }

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from outbox import age, retention, ship
+from outbox import age, disk, retention, ship
 from outbox.collect import BadEventError, Collected, Scan, parse_event
-from outbox.ledger import CLIP, WAITING
+from outbox.ledger import CLIP, WAITING, LedgerError
 from tests.outbox.making import Bench, MemoryStore, bench, event, finish, run_folder
 
 GB = 10**9
@@ -178,3 +178,56 @@ def test_a_run_whose_lock_is_none_stays_and_the_others_go(tmp_path: Path) -> Non
     (made.runs / "a-hostile" / "lock").mkdir()
     gone = made.tidy(time.time() + 5 * 86_400)
     assert gone.runs == ("z-honest",)
+
+
+@pytest.mark.parametrize("place", ["open", "closed", "sha256"])
+def test_root_writes_through_no_link_in_the_shippers_folder(tmp_path: Path, place: str) -> None:
+    """The folder is the shipper's user's, who has a network and a credential; the collector is root."""
+    made = bench(tmp_path)
+    other = tmp_path / "somebody-elses"
+    other.write_bytes(b"as it was")
+    before = other.stat()
+    folder = run_folder(made.runs, "run-1", [event(1, clip=b"one")])
+    line = (folder / "events.jsonl").read_bytes()
+    entry = hashlib.sha256(line).hexdigest()
+    names = {
+        "open": [made.ledger.root / "open" / f".{entry[:32]}.json.part"],
+        "closed": [made.ledger.root / "runs" / ".run-1.json.part", made.ledger.root / ".arrived.part"],
+        "sha256": [made.ledger.root / "sha256" / f".{hashlib.sha256(b'one').hexdigest()}.part"],
+    }[place]
+    for name in names:
+        name.symlink_to(other)
+    assert made.collect().clips == 1
+    assert other.read_bytes() == b"as it was"
+    assert (other.stat().st_uid, other.stat().st_mode) == (before.st_uid, before.st_mode)
+    (entered,) = made.ledger.open_entries()
+    clip = entered.part(CLIP)
+    assert clip is not None
+    assert made.ledger.content(clip.sha256).read_bytes() == b"one"
+
+
+def test_a_lock_or_a_folder_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (tmp_path / "lock").symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"), disk.locked(tmp_path / "lock", wait=False):
+        pass
+    assert not other.exists()
+    other.mkdir()
+    (tmp_path / "folder").symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"):
+        disk.folder(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "deep"])
+def test_an_entry_that_is_none_is_told_and_not_waited_for(tmp_path: Path, kind: str) -> None:
+    """`shoal outbox status` asks as root, in the shipper's folder."""
+    made = bench(tmp_path)
+    entry = made.ledger.root / "open" / "x.json"
+    if kind == "pipe":
+        os.mkfifo(entry)
+    elif kind == "link":
+        entry.symlink_to("/dev/zero")
+    else:
+        entry.write_text("[" * 200_000)
+    with pytest.raises(LedgerError, match=r"x\.json"):
+        made.ledger.open_entries()

@@ -111,6 +111,8 @@ def _of_job(job: Any, policy: Dict[str, Any]) -> Any:  # noqa: UP006
     limits = task.get("Resources") or {}
     if not limits.get("CPU") or not limits.get("Memory"):
         yield "it names no limit of processors and memory"
+    if str(limits.get("GPU") or "0") != "0":
+        yield "it asks for a GPU, and jobs have no devices here"
 
 
 def container(body: Any, policy: Dict[str, Any]) -> Dict[str, Any]:  # noqa: UP006

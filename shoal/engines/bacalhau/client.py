@@ -27,6 +27,8 @@ from shoal.untrusted import Bounds, DamagedDocumentError
 TIMEOUT_S = 35.0
 """The engine gives a handler 30 s."""
 PAGE = 1000
+PAGES_MOST = 20
+"""Of the jobs of one run; an orchestrator that goes on and on is not what it should be."""
 BOUNDS = Bounds(size_bytes=64 << 20, marks=2_000_000, text_chars=1 << 20, digits=20)
 """Of an answer: a page of jobs, each with its specification; times are nanoseconds, of 19 digits."""
 AMBIGUOUS = "MultipleNodesFound"
@@ -144,14 +146,16 @@ class BacalhauClient:
         return self._ask(StoredJob, "GET", f"/orchestrator/jobs/{job_id}").job
 
     def jobs_labelled(self, key: str, value: str) -> list[Job]:
-        """All jobs with that label."""
+        """All jobs with that label. Raises EngineError where there are more than PAGES_MOST pages of them."""
         params = {"labels": f"{key}={value}", "limit": str(PAGE)}
-        page = self._ask(JobList, "GET", "/orchestrator/jobs", params=params)
-        found = list(page.items)
-        while page.next_token:
-            page = self._ask(JobList, "GET", "/orchestrator/jobs", params={**params, "next_token": page.next_token})
+        found: list[Job] = []
+        for _ in range(PAGES_MOST):
+            page = self._ask(JobList, "GET", "/orchestrator/jobs", params=params)
             found += page.items
-        return found
+            if not page.next_token:
+                return found
+            params["next_token"] = page.next_token
+        raise EngineError(f"the orchestrator lists jobs without end: {PAGES_MOST} pages of them, and still more")
 
     def live_jobs(self) -> list[Job]:
         """Jobs that are not over, among the latest PAGE ones."""

@@ -43,6 +43,67 @@ def test_nobody_on_the_network_can_write_or_delete(ground: Ground) -> None:
     assert status(ground, "compute-1", f"-I -H 'Accept: {MANIFEST}' {base}/manifests/{noted['digest']}") == "200"
 
 
+STORED = "cd /var/lib/shoal/registry && find . -type f -exec sha256sum {} + | LC_ALL=C sort"
+RAW = """
+import json, socket, sys
+address, requests = sys.argv[1], json.load(sys.stdin)
+for request in requests:
+    with socket.create_connection((address, 5000), timeout=10) as way:
+        way.settimeout(10)
+        way.sendall(request.encode("latin-1"))
+        answer = b""
+        try:
+            while chunk := way.recv(65536):
+                answer += chunk
+        except TimeoutError:
+            pass
+    print(json.dumps([line[9:12] for line in answer.decode("latin-1").split("\\r\\n") if line.startswith("HTTP/1.")]))
+"""
+
+
+def test_no_way_of_wording_a_request_writes(ground: Ground) -> None:
+    """Other methods, another method in a header, upgrades, paths in other spellings, a second request in the body."""
+    noted = record(ground)
+    place, _, repository = noted["reference"].partition("@")[0].partition("/")
+    address = place.rpartition(":")[0].strip("[]")
+    manifest, upload = f"/v2/{repository}/manifests/{noted['digest']}", f"/v2/{repository}/blobs/uploads/"
+    close = "Connection: close\r\n\r\n"
+    smuggled = f"DELETE {manifest} HTTP/1.1\r\nHost: x\r\n{close}"
+    requests = [
+        *(f"{method} {manifest} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n{close}"
+          for method in ("TRACE", "OPTIONS", "CONNECT", "PROPFIND", "MOVE", "delete", "DELETE")),
+        *(f"GET {manifest} HTTP/1.1\r\nHost: x\r\n{name}: DELETE\r\n{close}"
+          for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")),
+        f"GET {manifest} HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+        f"Connection: Upgrade, HTTP2-Settings\r\n\r\n",
+        f"GET {manifest} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        *(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n{close}"
+          for path in (upload, f"/{upload}", f"/v2/./{repository}/blobs/uploads/", upload.replace("blobs", "%62lobs"),
+                       f"/v2/x/../{repository}/blobs/uploads/", upload.rstrip("/"), f"{upload}?_method=PUT",
+                       f"http://127.0.0.1:5001{upload}", f"/v2/x%2f..%2f{repository}/blobs/uploads/")),
+        f"GET {manifest} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(smuggled)}\r\n\r\n{smuggled}",
+        f"GET /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}",
+        f"POST {upload} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n{close}5\r\nhello\r\n0\r\n\r\n",
+        *(f"GET {path} HTTP/1.1\r\nHost: x\r\n{close}"
+          for path in ("/debug/vars", "/debug/pprof/", "/metrics", "/v2/../../../etc/passwd", "/../etc/passwd",
+                       "/v2/%2e%2e/%2e%2e/etc/passwd")),
+    ]  # fmt: skip
+    before = ground.on("requester", STORED)
+    assert noted["digest"].removeprefix("sha256:") in before
+    done = ground.done("compute-1", "python3", "-c", RAW, address, given=json.dumps(requests))
+    assert done.returncode == 0, done.stderr
+    answers = dict(zip(requests, map(json.loads, done.stdout.splitlines()), strict=True))
+    for request, codes in answers.items():
+        assert codes, request
+        # OPTIONS only says what there is.
+        writes = not request.startswith(("GET", "OPTIONS"))
+        assert codes[-1][0] in ("345" if writes else "2345"), (request, codes)
+        assert "101" not in codes, request
+        assert not {"201", "202"} & set(codes), (request, codes)
+    assert ground.on("requester", STORED) == before
+    assert "root:" not in done.stdout
+
+
 def test_the_port_that_takes_images_is_not_on_the_network(ground: Ground) -> None:
     address = ground.lab.cluster.requester.peer_address
     done = ground.done("compute-1", "curl", "-sS", "--noproxy", "*", "-m", "5", f"http://{address}:5001/v2/")

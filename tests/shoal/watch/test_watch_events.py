@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,27 @@ def test_a_node_that_lists_without_end_is_named_and_the_others_are_listed(
         events_of("\n".join([known] * 4).encode(), source="it")
 
 
+def test_only_plain_files_are_sent_from_the_watchs_folder(tmp_path: Path) -> None:
+    """It is written by a container, and read as root: no pipe is waited for, no link followed."""
+    for kind in ("plain", "pipe", "link"):
+        folder = tmp_path / f"watch-{kind}"
+        (folder / "clips").mkdir(parents=True)
+        for path in (folder / "events.jsonl", folder / "clips" / f"{kind}.jpg"):
+            if kind == "pipe":
+                os.mkfifo(path)
+            elif kind == "link":
+                path.symlink_to("/etc/passwd")
+            else:
+                path.write_bytes(JPEG)
+
+    def sent(script: str, *words: str) -> bytes:
+        script = script.replace(str(watched.FOLDER), str(tmp_path))
+        return subprocess.run(["sh", "-c", script, "x", *words], capture_output=True, check=False, timeout=30).stdout
+
+    assert sent(watched._ASK) == JPEG
+    assert [sent(watched._PICTURE, kind) for kind in ("plain", "pipe", "link", "missing")] == [JPEG, b"", b"", b""]
+
+
 def test_the_page_says_who_did_not_answer() -> None:
     text = render(
         "depot",
@@ -175,3 +198,14 @@ def test_the_page_says_who_did_not_answer() -> None:
     )
     assert "gate-2: away" in text
     assert "<img" not in text
+
+
+def test_an_event_with_its_clip_and_without_is_one() -> None:
+    """The watch publishes it at once and its clip later; for a moment both lie there."""
+    nothing = {"file": None, "sha256": None, "size_bytes": None, "frames": None, "start_s": 1.0, "end_s": 2.0}
+    awaited = {**nothing, "state": "pending", "reason": "it is being made"}
+    made = {"file": f"clips/{1:032x}.mp4", "sha256": "0" * 64, "size_bytes": 5, "frames": 3, "start_s": 1, "end_s": 2}
+    whole = {**document(1), "clip": {**made, "state": "verified", "reason": None}}
+    found = [whole, {**document(1), "clip": awaited}, {**document(2), "clip": awaited}, whole]
+    listed = watched.listed("gate-1", [Event.model_validate(one) for one in found])
+    assert [(one.event[-1], one.no_clip) for one in listed] == [("1", None), ("2", "is yet to be made")]

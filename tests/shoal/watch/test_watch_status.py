@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -54,7 +55,7 @@ def watched(**more: Any) -> dict[str, Any]:
 
 
 def look(**more: Any) -> dict[str, Any]:
-    status = {"version": 1, "at_s": NOW_S, "stride": 2, "stride_wanted": 2, "processes": 2}
+    status = {"version": 1, "at_s": NOW_S, "stride": 2, "stride_wanted": 2, "processes": 2, "clips_to_make": 0}
     return {
         "version": 1, "at_s": NOW_S + 2, "free_bytes": 53 * 10**9, "floor_bytes": 5 * 10**9, "watching": True,
         "watch": {**status, "cameras": {"north": watched()}}, "recorded": {"north": recorded()},
@@ -130,13 +131,25 @@ def test_the_program_reads_what_recorder_watch_and_outbox_wrote(tmp_path: Path) 
     text = text.replace('"/etc/systemd/system/shoal-watch.service"', repr(str(unit)))
 
     def answer() -> dict[str, Any]:
-        done = subprocess.run([sys.executable, "-c", text], capture_output=True, check=True)
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, check=True, timeout=60)
         return of(json.loads(done.stdout))
 
     one = answer()["north"]
     assert (one.recording, one.gaps, one.gap_seconds, one.outbox_waiting, one.events) == ("yes", 1, 20.0, 1, 4)
     unit.unlink()  # `shoal watch off`
     assert (answer()["north"].events, answer()["north"].alarms) == (None, ())
+    # A recorder speaks with a camera, and has a user of its own: what it leaves does not lead root astray.
+    odd = ["7", "[]", "[" * 100_000, '{"end": "x"}', '{"end": 1}', "null"]
+    with (folder / "segments.jsonl").open("a") as ledger:
+        ledger.write("\n" + "\n".join(odd) + "\n")
+    (folder / "gaps.jsonl").unlink()
+    (folder / "gaps.jsonl").symlink_to("/dev/zero")
+    os.mkfifo(folder / "now.json")
+    (folder / "removed.jsonl").symlink_to("/dev/zero")
+    (state / "outbox" / "open" / "f.json").write_text("[" * 100_000)
+    (state / "outbox" / "open" / "g.json").write_text("[1]")
+    one = answer()["north"]
+    assert (one.recording, one.gaps, one.outbox_waiting, one.last_segment) == ("yes", 0, 1, "d/a.mp4")
 
 
 def test_a_machine_without_cameras_is_not_watched() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.engines.bacalhau.client import BacalhauClient, Endpoint, EngineError, EngineSilentError, refusal
+from shoal.engines.bacalhau.client import PAGES_MOST, BacalhauClient, Endpoint, EngineError, EngineSilentError, refusal
 from shoal.engines.bacalhau.executions import absent, execution_of, why_not
-from shoal.engines.bacalhau.models import ComputeState, EngineExecution, Job, JobState
+from shoal.engines.bacalhau.models import ComputeState, EngineExecution, Job, JobList, JobState
 from shoal.engines.protocol import State
 from shoal.results.record import Outcome
 from shoal.run.outcomes import outcome_of, worth_another_try
@@ -25,6 +25,20 @@ def test_nodes_and_whether_they_are_fit() -> None:
     assert first["compute-1"].unfit() is None
     assert first["compute-1"].info.compute_node_info.max_capacity.cpu == 1.6
     assert "does not hear it (disconnected: heartbeat timeout)" in str(cut["compute-1"].unfit())
+
+
+def test_a_list_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def endless(self: BacalhauClient, model: type, method: str, path: str, **more: object) -> JobList:
+        asked.append(path)
+        assert len(asked) < 1000
+        return JobList(next_token=f"t{len(asked)}")
+
+    monkeypatch.setattr(BacalhauClient, "_ask", endless)
+    with client_of("http://127.0.0.1:9") as client, pytest.raises(EngineError, match="without end"):
+        client.jobs_labelled("shoal-run", "r1")
+    assert len(asked) == PAGES_MOST
 
 
 def test_membership_waits_for_approval_and_can_be_taken_back() -> None:
