@@ -19,7 +19,13 @@ list:
 demo *args:
     @{{ bin }}/shoal demo "$@"
 
-# Remove every trace of the demo and prove it (results under runs/ stay)
+# Cameras over RTSP watched through an outage with a power cut in it: what was lost, what arrived, a page
+[group("demo")]
+[no-exit-message]
+demo-live *args:
+    @{{ bin }}/shoal demo-live "$@"
+
+# Remove every trace of the demos and prove it (results under runs/ stay)
 [group("demo")]
 [no-exit-message]
 demo-down *args:

@@ -27,9 +27,15 @@ _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 DOCUMENT_BYTES = 64 << 20
 LINE_BYTES = 4 << 20
 VERIFIED = "verified"
+PENDING = "pending"
+NEW, WHOLE = "new-", "watch-"
+"""A watch publishes an event when it is decided, as the run `new-ID`; with its clip it is the run `watch-ID`."""
+AWAITED = "is yet to be made"
+"""Why there is no clip of an event that is new."""
 BLOCK_BYTES = 512
 """In which st_blocks counts."""
 SMALL_BYTES = 1 << 20
+_WITHOUT = {PENDING: AWAITED, "quarantined": "quarantined"}
 
 Room = Callable[[int], bool]
 
@@ -93,7 +99,7 @@ class Scan:
                 with self.ledger.writing():
                     disk.write_json(mark, document)
             found = found.plus(one)
-        if found.events:
+        if found.events or found.clips:
             disk.write(self.ledger.root / "arrived", f"{self.now_s}\n".encode())
         return found
 
@@ -116,25 +122,36 @@ class Scan:
                 continue
             document = line + b"\n"
             content = disk.content_of(document)
-            if self.ledger.has(content.sha256[:32]):
+            clip = event["clip"] or {}
+            before = self.ledger.latest(_entry_id(folder, event, content))
+            if before is not None and (before.no_clip != AWAITED or clip.get("state") == PENDING):
                 found = replace(found, known=found.known + 1)
                 continue
-            clip = event["clip"] or {}
             size_bytes = _clip_bytes(folder, clip)
             if not self.room(size_bytes + content.size_bytes):
                 self.warn(f"run {folder.name}: waits in its folder, the disk has no room for a copy of its clips")
                 return replace(found, put_off=1)
             with self.ledger.writing():
                 entry = self._bring_in(folder, event, document, content)
-            found = found.plus(Collected(1, int(entry.no_clip is None), int(entry.no_clip is not None)))
+            without = entry.no_clip not in {None, AWAITED}
+            found = found.plus(Collected(int(before is None), int(entry.no_clip is None), int(without)))
             if entry.no_clip and clip.get("state") == VERIFIED:
                 self.warn(f"run {folder.name}: event {event['id']} goes without its clip: {entry.no_clip}")
         return found
 
     def _bring_in(self, folder: Path, event: dict[str, Any], document: bytes, content: disk.Content) -> Entry:
+        """A new entry; or the one from before with the clip, whose document is not shipped again."""
         day = event["start_utc"][:10] if event["start_utc"] else "undated"
         name = f"{event['severity']}s/{self.settings.node}/{day}/{event['id']}"
         clip, no_clip = _clip(self.ledger, folder, event["clip"])
+        entry_id = _entry_id(folder, event, content)
+        if (before := self.ledger.latest(entry_id)) is not None:
+            more = (_part(CLIP, name, clip, "mp4"),) if clip else ()
+            whole = replace(before, parts=(*before.parts, *more), no_clip=no_clip)
+            self.ledger.save(whole)
+            if more:
+                self.ledger.forget(before)  # it waits again, where it was closed
+            return whole
         target = self.ledger.content(content.sha256)
         disk.folder(target.parent)
         disk.write(target, document)
@@ -142,9 +159,10 @@ class Scan:
         if clip:
             parts.append(_part(CLIP, name, clip, "mp4"))
         entry = Entry(
-            id=content.sha256[:32],
+            id=entry_id,
             event=event["id"],
-            run=folder.name,
+            # One event is of one run, before it has its clip and after.
+            run=WHOLE + folder.name.removeprefix(NEW) if folder.name.startswith(NEW) else folder.name,
             camera=event["camera"],
             severity=event["severity"],
             start_utc=event["start_utc"],
@@ -158,6 +176,11 @@ class Scan:
         )
         self.ledger.save(entry)
         return entry
+
+
+def _entry_id(folder: Path, event: dict[str, Any], content: disk.Content) -> str:
+    """By its content; a watch's event by its own id, as its document is another one when its clip was made."""
+    return str(event["id"]) if folder.name.startswith((NEW, WHOLE)) else content.sha256[:32]
 
 
 def run_folders(settings: Settings) -> Iterator[Path]:
@@ -274,7 +297,7 @@ def _clip(ledger: Ledger, folder: Path, clip: dict[str, Any] | None) -> tuple[di
     if clip is None:
         return None, "none was made"
     if clip.get("state") != VERIFIED:
-        return None, "quarantined" if clip.get("state") == "quarantined" else "none could be made"
+        return None, _WITHOUT.get(str(clip.get("state")), "none could be made")
     file, sha256, size_bytes = clip.get("file"), clip.get("sha256"), clip.get("size_bytes")
     if not (
         (isinstance(file, str) and _CLIP.fullmatch(file))

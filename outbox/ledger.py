@@ -60,7 +60,7 @@ class Entry:
     """One event."""
 
     id: str
-    """First half of the SHA-256 of its document."""
+    """First half of the SHA-256 of its document; of a watch's event the event's id."""
     event: str
     """The detector's id of it."""
     run: str
@@ -168,7 +168,7 @@ class Ledger:
             disk.move(path, self.root / "closed" / path.name)
 
     def forget(self, entry: Entry) -> None:
-        """Take a closed entry away."""
+        """Take an entry away from the closed ones, if it is among them."""
         disk.remove(self.root / "closed" / f"{entry.id}.json")
 
     def mend(self) -> None:
@@ -179,6 +179,8 @@ class Ledger:
                 disk.remove(part)
         for entry in self.open_entries():
             if entry.waits:
+                # Open again for its clip: the closed one gives way.
+                disk.remove(self.root / "closed" / f"{entry.id}.json")
                 wanted.update(part.sha256 for part in entry.parts if part.state == WAITING)
             else:
                 self.save(entry)

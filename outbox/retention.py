@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outbox.age import Age
-from outbox.collect import RUN, run_folders
+from outbox.collect import NEW, RUN, run_folders
 from outbox.disk import read_json
 from outbox.ledger import ALERT, CLIP, DROPPED, SHIPPED, WAITING, Entry, Ledger, Part
 from outbox.order import when
@@ -147,6 +147,8 @@ class Keeper:
             for folder in run_folders(self.settings)
             if (folder / "manifest.json").is_file()
             and folder.name not in unshipped
+            # The watch makes its clip of what lies there, and removes it then.
+            and not folder.name.startswith(NEW)
             and _faultless(self.ledger, folder.name)
         ]
         return sorted(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime)

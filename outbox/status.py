@@ -9,6 +9,7 @@ from typing import Any
 
 from outbox import retention
 from outbox.budget import Budget
+from outbox.collect import AWAITED
 from outbox.ledger import ALERT, CLIP, DROPPED, EVENT, SHIPPED, WAITING, Entry, Ledger, Part
 from outbox.order import when
 from outbox.settings import Settings
@@ -63,7 +64,7 @@ def status(settings: Settings, ledger: Ledger, now_s: float) -> dict[str, Any]:
         },
         "shipped": {**sums[SHIPPED].document(), "last_at": _utc(max(shipped_at)) if shipped_at else None},
         "dropped": {**sums[DROPPED].document(), "recent": _dropped(entries)},
-        "without_clip": sum(entry.no_clip is not None and entry.no_clip != "none was made" for entry in entries),
+        "without_clip": sum(entry.no_clip not in {None, "none was made", AWAITED} for entry in entries),
         "budget": {
             "day": spent.day,
             "spent_bytes": spent.spent_bytes + spent.reserved_bytes,

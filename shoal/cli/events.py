@@ -61,9 +61,7 @@ def events(
     loaded = cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password)
 
     def look() -> _Found:
-        one = _found(loaded, home=home)
-        chosen = listing.chosen(one.events, since=moment, camera=camera, severity=severity)
-        return replace(one, events=[*chosen])
+        return _chosen(loaded, home=home, since=moment, camera=camera, severity=severity)
 
     found = look()
     if html is not None:
@@ -83,11 +81,25 @@ def events(
         raise typer.Exit(Exit.INCOMPLETE)
 
 
+def write_page(cluster: Cluster, path: Path, *, since: str) -> None:
+    """The page of all events since then, as `--html` writes it. Raises UsageError, OSError."""
+    found = _chosen(cluster, home=False, since=listing.since_of(since), camera=None, severity=None)
+    write_atomic(path, _page(cluster, found, since=since, camera=None))
+    say(f"{len(found.events)} events in {path}")
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     events: list[listing.ListedEvent]
     missing: list[str]
     """Who did not answer, and files that cannot be read."""
+
+
+def _chosen(
+    cluster: Cluster, *, home: bool, since: datetime | None, camera: str | None, severity: str | None
+) -> _Found:
+    found = _found(cluster, home=home)
+    return replace(found, events=[*listing.chosen(found.events, since=since, camera=camera, severity=severity)])
 
 
 def _found(cluster: Cluster, *, home: bool) -> _Found:

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,6 +42,10 @@ def up(
     compute: Annotated[
         int | None, typer.Option(help=f"Compute nodes. Default: as the lab has now, else {DEFAULT_COMPUTE}.")
     ] = None,
+    cameras: Annotated[
+        int | None,
+        typer.Option(help="RTSP cameras of each compute node, and a store that speaks S3. Default: as now, else 0."),
+    ] = None,
     subnet: Annotated[str | None, typer.Option(help="IPv4 range of the lab's network. Default: a free one.")] = None,
     memory_mib: Annotated[int | None, typer.Option(help="Memory limit of each node in MiB.")] = None,
     cpus: Annotated[float | None, typer.Option(help="Processor limit of each node.")] = None,
@@ -61,12 +66,14 @@ def up(
         shoal lab up
 
         shoal lab up --compute 4 --memory-mib 2048 --yes
+
+        shoal lab up --cameras 2
     """
     name = chosen(name)
-    spec = LabSpec(name, compute, subnet, memory_mib, cpus, image, boot_timeout_s)
+    spec = LabSpec(name, compute, subnet, memory_mib, cpus, image, boot_timeout_s, cameras)
     options = Options(yes, recreate, scale_down, rebuild, retain)
     try:
-        bring_up(spec, options, say=say)
+        bring_up(spec, options, films=_films, say=say)
     except KeyboardInterrupt:
         say("lab: interrupted; type the command again to go on, or `shoal lab down` to remove what there is")
         raise typer.Exit(Exit.INTERRUPTED) from None
@@ -224,6 +231,13 @@ def mend(
     say(f"{node} is mended" if was_cut else f"{node} was not cut")
 
 
+def _films() -> list[Path]:
+    # The decoder takes a moment to load; a lab without cameras does without.
+    from shoal.site import camera_films  # noqa: PLC0415
+
+    return camera_films.films(say=say)
+
+
 def _print_proof(name: str, result: downs.Down) -> None:
     if not result.existed:
         say(f"there was no lab {name!r}")
@@ -245,3 +259,9 @@ def _print_status(found: statuses.LabStatus) -> None:
     for node in found.nodes:
         table.add_row(node.name, node.address, node.container, node.boot, "answers" if node.ssh else "-")
     out.print(table)
+    for node in found.nodes:
+        if node.services:
+            good = [name for name, answering in node.services.items() if answering]
+            silent = sorted(set(node.services) - set(good))
+            rest = f"; not {', '.join(silent)}" if silent else ""
+            out.print(f"{node.name}: {', '.join(good) or 'nothing'} answers{rest}")

@@ -15,7 +15,7 @@ from shoal.errors import Exit, Fault, ShoalError, UsageError
 from shoal.outbox import nodes as outboxes
 from shoal.outbox.documents import OutboxStatus
 from shoal.site import document as site
-from shoal.site.outbox import SiteOutbox, faults
+from shoal.site.outbox import SiteOutbox, faults, of_cluster
 from shoal.ssh.failures import brief
 
 app = typer.Typer(
@@ -71,8 +71,8 @@ def set_outbox(
     name = loaded.name
     if none == (to is not None):
         raise UsageError("one of --to STORE and --none is wanted")
-    if none and loaded.events_bucket:
-        say(f"the cluster has a bucket of its own ({loaded.events_bucket}), which the nodes go on shipping to")
+    if none and (own := of_cluster(None, loaded)):
+        say(f"the cluster has a store of its own ({own.to}), which the nodes go on shipping to")
     wanted = None
     if to is not None:
         wanted = _checked(

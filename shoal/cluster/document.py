@@ -56,6 +56,8 @@ CameraFolder = Annotated[str, StringConstraints(pattern=_FOLDER)]
 _SOURCE = r"^((rtsp|rtsps|http|https)://[^\s@'\"\\]{1,500}|/dev/[A-Za-z0-9._/-]{1,100})$"
 CameraSource = Annotated[str, StringConstraints(pattern=_SOURCE)]
 _BUCKET = r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"
+_STORE = r"^s3:[a-z0-9][a-z0-9-]{1,61}[a-z0-9](/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)*$"
+_ENDPOINT = r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?$"
 _USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 USER = re.compile(_USER)
 User = Annotated[str, StringConstraints(pattern=_USER)]
@@ -140,6 +142,16 @@ class Node(_Document):
         return access.mesh_proxy_command if self.first_address else access.proxy_command
 
 
+class EventsStore(_Document):
+    """A store of the cluster's own that speaks S3."""
+
+    to: Annotated[str, StringConstraints(pattern=_STORE)] = Field(description="`s3:BUCKET` or `s3:BUCKET/PREFIX`.")
+    endpoint: Annotated[str, StringConstraints(pattern=_ENDPOINT)] = Field(description="http(s)://HOST:PORT.")
+    credential_file: Path = Field(
+        description="On the control machine, mode 0600: aws_access_key_id and aws_secret_access_key under [default]."
+    )
+
+
 class Cluster(_Document):
     """A named set of machines, the engine that runs jobs on them and the mesh between them."""
 
@@ -160,6 +172,11 @@ class Cluster(_Document):
         None,
         description="A bucket of the cluster's own in Google Cloud Storage: where the nodes' outboxes ship to, unless "
         "`shoal outbox set` names another store.",
+    )
+    events_store: EventsStore | None = Field(
+        None,
+        description="A store of the cluster's own that speaks S3, as a lab with cameras has one: where the nodes' "
+        "outboxes ship to, unless `shoal outbox set` names another store.",
     )
     ssh: SshAccess = Field(default_factory=SshAccess)
     nodes: Annotated[tuple[Node, ...], Field(min_length=1)]
@@ -388,6 +405,8 @@ _IN_WORDS = {
     _LABEL_VALUE: "a label's value must be letters, digits, '.', '_' and '-', at most 63",
     _ADDRESS: "must be a host name or an IP address",
     _BUCKET: "must be the name of a bucket",
+    _STORE: "must be s3:BUCKET or s3:BUCKET/PREFIX",
+    _ENDPOINT: "must be http://HOST:PORT or https://HOST:PORT",
     _USER: "must be a Unix user name",
     _FOLDER: "must be the absolute path of a folder",
     _SOURCE: "must be an rtsp, rtsps, http or https address without credentials, or a device below /dev",

@@ -24,9 +24,9 @@ from shoal.paths import cluster_document
 from shoal.results.record import RunRecord, Weights
 from shoal.run import start as running
 from shoal.run.work import Tell
+from shoal.site import camera_films, videos, weights
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
-from shoal.site import videos, weights
 from shoal.telling import Say
 
 DEPLOY_TIMEOUT_S = 1800.0
@@ -107,7 +107,10 @@ def run(options: Options, say: Say, watch: Callable[[], AbstractContextManager[T
     artefacts = _Background(lambda: _artefacts(options, say))
     with timings.stage("machines", "2/5 machines: one requester and the compute nodes"):
         cluster = lab_up.up(
-            LabSpec(name=options.lab, compute=options.compute), lab_up.Options(yes=options.yes), say=say
+            LabSpec(name=options.lab, compute=options.compute),
+            lab_up.Options(yes=options.yes),
+            films=lambda: camera_films.films(say=say),
+            say=say,
         )
     with timings.stage("artefacts", "3/5 weights and camera clips, checked by their hashes"):
         artefacts.result()

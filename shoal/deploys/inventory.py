@@ -97,7 +97,7 @@ def entries(cluster: Cluster, note: Overlay | None, engine: Mapping[str, Any]) -
         **engine,
         **({**note.settings, "shoal_mesh_services": note.services} if note else {}),
     }
-    shipping = outbox.deploy_data(outbox.of_cluster(site.outbox if site else None, cluster.events_bucket))
+    shipping = outbox.deploy_data(outbox.of_cluster(site.outbox if site else None, cluster))
     found = {
         node.name: (
             node.name,

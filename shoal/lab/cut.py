@@ -25,6 +25,8 @@ SCRIPT = "/usr/local/lib/shoal-lab-cut.sh"
 UNIT = "shoal-lab-cut.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+TCP = "6"
+"""By number: a bare machine has no list of names (/etc/protocols)."""
 _UNIT = f"""[Unit]
 Description=An outage of the lab (shoal lab mend ends it)
 DefaultDependencies=no
@@ -63,10 +65,13 @@ def rules(cluster: Cluster, name: str, cut_from: Sequence[str]) -> list[list[str
             raise UsageError(f"{name} has no cameras that are reached over the network")
         for source in sources:
             port = source.port or PORTS[source.scheme]
-            to = ["to", _address(source.hostname or ""), "ipproto", "tcp", "dport", str(port), "blackhole"]
+            to = ["to", _address(source.hostname or ""), "ipproto", TCP, "dport", str(port), "blackhole"]
             found += [] if to in found else [to]
     if "wan" in cut_from:
         # What has a more specific route goes on; what would take the default one does not.
+        # The lab's store stands for one out there, though it lies in the nodes' own network.
+        store = urlsplit(cluster.events_store.endpoint).hostname if cluster.events_store else None
+        found += [["to", _address(store), "blackhole"]] if store else []
         found += [["lookup", "main", "suppress_prefixlength", "0"], ["blackhole"]]
     return found
 

@@ -48,8 +48,8 @@ class NodeSpec:
 
     @property
     def role(self) -> str:
-        """`requester` or `compute`."""
-        return "requester" if self.name == "requester" else "compute"
+        """`requester`, `compute`, `cameras` or `store`."""
+        return "compute" if self.name.startswith("compute-") else self.name
 
 
 def find_all(engine: Engine, lab: str) -> dict[str, Container]:

@@ -13,6 +13,11 @@ MAX_COMPUTE = 50
 """More machines than that need more than one host; 20 were seen to run on two cores."""
 REQUESTER_HOST_NUMBER = 10
 """The requester is .10 of the lab's subnet, compute-N is .10+N."""
+CAMERAS, STORE = "cameras", "store"
+"""Machines that are no nodes of the cluster: what the nodes record, and where they ship to."""
+_HOST_NUMBERS = {CAMERAS: 4, STORE: 5, "requester": REQUESTER_HOST_NUMBER}
+MAX_CAMERAS = 16
+"""Of one node; four processes of 60 MB each serve four cameras."""
 MIN_MEMORY_MIB = 128
 
 OTHERS_NAMES = frozenset({"gcp", "edge", "onprem"})
@@ -37,6 +42,8 @@ class LabSpec:
     """A node image of one's own, already in the engine; default: the one built here."""
     boot_timeout_s: float = 120.0
     """How long a node may take until systemd has settled and sshd answers."""
+    cameras: int | None = None
+    """RTSP cameras of each compute node, and with any a store that speaks S3; default 0."""
 
 
 def check(spec: LabSpec) -> None:
@@ -57,6 +64,8 @@ def check(spec: LabSpec) -> None:
         faults.append(Fault("memory", f"{spec.memory_mib} MiB: a node needs at least {MIN_MEMORY_MIB} MiB"))
     if spec.cpus is not None and not spec.cpus > 0:
         faults.append(Fault("cpus", f"{spec.cpus}: must be more than 0"))
+    if spec.cameras is not None and not 0 <= spec.cameras <= MAX_CAMERAS:
+        faults.append(Fault("cameras", f"{spec.cameras}: must be 0 to {MAX_CAMERAS}"))
     if not spec.boot_timeout_s > 0:
         faults.append(Fault("boot_timeout_s", f"{spec.boot_timeout_s}: must be more than 0"))
     if faults:
@@ -83,7 +92,12 @@ def node_names(compute: int) -> list[str]:
     return ["requester", *(f"compute-{number}" for number in range(1, compute + 1))]
 
 
+def machine_names(compute: int, cameras: int) -> list[str]:
+    """All of a lab's machines: its nodes, and with cameras those that are none."""
+    return [*node_names(compute), *((CAMERAS, STORE) if cameras else ())]
+
+
 def node_address(subnet: str, node: str) -> str:
     """The fixed address of a machine in the lab's subnet."""
-    offset = 0 if node == "requester" else int(node.removeprefix("compute-"))
-    return str(ipaddress.ip_network(subnet).network_address + REQUESTER_HOST_NUMBER + offset)
+    number = _HOST_NUMBERS.get(node) or REQUESTER_HOST_NUMBER + int(node.removeprefix("compute-"))
+    return str(ipaddress.ip_network(subnet).network_address + number)

@@ -38,6 +38,8 @@ class LabFacts:
     """The host's fs.inotify.max_user_instances before the lab raised it."""
     boot_timeout_s: float = 120.0
     """How long a node may take to boot."""
+    cameras: int = 0
+    """Cameras of each compute node; with any there is a store."""
 
 
 def labs_folder() -> Path:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, field
 
 from docker.models.containers import Container
 
 from shoal.errors import Exit, ShoalError
-from shoal.lab import client, state
+from shoal.lab import cameras, client, state, store
 from shoal.lab import engine as engines
 from shoal.lab import network as networks
 from shoal.lab import node as nodes
 from shoal.lab.client import Engine, plain_errors
-from shoal.lab.spec import LabSpec, check, node_address, node_names
+from shoal.lab.spec import CAMERAS, STORE, LabSpec, check, machine_names, node_address
+from shoal.lab.state import LabFacts
 from shoal.paths import cluster_document
 from shoal.telling import Say, to_stderr
 
@@ -29,11 +31,13 @@ class NodeStatus:
     """systemd's own word: `running`, `degraded`, `starting`, ...; `-` where it cannot be asked."""
     ssh: bool
     """Whether sshd answers."""
+    services: dict[str, bool] = field(default_factory=dict)
+    """Of the cameras' and the store's machine: whether each answers."""
 
     @property
     def ready(self) -> bool:
         """Whether it can be worked with."""
-        return self.container == "running" and self.boot in nodes.SETTLED and self.ssh
+        return self.container == "running" and self.boot in nodes.SETTLED and self.ssh and all(self.services.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ def status(name: str, *, say: Say = to_stderr) -> LabStatus:
     else:
         engine = Engine(facts.engine_url, answer)
         there, network = nodes.find_all(engine, name), networks.existing(engine, name) is not None
-    wanted = [*node_names(facts.compute), *sorted(set(there) - set(node_names(facts.compute)))]
+    asked = machine_names(facts.compute, facts.cameras)
+    wanted = [*asked, *sorted(set(there) - set(asked))]
     path = cluster_document(name)
     return LabStatus(
         name,
@@ -81,7 +86,7 @@ def status(name: str, *, say: Say = to_stderr) -> LabStatus:
         network=network,
         metadata_blocked=facts.metadata_blocked,
         document=str(path) if path.exists() else "",
-        nodes=tuple(_node(node, node_address(facts.subnet, node), there.get(node)) for node in wanted),
+        nodes=tuple(_node(facts, node, there.get(node)) for node in wanted),
     )
 
 
@@ -98,11 +103,22 @@ def container_of(lab: str, node: str) -> Container:
     return there[node]
 
 
-def _node(name: str, address: str, container: Container | None) -> NodeStatus:
+def _node(facts: LabFacts, name: str, container: Container | None) -> NodeStatus:
+    address = node_address(facts.subnet, name)
     if container is None:
         return NodeStatus(name, address, "missing", "-", ssh=False)
     with plain_errors(f"asking node {name}"):
         boot = nodes.boot_state(container)
     if container.status != "running":
         return NodeStatus(name, address, container.status, "-", ssh=False)
-    return NodeStatus(name, address, "running", boot, nodes.sshd_answers(address))
+    ports = {CAMERAS: cameras.ports(facts), STORE: {"s3": store.PORT}}.get(name, {})
+    services = {service: _answers(address, port) for service, port in ports.items()}
+    return NodeStatus(name, address, "running", boot, nodes.sshd_answers(address), services)
+
+
+def _answers(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=nodes.BANNER_TIMEOUT_S):
+            return True
+    except OSError:
+        return False

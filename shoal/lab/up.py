@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from docker.models.containers import Container
 
+from shoal.artifacts import lab_tools
 from shoal.cluster import document as cluster_document
 from shoal.cluster import owners
 from shoal.cluster.document import Arch, Cluster, Node, SshAccess
 from shoal.errors import ShoalError, UsageError
 from shoal.lab import (
     base_image,
+    cameras,
     client,
     firewall,
     host,
@@ -23,6 +27,7 @@ from shoal.lab import (
     node_image,
     ssh_files,
     state,
+    store,
 )
 from shoal.lab import (
     engine as engines,
@@ -34,11 +39,14 @@ from shoal.lab import (
     node as nodes,
 )
 from shoal.lab.client import Engine
-from shoal.lab.spec import DEFAULT_COMPUTE, LabSpec, check, node_address, node_names
+from shoal.lab.spec import CAMERAS, DEFAULT_COMPUTE, STORE, LabSpec, check, machine_names, node_address
 from shoal.lab.state import LabFacts
 from shoal.locks import locked
 from shoal.paths import cluster_document as cluster_path
 from shoal.telling import Say, stage, to_stderr
+
+Films = Callable[[], Sequence[Path]]
+"""Gives what the cameras stream, in turn: H.264 without frames out of their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +80,16 @@ class _Call:
     facts: LabFacts
     options: Options
     say: Say
+    films: Films | None = None
     subnet_asked: bool = False
     """Whether the range is the user's choice, and no other will do."""
     made: _Made = field(default_factory=_Made)
 
 
-def up(spec: LabSpec, options: Options | None = None, *, say: Say = to_stderr) -> Cluster:
+def up(spec: LabSpec, options: Options | None = None, *, films: Films | None = None, say: Say = to_stderr) -> Cluster:
     """Bring the lab up and give its cluster document, which is also written to `shoal.paths.cluster_document(name)`.
+
+    `films` are asked for where the lab has cameras.
 
     Raises UsageError for input that is refused before anything is changed, ShoalError for what fails on the way.
     """
@@ -86,29 +97,33 @@ def up(spec: LabSpec, options: Options | None = None, *, say: Say = to_stderr) -
     check(spec)
     owners.refuse_lab(spec.name)
     with locked(state.lock_path(spec.name), what=f"lab {spec.name!r}", say=say):
-        return _up(spec, options, say)
+        return _up(spec, options, films, say)
 
 
-def _up(spec: LabSpec, options: Options, say: Say) -> Cluster:
+def _up(spec: LabSpec, options: Options, films: Films | None, say: Say) -> Cluster:
     begun = time.monotonic()
     before = state.load_facts(spec.name)
     engine = engines.find_or_bring(say, recorded_url=before.engine_url if before else None, yes=options.yes)
     ssh_files.require_programs()
     say(f"lab: using the {engine.description}")
     facts = _plan(engine, spec, before)
-    wanted = node_names(facts.compute)
+    wanted = machine_names(facts.compute, facts.cameras)
     nodes.refuse_foreign(engine, spec.name, wanted)
     there = nodes.find_all(engine, spec.name)
+    if CAMERAS in set(wanted) - set(there) and films is None:
+        raise UsageError("the lab is to have cameras, and nothing was given for them to stream")
     surplus = sorted(set(there) - set(wanted))
-    if surplus and not options.scale_down:
+    # Cameras and store go when they are no longer asked for: what is on them is the lab's own.
+    if (too_many := sorted(set(surplus) - {CAMERAS, STORE})) and not options.scale_down:
         raise UsageError(
-            f"lab {spec.name!r} has more nodes than asked for: {', '.join(surplus)}; nothing was changed",
-            hint=f"add --scale-down to remove them, or ask for --compute {len(there) - 1}",
+            f"lab {spec.name!r} has more nodes than asked for: {', '.join(too_many)}; nothing was changed",
+            hint=f"add --scale-down to remove them, or ask for --compute {facts.compute + len(too_many)}",
         )
-    call = _Call(engine, facts, options, say, spec.subnet is not None, _Made(folder=before is None))
+    call = _Call(engine, facts, options, say, films, spec.subnet is not None, _Made(folder=before is None))
     state.save_facts(facts)
     try:
-        facts, machines = _bring_nodes(call, _image(call))
+        facts, machines, containers = _bring_nodes(call, _image(call))
+        _furnish(call, facts, containers)
     except ShoalError:
         if not options.retain:
             _take_back(call)
@@ -117,7 +132,7 @@ def _up(spec: LabSpec, options: Options, say: Say) -> Cluster:
         say(f"lab: removing {name}")
         nodes.remove(engine, spec.name, name, there[name])
     ssh_files.write(spec.name, machines)
-    document = _document(engine, facts, machines)
+    document = _document(engine, facts, machines[: facts.compute + 1])
     cluster_document.save(document, cluster_path(spec.name))
     say(f"lab: {spec.name!r} is up with {len(machines)} machines in {time.monotonic() - begun:.1f} s")
     return document
@@ -154,6 +169,7 @@ def _plan(engine: Engine, spec: LabSpec, before: LabFacts | None) -> LabFacts:
         image=spec.image or (before.image if before else None),
         inotify_before=before.inotify_before if before else None,
         boot_timeout_s=spec.boot_timeout_s,
+        cameras=(before.cameras if before else 0) if spec.cameras is None else spec.cameras,
     )
 
 
@@ -170,7 +186,7 @@ def _image(call: _Call) -> str:
     return facts.image
 
 
-def _bring_nodes(call: _Call, image: str) -> tuple[LabFacts, list[ssh_files.Machine]]:
+def _bring_nodes(call: _Call, image: str) -> tuple[LabFacts, list[ssh_files.Machine], dict[str, Container]]:
     engine, facts, say = call.engine, call.facts, call.say
     lab = facts.name
     if networks.existing(engine, lab) is None:
@@ -181,17 +197,19 @@ def _bring_nodes(call: _Call, image: str) -> tuple[LabFacts, list[ssh_files.Mach
     blocked = firewall.block_metadata(lab, facts.bridge, host.uplink())
     if not blocked:
         say("lab: nodes can reach this machine's metadata service, if it has one (no root or no iptables to block it)")
-    before = inotify.raise_limit(facts.compute + 1, facts.inotify_before, say)
+    wanted = machine_names(facts.compute, facts.cameras)
+    before = inotify.raise_limit(len(wanted), facts.inotify_before, say)
     facts = replace(facts, metadata_blocked=blocked, inotify_before=before)
     state.save_facts(facts)
     public_key = ssh_files.ensure_key(lab)
     inherited = inherit.entries(base_image.release().codename)
     there = nodes.find_all(engine, lab)
     running: dict[str, Container] = {}
-    with stage(say, "starting the nodes", f"{facts.compute + 1} nodes up"):
+    with stage(say, "starting the nodes", f"{len(wanted)} nodes up"):
         deadline = time.monotonic() + facts.boot_timeout_s
-        for name in node_names(facts.compute):
-            spec = nodes.NodeSpec(lab, name, image, node_address(facts.subnet, name), facts.memory_mib, facts.cpus)
+        for name in wanted:
+            limits = (None, None) if name in {CAMERAS, STORE} else (facts.memory_mib, facts.cpus)
+            spec = nodes.NodeSpec(lab, name, image, node_address(facts.subnet, name), *limits)
             container = _reuse(call, spec, there.get(name))
             if container is None:
                 container = nodes.create(engine, spec, public_key, inherited)
@@ -203,10 +221,22 @@ def _bring_nodes(call: _Call, image: str) -> tuple[LabFacts, list[ssh_files.Mach
             booted = nodes.wait_until_booted(container, name, node_address(facts.subnet, name), deadline)
             if booted == "degraded":
                 say(f"lab: {name} is up, but these units failed: {', '.join(nodes.failed_units(container))}")
-    return facts, [
+    machines = [
         ssh_files.Machine(name, node_address(facts.subnet, name), nodes.host_key(container, name))
         for name, container in running.items()
     ]
+    return facts, machines, running
+
+
+def _furnish(call: _Call, facts: LabFacts, containers: dict[str, Container]) -> None:
+    """Cameras and store, where the lab has them; as they are where no films are given."""
+    if not facts.cameras or call.films is None:
+        return
+    films, tools = call.films(), lab_tools(call.say)
+    if store.start(containers[STORE], facts, tools):
+        call.say(f"lab: a store that speaks S3 at {store.of_cluster(facts).endpoint}")
+    if cameras.start(containers[CAMERAS], facts, films, tools):
+        call.say(f"lab: {len(cameras.ports(facts))} cameras stream at {node_address(facts.subnet, CAMERAS)}")
 
 
 def _reuse(call: _Call, spec: nodes.NodeSpec, there: Container | None) -> Container | None:
@@ -249,6 +279,7 @@ def _document(engine: Engine, facts: LabFacts, machines: list[ssh_files.Machine]
     return Cluster(
         name=facts.name,
         substrate="lab",
+        events_store=store.of_cluster(facts) if facts.cameras else None,
         ssh=SshAccess(
             identity_file=ssh_files.key_path(facts.name),
             known_hosts_file=ssh_files.known_hosts_path(facts.name),
@@ -262,6 +293,7 @@ def _document(engine: Engine, facts: LabFacts, machines: list[ssh_files.Machine]
                 user=ssh_files.NODE_USER,
                 arch=_arch(engine),
                 labels={"site": "lab"},
+                cameras=cameras.of_node(facts, machine.name),
             )
             for machine in machines
         ),

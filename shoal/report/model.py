@@ -119,7 +119,7 @@ class SeenEvent(_View):
     clip_bytes: int
     clip_sha256: str | None
     clip_state: str
-    """verified, quarantined or none."""
+    """verified, quarantined, none or pending."""
     clip_reason: str | None
 
 

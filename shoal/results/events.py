@@ -57,7 +57,7 @@ class EventClip(_Part):
     frames: Annotated[int, Field(ge=1)] | None
     start_s: Figure
     end_s: Figure
-    state: Literal["verified", "quarantined", "none"]
+    state: Literal["verified", "quarantined", "none", "pending"]
     reason: Text | None
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from shoal.cluster.document import Cluster
 from shoal.errors import Fault, UsageError
 from shoal.files import PRIVATE_FILE
 
@@ -198,9 +199,13 @@ def rclone_config(outbox: SiteOutbox) -> str:
     return "\n".join(["# Written by shoal's role `outbox`; changes are overwritten.", "[store]", *lines]) + "\n"
 
 
-def of_cluster(outbox: SiteOutbox | None, events_bucket: str | None) -> SiteOutbox | None:
-    """What holds: the settings that were made, else the cluster's own bucket, with the machines' own identity."""
-    return outbox or (SiteOutbox(to=f"gs:{events_bucket}") if events_bucket else None)
+def of_cluster(outbox: SiteOutbox | None, cluster: Cluster) -> SiteOutbox | None:
+    """What holds: the settings that were made, else the cluster's own store (a bucket: with the machines' identity)."""
+    if outbox is not None:
+        return outbox
+    if (store := cluster.events_store) is not None:
+        return SiteOutbox(to=store.to, endpoint=store.endpoint, credential_file=store.credential_file)
+    return SiteOutbox(to=f"gs:{cluster.events_bucket}") if cluster.events_bucket else None
 
 
 def deploy_data(outbox: SiteOutbox | None) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class WatchStatus(_Part):
     stride: Count
     stride_wanted: Count
     processes: Count
+    clips_to_make: Count = 0
+    """Absent where the node still runs an older watch."""
     cameras: Annotated[dict[Word, Watched], Field(max_length=200)]
 
 

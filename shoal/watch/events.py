@@ -32,10 +32,27 @@ def events(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, list[ListedEven
     return ssh.on_each(nodes, ask)
 
 
+def _pending(event: Event) -> bool:
+    return event.clip is not None and event.clip.state == "pending"
+
+
+def _no_clip(event: Event) -> str | None:
+    """Why it has none; None where it has one."""
+    if event.clip is None:
+        return "none was made"
+    if event.clip.file:
+        return None
+    return "is yet to be made" if _pending(event) else event.clip.state
+
+
 def listed(node: str, found: Iterable[Event]) -> list[ListedEvent]:
     """They as `shoal events` lists them; the outbox knows them under the same names."""
-    return [
-        ListedEvent(
+    by_id: dict[str, ListedEvent] = {}
+    for event in found:
+        # For a moment an event lies there with its clip and without.
+        if event.id in by_id and _pending(event):
+            continue
+        by_id[event.id] = ListedEvent(
             event=event.id,
             node=node,
             run=f"watch-{event.id}",
@@ -45,10 +62,9 @@ def listed(node: str, found: Iterable[Event]) -> list[ListedEvent]:
             start_s=event.start_s,
             end_s=event.end_s,
             privacy=event.privacy,
-            no_clip=None if event.clip and event.clip.file else event.clip.state if event.clip else "none was made",
+            no_clip=_no_clip(event),
         )
-        for event in found
-    ]
+    return [*by_id.values()]
 
 
 def picture(cluster: Cluster, node: Node, event_id: str) -> bytes | None:

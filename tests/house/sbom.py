@@ -25,7 +25,7 @@ LOCKS = {
     "runtime": ("requirements/runtime.txt",),
     "stacks": ("requirements/stacks.txt",),
     "development": ("requirements/dev.txt",),
-    "tools": ("requirements/uv.txt", "requirements/npm.txt"),
+    "tools": ("requirements/uv.txt", "requirements/npm.txt", "requirements/lab.txt"),
 }
 """Each document but that of the artefacts, and the locks that it is made of."""
 PURPOSES = {

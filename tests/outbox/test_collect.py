@@ -5,13 +5,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
+import time
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from outbox import ship
 from outbox.ledger import CLIP, EVENT
-from tests.outbox.making import bench, event, finish, run_folder
+from outbox.status import status
+from tests.outbox.making import MemoryStore, bench, event, finish, run_folder
 
 
 def test_the_fixture_is_an_event_by_the_detectors_schema() -> None:
@@ -140,3 +144,69 @@ def test_a_detector_at_work_is_seen_by_its_lock_alone(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert made.collect().at_work
     assert not made.collect().at_work
+
+
+@pytest.mark.parametrize("shipped_between", [True, False])
+@pytest.mark.parametrize("new_stays", [True, False])
+def test_a_watchs_event_goes_before_its_clip_and_each_of_them_once(
+    tmp_path: Path, shipped_between: bool, new_stays: bool
+) -> None:
+    """The folder `new-ID`, then `watch-ID`; however often it looks, and whatever it finds of the two."""
+    made, store = bench(tmp_path), MemoryStore()
+    whole, clip = event(7)
+    pending = dict.fromkeys(("file", "sha256", "size_bytes", "frames"))
+    early = {**whole, "clip": {**whole["clip"], **pending, "state": "pending", "reason": "it is being made"}}
+    new = run_folder(made.runs, f"new-{whole['id']}", [(early, None)])
+    for _ in range(2):
+        made.collect()
+        (entry,) = made.ledger.open_entries()
+        assert ([part.kind for part in entry.parts], entry.run) == (["event"], f"watch-{whole['id']}")
+    if shipped_between:
+        ship.ship(made.settings, made.ledger, store, made.said.append)
+        assert made.ledger.open_entries() == []
+    run_folder(made.runs, f"watch-{whole['id']}", [(whole, clip)])
+    if not new_stays:
+        shutil.rmtree(new)
+    for _ in range(2):
+        made.collect()
+        (entry,) = made.ledger.open_entries()
+        assert [part.kind for part in entry.parts] == ["event", "clip"]
+        assert [*made.ledger.closed_entries()] == []
+    ship.ship(made.settings, made.ledger, store, made.said.append)
+    made.collect()
+    (entry,) = made.ledger.closed_entries()
+    assert all((part.state, part.attempts) == ("shipped", 1) for part in entry.parts)
+    assert [key.rpartition(".")[2] for key in store.puts] == ["json", "mp4"]
+    assert json.loads(store.objects[store.puts[0]]) == early
+
+
+def test_a_watchs_event_whose_clip_cannot_be_made_is_shipped_once_and_says_why(tmp_path: Path) -> None:
+    made, store = bench(tmp_path), MemoryStore()
+    whole, _ = event(7, state="quarantined")
+    early = {**whole, "clip": {**whole["clip"], "state": "pending"}}
+    run_folder(made.runs, f"new-{whole['id']}", [(early, None)])
+    made.collect()
+    ship.ship(made.settings, made.ledger, store, made.said.append)
+    (entry,) = made.ledger.closed_entries()
+    assert status(made.settings, made.ledger, time.time())["without_clip"] == 0  # it may come yet
+    run_folder(made.runs, f"watch-{whole['id']}", [(whole, None)])
+    made.collect()
+    (entry,) = made.ledger.closed_entries()
+    assert entry.no_clip == "quarantined"
+    assert made.ledger.open_entries() == []
+    assert status(made.settings, made.ledger, time.time())["without_clip"] == 1
+    assert len(store.puts) == 1
+
+
+def test_an_entry_that_was_opened_again_and_cut_off_is_one_entry(tmp_path: Path) -> None:
+    """A kill between the entry's two places."""
+    made = bench(tmp_path)
+    run_folder(made.runs, "run-1", [event(7)])
+    made.collect()
+    (entry,) = made.ledger.open_entries()
+    name = f"{entry.id}.json"
+    shutil.copy(made.ledger.root / "open" / name, made.ledger.root / "closed" / name)
+    with made.ledger.writing():
+        made.ledger.mend()
+    assert [*made.ledger.closed_entries()] == []
+    assert made.ledger.open_entries() == [entry]

@@ -143,6 +143,19 @@ def _rolled(stage: Stage, event: Event) -> tuple[float, float]:
     return start_s, float(event.document["end_s"] + stage.rules.roll_after_s)
 
 
+def _no_clip_yet(stage: Stage, camera: Camera, event: Event) -> Document:
+    start_s, end_s = _rolled(stage, event)
+    end_s = min(camera.parts[-1].end_s, end_s)
+    nothing: Document = {"file": None, "sha256": None, "size_bytes": None, "frames": None}
+    return nothing | {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
+
+
+def pending(stage: Stage, camera: Camera, event: Event) -> Document:
+    """The event's document, whose clip is yet to be made."""
+    clip = {**_no_clip_yet(stage, camera, event), "state": "pending", "reason": "it is being made"}
+    return {**event.document, "clip": clip}
+
+
 def with_clip(stage: Stage, camera: Camera, event: Event, looker: Callable[[], Looker | None]) -> Document:
     """The event's document with its clip and picture, which are written; or with the reason why there are none.
 
@@ -152,8 +165,7 @@ def with_clip(stage: Stage, camera: Camera, event: Event, looker: Callable[[], L
     document = event.document
     start_s, end_s = _rolled(stage, event)
     end_s = min(camera.parts[-1].end_s, end_s)
-    nothing: Document = {"file": None, "sha256": None, "size_bytes": None, "frames": None}
-    nothing |= {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
+    nothing = _no_clip_yet(stage, camera, event)
     if stage.clips is not None:
         return {**document, "clip": {**nothing, "state": "none", "reason": stage.clips}}
     around_s = clips.LOOK_AROUND_S
@@ -201,8 +213,11 @@ def _seen(stage: Stage, camera: Camera, start_s: float, end_s: float, looker: Lo
         if not path.is_file():
             return None
         with store.state_errors("read", path):
-            for one in seen_file.read_seen(path, start_s - part.offset_s, end_s - part.offset_s):
-                seen.append(replace(one, time_s=_camera_time(part, one.time_s)))
+            try:
+                for one in seen_file.read_seen(path, start_s - part.offset_s, end_s - part.offset_s):
+                    seen.append(replace(one, time_s=_camera_time(part, one.time_s)))
+            except FileNotFoundError:
+                return None  # a watch lets go of what it no longer carries
     return seen
 
 

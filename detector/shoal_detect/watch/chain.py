@@ -8,7 +8,7 @@ and an event has the same id however often it is decided.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal_detect.errors import Exit
-from shoal_detect.events.cameras import Camera, is_steady
+from shoal_detect.events.cameras import Camera, Part, is_steady
 from shoal_detect.events.carried import Carried, advance, follow, of_document, to_document
 from shoal_detect.events.decide import Event
 from shoal_detect.events.look import Looker
 from shoal_detect.events.rules import Rules
 from shoal_detect.events.sightings import frames_of, read_detections
-from shoal_detect.events.stage import Pictures, Stage, with_clip
+from shoal_detect.events.stage import Pictures, Stage, cut, pending, with_clip
 from shoal_detect.read.videos import Video, video_id
 from shoal_detect.state import lines, store
 from shoal_detect.state.store import Document
@@ -31,7 +31,11 @@ from shoal_detect.watch.ledger import camera_folder
 from shoal_detect.watch.messages import Take, Taken
 
 EVENTS = "events"
-"""Below the state folder: a folder per event, as of a finished run."""
+"""Below the state folder: a folder per event, as of a finished run: `new-ID` at first, and when its clip is made or
+given up `watch-ID` in its place. The outbox takes the document from the first and the clip from the second."""
+NEW, WHOLE = "new-", "watch-"
+FOR_CLIP = ".clip.json"
+"""In a folder `new-ID`: what its clip is made of. Not in its manifest."""
 MAKING = ".making"
 PUBLISHED = "told.jsonl"
 """Below a camera's folder: every event of it that was put into `EVENTS`. The recorder reads it too."""
@@ -52,7 +56,6 @@ class Chain:
     looker: Callable[[], Looker | None]
     seen_at: int | None
     alive: Callable[[], None]
-    begun: Callable[[str, str], None]
     _answers: dict[tuple[str, float, float, bytes], bool | None] = field(default_factory=dict)
 
     def take(self, task: Take) -> Taken:
@@ -97,7 +100,7 @@ class Chain:
         began = None if task.began_s is None else datetime.fromtimestamp(task.began_s, UTC)
         part = follow(carried, summary, began, steady=steady)
         frames = frames_of(Camera(task.camera, (part,), carried.began()), {summary["video_id"]: detections})
-        pictures = Pictures(carried.camera(task.camera), self._videos(carried), self.alive)
+        pictures = Pictures(carried.camera(task.camera), self._videos(carried.parts), self.alive)
 
         def unmoved(before_s: float, after_s: float, box: npt.NDArray[np.float64]) -> bool | None:
             # What is open is gone through at every mark, and a picture costs a seek in the footage.
@@ -112,10 +115,10 @@ class Chain:
 
         return advance(carried, task.camera, frames, rules=self.rules, privacy=self.privacy, unmoved=unmoved)
 
-    def _videos(self, carried: Carried) -> dict[str, Video]:
-        """The carried files that are still there."""
+    def _videos(self, parts: Iterable[Part]) -> dict[str, Video]:
+        """Those files that are still there."""
         found = {}
-        for part in carried.parts:
+        for part in parts:
             name = part.summary["video"]
             path = Path(self.root, name)
             if path.is_file():
@@ -136,9 +139,8 @@ class Chain:
             return False
         if not task.early and any(one["early"] and _overlap(one, document) for one in published):
             return False  # it was published when it was new
-        target = self.state / EVENTS / f"watch-{document['id']}"
-        if not (target / "manifest.json").is_file():
-            self._made(task, carried, event, target)
+        if not self._is_there(document["id"]):
+            self._publish(carried.camera(task.camera), event)
         line = {
             "id": document["id"],
             "segment": task.segment,
@@ -151,25 +153,67 @@ class Chain:
         published.append(line)
         return True
 
-    def _made(self, task: Take, carried: Carried, event: Event, target: Path) -> None:
-        making = self.state / MAKING / target.name
+    def _is_there(self, event_id: str) -> bool:
+        folders = (self.state / EVENTS / f"{kind}{event_id}" for kind in (WHOLE, NEW))
+        return any((folder / "manifest.json").is_file() for folder in folders)
+
+    def _publish(self, camera: Camera, event: Event) -> None:
+        """The event without its clip, and beside it what the clip is made of; where none are made, as it will stay."""
+        event_id = event.document["id"]
+        making = self._making(f"{NEW}{event_id}")
+        stage = self._stage(making, camera)
+        if stage.clips is not None:
+            self._finish(making, WHOLE, event_id, with_clip(stage, camera, event, self.looker))
+            return
+        parts = [
+            {"summary": one.summary, "offset_s": one.offset_s, "first_frame": one.first_frame, "steady": one.steady}
+            for one in cut(stage, camera, event).parts
+        ]
+        began = None if camera.began is None else camera.began.isoformat()
+        about = {"document": event.document, "key_s": event.key_s, "camera": camera.name, "began": began}
+        store.write_file(making / FOR_CLIP, store.to_json_line({**about, "parts": parts}))
+        self._finish(making, NEW, event_id, pending(stage, camera, event))
+
+    def make_clip(self, event_id: str, given_up: str | None = None) -> None:
+        """Make the clip of an event that was published without, and put the whole in its place.
+
+        Raises DetectorError(STATE) and what `alive` raises.
+        """
+        new = self.state / EVENTS / f"{NEW}{event_id}"
+        about = store.read_json(new / FOR_CLIP)
+        if about is not None and not (new.with_name(f"{WHOLE}{event_id}") / "manifest.json").is_file():
+            parts = tuple(Part(**one) for one in about["parts"])
+            began = None if about["began"] is None else datetime.fromisoformat(about["began"])
+            camera = Camera(about["camera"], parts, began)
+            making = self._making(f"{WHOLE}{event_id}")
+            stage = self._stage(making, camera, given_up)
+            document = with_clip(stage, camera, Event(about["document"], about["key_s"]), self.looker)
+            self._finish(making, WHOLE, event_id, document)
+        with store.state_errors("clean up", new):
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _making(self, name: str) -> Path:
+        making = self.state / MAKING / name
         with store.state_errors("write", making):
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir(parents=True)
-            target.parent.mkdir(exist_ok=True)
-        stage = Stage(
+        return making
+
+    def _stage(self, making: Path, camera: Camera, given_up: str | None = None) -> Stage:
+        return Stage(
             state=making,
             rules=self.rules,
             privacy=self.privacy,
-            clips=self.clips or task.given_up.get(event.document["id"]),
-            videos=self._videos(carried),
+            clips=self.clips or given_up,
+            videos=self._videos(camera.parts),
             alive=self.alive,
             seen_at=self.seen_at,
             found_in=self.state,
         )
-        if stage.clips is None:
-            self.begun(event.document["id"], f"{task.camera} at {event.document['start_utc']}")
-        document = with_clip(stage, carried.camera(task.camera), event, self.looker)
+
+    def _finish(self, making: Path, kind: str, event_id: str, document: Document) -> None:
+        """A folder with this event alone, as the outbox takes a finished run's: there all at once."""
+        target = self.state / EVENTS / f"{kind}{event_id}"
         store.write_file(making / "events.jsonl", store.to_json_line(document))
         manifest = {
             "schema_version": 1,
@@ -180,6 +224,7 @@ class Chain:
         }
         store.write_file(making / "manifest.json", store.to_json(manifest))
         with store.state_errors("write", target):
+            target.parent.mkdir(exist_ok=True)
             if target.exists():
                 shutil.rmtree(target)
             making.rename(target)
@@ -213,6 +258,19 @@ def _overlap(one: Document, other: Document) -> bool:
     if one["start_utc"] is None or other["start_utc"] is None:
         return False
     return bool(one["start_utc"] <= other["end_utc"] and other["start_utc"] <= one["end_utc"])
+
+
+def without_clip(state: Path) -> Iterator[str]:
+    """Ids of all events that were published and whose clip was not made yet."""
+    folder = state / EVENTS
+    for path in sorted(folder.glob(f"{NEW}*")) if folder.is_dir() else ():
+        yield path.name.removeprefix(NEW)
+
+
+def of_clip(state: Path, event_id: str) -> Document | None:
+    """The document of an event whose clip is to be made; None where there is nothing left to make."""
+    about = store.read_json(state / EVENTS / f"{NEW}{event_id}" / FOR_CLIP)
+    return None if about is None else about["document"]
 
 
 def dropped_before(state: Path, names: set[str]) -> None:

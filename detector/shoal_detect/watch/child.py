@@ -1,10 +1,11 @@
-"""The process that makes the watch's events and clips; a decoder may crash in it.
+"""A process that makes the watch's events, or their clips; a decoder may crash in it.
 
 Started by `keeper.py`: `python -m shoal_detect.watch.child CONNECTION`, a descriptor.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from multiprocessing.connection import Connection
 
 from shoal_detect.child import serving
 from shoal_detect.stop import Stop
-from shoal_detect.watch.messages import Alive, BeginEvents, ForgetEarly, MakingClip, Take
+from shoal_detect.watch.messages import Alive, BeginEvents, ClipDone, ForgetEarly, MakeClip, Take
 
 SIGN_S = 1.0
+CLIPS_NICE = 10
 
 
 def main(arguments: list[str]) -> None:
@@ -53,13 +55,17 @@ def _serve(connection: Connection, stop: Stop) -> None:
         looker=looker,
         seen_at=settings.img if begin.every_frame else None,
         alive=_signs(connection, stop),
-        begun=lambda event_id, text: connection.send(MakingClip(event_id, text)),
     )
     while True:
-        task: Take | ForgetEarly = connection.recv()
+        task: Take | ForgetEarly | MakeClip = connection.recv()
         if isinstance(task, ForgetEarly):
             chain.forget_early(task.camera)
             connection.send(None)
+        elif isinstance(task, MakeClip):
+            # New footage goes first: a clip may take a minute, and its event is with the outbox already.
+            os.nice(max(0, CLIPS_NICE - os.nice(0)))
+            chain.make_clip(task.event_id, task.given_up)
+            connection.send(ClipDone())
         else:
             connection.send(chain.take(task))
 

@@ -1,4 +1,4 @@
-"""Keeps the process that makes the watch's events: a decoder that crashes or hangs costs its clip, not the watch."""
+"""Keeps a process that makes the watch's events or clips: a decoder that crashes costs a clip, not the watch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.messages import Failed
 from shoal_detect.progress import quoted, say
-from shoal_detect.watch.messages import Alive, BeginEvents, ForgetEarly, MakingClip, Take, Taken
+from shoal_detect.watch.messages import Alive, BeginEvents, ClipDone, ForgetEarly, MakeClip, Take, Taken
 from shoal_detect.worker import LEAVE_S, LOOK_S, STUCK_S, Died, begun, end, why_ended
 
 
@@ -28,17 +28,23 @@ class EventsKeeper:
     def take(self, task: Take, check: Callable[[], None]) -> Taken:
         """Have a file taken. Raises DetectorError, Interrupted and what `check` raises."""
         while True:
-            clip, answer = self._asked(task, check)
+            answer = self._asked(task, check)
             if isinstance(answer, Taken):
                 return answer
-            if clip is None and task.blind:
+            if task.blind:
                 raise DetectorError(f"the events of {task.segment} cannot be made: {answer}", Exit.STATE)
-            if clip is None:
-                say(f"{quoted(task.segment)}: {answer} in a look back; going on with a new process and without looks")
-                task = replace(task, blind=True)
-                continue
-            say(f"the clip of {quoted(clip.text)} is given up: {answer}; going on with a new process")
-            task = replace(task, given_up={**task.given_up, clip.event_id: str(answer)})
+            say(f"{quoted(task.segment)}: {answer} in a look back; going on with a new process and without looks")
+            task = replace(task, blind=True)
+
+    def make_clip(self, task: MakeClip, check: Callable[[], None]) -> None:
+        """Have a clip made, or given up. Raises DetectorError, Interrupted and what `check` raises."""
+        answer = self._asked(task, check)
+        if isinstance(answer, ClipDone):
+            return
+        say(f"the clip of event {task.event_id} is given up: {answer}; going on with a new process")
+        answer = self._asked(replace(task, given_up=str(answer)), check)
+        if not isinstance(answer, ClipDone):
+            raise DetectorError(f"event {task.event_id} cannot be written: {answer}", Exit.STATE)
 
     def forget_early(self, camera: str, check: Callable[[], None]) -> None:
         """As `ForgetEarly`."""
@@ -57,14 +63,13 @@ class EventsKeeper:
         self._process, self._connection = begun("shoal_detect.watch.child")
         self._connection.send(self._begin)
 
-    def _asked(self, task: Take | ForgetEarly, check: Callable[[], None]) -> tuple[MakingClip | None, object]:
-        """The clip that was in hand, and the answer: Taken, None, or why there is none."""
+    def _asked(self, task: Take | ForgetEarly | MakeClip, check: Callable[[], None]) -> object:
+        """The answer: Taken, ClipDone, None, or why there is none."""
         if self._process is None:
             self._start()
         process, connection = self._process, self._connection
         if process is None or connection is None:
             raise RuntimeError("the process was not started")
-        clip: MakingClip | None = None
         with suppress(BrokenPipeError, ConnectionResetError):  # it died: reported below
             connection.send(task)
         heard = time.monotonic()
@@ -74,7 +79,7 @@ class EventsKeeper:
                 if time.monotonic() - heard > STUCK_S:
                     process.kill()
                     self.leave()
-                    return clip, f"nothing came of it for {STUCK_S:.0f} s"
+                    return f"nothing came of it for {STUCK_S:.0f} s"
             try:
                 message = connection.recv()
             except (EOFError, ConnectionResetError):
@@ -83,14 +88,12 @@ class EventsKeeper:
             if isinstance(message, Failed):
                 self.leave()
                 raise message.error()
-            if isinstance(message, MakingClip):
-                clip = message
-            elif not isinstance(message, Alive):
-                return clip, message
+            if not isinstance(message, Alive):
+                return message
         code = process.wait()
         self.leave()
         check()
         ended = why_ended(code, "makes events")
         if isinstance(ended, Died):
-            return clip, str(ended)
+            return str(ended)
         raise ended

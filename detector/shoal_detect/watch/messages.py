@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from shoal_detect.events.rules import Rules
@@ -24,7 +24,7 @@ class BeginEvents:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Take a camera's next file, whose detections are there. Answered by MakingClip, Alive, then Taken or Failed."""
+    """Take a camera's next file, whose detections are there. Answered by Alive, then Taken or Failed."""
 
     camera: str
     folder: str
@@ -36,15 +36,13 @@ class Take:
     video: Video
     early: bool = False
     """Out of its turn: alerts are made of the newest footage while older still waits."""
-    given_up: dict[str, str] = field(default_factory=dict)
-    """Why the clip of an event is not tried again, by id."""
     blind: bool = False
     """The decoder died of a look whether something moved: no more such looks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The file is done, and its events are where the outbox finds them."""
+    """The file is done, and its events are where the outbox finds them, their clips yet to be made."""
 
     events: tuple[str, ...]
     """Ids of those that are new."""
@@ -53,12 +51,17 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class MakingClip:
-    """A clip is begun."""
+class MakeClip:
+    """Make the clip of an event that was published without it. Answered by Alive, then ClipDone or Failed."""
 
     event_id: str
-    text: str
-    """What it shows, for people."""
+    given_up: str | None = None
+    """Why it is not tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipDone:
+    """The event has its clip now, or the reason why it has none."""
 
 
 @dataclass(frozen=True, slots=True)

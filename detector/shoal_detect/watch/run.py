@@ -1,17 +1,20 @@
 """The watch: finds new footage by looking, works on it in order, and says how it stands.
 
 The ledger is the truth. A file is done when its line is there; everything before that can be done again. One process
-per processor detects, one makes events; files are detected in any order, and each camera's events are made in order.
+per processor detects, one makes events, one their clips; files are detected in any order, and each camera's events are
+made in order. An event is published when it is decided; its clip follows, and no footage waits for it.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +37,7 @@ from shoal_detect.watch import chain
 from shoal_detect.watch.footage import Scan, Segment
 from shoal_detect.watch.keeper import EventsKeeper
 from shoal_detect.watch.ledger import Ledger, camera_folder
-from shoal_detect.watch.messages import BeginEvents, Take
+from shoal_detect.watch.messages import BeginEvents, MakeClip, Take
 from shoal_detect.watch.settings import Watch
 from shoal_detect.worker import Died, Worker
 
@@ -121,6 +124,8 @@ class Watcher:
         self.level = 0
         self._eased_s = self._said_s = float("-inf")
         self._changed = threading.Condition()
+        self._clips: list[tuple[bool, float, str]] = []
+        """Events whose clip is to be made, as a heap: alerts first, the newest first."""
         self._error: BaseException | None = None
         self._since_s = 0.0
         limit = memory.limit_bytes()
@@ -136,13 +141,14 @@ class Watcher:
         self._take_up()
         precision = self._precision()
         begin = BeginEvents(self.settings, self.rules, precision, self._every_frame())
-        keeper = EventsKeeper(begin)
+        keeper, clips = EventsKeeper(begin), EventsKeeper(begin)
         workers = [Worker(self.settings, self.sha256, precision) for _ in range(self.processes)]
         threads = [
             threading.Thread(target=self._guarded, args=(self._detect, worker), name="detect", daemon=True)
             for worker in workers
         ]
-        threads.append(threading.Thread(target=self._guarded, args=(self._make_events, keeper), daemon=True))
+        for work, tool in ((self._make_events, keeper), (self._make_clips, clips)):
+            threads.append(threading.Thread(target=self._guarded, args=(work, tool), daemon=True))
         names = ", ".join(camera.name for camera in self.cameras)
         say(f"watching {names}, {self.processes} processes, stride {self.watch.stride}, {precision}")
         for thread in threads:
@@ -158,6 +164,7 @@ class Watcher:
             for thread in threads:
                 thread.join()
             keeper.leave()
+            clips.leave()
             for worker in workers:
                 worker.leave()
         self._status()
@@ -176,6 +183,7 @@ class Watcher:
         for camera in self.cameras:
             camera.ledger.load()
         chain.dropped_before(self.state, set().union(*(camera.ledger.known for camera in self.cameras)))
+        self._clips_wanted(chain.without_clip(self.state))
         self._scan()
         for camera in self.cameras:
             early = store.read_json(camera_folder(self.state, camera.name) / "early.json")
@@ -277,6 +285,7 @@ class Watcher:
             "stride": self.stride(),
             "stride_wanted": self.watch.stride,
             "processes": self.processes,
+            "clips_to_make": len(self._clips),
             "cameras": cameras,
         }
         store.write_file(self.state / STATUS, store.to_json(document))
@@ -393,17 +402,37 @@ class Watcher:
             taken = keeper.take(task, self._check)
             if early:
                 camera.early.append(segment.order)
+                with self._changed:
+                    self._clips_wanted(taken.events)
+                    self._changed.notify_all()
                 continue
             line = self._line(segment, taken.summary, taken.events, camera.strides.pop(segment.name, 0))
             with self._changed:
+                self._clips_wanted(taken.events)
                 camera.ledger.add(line)
                 del camera.pending[segment.name]
                 camera.detected.discard(segment.name)
                 self._said_s = float("-inf")
+                self._changed.notify_all()
                 reached = bool(camera.early) and segment.order >= camera.early[-1]
             if reached:
                 keeper.forget_early(camera.name, self._check)
                 camera.early.clear()
+
+    def _clips_wanted(self, event_ids: Iterable[str]) -> None:
+        for event_id in event_ids:
+            document = chain.of_clip(self.state, event_id)
+            if document is not None:
+                item = (document["severity"] != chain.ALERT, -_seconds_of(document["start_utc"]), event_id)
+                if item not in self._clips:
+                    heapq.heappush(self._clips, item)
+
+    def _make_clips(self, keeper: EventsKeeper) -> None:
+        while (event_id := self._await(lambda: self._clips[0][2] if self._clips else None)) is not None:
+            keeper.make_clip(MakeClip(event_id), self._check)
+            with self._changed:
+                self._clips = [one for one in self._clips if one[2] != event_id]
+                heapq.heapify(self._clips)
 
     def _next_to_take(self) -> tuple[Camera, Segment, bool] | None:
         now_s = time.time()
@@ -442,3 +471,7 @@ class Watcher:
             "events": list(events),
             **summary,
         }
+
+
+def _seconds_of(utc: str | None) -> float:
+    return datetime.fromisoformat(utc).timestamp() if utc else 0.0

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,9 +22,12 @@ import jsonschema
 import pytest
 from shoal_detect.errors import DetectorError
 from shoal_detect.read.videos import Video
+from shoal_detect.stop import Stop
+from shoal_detect.watch import run as running
 from shoal_detect.watch.keeper import EventsKeeper
-from shoal_detect.watch.messages import BeginEvents, MakingClip, Take, Taken
-from shoal_detect.watch.settings import parsed
+from shoal_detect.watch.messages import BeginEvents, ClipDone, MakeClip, Take, Taken
+from shoal_detect.watch.run import watch
+from shoal_detect.watch.settings import load, parsed
 
 from tests.detector import detector_making as making
 
@@ -113,7 +117,7 @@ class Site:
 
     def events(self) -> dict[str, dict[str, Any]]:
         found = {}
-        for path in sorted((self.state / "events").glob("watch-*/events.jsonl")):
+        for path in sorted((self.state / "events").glob("*/events.jsonl")):  # `new-ID`, then `watch-ID`
             assert (path.parent / "manifest.json").is_file()
             (event,) = [json.loads(line) for line in path.read_text().splitlines()]
             jsonschema.validate(event, SCHEMA, cls=jsonschema.Draft202012Validator)
@@ -127,7 +131,15 @@ class Site:
             assert alive and time.monotonic() < end, f"{what}: {(self.folder / 'log').read_text()[-2000:]}"
             time.sleep(0.1)
 
-    def stop(self) -> int:
+    def status(self) -> dict[str, Any]:
+        """What it says of itself; before it has ever done so, nothing."""
+        path = self.state / "status.json"
+        return cast(dict[str, Any], json.loads(path.read_text())) if path.exists() else {"at_s": 0.0}
+
+    def stop(self, *, with_clips: bool = True) -> int:
+        """End it, when every event has its clip."""
+        if with_clips:
+            self.until(lambda: not [*(self.state / "events").glob("new-*")], "the clips are made")
         process = self.processes[-1]
         process.terminate()
         return process.wait(20)
@@ -140,6 +152,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
     for process in made.processes:
         process.kill()
         process.wait()
+
+
+def until(holds: Callable[[], object], what: str, limit_s: float = 90) -> None:
+    end = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
 
 
 def what_happened(events: dict[str, dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -235,7 +254,7 @@ def test_kills_at_any_moment_change_no_event_and_lose_no_file(
             break
     began_s = time.time()
     site.start()
-    site.until(lambda: json.loads((site.state / "status.json").read_text())["at_s"] > began_s, "it is at work")
+    site.until(lambda: site.status()["at_s"] > began_s, "it is at work")
     site.until(lambda: len(site.ledger()) == count, "all files")
     assert site.stop() == 0
     names = [line["segment"] for line in site.ledger()]
@@ -326,9 +345,9 @@ def test_damaged_footage_is_a_fault_and_the_watch_goes_on(site: Site) -> None:
     assert [bool(line["fault"]) for line in site.ledger()] == [False, True, False]
 
 
-def test_a_decoder_that_dies_costs_a_clip_or_a_look_and_not_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_dies_costs_a_look_and_not_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = Taken(("e",), {"seconds": 1.0, "frames": 10, "fault": None})
-    answers = iter([(None, "the decoder died"), (MakingClip("e", "north"), "the decoder died"), (None, taken)])
+    answers = iter(["the decoder died", taken])
     asked: list[Take] = []
 
     def answer(_: EventsKeeper, task: Take, _check: object) -> object:
@@ -338,11 +357,79 @@ def test_a_decoder_that_dies_costs_a_clip_or_a_look_and_not_the_watch(monkeypatc
     monkeypatch.setattr(EventsKeeper, "_asked", answer)
     task = Take("north", "cameras/north", "a.mp4", None, Video("/a.mp4", "a.mp4", "a", 1))
     assert EventsKeeper(cast(BeginEvents, None)).take(task, lambda: None) == taken
-    assert [(one.blind, one.given_up) for one in asked] == [
-        (False, {}),
-        (True, {}),
-        (True, {"e": "the decoder died"}),
-    ]
+    assert [one.blind for one in asked] == [False, True]
+
+
+def test_a_decoder_that_dies_costs_a_clip_and_not_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["the decoder died", ClipDone()])
+    asked: list[MakeClip] = []
+
+    def answer(_: EventsKeeper, task: MakeClip, _check: object) -> object:
+        asked.append(task)
+        return next(answers)
+
+    monkeypatch.setattr(EventsKeeper, "_asked", answer)
+    EventsKeeper(cast(BeginEvents, None)).make_clip(MakeClip("e"), lambda: None)
+    assert asked == [MakeClip("e"), MakeClip("e", "the decoder died")]
+
+
+def test_no_footage_waits_for_a_clip(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event is with the outbox as soon as it is decided; its clip follows, whatever that takes."""
+    site.make()
+    for number in range(9):
+        site.segment(number)
+    gate, real = threading.Event(), EventsKeeper.make_clip
+
+    def slow(keeper: EventsKeeper, task: MakeClip, check: Callable[[], None]) -> None:
+        while not gate.wait(0.1):
+            check()
+        real(keeper, task, check)
+
+    monkeypatch.setattr(EventsKeeper, "make_clip", slow)
+    stop, settings = Stop(), load(site.folder / "watch.json")
+    ended = threading.Thread(target=lambda: watch(settings, site.state, str(site.videos), stop))
+    monkeypatch.chdir(site.folder)
+    ended.start()
+    try:
+        until(lambda: len(site.ledger()) == 9, "all files although no clip is made")
+        waiting = site.events()
+        assert len(waiting) == 2  # of 36 s, one visit in twelve; the last may go on
+        assert {(one["clip"]["state"], one["key_frame"]) for one in waiting.values()} == {("pending", None)}
+        until(lambda: site.status()["clips_to_make"] == 2, "the status says so")
+        gate.set()
+        until(lambda: site.status()["clips_to_make"] == 0, "the clips are made")
+    finally:
+        stop._note(signal.SIGTERM, None)
+        ended.join(30)
+    whole = site.events()
+    assert {one["clip"]["state"] for one in whole.values()} == {"verified"}
+    assert what_happened(whole) == what_happened(waiting)
+    assert not [*(site.state / "events").glob("new-*")]
+
+
+def test_who_is_behind_looks_at_fewer_frames_and_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What gives way: the stride, up to its most; the status says so. It comes back when there is room."""
+    site.make(stride=1, stride_most=4, behind_s=60)
+    monkeypatch.setattr(running, "EASE_S", 0.0)
+    monkeypatch.chdir(site.folder)
+    watcher = running.Watcher(load(site.folder / "watch.json"), site.state, str(site.videos), Stop())
+    path = site.segment(0)
+    os.utime(path, (time.time() - 600, time.time() - 600))
+    site.state.mkdir()
+    watcher._take_up()
+    strides = []
+    for _ in range(3):
+        watcher._ease()
+        watcher._status()
+        strides.append((site.status()["stride"], site.status()["stride_wanted"]))
+    assert strides == [(2, 1), (4, 1), (4, 1)]
+    found = watcher._next_to_detect()
+    assert found is not None
+    assert found[2] == 4
+    watcher.cameras[0].detected.add(found[1].name)  # caught up
+    for _ in range(2):
+        watcher._ease()
+    assert watcher.stride() == 1
 
 
 def test_settings_name_every_fault() -> None:

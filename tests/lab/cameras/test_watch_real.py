@@ -108,7 +108,16 @@ def watched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     for number, (name, clip) in enumerate(CLIPS.items()):
         as_a_camera_has_it(clips[clip], folder / f"{name}.mp4")
         cameras.append(Camera(name, folder, lab.facts.gateway, 18600 + 10 * number))
-        cameras[-1].start()
+    try:
+        for camera in cameras:
+            camera.start()
+        yield from _site(lab, folder, cameras)
+    finally:
+        for camera in cameras:
+            camera.stop()
+
+
+def _site(lab: Lab, folder: Path, cameras: list[Camera]) -> Iterator[Site]:
     raw = json.loads(lab.document.read_text())
     for node in raw["nodes"]:
         if node["name"] == NODE:
@@ -126,8 +135,6 @@ def watched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
         made.on(f"mkdir -p {STORE} && chmod 777 {STORE}")
         made.deploy(str(Path(__file__).with_name("watch_alone.py")))
         yield made
-    for camera in cameras:
-        camera.stop()
 
 
 def all_accounted(site: Site, camera: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -80,8 +81,18 @@ def test_another_cut_replaces_the_first() -> None:
     assert reached(f"(\n{first})\n{second}", *WAYS) == [False, True, True, True, True, True]
 
 
+@pytest.mark.skipif(not NAMESPACE, reason="no network namespace can be made here")
+def test_the_labs_store_stands_beyond_the_line() -> None:
+    store = document.EventsStore(to="s3:events", endpoint="http://10.99.0.5:9000", credential_file=Path("/k"))
+    cluster = CLUSTER.model_copy(update={"events_store": store})
+    ways = ("10.99.0.5", "10.99.0.12", "8.8.8.8")
+    assert reached(cut.script(cut.rules(cluster, "compute-1", ("wan",))), *ways) == [False, True, False]
+    assert reached(cut.script(cut.rules(cluster, "compute-1", ("requester",))), *ways) == [True, True, True]
+
+
 def test_cameras_behind_one_port_make_one_rule() -> None:
     found = cut.rules(CLUSTER, "compute-1", ("cameras",))
+    assert {rule[3] for rule in found} == {"6"}  # TCP: names of protocols are not known on a bare machine
     assert [rule[5] for rule in found] == ["18554", "80"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shoal.errors import UsageError
-from shoal.lab.spec import LabSpec, check, node_address, node_names
+from shoal.lab.spec import MAX_COMPUTE, LabSpec, check, machine_names, node_address, node_names
 
 
 def test_the_default_is_fine() -> None:
@@ -54,3 +54,12 @@ def test_nodes_have_fixed_names_and_addresses() -> None:
         "10.213.0.11",
         "10.213.0.12",
     ]
+
+
+def test_cameras_and_store_are_machines_of_their_own_and_no_nodes() -> None:
+    assert machine_names(1, 0) == node_names(1)
+    assert machine_names(1, 2) == [*node_names(1), "cameras", "store"]
+    addresses = [node_address("10.213.0.0/24", name) for name in machine_names(MAX_COMPUTE, 1)]
+    assert len(set(addresses)) == MAX_COMPUTE + 3
+    with pytest.raises(UsageError, match="cameras"):
+        check(LabSpec(cameras=17))

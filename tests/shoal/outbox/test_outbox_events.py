@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shoal.cluster.document import Cluster, EventsStore, Node
 from shoal.errors import UsageError
 from shoal.outbox import events as listing
 from shoal.outbox import nodes
@@ -19,6 +20,7 @@ from shoal.results.record import Image, NodeRecord, RunRecord, Shipped, Weights
 from shoal.site import outbox as stores
 from shoal.site.outbox import SiteOutbox
 
+ONE = Node(name="one", roles=("requester", "compute"), address="10.0.0.1")
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 HOME = listing.ListedEvent(
     event="0" * 31 + "1",
@@ -197,12 +199,27 @@ def test_the_nodes_configuration_holds_no_secret_and_one_line_a_setting(tmp_path
 
 
 def test_a_clusters_own_bucket_is_the_target_unless_another_store_was_set() -> None:
-    own = stores.of_cluster(None, "project-shoal-lab")
+    plain = Cluster(name="depot", substrate="onprem", nodes=(ONE,))
+    bucket = plain.model_copy(update={"events_bucket": "project-shoal-lab"})
+    own = stores.of_cluster(None, bucket)
     assert own is not None
     assert (own.to, own.credential_file) == ("gs:project-shoal-lab", None)
     wanted = SiteOutbox(to="folder:/mnt/usb")
-    assert stores.of_cluster(wanted, "project-shoal-lab") is wanted
-    assert stores.of_cluster(None, None) is None
+    assert stores.of_cluster(wanted, bucket) is wanted
+    assert stores.of_cluster(None, plain) is None
+
+
+def test_a_store_of_the_clusters_own_that_speaks_s3_is_the_target(tmp_path: Path) -> None:
+    store = EventsStore(to="s3:events/lab", endpoint="http://10.0.0.5:9000", credential_file=tmp_path / "key")
+    own = stores.of_cluster(None, Cluster(name="depot", substrate="lab", nodes=(ONE,), events_store=store))
+    assert own is not None
+    assert (own.to, own.endpoint, own.credential_file) == (store.to, store.endpoint, store.credential_file)
+
+
+@pytest.mark.parametrize("to", ["s3:events/../other", "s3:Events", "gs:events", "s3:events/"])
+def test_a_store_that_the_outbox_could_not_use_is_refused_in_the_document(to: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="to"):
+        EventsStore(to=to, endpoint="http://10.0.0.5:9000", credential_file=tmp_path / "key")
 
 
 def _record(run: str, cluster: str = "depot") -> RunRecord:

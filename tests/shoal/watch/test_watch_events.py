@@ -213,3 +213,14 @@ def test_the_page_says_who_did_not_answer() -> None:
     )
     assert "gate-2: away" in text
     assert "<img" not in text
+
+
+def test_an_event_with_its_clip_and_without_is_one() -> None:
+    """The watch publishes it at once and its clip later; for a moment both lie there."""
+    nothing = {"file": None, "sha256": None, "size_bytes": None, "frames": None, "start_s": 1.0, "end_s": 2.0}
+    awaited = {**nothing, "state": "pending", "reason": "it is being made"}
+    made = {"file": f"clips/{1:032x}.mp4", "sha256": "0" * 64, "size_bytes": 5, "frames": 3, "start_s": 1, "end_s": 2}
+    whole = {**document(1), "clip": {**made, "state": "verified", "reason": None}}
+    found = [whole, {**document(1), "clip": awaited}, {**document(2), "clip": awaited}, whole]
+    listed = watched.listed("gate-1", [Event.model_validate(one) for one in found])
+    assert [(one.event[-1], one.no_clip) for one in listed] == [("1", None), ("2", "is yet to be made")]

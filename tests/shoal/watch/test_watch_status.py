@@ -55,7 +55,7 @@ def watched(**more: Any) -> dict[str, Any]:
 
 
 def look(**more: Any) -> dict[str, Any]:
-    status = {"version": 1, "at_s": NOW_S, "stride": 2, "stride_wanted": 2, "processes": 2}
+    status = {"version": 1, "at_s": NOW_S, "stride": 2, "stride_wanted": 2, "processes": 2, "clips_to_make": 0}
     return {
         "version": 1, "at_s": NOW_S + 2, "free_bytes": 53 * 10**9, "floor_bytes": 5 * 10**9, "watching": True,
         "watch": {**status, "cameras": {"north": watched()}}, "recorded": {"north": recorded()},
