@@ -2,14 +2,16 @@
 
     python benchmarks/detector.py --output benchmarks/detector.json
 
-Both work on the same clips with the same weights, each pinned to one core, in turn; the reference is set up
-from PyPI in an environment of its own (`--reference` keeps it). Times are CPU times of the whole process, start and
-loading included, so other work on the machine disturbs them little. Synthetic scenes are labelled so.
+Both work on the same clips with the same weights, each pinned to one core, in turn, and with `--all-cores` then each
+on all of them; the reference is set up from PyPI in an environment of its own (`--reference` keeps it). Times are CPU
+times of the whole process, start and loading included, so other work on the machine disturbs them little; wall times
+mean something on a quiet machine only. Synthetic scenes are labelled so. What is not measured now stays in the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -37,10 +39,11 @@ from shoal.site import sample_clips, weights  # noqa: E402
 
 REFERENCE = ("yolov5==7.0.14", "setuptools<81")
 CONF, IOU = 0.35, 0.45
+STRIDES_4K = (1, 10, 50)
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 DETECT = """
 import sys, torch
-torch.set_num_threads(1)
+torch.set_num_threads({threads})
 from yolov5 import detect
 weights, project, *clips = sys.argv[1:]
 for clip in clips:
@@ -175,37 +178,65 @@ def _named(path: Path, wanted: Sequence[str] | None) -> bool:
 
 
 def one_kind(kind: str, clips: Sequence[Scene], given: argparse.Namespace, programs: tuple[Path, Path, Path]) -> Any:
-    """One scene class: the reference, then shoal-detect in every mode, on one core each."""
-    python, pt, model = programs
+    """One scene class: the reference, then shoal-detect in every mode, on one core each, then on all of them."""
     paths = [one.path for one in clips]
-    frames = sum(_frames(path) for path in paths)
-    seconds = sum(_seconds(path) for path in paths)
+    stretch = sum(_frames(path) for path in paths), sum(_seconds(path) for path in paths)
+    most = given.reference_frames if all(one.synthetic for one in clips) else None
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "clips").mkdir()
         for path in paths:
             (folder / "clips" / path.name).symlink_to(path)
-        detect = DETECT.format(conf=CONF, iou=IOU)
-        extra = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", "OMP_NUM_THREADS": "1"}
-        command = [str(python), "-W", "ignore", "-c", detect, str(pt), str(folder / "reference"), *map(str, paths)]
-        rows["detect.py"] = _per_frame(measured(command, given.core, extra), frames, seconds, None)
-        expected = of_reference(folder / "reference", paths)
-        for name, more in MODES.items():
-            if given.mode and name not in given.mode:
-                continue
-            state = folder / name.replace(" ", "-")
-            own = {"PYTHONPATH": str(REPOSITORY / "detector")}
-            cost = measured(shoal_command(folder / "clips", state, model, "--threads", "1", *more), given.core, own)
-            found, summary = of_shoal(state)
-            rows[name] = _per_frame(cost, frames, seconds, rows["detect.py"]["cpu_s"])
-            rows[name].update(
-                agreement=agreement(found, expected), precision=summary["precision"], reuse=summary["reuse"],
-                frames_inferred=summary["totals"]["frames_inferred"],
-            )  # fmt: skip
-            print(kind, name, json.dumps(rows[name]), flush=True)
+        # detect.py takes the same time for every frame: a part of a long clip says what all of it takes.
+        shown = paths if most is None else [_shortened(path, folder / path.name, most) for path in paths]
+        shown_stretch = sum(_frames(path) for path in shown), sum(_seconds(path) for path in shown)
+        every_core = sorted(os.sched_getaffinity(0))
+        for suffix, cores in (("", given.core), (", all cores", every_core))[: 1 + given.all_cores]:
+            cost, expected = _reference(folder, shown, cores, programs)
+            reference = {**_per_frame(cost, *shown_stretch, None), "frames": shown_stretch[0]}
+            rows[f"detect.py{suffix}"] = reference
+            for name, more in MODES.items():
+                if given.mode and name not in given.mode:
+                    continue
+                state = folder / (name + suffix)
+                own = {"PYTHONPATH": str(REPOSITORY / "detector")}
+                command = shoal_command(folder / "clips", state, programs[2], "--threads", str(len(cores)), *more)
+                cost = measured(command, cores, own)
+                found, summary = of_shoal(state)
+                if most is not None:
+                    found = {name: [one for one in boxes if one.frame < most] for name, boxes in found.items()}
+                rows[name + suffix] = {
+                    **_per_frame(cost, *stretch, reference), "agreement": agreement(found, expected),
+                    "precision": summary["precision"], "reuse": summary["reuse"],
+                    "frames_inferred": summary["totals"]["frames_inferred"],
+                }  # fmt: skip
+                print(kind, name + suffix, json.dumps(rows[name + suffix]), flush=True)
     label = "synthetic" if all(one.synthetic for one in clips) else "recorded"
-    return {"clips": [path.name for path in paths], "label": label, "frames": frames, "rows": rows}
+    return {"clips": [path.name for path in paths], "label": label, "frames": stretch[0], "rows": rows}
+
+
+def _shortened(path: Path, to: Path, frames: int) -> Path:
+    """The first frames of a clip, its packets copied."""
+    with av.open(str(path)) as clip, av.open(str(to), "w") as made:
+        stream = made.add_stream_from_template(clip.streams.video[0])
+        packets = (packet for packet in clip.demux(video=0) if packet.dts is not None)
+        for packet in itertools.islice(packets, frames):
+            packet.stream = stream
+            made.mux(packet)
+    return to
+
+
+def _reference(
+    folder: Path, paths: Sequence[Path], cores: Sequence[int], programs: tuple[Path, Path, Path]
+) -> tuple[dict[str, float], Found]:
+    """What detect.py costs on these clips, and its boxes."""
+    python, pt, _ = programs
+    project, threads = folder / f"reference-{len(cores)}", len(cores)
+    detect = DETECT.format(conf=CONF, iou=IOU, threads=threads)
+    command = [str(python), "-W", "ignore", "-c", detect, str(pt), str(project), *map(str, paths)]
+    extra = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1", "OMP_NUM_THREADS": str(threads)}
+    return measured(command, cores, extra), of_reference(project, paths)
 
 
 MODES = {
@@ -215,11 +246,13 @@ MODES = {
 }
 
 
-def _per_frame(cost: dict[str, float], frames: int, seconds: float, reference_s: float | None) -> dict[str, Any]:
+def _per_frame(cost: dict[str, float], frames: int, seconds: float, reference: dict[str, Any] | None) -> dict[str, Any]:
     figures: dict[str, Any] = {**cost, "cpu_ms_per_frame": round(1000 * cost["cpu_s"] / frames, 1)}
     figures["cpu_s_per_hour_of_footage"] = round(3600 * cost["cpu_s"] / seconds)
-    if reference_s is not None:
-        figures["times_as_fast"] = round(reference_s / cost["cpu_s"], 2)
+    if reference is not None:
+        part = frames / reference["frames"]
+        figures["times_as_fast"] = round(part * reference["cpu_s"] / cost["cpu_s"], 2)
+        figures["times_as_fast_by_wall"] = round(part * reference["wall_s"] / cost["wall_s"], 2)
     return figures
 
 
@@ -234,20 +267,21 @@ def _seconds(path: Path) -> float:
 
 
 def in_4k_rows(folder: Path, samples: Path, model: Path, cores: Sequence[int]) -> dict[str, Any]:
-    """4K at 60 frames a second: every frame, and every tenth; no reference, which takes minutes for a second of it."""
-    rows: dict[str, Any] = {}
+    """4K at 60 frames a second: every frame, and some; no reference, which takes minutes for a second of it."""
+    rows: dict[str, Any] = {"label": "synthetic"}
     for clip in in_4k(samples, folder):
         frames = _frames(clip)
-        for stride in (1, 10):
+        for stride in STRIDES_4K:
             with tempfile.TemporaryDirectory() as scratch:
                 place = Path(scratch)
                 (place / "clips").mkdir()
                 (place / "clips" / clip.name).symlink_to(clip)
                 command = shoal_command(
-                    place / "clips", place / "state", model, "--threads", "1", "--stride", str(stride)
-                )
+                    place / "clips", place / "state", model, "--threads", "1", "--stride", str(stride),
+                    "--precision", "float32",
+                )  # fmt: skip
                 cost = measured(command, cores, {"PYTHONPATH": str(REPOSITORY / "detector")})
-            rows[f"{clip.stem}, stride {stride}"] = _per_frame(cost, frames, _seconds(clip), None)
+            rows[f"{clip.stem}, stride {stride}"] = {"frames": frames, **_per_frame(cost, frames, _seconds(clip), None)}
             print(clip.stem, stride, json.dumps(cost), flush=True)
     return rows
 
@@ -259,7 +293,7 @@ def machine() -> dict[str, Any]:
     model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "")
     return {
         "processor": model, "cores": os.cpu_count(), "flags": [one for one in FLAGS if one in flags],
-        "kernel": platform.release(), "load_at_the_start": round(os.getloadavg()[0], 1),
+        "kernel": platform.release(),
     }  # fmt: skip
 
 
@@ -269,7 +303,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--reference", type=Path, help="folder of the reference's environment; else a temporary one")
     parser.add_argument("--core", type=int, nargs="+", default=[0], help="the core or cores to pin to")
-    parser.add_argument("--frames", type=int, default=600, help="of a synthetic scene")
+    parser.add_argument("--reference-frames", type=int, help="of each synthetic clip, what detect.py gets to see")
+    parser.add_argument("--all-cores", action="store_true", help="measure on all cores, too")
+    parser.add_argument("--frames", type=int, default=3600, help="of a synthetic scene")
     parser.add_argument("--clips", nargs="*", help="only samples with these in their names")
     parser.add_argument("--kind", nargs="*", default=["empty", "parked", "sparse", "busy", "4k"])
     parser.add_argument("--mode", nargs="*", choices=tuple(MODES))
@@ -282,17 +318,19 @@ def main() -> None:
         samples = sample_clips.clips_folder()
         python = environment(folder)
         pt = reference_weights(python, folder, model)
-        results: dict[str, Any] = {
-            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit.stdout.strip(),
-            "machine": machine(), "reference": REFERENCE[0], "scenes": {},
-        }  # fmt: skip
+        results: dict[str, Any] = json.loads(given.output.read_text()) if given.output.exists() else {"scenes": {}}
+        results.update(machine=machine(), reference=REFERENCE[0])
         every = scenes(samples, folder / "scenes", given.frames)
         for kind in given.kind:
+            stamp = {
+                "measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit.stdout.strip(),
+                "load_at_the_start": round(os.getloadavg()[0], 1),
+            }  # fmt: skip
             if kind == "4k":
-                results["4k60"] = in_4k_rows(folder / "scenes", samples, model, given.core)
+                results["4k60"] = {**stamp, **in_4k_rows(folder / "scenes", samples, model, given.core)}
             else:
                 wanted = [one for one in every if one.kind == kind and (one.synthetic or _named(one.path, given.clips))]
-                results["scenes"][kind] = one_kind(kind, wanted, given, (python, pt, model))
+                results["scenes"][kind] = {**stamp, **one_kind(kind, wanted, given, (python, pt, model))}
             given.output.write_text(json.dumps(results, indent=2) + "\n")
 
 

@@ -1,7 +1,7 @@
 """Clips for the benchmark of the detector: scenes made of the sample clips, labelled synthetic, and 4K footage.
 
 Fixed cameras that see little are not among the footage that may be fetched, so they are made: a wall and a floor are an
-empty place, somebody cut out of a photo walks over it, and a photo stands still. All have a camera's noise.
+empty place, somebody cut out of a photo crosses it now and then, and a photo stands still. All have a camera's noise.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ GROUP = 50
 """Frames from one key frame to the next."""
 WALKER = (42, 128, 166, 480)
 """Where somebody stands in the photo of a bus: left, top, right, bottom."""
+WALKER_HEIGHT = 110
+"""Of somebody who crosses the picture at a distance, in pixels of 480."""
+STEP = 6
+"""Pixels from frame to frame: 60 in a second, some 0.9 m."""
+CROSSINGS_APART = 660
+"""Frames from one crossing to the next; each takes 113, so that somebody is there for 17 % of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ def scenes(samples: Path, folder: Path, frames: int) -> list[Scene]:
     made = {
         "empty": ("empty-place", (noisy(empty_place(), random) for _ in range(frames))),
         "parked": ("parked-bus", (noisy(bus, random) for _ in range(frames))),
-        "sparse": ("sparse-walker", (noisy(one, random) for one in walking(empty_place(), bus, frames))),
+        "sparse": ("sparse-crossing", (noisy(one, random) for one in crossing(empty_place(), bus, frames))),
     }
     found = [Scene(path, "busy", synthetic=False) for path in sorted(samples.glob("*.mp4"))]
     for kind, (stem, shown) in made.items():
@@ -78,20 +84,31 @@ def empty_place(width: int = 640, height: int = 480) -> Picture:
     return np.clip(np.stack([down + 8, down, down - 6], axis=2), 0, 255).astype(np.uint8)
 
 
-def walking(place: Picture, photo: Picture, frames: int) -> Iterator[Picture]:
-    """Somebody cut out of a photo goes over an empty place, to and fro, some three pixels a frame."""
+def crossing(place: Picture, photo: Picture, frames: int) -> Iterator[Picture]:
+    """Now and then somebody cut out of a photo crosses an empty place, in turn from left and right."""
     left, top, right, bottom = WALKER
-    patch = photo[top:bottom, left:right].astype(np.float32)
-    alpha = np.zeros(patch.shape[:2], np.float32)
+    width = round(WALKER_HEIGHT * (right - left) / (bottom - top))
+    alpha = np.zeros((bottom - top, right - left), np.float32)
     alpha[6:-6, 6:-6] = 1
-    alpha = cv2.GaussianBlur(alpha, (0, 0), 3)[..., None]
-    room = place.shape[1] - patch.shape[1] - 20
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 3)
+    patch, alpha = (
+        cv2.resize(one.astype(np.float32), (width, WALKER_HEIGHT), interpolation=cv2.INTER_AREA)
+        for one in (photo[top:bottom, left:right], alpha)
+    )
     for number in range(frames):
-        at = 10 + abs((3 * number) % (2 * room) - room)
-        picture = place.astype(np.float32)
-        under = picture[100 : 100 + bottom - top, at : at + right - left]
-        under += (patch - under) * alpha
-        yield picture.astype(np.uint8)
+        round_number, step = divmod(number, CROSSINGS_APART)
+        at = STEP * step - width
+        under, over = place.astype(np.float32), np.zeros(place.shape[:2], np.float32)
+        if at < place.shape[1]:
+            at = place.shape[1] - width - at if round_number % 2 else at
+            first, last = max(0, at), min(place.shape[1], at + width)
+            down = slice(230 + 40 * (round_number % 3), 230 + 40 * (round_number % 3) + WALKER_HEIGHT)
+            shown = slice(first - at, last - at)
+            over[down, first:last] = alpha[:, shown]
+            on_top = under.copy()
+            on_top[down, first:last] = patch[:, shown]
+            under += (on_top - under) * over[..., None]
+        yield under.astype(np.uint8)
 
 
 def write(path: Path, shown: Iterable[Picture], codec: str = "libx264", fps: int = FPS, **options: str) -> None:

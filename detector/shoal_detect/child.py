@@ -14,7 +14,22 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from shoal_detect.errors import DetectorError, Interrupted
-from shoal_detect.messages import Beat, Begin, Done, Failed, Join, Left, Question, Read, Ready, Task, Tried, Try
+from shoal_detect.messages import (
+    Beat,
+    Begin,
+    Done,
+    Failed,
+    Join,
+    Left,
+    Question,
+    Read,
+    Ready,
+    Survey,
+    Surveyed,
+    Task,
+    Tried,
+    Try,
+)
 from shoal_detect.stop import Stop
 
 PR_SET_PDEATHSIG = 1
@@ -52,6 +67,7 @@ def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
     from shoal_detect.model.weights import read_weights  # noqa: PLC0415
     from shoal_detect.pipeline import Progressed, Rescue, Work, detect_video, finish, is_whole  # noqa: PLC0415
     from shoal_detect.read.decode import Reading  # noqa: PLC0415
+    from shoal_detect.read.survey import largest_picture  # noqa: PLC0415
     from shoal_detect.trial import tried  # noqa: PLC0415
 
     settings = begin.settings
@@ -60,6 +76,10 @@ def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
 
     def progressed(now: Progressed) -> None:
         beat.set_progress(now.segment, now.frames, now.detections, now.frames_expected or 0)
+
+    def alive() -> None:
+        stop.check()
+        beat.set(0)
 
     work = Work(settings, model, stop, beat.set, progressed, beat.end)
     events = EventsOf(
@@ -70,6 +90,9 @@ def _serve(connection: Connection, beat: Beat, stop: Stop) -> None:
         task: Question = connection.recv()
         if isinstance(task, Try):
             connection.send(Tried(tried(data, task.videos, settings, stop, beat.set)))
+            continue
+        if isinstance(task, Survey):
+            connection.send(Surveyed(largest_picture(task.videos, alive)))
             continue
         if isinstance(task, Join):
             whole = is_whole(task.video, task.reading, settings)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
 from shoal_detect.events.rules import Rules
+from shoal_detect.memory import Picture
 from shoal_detect.model.precision import Choice, Precision
 from shoal_detect.read.faults import Fault
 from shoal_detect.read.videos import Video
@@ -47,6 +48,20 @@ class Tried:
     """What the trial came to."""
 
     choice: Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Ask how large the pictures of these videos are. Answered by Surveyed or Failed."""
+
+    videos: Sequence[Video]
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """The largest."""
+
+    picture: Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +176,7 @@ class Kept:
     """It is on the disk."""
 
 
-Question = Task | Join | Try | FindEvents | MakeClip | WriteEvents
+Question = Task | Join | Try | Survey | FindEvents | MakeClip | WriteEvents
 """What a child is asked once its model is loaded."""
 
 

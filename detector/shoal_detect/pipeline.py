@@ -24,6 +24,7 @@ from shoal_detect.pictures.key_frames import Drawn, Found, KeyFrame, KeyFrames, 
 from shoal_detect.read.decode import Frame, Reading, read_frames
 from shoal_detect.read.faults import Fault, Kind
 from shoal_detect.read.prefetch import prefetch
+from shoal_detect.read.thinning import Doubt
 from shoal_detect.read.videos import Video
 from shoal_detect.state import segments as kept
 from shoal_detect.state import store
@@ -90,6 +91,8 @@ class _Stretch:
     """A frame could not be converted; the reading ended there."""
     again: set[int] = field(default_factory=set)
     """Segments of which the audit found too much wrong: they are done again without reuse."""
+    whole: bool = False
+    """Every frame is decoded, wanted or not."""
 
     def broke(self, frame: Frame, error: Exception) -> None:
         """The reading ends at a frame that cannot be converted."""
@@ -117,14 +120,12 @@ def detect_video(video: Video, work: Work, first: int = 0, rescue: Rescue | None
     segments = kept.of(work.settings.state, video, work.settings.stride)
     if first == 0:
         kept.take_up(segments, video)
-    stretch = _Stretch(video, work, segments, first, rescue=rescue)
-    _detect(stretch)
+    stretch = _surely(_Stretch(video, work, segments, first, rescue=rescue))
     if stretch.again:
         # All else of the stretch is kept: only these are inferred.
         last = max(stretch.again) + 1
-        redone = _Stretch(video, replace(work, end=lambda: last), segments, first, rescue=rescue)
-        redone.again = set(stretch.again)
-        _detect(redone)
+        only = replace(work, end=lambda: last)
+        _surely(replace(stretch, work=only, reading=Reading(), left=False, broken=False, again=set(stretch.again)))
     if stretch.left:
         return None
     reading = stretch.reading
@@ -133,6 +134,19 @@ def detect_video(video: Video, work: Work, first: int = 0, rescue: Rescue | None
     if stretch.broken or is_whole(video, reading, work.settings):
         return finish(video, reading, work.settings)
     return reading
+
+
+def _surely(stretch: _Stretch) -> _Stretch:
+    """The stretch worked through; where frames were left undecoded and something was unusual, with all of them decoded.
+
+    Segments that are done by then stay: up to there nothing was unusual.
+    """
+    try:
+        _detect(stretch)
+    except Doubt:
+        stretch = replace(stretch, reading=Reading(), again=set(stretch.again), whole=True)
+        _detect(stretch)
+    return stretch
 
 
 def is_whole(video: Video, reading: Reading, settings: Settings) -> bool:
@@ -279,7 +293,7 @@ def _frames(stretch: _Stretch) -> Iterator[Frame]:
         work.alive(reading.frames)
 
     if rescue is None:
-        return read_frames(stretch.video, reading, alive=alive)
+        return read_frames(stretch.video, reading, alive=alive, stride=1 if stretch.whole else work.settings.stride)
     return read_frames(stretch.video, reading, rescue.frames, alive) if rescue.frames else iter(())
 
 

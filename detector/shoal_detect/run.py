@@ -167,7 +167,7 @@ def _process(settings: Settings, found: Found, pool: Pool, stop: Stop) -> list[D
             summaries.append(done[video.video_id])
         else:
             wanted.append((video, VideoProgress(number, len(found.videos), video.name, video.size_bytes)))
-    processes = _processes(settings)
+    processes = _processes(settings, pool, [video for video, _ in wanted], stop)
     summaries += pool.detect(wanted, processes, lambda video: _await_settled(video, stop), _report_done)
     return sorted(summaries, key=lambda one: (str(one["video"]).encode(), one["video_id"]))
 
@@ -182,10 +182,14 @@ def _report_done(progress: VideoProgress, summary: Document) -> None:
         say(f"{quoted(str(summary['video']))}: {note}")
 
 
-def _processes(settings: Settings) -> int:
+def _processes(settings: Settings, pool: Pool, videos: Sequence[Video], stop: Stop) -> int:
     """How many work at once: one per core, or as many as there is memory for."""
-    limit = memory.limit_bytes()
-    processes = memory.processes_within(limit, settings.threads, settings.weights.stat().st_size)
+    limit, weights_bytes = memory.limit_bytes(), settings.weights.stat().st_size
+    processes = memory.processes_within(limit, settings.threads, weights_bytes, memory.LARGEST)
+    if processes < settings.threads and videos:
+        # Where memory does not do for anything that may come, it counts how large these pictures are.
+        largest = pool.first.largest_picture(videos, stop.check)
+        processes = memory.processes_within(limit, settings.threads, weights_bytes, largest)
     if processes < settings.threads and limit is not None:
         say(
             f"run {settings.run}: {processes} of {settings.threads} processors are used: there is memory for so many "

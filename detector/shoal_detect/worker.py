@@ -19,7 +19,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from shoal_detect.errors import DetectorError, Exit, Interrupted
-from shoal_detect.messages import Beat, Begin, Failed, Question, Tried, Try
+from shoal_detect.memory import LARGEST, Picture
+from shoal_detect.messages import Beat, Begin, Failed, Question, Survey, Surveyed, Tried, Try
 from shoal_detect.model.precision import AUTO, Choice, Precision
 from shoal_detect.read.faults import Kind
 from shoal_detect.read.videos import Video
@@ -73,6 +74,16 @@ class Worker:
             return Choice(Precision.FLOAT32, f"the trial came to nothing: {died}")
         if isinstance(answer, Tried):
             return answer.choice
+        raise RuntimeError(f"the process that works on videos answered {answer!r}")
+
+    def largest_picture(self, videos: Sequence[Video], check: Callable[[], None]) -> Picture:
+        """What no picture of these videos exceeds, by their headers. Raises DetectorError and Interrupted."""
+        try:
+            answer = self.ask(Survey(videos), check)
+        except Died:
+            return LARGEST  # the run meets the same file, and names it
+        if isinstance(answer, Surveyed):
+            return answer.picture
         raise RuntimeError(f"the process that works on videos answered {answer!r}")
 
     @property

@@ -221,6 +221,6 @@ def test_the_tightest_memory_limit_counts(
 def test_there_are_as_many_processes_as_there_is_memory_for() -> None:
     assert memory.processes_within(None, 8, 29_000_000) == 8
     assert memory.processes_within(8_000_000_000, 8, 29_000_000) == 8
-    assert memory.processes_within(1_600_000_000, 8, 29_000_000) == 2
+    assert memory.processes_within(1_800_000_000, 8, 29_000_000) == 2
     assert memory.processes_within(100_000_000, 8, 29_000_000) == 1
     assert memory.processes_within(4_100_000_000, 8, 350_000_000) == 1

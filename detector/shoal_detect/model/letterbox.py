@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import av
-import cv2
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
+from shoal_detect.model.scale import resized
 from shoal_detect.model.stride import GRID
 
 FloatArray = npt.NDArray[np.float32]
@@ -25,9 +25,6 @@ LUMA_FIRST = frozenset(
     ["yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "gray", "yuv411p", "yuv410p"]
 )
 """Pixel formats whose first plane is luma of 8 bits."""
-
-# One thread per process: the frames of one video are scaled while the model works on another.
-cv2.setNumThreads(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class Fitter:
         """
         # All pixels to RGB first, then bilinear: what OpenCV's reader and `cv2.resize` do for detect.py.
         full = self._reformatter.reformat(frame, format="rgb24", interpolation="BICUBIC", threads=1).to_ndarray()
-        picture = cv2.resize(full, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
+        picture = resized(np.asarray(full, dtype=np.uint8), place.width, place.height)
         data = np.full((1, 3, place.input_height, place.input_width), PADDING, dtype=np.float32)
         inside = data[0, :, place.top : place.top + place.height, place.left : place.left + place.width]
         np.divide(picture.transpose(2, 0, 1), np.float32(255), out=inside)

@@ -24,6 +24,7 @@ from shoal_detect.read.orientation import UPRIGHT, Orientation, Turner
 from shoal_detect.read.orientation import of as orientation_of
 from shoal_detect.read.source import Source, State, Unopened, Window, opened, quietly, still_written
 from shoal_detect.read.streams import Choice, Unread, candidates, choose, count_packets
+from shoal_detect.read.thinning import CODECS, Doubt, Thinning
 from shoal_detect.read.videos import Video
 
 # Only real video containers: a playlist or a script under a video's name must not make FFmpeg open other files.
@@ -146,12 +147,18 @@ class Reading:
 
 
 def read_frames(
-    video: Video, reading: Reading, limit: int | None = None, alive: Callable[[], None] = quietly
+    video: Video,
+    reading: Reading,
+    limit: int | None = None,
+    alive: Callable[[], None] = quietly,
+    *,
+    stride: int = 1,
 ) -> Iterator[Frame]:
     """Yield every frame that can be had, and fill `reading`; `reading.fault` holds after the last frame.
 
     With a limit only so many, and without judging what follows. `alive` is called before every read of the file, so
-    also where no frame comes for long; what it raises is raised here.
+    also where no frame comes for long; what it raises is raised here. With a stride some frames whose number is no
+    multiple of it may be left out; where it is not sure that all else is as ever without them, Doubt is raised.
     """
     if video.problem is not None:
         reading.fault = Fault(Kind.UNREADABLE, video.problem)
@@ -159,7 +166,7 @@ def read_frames(
     try:
         with opened(video.path, alive) as source:
             reading.size_bytes = source.opened.size_bytes
-            for frame in _read_source(source, reading):
+            for frame in _read_source(source, reading, stride):
                 yield frame
                 if frame.index + 1 == limit:
                     return
@@ -167,7 +174,7 @@ def read_frames(
         reading.fault = Fault(Kind.UNREADABLE, str(error))
 
 
-def _read_source(source: Source, reading: Reading) -> Iterator[Frame]:
+def _read_source(source: Source, reading: Reading, stride: int) -> Iterator[Frame]:
     written = still_written(source)
     if written:
         reading.fault = Fault(Kind.GROWING, f"it is still being written: {written}")
@@ -177,7 +184,7 @@ def _read_source(source: Source, reading: Reading) -> Iterator[Frame]:
         return
     faults: list[Fault] = []
     try:
-        yield from _read_parts(source, reading, faults)
+        yield from _read_parts(source, reading, faults, stride)
     except OSError as error:  # of the file itself: FFmpeg's own are caught where it is called
         faults.insert(0, Fault(Kind.UNREADABLE, f"reading it failed: {error.strerror}"))
     changed = _changed(source.opened, source.now())
@@ -217,6 +224,8 @@ class _Part:
     format: str = ""
     cut: str | None = None
     scrambled: bool = False
+    stride: int = 1
+    """Frames between those that are wanted; 1: all of them, or all are decoded."""
     promised_s: float | None = None
     start_s: float = 0.0
     demuxed_s: float = 0.0
@@ -236,7 +245,7 @@ class _Part:
         return Window(self.source, self.start, self.end)
 
 
-def _read_parts(source: Source, reading: Reading, faults: list[Fault]) -> Iterator[Frame]:
+def _read_parts(source: Source, reading: Reading, faults: list[Fault], stride: int) -> Iterator[Frame]:
     """Every part; a part whose end is not known beforehand (FLV) makes the next one when it is read."""
     size_bytes = source.opened.size_bytes
     head = source.head(transport_stream.PACKET_BYTES * 8)
@@ -251,6 +260,8 @@ def _read_parts(source: Source, reading: Reading, faults: list[Fault]) -> Iterat
     while waiting:
         start, end = waiting.pop(0)
         part = _Part(source, start, end, reading.parts, scrambled=scrambled)
+        if part.number == 0 and not scrambled:
+            part.stride = stride
         fault = yield from _read_part(part, reading)
         if fault is not None:
             faults.append(fault if part.number == 0 else _later(fault, part, reading))
@@ -411,7 +422,11 @@ def _decode(
     losses, shown, index = reading.losses, Shown(), stream.index
     stamped = not UNSTAMPED & set(part.format.split(","))
     units = {one.index: float(one.time_base or FALLBACK_TIME_BASE) for one in container.streams}
-    for packet in _packets(container, part):
+    thinning = None
+    if part.stride > 1 and stamped and stream.codec_context.name in CODECS:
+        thinning = Thinning(stream, part.stride, reading.clock.usual_s / units[index])
+    packets = _packets(container, part)
+    for packet, place in ((one, None) for one in packets) if thinning is None else thinning.numbered(packets):
         size_bytes, number = packet.size, packet.stream_index
         losses.bytes_read(packet.pos, size_bytes)
         _note_packet(packet, units[number], part, is_video=number == index)
@@ -419,38 +434,54 @@ def _decode(
             continue
         if size_bytes and not packet.is_discard and (stamped or size_bytes > PLACEHOLDER_BYTES):
             losses.packet(packet.pts, packet.dts, corrupt=packet.is_corrupt)
+        if thinning is not None and place is not None:
+            thinning.send(packet, place)
         try:
             images = packet.decode()
         except av.error.FFmpegError:
+            if thinning is not None:
+                raise Doubt("the decoder refused a packet") from None
             losses.damage()
             continue
         for image in images:
             if not isinstance(image, av.VideoFrame):
                 continue
+            if thinning is not None:
+                for left_out in thinning.shown(image):
+                    _count(left_out, left_out * units[index], part, reading)
             shown.look(image, stream)
             # Where a container has no times of presentation FFmpeg makes some up; those of decoding are in order.
             stamp = image.pts if stamped else image.dts
             yield _frame(image, None if stamp is None else stamp * units[index], shown, part, reading)
+    for left_out in () if thinning is None else thinning.rest():
+        _count(left_out, left_out * units[index], part, reading)
     losses.end(reading.frames, reading.duration_s)
 
 
 def _frame(image: av.VideoFrame, stamp_s: float | None, shown: Shown, part: _Part, reading: Reading) -> Frame:
-    clock, losses, index = reading.clock, reading.losses, reading.frames
-    jumps = clock.jump_count
-    time_s = clock.at(stamp_s)
-    if image.is_corrupt:
-        losses.damage()
-    losses.frame(image.pts, index, reading.duration_s, bridged=clock.jump_count > jumps)
-    if stamp_s is not None:
-        part.decoded_s = max(part.decoded_s, stamp_s - part.start_s + clock.usual_s)
-    part.frames += 1
-    reading.frames += 1
-    reading.duration_s = max(reading.duration_s, time_s + clock.usual_s)
+    index = reading.frames
+    time_s = _count(image.pts, stamp_s, part, reading, corrupt=image.is_corrupt)
     frame = Frame(index, time_s, image, shown.orientation, shown.pixel_aspect, shown.turner)
     if not reading.interlaced and image.interlaced_frame:
         reading.interlaced = True
     _note_size(frame, reading)
     return frame
+
+
+def _count(pts: int | None, stamp_s: float | None, part: _Part, reading: Reading, *, corrupt: bool = False) -> float:
+    """Count the next frame, decoded or left out; its video time."""
+    clock, losses, index = reading.clock, reading.losses, reading.frames
+    jumps = clock.jump_count
+    time_s = clock.at(stamp_s)
+    if corrupt:
+        losses.damage()
+    losses.frame(pts, index, reading.duration_s, bridged=clock.jump_count > jumps)
+    if stamp_s is not None:
+        part.decoded_s = max(part.decoded_s, stamp_s - part.start_s + clock.usual_s)
+    part.frames += 1
+    reading.frames += 1
+    reading.duration_s = max(reading.duration_s, time_s + clock.usual_s)
+    return time_s
 
 
 def _note_size(frame: Frame, reading: Reading) -> None:
