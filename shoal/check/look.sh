@@ -17,7 +17,8 @@ within() { timeout -s KILL "$LIMIT_S" "$@" 2>&1 </dev/null; }
 # the folders of footage is asked behind the look's back first; one that hangs is left behind and ends when it can.
 silent=
 answers() { # path: whether the file system answers, whatever it says
-    stat -L -- "$1" >/dev/null 2>&1 </dev/null &
+    # Its own attributes may still be remembered; how full it is and what is in it has to be asked for.
+    { stat -f -- "$1" && find "$1/" -mindepth 1 -maxdepth 1 -print -quit; } >/dev/null 2>&1 </dev/null &
     asked=$! tenths=0
     while [ -e "/proc/$asked" ] && [ "$(sed 's/.*) \(.\).*/\1/' "/proc/$asked/stat" 2>/dev/null)" != Z ]; do
         [ "$tenths" -lt "$((LIMIT_S * 10))" ] || return 1

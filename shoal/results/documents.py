@@ -10,11 +10,12 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from shoal import untrusted
 from shoal.results.exit_codes import DoneCode
 from shoal.results.record import RunId
+from shoal.terminal import printable
 from shoal.untrusted import Bounds
 
 BOUNDS = Bounds(size_bytes=32 << 20, marks=1_200_000)
@@ -28,9 +29,10 @@ PLACES = 100
 KEY_FRAMES = 1000
 """The most that the detector takes for `--key-frames`."""
 
-Text = Annotated[str, StringConstraints(max_length=16 << 10)]
-"""A video's path of 4096 bytes, each of them spelled out, and room for a message around it."""
-Word = Annotated[str, StringConstraints(max_length=256)]
+Text = Annotated[str, StringConstraints(max_length=16 << 10), AfterValidator(printable)]
+"""A video's path of 4096 bytes, each of them spelled out, and room for a message around it. It has one line: the next
+would look like another machine's."""
+Word = Annotated[str, StringConstraints(max_length=256), AfterValidator(printable)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Figure = Annotated[float, Field(ge=0)]

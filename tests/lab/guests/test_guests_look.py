@@ -238,30 +238,6 @@ def test_conditions(gateways: Gateways, case: str) -> None:
     assert report.in_the_way[0].todo
 
 
-CLOCK = f"""
-{{ {APT} libfaketime; }} >/dev/null 2>&1
-echo '-900d' >/etc/faketimerc
-ls /usr/lib/*/faketime/libfaketime.so.1 >/etc/ld.so.preload
-"""
-RIGHT = """
-rm -f /etc/ld.so.preload /etc/faketimerc
-{ DEBIAN_FRONTEND=noninteractive apt-get -y -qq purge libfaketime; } >/dev/null 2>&1
-"""
-FRESH_LISTS = """
-mkdir -p /run/lists/partial
-apt-get -o Acquire::Check-Date=true -o Dir::State::lists=/run/lists update 2>&1 | grep -m1 -o 'is not valid yet'
-rm -r /run/lists
-"""
-
-
-def test_a_clock_that_is_wrong_for_every_program_of_the_machine(gateways: Gateways) -> None:
-    """The kernel's clock is this machine's too; each program there is given another one as it starts."""
-    with gateways.made("compute-1", CLOCK, RIGHT):
-        report = gateways.look("compute-1", clips=1)
-        assert gateways.on("compute-1", FRESH_LISTS) == "is not valid yet", "apt would have refused in the midst"
-    only(in_the_way(report), "its clock is 900 days behind this machine's", "apt would refuse package lists")
-
-
 def test_footage_on_a_network_file_system_is_read_and_said(gateways: Gateways) -> None:
     with gateways.made("compute-1", NFS, AS_NO_MORE):
         report = gateways.look("compute-1")

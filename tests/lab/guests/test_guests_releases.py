@@ -19,7 +19,7 @@ from shoal.lab.up import up
 from shoal.site.document import SiteDocument
 from shoal.telling import to_stderr
 
-pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
 NODES = ("requester", "compute-1")
 

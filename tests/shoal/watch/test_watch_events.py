@@ -106,6 +106,21 @@ def test_a_node_that_does_not_answer_is_named_and_the_others_are_listed(nodes: d
     assert f"{first}: it is away" in done.stderr
 
 
+SPOOF = "x\n2026-11-30 08:00:00  alert  yard  gate-9  5.0 s\x1b]52;c;aGk=\x07\r\u2028y"
+
+
+@pytest.mark.parametrize("words", [[], ["--follow"]])
+def test_a_name_begins_no_line_of_another_machines(
+    nodes: dict[str, Any], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    nodes["watch"][depot().compute[0].name] = (event(1, SPOOF),)
+    monkeypatch.setattr(verb, "looks", lambda _: iter([Look(math.inf, 1)]))
+    out = asked(*words).stdout
+    assert "gate-9" in out
+    assert not any(line.startswith("2026-11-30 08:00:00  alert  yard") for line in out.splitlines())
+    assert not set(out) & set("\x1b\x07\r\u2028")
+
+
 def test_new_events_are_shown_as_they_come_each_once(nodes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     name = depot().compute[0].name
     nodes["watch"][name] = (event(1),)

@@ -99,6 +99,14 @@ def test_what_needs_a_person_is_said(raw: dict[str, Any], words: str) -> None:
     assert any(words in alarm for alarm in of(raw)["north"].alarms)
 
 
+def test_no_words_of_a_node_begin_another_line() -> None:
+    spoof = "lost\ngate-2 yard: not recorded\x1b[2J"
+    raw = look(recorded={"north": recorded(trouble=spoof, detail=spoof, last_segment=spoof), spoof: recorded()})
+    for one in of(raw).values():
+        for text in (one.camera, one.recording, one.last_segment, *one.alarms):
+            assert (text or "").isprintable()
+
+
 def test_a_node_that_lies_is_refused() -> None:
     for raw in (b"", b"[]", json.dumps(look(free_bytes=-1)).encode(), json.dumps(look(recorded={"x": 1})).encode()):
         with pytest.raises(DamagedDocumentError):
