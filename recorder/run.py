@@ -28,6 +28,8 @@ REFUSED = ("401", "403", "404", "Unauthorized", "Forbidden", "Not Found")
 """In what ffmpeg prints where a camera answers and says no."""
 TIDY_EVERY_S = 60.0
 CLOCK_CHANGED_S = 5.0
+SAME_S = 0.01
+"""Times are written in milliseconds."""
 
 Log = Callable[[str], None]
 
@@ -111,12 +113,22 @@ class Recorder:
         remembered = files.read(self.settings.state_folder / "now.json")
         last = self._recorded_until()
         if "reason" in remembered:
-            start = max(float(remembered["start"]), last or 0.0)
-            return _Open(start, str(remembered["reason"]), str(remembered.get("detail", "")))
+            before = _Open(float(remembered["start"]), str(remembered["reason"]), str(remembered.get("detail", "")))
+            if not self._ended(before):
+                return _Open(max(before.start, last or 0.0), before.reason, before.detail)
         if last is None:
             return None
         down = remembered.get("boot") != _boot()
         return _Open(last, "node_down" if down else "killed")
+
+    def _ended(self, gap: _Open) -> bool:
+        """Whether film came after a gap that was open when the process was killed; then it is noted, if it was not."""
+        end = min((one.start for one in ledger.segments(self.settings) if one.start >= gap.start), default=None)
+        if end is None:
+            return False
+        if not any(abs(noted.start - gap.start) < SAME_S for noted in ledger.gaps(self.settings)):
+            ledger.note(self.settings, Gap(gap.start, end, gap.reason, gap.detail))
+        return True
 
     def _remember(self, gap: _Open | None) -> None:
         document: dict[str, object] = {"boot": _boot()}

@@ -5,6 +5,7 @@ Read from the node's own ledgers (recorder, watch), which are a stranger's word 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,12 +23,12 @@ LINE_BOUNDS = Bounds(size_bytes=64 << 10)
 ANSWER_BYTES = 64 << 20
 JOINT_S = 2.5
 """Between two files: names are whole seconds, and a cut comes at the next key frame after the mark of the clock."""
+# Asked as root, of files whose writers have less: no link is followed, no pipe waited for.
 _ASK = f"""
-for kind in segments gaps; do
-  [ ! -e {NODE_STATE}/recorder/"$1"/$kind.jsonl ] || sed "s/^/$kind /" {NODE_STATE}/recorder/"$1"/$kind.jsonl
-done
-for kind in ledger told; do
-  [ ! -e {NODE_WATCH}/cameras/"$1"/$kind.jsonl ] || sed "s/^/$kind /" {NODE_WATCH}/cameras/"$1"/$kind.jsonl
+for file in {NODE_STATE}/recorder/"$1"/segments {NODE_STATE}/recorder/"$1"/gaps \\
+    {NODE_WATCH}/cameras/"$1"/ledger {NODE_WATCH}/cameras/"$1"/told
+do
+  if [ -f "$file.jsonl" ] && [ ! -L "$file.jsonl" ]; then sed "s/^/${{file##*/}} /" "$file.jsonl"; fi
 done
 """
 
@@ -87,8 +88,8 @@ class Account:
 
     def looked_at_twice(self) -> list[str]:
         """Files with more than one line in the watch's ledger."""
-        names = [one.segment for one in self.looked]
-        return sorted({name for name in names if names.count(name) > 1})
+        times = Counter(one.segment for one in self.looked)
+        return sorted(name for name, count in times.items() if count > 1)
 
     def without_film_s(self, from_s: float, until_s: float) -> float:
         """Seconds between two times that are in no film."""

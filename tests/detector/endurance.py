@@ -38,14 +38,14 @@ class Endured:
         return max(self.bytes_used[-fifth:]) - max(self.bytes_used[2 * fifth : 3 * fifth])
 
 
-def film(path: Path, frames: int) -> None:
+def film(path: Path, frames: int, fps: int = FPS) -> None:
     """A film in which something is found all the time; a few hundred pictures over and over."""
     pictures = [
         av.VideoFrame.from_ndarray(making.picture({(at % 4, at // 4 % 3): making.RED}, 128, 96), format="rgb24")
         for at in range(12 * 20)
     ]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=FPS)
+        stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
         for place in range(frames):
             picture = pictures[place % len(pictures)]
@@ -54,19 +54,27 @@ def film(path: Path, frames: int) -> None:
         container.mux(stream.encode(None))
 
 
+def command(folder: Path, state: Path) -> list[str]:
+    """The program over `in` in the folder, with the model that lies there."""
+    return [
+        *(sys.executable, "-m", "shoal_detect", "--input", str(folder / "in"), "--state", str(state)),
+        *("--run", "long", "--weights", str(folder / "squares.onnx"), "--weights-name", "squares", "--img", "64"),
+        *("--precision", "float32"),
+    ]
+
+
 def endure(frames: int, folder: Path) -> Endured:
     """Make a film of so many frames in the folder, run the detector over it, and note its memory until it ends."""
     (folder / "in").mkdir()
     film(folder / "in" / "long.mp4", frames)
     (folder / "squares.onnx").write_bytes(making.model())
-    command = [
-        *(sys.executable, "-m", "shoal_detect", "--input", str(folder / "in"), "--state", str(folder / "state")),
-        *("--run", "long", "--weights", str(folder / "squares.onnx"), "--weights-name", "squares", "--img", "64"),
-    ]
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, env={**os.environ, "PYTHONPATH": str(making.DETECTOR)}
+            command(folder, folder / "state"),
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "PYTHONPATH": str(making.DETECTOR)},
         )
         used: list[int] = []
         while process.poll() is None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from recorder import keep, ledger
+from recorder import files, keep, ledger, run
 from recorder.ledger import Segment
 from recorder.settings import Settings, SettingsError, credentials, parsed
 from recorder.source import SourceError, input_of
@@ -178,6 +178,29 @@ def test_what_a_kill_left_is_taken_over_and_the_time_between_is_a_gap(camera: Ca
     (gap,) = camera.gaps()
     assert (gap.start, gap.end) == (left.end, after.start)
     assert gap.reason == ("node_down" if rebooted else "killed")
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_a_gap_that_film_had_ended_before_the_kill_is_noted_once_and_the_kill_is_a_gap_of_its_own(
+    camera: Camera, noted: bool
+) -> None:
+    """The camera was lost, came back, and then the recorder was killed with its first file in hand."""
+    settings = camera.settings()
+    began = 1_796_052_913.0  # the file's name, in whole seconds
+    staged = settings.folder / ledger.STAGING / time.strftime(ledger.PATTERN, time.gmtime(began))
+    staged.parent.mkdir(parents=True)
+    staged.write_bytes(b"film")
+    os.utime(staged, (began + 30, began + 30))
+    settings.state_folder.mkdir(parents=True)
+    lost = {"boot": run._boot(), "start": began - 6.8, "reason": "camera_lost", "detail": "the stream ended"}
+    files.write(settings.state_folder / "now.json", lost)
+    if noted:  # the kill came after the line, and before it was no longer remembered
+        ledger.note(settings, ledger.Gap(began - 6.8, began, "camera_lost", "the stream ended"))
+    recorder = run.Recorder(settings, input_of(settings.source, 3, None), lambda _: None)
+    gap = recorder._before()
+    assert [(one.reason, round(one.end - one.start, 1)) for one in camera.gaps()] == [("camera_lost", 6.8)]
+    assert gap is not None
+    assert (gap.reason, gap.start) == ("killed", began + 30)
 
 
 def test_a_pause_on_purpose_is_a_gap_too(camera: Camera) -> None:

@@ -343,6 +343,7 @@ class Watcher:
         return None
 
     def _detect(self, worker: Worker) -> None:
+        worker.start(self._check)  # before there is footage: the first file after a boot waits for no model
         while (job := self._await(self._next_to_detect)) is not None:
             camera, segment, stride = job
             self._detected(worker, segment, stride)

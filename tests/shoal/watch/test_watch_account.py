@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shoal.paths import NODE_STATE, NODE_WATCH
 from shoal.untrusted import DamagedDocumentError
+from shoal.watch import account as module
 from shoal.watch.account import Account, account_of
 
 
@@ -43,6 +48,22 @@ def test_what_the_watch_has_not_come_to_and_what_it_did_twice_is_named() -> None
     assert one.waiting() == ["2026-11-30/120.mp4"]
     assert one.looked_at_twice() == ["cameras/north/2026-11-30/60.mp4"]
     assert account(line("told", id="a" * 32, segment="x", early=False)).published == ("a" * 32,)
+
+
+def test_only_plain_files_are_sent(tmp_path: Path) -> None:
+    """The recorder has a user with no rights, and root asks."""
+    recorder, watch = tmp_path / "state" / "recorder" / "north", tmp_path / "watch" / "cameras" / "north"
+    for folder in (recorder, watch):
+        folder.mkdir(parents=True)
+    (recorder / "segments.jsonl").write_text("{}\n{}\n")
+    (recorder / "gaps.jsonl").symlink_to("/etc/passwd")
+    os.mkfifo(watch / "ledger.jsonl")
+    (watch / "told.jsonl").write_text("{}\n")
+    script = module._ASK.replace(str(NODE_WATCH), str(tmp_path / "watch")).replace(
+        str(NODE_STATE), str(tmp_path / "state")
+    )
+    done = subprocess.run(["sh", "-c", script, "ask", "north"], capture_output=True, check=True, timeout=30)
+    assert done.stdout == b"segments {}\nsegments {}\ntold {}\n"
 
 
 @pytest.mark.parametrize(
