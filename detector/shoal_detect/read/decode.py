@@ -231,7 +231,7 @@ class _Part:
     demuxed_s: float = 0.0
     """End of the last packet of any stream."""
     video_s: float = 0.0
-    """End of the last packet of the video stream."""
+    """Begin of the last packet of the video stream."""
     decoded_s: float = 0.0
     """End of the last decoded frame."""
     packets: int = 0
@@ -525,14 +525,16 @@ def _note_packet(packet: av.Packet[Any], unit_s: float, part: _Part, *, is_video
     end_s = (moment + (packet.duration or 0)) * unit_s - part.start_s
     part.demuxed_s = max(part.demuxed_s, end_s)
     if is_video:
-        part.video_s = max(part.video_s, end_s)
+        # Not its end: a packet's duration is the time to the next one in the order of decoding, so that of a frame
+        # before a pause may stand at one that is shown after it.
+        part.video_s = max(part.video_s, moment * unit_s - part.start_s)
 
 
 def _judge(stream: av.VideoStream, part: _Part, reading: Reading, refused: int) -> Fault | None:
     """What is wrong with a part that was read to its end."""
     errors = f" ({refused} decode errors)" if refused else ""
     step_s = reading.clock.usual_s
-    undecoded_s = part.video_s - part.decoded_s
+    undecoded_s = part.video_s + step_s - part.decoded_s
     short = undecoded_s > max(0.5, 2 * step_s)
     if part.cut:
         return Fault(Kind.TRUNCATED, f"{part.cut}; {part.frames} frames could be decoded{errors}")

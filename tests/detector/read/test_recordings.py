@@ -229,6 +229,17 @@ def test_frames_apart_on_purpose_are_no_gap_and_keep_their_times(
     assert result.times_s == pytest.approx([stamp(place) / 1000 for place in ALL], abs=0.003)
 
 
+@pytest.mark.parametrize("pause_at", [54, 55, 56, 57, 58])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_pause_shortly_before_the_end_loses_nothing(tmp_path: Path, suffix: str, pause_at: int) -> None:
+    """With B-frames, the time of the pause stands in an MP4 file as the duration of a frame that is shown after it."""
+    options = {"bf": "3", "g": "20", "threads": "1"}
+    stamp = lambda place: place * 40 + (1500 if place > pause_at else 0)  # noqa: E731
+    write(tmp_path / f"pause.{suffix}", range(60), options=options, stamp=stamp)
+    result = read(tmp_path)
+    assert (result.reading.frames, result.reading.fault) == (60, None)
+
+
 # --- jumps of the clock are counted and named; the recording's own time is kept beside
 
 
