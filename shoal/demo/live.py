@@ -255,7 +255,7 @@ def _counted(cluster: Cluster, node: Node, outage: _Outage, began_s: float, even
         not_arrived=tuple(sorted(events - set(documents))),
         stored=len(events & set(documents)),
         put_twice=tuple(sorted(twice)),
-        clips_stored=len([key for key in objects if key.endswith(".mp4")]),
+        clips_stored=len(events & set(_events_of(objects, "mp4"))),
         clips_to_make=_clips_to_make(cluster),
     )
 
@@ -284,8 +284,12 @@ def _clips_to_make(cluster: Cluster) -> int:
 
 def _documents(objects: list[str]) -> list[str]:
     """Ids of the events whose documents are among these objects, as often as they are."""
+    return _events_of(objects, "json")
+
+
+def _events_of(objects: list[str], suffix: str) -> list[str]:
     names = [key.rpartition("/")[2].split(".") for key in objects if "/tests/" not in f"/{key}"]
-    return [words[0] for words in names if words[-1] == "json"]
+    return [words[0] for words in names if words[-1] == suffix]
 
 
 def _all(cluster: Cluster) -> list[Account]:

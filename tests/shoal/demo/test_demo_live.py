@@ -62,3 +62,9 @@ def test_what_is_missing_there_twice_or_unaccounted_for_is_a_failure(wrong: dict
 def test_a_document_in_the_store_is_an_events_and_the_outboxs_trial_is_none() -> None:
     objects = ["lab/alerts/compute-1/2026-11-30/aa.0123.json", "lab/alerts/compute-1/2026-11-30/aa.4567.mp4"]
     assert live._documents([*objects, "lab/tests/compute-1/t.json", objects[0]]) == ["aa", "aa"]
+
+
+def test_clips_of_other_events_in_the_store_are_not_the_demos() -> None:
+    objects = ["lab/alerts/compute-1/2026-11-30/aa.01.mp4", "lab/alerts/compute-1/2026-11-30/bb.02.mp4"]
+    assert {"aa"} & set(live._events_of(objects, "mp4")) == {"aa"}
+    assert live._events_of(objects, "json") == []
