@@ -23,6 +23,7 @@ class Trouble:
     """Whether it is the store's or the link's: no other object would fare better now."""
 
 
+_REPLACE = "the store refuses to replace an object of that name: remove the other content there"
 # The first that matches: S3's and Google's error codes, and Go's words for the system's errors.
 _KINDS: tuple[tuple[str, str, str, bool], ...] = (
     (
@@ -86,7 +87,7 @@ _KINDS: tuple[tuple[str, str, str, bool], ...] = (
         # Google asks for the right to delete where an object of that name is there.
         "exists",
         r"storage\.objects\.delete|retentionPolicyNotMet|objectUnderActiveHold|ObjectLocked",
-        "the store refuses to replace an object of that name: remove the other content there",
+        _REPLACE,
         False,
     ),
     (
@@ -101,7 +102,7 @@ _KINDS: tuple[tuple[str, str, str, bool], ...] = (
     (
         "exists",
         r"\b412\b|PreconditionFailed|precondition",
-        "the store refuses to replace an object of that name: remove the other content there",
+        _REPLACE,
         False,
     ),
     (

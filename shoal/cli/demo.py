@@ -9,7 +9,7 @@ import typer
 
 from shoal import report
 from shoal.cli.console import out, print_json, say
-from shoal.cli.options import AgreeToEngine, LabName
+from shoal.cli.options import AgreeToEngine, LabName, StageTimings, Weights
 from shoal.cli.options import lab as chosen
 from shoal.cli.run_display import show_end, shown
 from shoal.cluster.document import Engine
@@ -29,9 +29,7 @@ def demo(
     videos: Annotated[
         Path | None, typer.Option(metavar="DIR", exists=True, file_okay=False, help="Your own videos.")
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A YOLOv5 model as ONNX.")
-    ] = None,
+    weights: Weights = None,
     engine: Annotated[Engine, typer.Option(help="What runs the containers.")] = "auto",
     bacalhau_binary: Annotated[
         Path | None,
@@ -41,9 +39,7 @@ def demo(
     stride: Annotated[int, typer.Option(min=1, help="Infer every n-th frame.")] = 1,
     conf: Annotated[float, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = 0.35,
     name: LabName = None,
-    timings: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Write the seconds of each stage as JSON.")
-    ] = None,
+    timings: StageTimings = None,
     json: Annotated[bool, typer.Option("--json", help="The run's record as JSON on stdout, no table.")] = False,
 ) -> None:
     """Three machines on this one, bootstrapped; YOLOv5 over 12 camera clips; a table and a report.

@@ -11,7 +11,7 @@ import typer
 
 from shoal.cli.console import out, print_json, say
 from shoal.cli.events import write_page
-from shoal.cli.options import AgreeToEngine, LabName
+from shoal.cli.options import AgreeToEngine, LabName, StageTimings, Weights
 from shoal.cli.options import lab as chosen
 from shoal.cluster import load
 from shoal.cluster.document import Engine
@@ -29,9 +29,7 @@ def demo_live(
     cameras: Annotated[int | None, typer.Option(min=1, max=16, help="Cameras of each compute node; default 2.")] = None,
     yes: AgreeToEngine = False,
     engine: Annotated[Engine, typer.Option(help="What is to run jobs on the machines.")] = "auto",
-    weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A YOLOv5 model as ONNX.")
-    ] = None,
+    weights: Weights = None,
     img: Annotated[int, typer.Option(min=32, help="Longer side of the model's input, in pixels.")] = 320,
     stride: Annotated[int, typer.Option(min=1, help="Look at every n-th frame.")] = 5,
     outage_s: Annotated[float, typer.Option(min=10, max=3600, help="How long the outage lasts.")] = 60,
@@ -40,9 +38,7 @@ def demo_live(
         Path | None, typer.Option("--html", metavar="FILE", dir_okay=False, help="The page; default runs/live.html.")
     ] = None,
     name: LabName = None,
-    timings: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Write the seconds of each stage as JSON.")
-    ] = None,
+    timings: StageTimings = None,
     as_json: Annotated[bool, typer.Option("--json", help="What was counted, as JSON on stdout.")] = False,
 ) -> None:
     """Machines with RTSP cameras and a store, watched; an outage of a minute with a power cut in it; then the count.

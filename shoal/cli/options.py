@@ -27,6 +27,10 @@ AgreeToEngine = Annotated[
     bool,
     typer.Option("--yes", "-y", envvar="SHOAL_YES", help="Install an engine without asking, if none answers."),
 ]
+Weights = Annotated[
+    Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="A YOLOv5 model as ONNX.")
+]
+StageTimings = Annotated[Path | None, typer.Option(metavar="PATH", help="Write the seconds of each stage as JSON.")]
 ClusterPath = Annotated[
     Path | None,
     typer.Option(

@@ -209,7 +209,9 @@ def _caught_up(cluster: Cluster, node: Node, outage: _Outage, say: Say) -> froze
     """Wait until all is there that there was to wait for; the ids of all events by then."""
 
     def recorded_again() -> bool:
-        return all(any(film.start > outage.power_back_s for film in one.films) for one in _of(cluster, node))
+        return all(
+            any(film.start > outage.power_back_s for film in one.films) for one in records.accounts(cluster, node)
+        )
 
     _wait(recorded_again, f"film of {node.name}'s cameras after the power cut", CATCH_UP_S)
     say(f"demo: {node.name} records again")
@@ -293,11 +295,7 @@ def _events_of(objects: list[str], suffix: str) -> list[str]:
 
 
 def _all(cluster: Cluster) -> list[Account]:
-    return [one for node in cluster.compute for one in _of(cluster, node)]
-
-
-def _of(cluster: Cluster, node: Node) -> list[Account]:
-    return records.accounts(cluster, node)
+    return [one for node in cluster.compute for one in records.accounts(cluster, node)]
 
 
 def _wait(holds: Callable[[], bool], what: str, timeout_s: float) -> None:

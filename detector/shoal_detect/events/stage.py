@@ -143,16 +143,20 @@ def _rolled(stage: Stage, event: Event) -> tuple[float, float]:
     return start_s, float(event.document["end_s"] + stage.rules.roll_after_s)
 
 
-def _no_clip_yet(stage: Stage, camera: Camera, event: Event) -> Document:
+def _clip_span(stage: Stage, camera: Camera, event: Event) -> tuple[float, float]:
+    """Camera times between which the event's clip lies: with its rolls, as far as there is footage."""
     start_s, end_s = _rolled(stage, event)
-    end_s = min(camera.parts[-1].end_s, end_s)
+    return start_s, min(camera.parts[-1].end_s, end_s)
+
+
+def _no_clip(start_s: float, end_s: float) -> Document:
     nothing: Document = {"file": None, "sha256": None, "size_bytes": None, "frames": None}
     return nothing | {"start_s": round(start_s, 3), "end_s": round(end_s, 3)}
 
 
 def pending(stage: Stage, camera: Camera, event: Event) -> Document:
     """The event's document, whose clip is yet to be made."""
-    clip = {**_no_clip_yet(stage, camera, event), "state": "pending", "reason": "it is being made"}
+    clip = {**_no_clip(*_clip_span(stage, camera, event)), "state": "pending", "reason": "it is being made"}
     return {**event.document, "clip": clip}
 
 
@@ -163,9 +167,8 @@ def with_clip(stage: Stage, camera: Camera, event: Event, looker: Callable[[], L
     what `alive` raises.
     """
     document = event.document
-    start_s, end_s = _rolled(stage, event)
-    end_s = min(camera.parts[-1].end_s, end_s)
-    nothing = _no_clip_yet(stage, camera, event)
+    start_s, end_s = _clip_span(stage, camera, event)
+    nothing = _no_clip(start_s, end_s)
     if stage.clips is not None:
         return {**document, "clip": {**nothing, "state": "none", "reason": stage.clips}}
     around_s = clips.LOOK_AROUND_S

@@ -97,7 +97,7 @@ class Thinning:
         return packet, number
 
     def send(self, packet: av.Packet[Any], number: int) -> None:
-        """The packet goes to the decoder next: it is told what it may leave out."""
+        """The packet goes to the decoder next, which may leave out what is not wanted."""
         left_out = number % self.stride != 0
         self.stream.codec_context.skip_frame = "NONREF" if left_out else "DEFAULT"
         insort(self._sent, (packet.pts or 0, left_out))
