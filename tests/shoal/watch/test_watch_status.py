@@ -54,6 +54,10 @@ def watched(**more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def disk(**more: Any) -> dict[str, Any]:
+    return {"free_bytes": 53 * 10**9, "files_left": None, "read_only": False, **more}
+
+
 def look(**more: Any) -> dict[str, Any]:
     status = {"version": 1, "at_s": NOW_S, "stride": 2, "stride_wanted": 2, "processes": 2, "clips_to_make": 0}
     return {
@@ -89,6 +93,11 @@ def test_every_camera_of_a_node_is_named_with_its_figures() -> None:
         (look(recorded={"north": recorded(unit=False)}), "recorder does not run"),
         (look(recorded={"north": recorded(removed_early=3)}), "at its floor"),
         (look(at_s=NOW_S + 500), "says nothing"),
+        (look(recorded={"north": recorded(disk=disk(read_only=True))}), "/videos/cameras/north is read-only"),
+        (look(recorded={"north": recorded(disk=disk(free_bytes=100_000))}), "/videos/cameras/north is full (0 MiB"),
+        (look(recorded={"north": recorded(disk=disk(files_left=3))}), "make room on it"),
+        (look(state_disk=disk(free_bytes=0)), "the disk of /var/lib/shoal is full"),
+        (look(state_disk=disk(read_only=True)), "mount it for writing"),
         (look(watching=False), "does not run"),
         (look(watch={**look()["watch"], "cameras": {"north": watched(behind_s=900.0)}}), "900 s of footage wait"),
         (look(watch={**look()["watch"], "stride": 8}), "every 8. frame"),
@@ -130,7 +139,7 @@ def test_the_program_reads_what_recorder_watch_and_outbox_wrote(tmp_path: Path) 
     (state / "outbox" / "open").mkdir(parents=True)
     (state / "outbox" / "open" / "e.json").write_text(json.dumps({"camera": "north"}))
     text = LOOK.read_text().replace('"/var/lib/shoal"', repr(str(state)))
-    text = text.replace('"/etc/shoal/recorder"', repr(str(settings))).replace('"/videos"', '"/"')
+    text = text.replace('"/etc/shoal/recorder"', repr(str(settings))).replace('VIDEOS = "/videos"', 'VIDEOS = "/"')
     text = text.replace(
         'subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0', "True"
     )
@@ -144,6 +153,18 @@ def test_the_program_reads_what_recorder_watch_and_outbox_wrote(tmp_path: Path) 
 
     one = answer()["north"]
     assert (one.recording, one.gaps, one.gap_seconds, one.outbox_waiting, one.events) == ("yes", 1, 20.0, 1, 4)
+    assert [alarm for alarm in one.alarms if "disk" in alarm] == []
+    # The clock was set back: the last file is not the latest one, and no gap of a day is longer than it.
+    earlier = {**segment, "file": "d/b.mp4", "start": now_s - 4000, "end": now_s - 3900}
+    with (folder / "segments.jsonl").open("a") as ledger:
+        ledger.write("\n" + json.dumps(earlier) + "\n")
+    with (folder / "gaps.jsonl").open("a") as ledger:
+        ledger.write(json.dumps({"start": 0.0, "end": now_s - 3900, "reason": "clock_changed"}) + "\n")
+    one = answer()["north"]
+    assert one.last_segment == "d/b.mp4"
+    assert one.gap_seconds is not None
+    assert one.gap_seconds < 86_400
+    (folder / "segments.jsonl").write_text(json.dumps(segment) + "\n")
     unit.unlink()  # `shoal watch off`
     assert (answer()["north"].events, answer()["north"].alarms) == (None, ())
     # A recorder speaks with a camera, and has a user of its own: what it leaves does not lead root astray.
