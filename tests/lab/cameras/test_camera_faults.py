@@ -1,4 +1,4 @@
-"""Cameras and clocks that fail, on a node that records and watches: every second is in film or in a gap with its reason.
+"""Cameras and clocks that fail, on a node that records and watches: every second is in film or in a gap.
 
 Gone, frozen, back with another resolution, a wrong password, a camera whose clock jumps, a node whose clock jumps.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -231,7 +232,7 @@ def test_a_node_whose_clock_jumps(watched: Site) -> None:
     assert min(film.start for film in around) < change < max(film.start for film in around)
     starts = [film.start for film in around]
     assert starts == sorted(starts)
-    assert all(0 <= other.start - one.end < JOINT_S for one, other in zip(around, around[1:], strict=False))
+    assert all(0 <= other.start - one.end < JOINT_S for one, other in pairwise(around))
     assert all(f"{datetime.fromtimestamp(film.start, UTC):%Y-%m-%d}" == film.file[:10] for film in account.films)
     # By the time that went by: what was not filmed and is not a clock's step are the seconds between two lives.
     filmed_s = sum(film.end - film.start for film in account.films if film.file in now)

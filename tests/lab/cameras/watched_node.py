@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,24 @@ class WatchedNode:
         until(lambda: set(wanted) <= set(stored()), "all events arrive", 300)
         assert len(stored()) == len(set(stored()))
 
+    def watched_well(self, camera: str) -> None:
+        """All film is looked at, once and without a fault, and its events arrive, each once."""
+        assert self.looked(camera).looked_at_twice() == []
+        lines = [json.loads(line) for line in self.on(f"cat {WATCH}/cameras/{camera}/ledger.jsonl").splitlines()]
+        assert [line for line in lines if line["fault"]] == []
+        assert all(line["seconds"] < 3 * SEGMENT_S for line in lines)
+        self.shipped(camera)
+
+    def accounted(self, camera: str, from_s: float) -> set[str]:
+        """Nothing is unknown between a time and the end of the last film; the reasons of the gaps."""
+        account = self.account(camera)
+        assert account.unaccounted_s(from_s, account.films[-1].end) == 0, (account.films, account.gaps)
+        return {gap.reason for gap in account.gaps if gap.end > from_s}
+
+    def restarts(self, unit: str) -> int:
+        """How often systemd started a unit again."""
+        return int(self.on(f"systemctl show -p NRestarts --value '{unit}'"))
+
     def readable(self, camera: str, files: Sequence[str]) -> list[tuple[int, int]]:
         """Width and height of every one of the files; each is read to its end without a fault."""
         found = []
@@ -129,8 +147,13 @@ class WatchedNode:
 
 
 @contextmanager
-def watched_node(lab: Lab, folder: Path, cameras: Sequence[dict[str, Any]]) -> Iterator[WatchedNode]:
-    """The lab's first compute node with these cameras: recorded, watched, its events shipped into a folder of its."""
+def watched_node(
+    lab: Lab, folder: Path, cameras: Sequence[dict[str, Any]], before: Callable[[WatchedNode], object] = lambda _: None
+) -> Iterator[WatchedNode]:
+    """The lab's first compute node with these cameras: recorded, watched, its events shipped into a folder of its.
+
+    `before` is done before the deploy.
+    """
     raw = json.loads(lab.document.read_text())
     for node in raw["nodes"]:
         node.pop("cameras", None)
@@ -146,6 +169,7 @@ def watched_node(lab: Lab, folder: Path, cameras: Sequence[dict[str, Any]]) -> I
         site.set_outbox(cluster.name, SiteOutbox(to=f"folder:{STORE}", disk_floor_bytes=1_000_000))
         site.set_watch(cluster.name, SETTINGS)
         made.on(f"mkdir -p {STORE} && chmod 777 {STORE}")
+        before(made)
         began_s = time.monotonic()
         made.deploy()
         to_stderr(f"deployed in {time.monotonic() - began_s:.0f} s")
