@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from shoal.cli import watch as verb
 from shoal.cluster import document
 from shoal.cluster.cameras import watched_folders
-from shoal.errors import UsageError
+from shoal.errors import ShoalError, UsageError
 from shoal.paths import repository
 from shoal.site import document as site
 from shoal.site.watch import SiteWatch, deploy_data
@@ -209,3 +209,21 @@ def test_settings_that_no_watch_can_have_are_refused_before_anything_is_written(
     done = CliRunner().invoke(verb.app, ["on", "--cluster", str(tmp_path / "depot.json"), *words])
     assert isinstance(done.exception, UsageError)
     assert fault in str(done.exception)
+
+
+@pytest.mark.parametrize("verb_of_watch", ["on", "off", "status"])
+def test_two_cameras_of_one_name_are_refused_on_one_machine_or_on_two(tmp_path: Path, verb_of_watch: str) -> None:
+    """Film, ledgers and events go by a camera's name, in the whole cluster."""
+    office = document.Node(name="office", roles=("requester",), address="192.0.2.10")
+    path = tmp_path / "depot.json"
+    document.save(document.Cluster(name="depot", substrate="onprem", nodes=(office, NODE)), path)
+    raw = json.loads(path.read_text())
+    gate = next(node for node in raw["nodes"] if node["name"] == "gate-1")
+    gate["cameras"] *= 2
+    raw["nodes"].append({**gate, "name": "gate-2", "address": "192.0.2.12", "cameras": gate["cameras"][:1]})
+    path.write_text(json.dumps(raw))
+    done = CliRunner().invoke(verb.app, [verb_of_watch, "--cluster", str(path)])
+    assert isinstance(done.exception, ShoalError)
+    assert done.exception.exit_code == 2
+    for place in ("nodes[1].cameras[1].name", "nodes[2].cameras[0].name"):
+        assert f"{place}: the same camera name as nodes[1].cameras[0]" in str(done.exception)
