@@ -232,6 +232,7 @@ class Recorder:
 
     def _once(self, outcome: _Outcome) -> None:
         """One life of ffmpeg. Raises OSError where the disk takes no film."""
+        self.staging.mkdir(exist_ok=True)
         disks.try_to_write(self.staging)
         with _Program(command(self.settings, self.source, self.staging), self.source) as ffmpeg:
             self._watch(ffmpeg, outcome)
