@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
-from recorder import clock, disks, fragments, keep, ledger
+from recorder import clock, disks, files, fragments, keep, ledger
 from recorder.ledger import Gap
 from recorder.open_gap import OpenGap, gaps_of, recall, remember
 from recorder.settings import Settings
@@ -40,6 +40,8 @@ DOUBTED_STEP_S, DOUBT_S = 3600.0, 86_400.0
 """A clock that jumps ahead makes all film old at once: somebody has a day to set it right."""
 SEAM_S = 3.0
 """Between two files of one life of ffmpeg."""
+SLOW_S = 5.0
+"""A disk that takes longer for a file is slow."""
 CAMERA_CLOCK_S = 10.0
 """A file whose own time differs more from the time that it took has the camera's clock wrong in it."""
 REFUSED = re.compile(r"\b(401 Unauthorized|403 Forbidden|404 Not Found|4XX Client Error)")
@@ -81,6 +83,8 @@ class Recorder:
     """Names of closed files that are yet to get their place."""
     _left: set[str] = field(default_factory=set)
     """Files that an earlier process left."""
+    _slow: bool = True
+    """Whether the disk was slow, as far as is known."""
     _last: str | None = None
     """The last file that was kept."""
 
@@ -99,7 +103,7 @@ class Recorder:
         open_gap = self._taken_over()
         pause_s = FIRST_PAUSE_S
         while not self._stopped.is_set():
-            outcome = _Outcome(open_gap, time.time())
+            outcome = _Outcome(open_gap, time.time(), clock.offset_s())
             try:
                 self._once(outcome)
             except OSError as error:
@@ -338,10 +342,21 @@ class Recorder:
         outcome.gap = OpenGap(until, outcome.reason, offset_s=outcome.offset_s)
 
     def _kept(self, staged: Path, duration_s: float, end: float | None) -> None:
+        began = time.monotonic()
         segment = ledger.keep(self.settings, staged, duration_s, end)
         self._waiting.discard(staged.name)
         if segment is not None:
             self._last = segment.file
+            self._timed(segment, time.monotonic() - began)
+
+    def _timed(self, segment: ledger.Segment, took_s: float) -> None:
+        """Have the status name a disk that is slow, and no longer when it is not."""
+        slow_s = round(took_s, 1) if took_s > SLOW_S else None
+        if slow_s is not None:
+            self.log(f"{segment.file}: its disk is slow, {slow_s} s for {segment.size_bytes >> 10} KiB")
+        if slow_s is not None or self._slow:
+            self._slow = slow_s is not None
+            files.write(self.settings.state_folder / "disk.json", {"slow_s": slow_s})
 
 
 @dataclass
@@ -351,7 +366,7 @@ class _Outcome:
     before: OpenGap | None
     """The gap that its first segment ends."""
     began: float
-    offset_s: float = field(default_factory=lambda: clock.offset_s())
+    offset_s: float
     """By which clock it began."""
     mark: float = field(default_factory=time.monotonic)
     """When it began or last closed a file, in time that really goes by."""
@@ -367,9 +382,9 @@ class _Closed:
     """A line of ffmpeg's list, and when it came, however late it is read here."""
 
     line: str
-    at: float = field(default_factory=time.time)
-    monotonic: float = field(default_factory=time.monotonic)
-    offset_s: float = field(default_factory=lambda: clock.offset_s())
+    at: float
+    monotonic: float
+    offset_s: float
 
 
 class _Program:
@@ -435,7 +450,7 @@ class _Program:
         return lines
 
     def _line(self, line: str) -> None:
-        self._closed.put(_Closed(line))
+        self._closed.put(_Closed(line, time.time(), time.monotonic(), clock.offset_s()))
 
     def _word(self, line: str) -> None:
         self.words.append(self._source.clean(line.strip())[:300])

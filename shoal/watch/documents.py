@@ -54,6 +54,8 @@ class Recorded(_Part):
     removed_early: Count
     disk: Disk | None = None
     """Of its film."""
+    slow_s: Figure | None = None
+    """How long that took for its last file, where that is long."""
 
 
 class Watched(_Part):

@@ -110,6 +110,7 @@ def recorded(name: str, now_s: float) -> dict[str, Any]:
         ),
         "last_gaps": gaps[-5:],
         "removed_early": removed,
+        "slow_s": document(f"{folder}/disk.json").get("slow_s"),
         "disk": disk(f"{VIDEOS}/cameras/{name}", VIDEOS),
     }
 

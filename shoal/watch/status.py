@@ -75,6 +75,11 @@ def _camera(node: str, name: str, look: Look) -> CameraStatus:
         alarms.append("its recorder does not run")
     if recorded is not None:
         alarms += _disk_alarms(f"/videos/cameras/{name}", recorded.disk, "nothing is recorded")
+        if recorded.slow_s:
+            alarms.append(
+                f"the disk of /videos/cameras/{name} is slow: it took {recorded.slow_s:.0f} s for the last file; see "
+                "what else writes there, and whether it is sound"
+            )
     alarms += _disk_alarms("/var/lib/shoal", look.state_disk, "nothing that is recorded or found can be noted")
     if recorded is not None and recorded.removed_early:
         alarms.append(f"{recorded.removed_early} segments were removed before their time: the disk is at its floor")

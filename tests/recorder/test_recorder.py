@@ -604,6 +604,28 @@ def test_notes_do_not_grow_for_ever(camera: Camera) -> None:
     assert len(list(files.lines(settings.state_folder / "removed.jsonl"))) == 2
 
 
+def test_a_disk_that_is_slow_is_named_as_long_as_it_is(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = threading.Event()
+    slow.set()
+    sync = files.sync
+
+    def slowly(path: Path) -> None:
+        slow.wait(0 if slow.is_set() else 0.3)
+        sync(path)
+
+    monkeypatch.setattr(run, "SLOW_S", 0.2)
+    monkeypatch.setattr(files, "sync", slowly)
+    step = [["segment", 1.0], ["wait", 1.1]]
+    remembered = camera.settings().state_folder / "disk.json"
+    with recording(camera, monkeypatch, [*step, *step, *step, *step, *step, ["record"]]) as said:
+        camera.until(camera.segments, "a file")
+        slow.clear()
+        camera.until(lambda: (files.read(remembered).get("slow_s") or 0) > 0.2, "it is named")
+        slow.set()
+        camera.until(lambda: files.read(remembered) == {"slow_s": None}, "and no longer")
+    assert any("its disk is slow" in line for line in said)
+
+
 def test_what_is_not_ours_is_left(camera: Camera) -> None:
     now = time.time()
     settings = camera.settings(keep_days=1)

@@ -6,6 +6,7 @@ Gone, frozen, back with another resolution, a wrong password, a camera whose clo
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,11 +21,12 @@ import pytest
 from faulty_front import Front
 from lab_under_test import Lab
 from live_cameras import Camera, as_a_camera_has_it, until
-from watched_node import RECORDER, SEGMENT_S, WATCH, WatchedNode, watched_node
+from watched_node import NODE, RECORDER, SEGMENT_S, WatchedNode, watched_node
 
+from shoal.lab.status import container_of
 from shoal.paths import repository
 from shoal.site import sample_clips as samples
-from shoal.watch.account import JOINT_S, Account
+from shoal.watch.account import JOINT_S
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
@@ -83,26 +85,6 @@ def watched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
         yield Site(node, clip, cameras["north"], fronts["yard"], fronts["gate"])
 
 
-def accounted(account: Account, from_s: float) -> None:
-    """Nothing is unknown between a time and the end of the last film."""
-    until_s = account.films[-1].end
-    assert account.unaccounted_s(from_s, until_s) == 0, (account.films, account.gaps)
-
-
-def gaps_since(account: Account, from_s: float) -> list[str]:
-    return [gap.reason for gap in account.gaps if gap.end > from_s]
-
-
-def watched_well(site: Site, camera: str) -> None:
-    """All film was looked at, once and without a fault, and its events arrive."""
-    account = site.node.looked(camera)
-    assert account.looked_at_twice() == []
-    lines = [json.loads(line) for line in site.node.on(f"cat {WATCH}/cameras/{camera}/ledger.jsonl").splitlines()]
-    assert [line for line in lines if line["fault"]] == []
-    assert all(line["seconds"] < 3 * SEGMENT_S for line in lines)
-    site.node.shipped(camera)
-
-
 def test_a_camera_that_is_gone(watched: Site) -> None:
     node = watched.node
     began_s = node.recorded_again("north").films[-1].start
@@ -113,11 +95,10 @@ def test_a_camera_that_is_gone(watched: Site) -> None:
     assert (code, status["north"]["recording"]) == (3, "camera_lost")
     assert any("not recorded: camera_lost" in alarm for alarm in status["north"]["alarms"])
     watched.north.start()
-    account = node.recorded_again("north")
-    assert gaps_since(account, began_s) == ["camera_lost"]
-    accounted(account, began_s)
+    node.recorded_again("north")
+    assert node.accounted("north", began_s) == {"camera_lost"}
     until(lambda: node.status()[1]["north"]["recording"] == "yes", "the status says so", 30)
-    watched_well(watched, "north")
+    node.watched_well("north")
 
 
 def test_a_camera_that_is_frozen(watched: Site) -> None:
@@ -129,10 +110,9 @@ def test_a_camera_that_is_frozen(watched: Site) -> None:
     time.sleep(10)  # tried again, and frozen still
     assert node.now("north")["reason"] == "camera_lost"
     watched.north.thaw()
-    account = node.recorded_again("north")
-    assert set(gaps_since(account, began_s)) == {"camera_lost"}
-    accounted(account, began_s)
-    watched_well(watched, "north")
+    node.recorded_again("north")
+    assert node.accounted("north", began_s) == {"camera_lost"}
+    node.watched_well("north")
 
 
 def test_a_camera_that_reboots_with_another_resolution(watched: Site) -> None:
@@ -143,15 +123,14 @@ def test_a_camera_that_reboots_with_another_resolution(watched: Site) -> None:
     as_a_camera_has_it(watched.clip, watched.north.folder / "north.mp4", LARGE)
     watched.north.start()
     account = node.recorded_again("north", files=4)
-    assert set(gaps_since(account, began_s)) == {"camera_lost"}
-    accounted(account, began_s)
+    assert node.accounted("north", began_s) == {"camera_lost"}
     sizes = node.readable("north", [film.file for film in account.films if film.end > before.films[-1].end])
     assert sizes == sorted(sizes)
     assert set(sizes[1:]) >= {LARGE}
     assert set(sizes) <= {SMALL, LARGE}
     events = len(node.account("north").published)
     until(lambda: len(node.account("north").published) > events, "events go on", 240)
-    watched_well(watched, "north")
+    node.watched_well("north")
 
 
 def test_a_wrong_password_is_named_and_shown_nowhere(watched: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,19 +147,19 @@ def test_a_wrong_password_is_named_and_shown_nowhere(watched: Site, monkeypatch:
             f"ps -eo args; cat {places} 2>/dev/null; journalctl --no-pager; systemctl status 'shoal-recorder@yard'; "
             "for p in $(pgrep -f recorder.pyz; pgrep ffmpeg); do tr '\\0' '\\n' < /proc/$p/environ; done; true"
         )
-        return node.on(script) + json.dumps(node.status()[1])
+        return str(node.on(script) + json.dumps(node.status()[1]))
 
     assert WRONG not in shown()
     monkeypatch.setenv(VARIABLE, f"viewer:{PASSWORD}")
     node.deploy()
     account = node.recorded_again("yard")
     assert "camera_refused" in {gap.reason for gap in account.gaps}
-    accounted(account, account.films[0].start)
+    node.accounted("yard", account.films[0].start)
     text = shown()
     assert "camera_refused" in text
     assert PASSWORD not in text
     assert WRONG not in text
-    watched_well(watched, "yard")
+    node.watched_well("yard")
 
 
 def test_a_camera_whose_clock_jumps(watched: Site) -> None:
@@ -190,13 +169,13 @@ def test_a_camera_whose_clock_jumps(watched: Site) -> None:
     for shift_s in (3600.0, 0.0, 40.0, 0.0):
         watched.gate.shift_s = shift_s
         account = node.recorded_again("gate", files=3)
-    accounted(account, began_s)
+    node.accounted("gate", began_s)
     new = [film for film in account.films if film.end > began_s]
     assert all(film.end - film.start < 3 * SEGMENT_S for film in new)
     filmed_s, took_s = sum(film.end - film.start for film in new), new[-1].end - new[0].start
     assert filmed_s + sum(gap.end - gap.start for gap in account.gaps if gap.end > began_s) > took_s * 0.9
     node.readable("gate", [film.file for film in new])
-    watched_well(watched, "gate")
+    node.watched_well("gate")
 
 
 def hashes(node: WatchedNode, camera: str) -> dict[str, str]:
@@ -238,7 +217,40 @@ def test_a_node_whose_clock_jumps(watched: Site) -> None:
     filmed_s = sum(film.end - film.start for film in account.films if film.file in now)
     assert filmed_s > 0.6 * lived_s
     node.readable("dock", [film.file for film in account.films])
-    watched_well(watched, "dock")
+    node.watched_well("dock")
+
+
+def throttle(node: WatchedNode, bytes_per_s: int | None) -> None:
+    """How fast the node writes to its disk (cgroups, version 1 or 2); None: as fast as that is."""
+    container = container_of(node.lab.name, NODE).id
+    number = Path("/").stat().st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    first = Path(f"/sys/fs/cgroup/blkio/docker/{container}/blkio.throttle.write_bps_device")
+    second = Path(f"/sys/fs/cgroup/system.slice/docker-{container}.scope/io.max")
+    if first.exists():
+        first.write_text(f"{device} {bytes_per_s or 0}\n")
+    else:
+        second.write_text(f"{device} wbps={bytes_per_s or 'max'}\n")
+
+
+def test_a_disk_that_is_slow(watched: Site) -> None:
+    """It takes a file more slowly than the camera makes it; film goes on, and the status names the disk."""
+    node = watched.node
+    before = node.recorded_again("north")
+    began_s = before.films[-1].start
+    restarts = node.restarts("shoal-recorder@north.service"), node.restarts("shoal-watch.service")
+    film_bytes = int(node.on(f"stat -c %s /videos/cameras/north/{before.films[-1].file}"))
+    throttle(node, film_bytes // (2 * SEGMENT_S))
+    try:
+        until(lambda: "is slow" in " ".join(node.status()[1]["north"]["alarms"]), "the status names it", 240)
+    finally:
+        throttle(node, None)
+    account = node.recorded_again("north", files=3)
+    assert node.accounted("north", began_s) == set()
+    node.readable("north", [film.file for film in account.films if film.end > began_s])
+    until(lambda: "is slow" not in " ".join(node.status()[1]["north"]["alarms"]), "it is slow no more")
+    assert (node.restarts("shoal-recorder@north.service"), node.restarts("shoal-watch.service")) == restarts
+    node.watched_well("north")
 
 
 def test_two_cameras_of_one_name_are_refused(watched: Site, tmp_path: Path) -> None:

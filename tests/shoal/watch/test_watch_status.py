@@ -96,6 +96,7 @@ def test_every_camera_of_a_node_is_named_with_its_figures() -> None:
         (look(recorded={"north": recorded(disk=disk(read_only=True))}), "/videos/cameras/north is read-only"),
         (look(recorded={"north": recorded(disk=disk(free_bytes=100_000))}), "/videos/cameras/north is full (0 MiB"),
         (look(recorded={"north": recorded(disk=disk(files_left=3))}), "make room on it"),
+        (look(recorded={"north": recorded(slow_s=14.2)}), "is slow: it took 14 s for the last file"),
         (look(state_disk=disk(free_bytes=0)), "the disk of /var/lib/shoal is full"),
         (look(state_disk=disk(read_only=True)), "mount it for writing"),
         (look(watching=False), "does not run"),
