@@ -38,6 +38,8 @@ SAME_S = 0.01
 """Times are written in milliseconds."""
 DOUBTED_STEP_S, DOUBT_S = 3600.0, 86_400.0
 """A clock that jumps ahead makes all film old at once: somebody has a day to set it right."""
+SILENT_S = 2.5
+"""A file that is shorter than the time that it took by more than this ends where the camera fell silent."""
 SEAM_S = 3.0
 """Between two files of one life of ffmpeg."""
 SLOW_S = 5.0
@@ -311,18 +313,24 @@ class Recorder:
             return False
         if not staged.exists():
             return False
-        # By the clock as it was when ffmpeg began, or not at all.
-        end = None if is_last or abs(closed.offset_s - outcome.offset_s) > clock.CHANGED_S else closed.at
-        if end is None:
-            most_s = closed.monotonic - outcome.mark + CAMERA_CLOCK_S
-            duration_s = min(duration_s, most_s)
+        if is_last or abs(closed.offset_s - outcome.offset_s) > clock.CHANGED_S:
+            end, silent = None, False
+            duration_s = min(duration_s, closed.monotonic - outcome.mark + CAMERA_CLOCK_S)
         else:
-            took_s = closed.monotonic - outcome.mark if outcome.kept else end - (ledger.started_at(staged.name) or end)
-            if abs(duration_s - took_s) > CAMERA_CLOCK_S:
+            began = ledger.started_at(staged.name) or closed.at
+            if outcome.kept:
+                began = closed.at - (closed.monotonic - outcome.mark)
+            took_s = closed.at - began
+            if duration_s - took_s > CAMERA_CLOCK_S:
                 self.log(f"{staged.name}: {duration_s:.0f} s by the camera's clock, and it took {took_s:.0f} s")
                 duration_s = took_s
+            # ffmpeg that waits for a frozen camera closes its file late, and has a last picture for one more.
+            silent = took_s - duration_s > SILENT_S
+            end = began + duration_s if silent else closed.at
         outcome.mark = closed.monotonic
         self._keep(staged, duration_s, end, outcome)
+        if silent and outcome.gap is not None:
+            outcome.before = outcome.gap.because("camera_lost", "nothing came")
         return True
 
     def _keep(self, staged: Path, duration_s: float, end: float | None, outcome: _Outcome) -> None:

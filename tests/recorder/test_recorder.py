@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -274,9 +275,7 @@ def refusing(number: int) -> OSError:
     ("number", "reason", "words"),
     [
         (errno.ENOSPC, "disk_full", "make room on it"),
-        (errno.EDQUOT, "disk_full", "make room on it"),
         (errno.EROFS, "disk_read_only", "mount it for writing"),
-        (errno.EIO, "disk_failed", "replace it"),
     ],
 )
 def test_a_disk_that_takes_no_film_is_named_and_film_goes_on_when_it_does(
@@ -303,6 +302,16 @@ def test_a_disk_that_takes_no_film_is_named_and_film_goes_on_when_it_does(
         camera.until(lambda: len(camera.segments()) == 3, "it records again")
         camera.until(lambda: "reason" not in remembered(camera), "nothing is wrong")
     assert [gap.reason for gap in camera.gaps()] == [reason]
+
+
+def test_every_way_of_a_disk_has_its_name(camera: Camera) -> None:
+    named = [disks.reason_of(refusing(one)) for one in (errno.EDQUOT, errno.EIO, errno.ENOENT)]
+    assert named == ["disk_full", "disk_failed", "recorder_failed"]
+    error = OSError(errno.ENOSPC, "No space left on device", f"{camera.folder}/state/north/gaps.jsonl")
+    assert disks.words_of(error, camera.settings()).startswith("the disk of its notes (")
+    assert (
+        disks.words_of(OSError(errno.ENOENT, "gone", "/usr/bin/ffmpeg"), camera.settings()) == "/usr/bin/ffmpeg: gone"
+    )
 
 
 def test_ffmpegs_words_name_the_disk_too(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,6 +397,21 @@ def test_a_file_that_nobody_closed_is_film_only_with_a_picture_in_it(camera: Cam
     camera.until(camera.segments, "the one with a picture")
     stop(process)
     assert len(camera.film()) == 1
+
+
+def test_a_file_that_is_closed_late_ends_where_the_camera_fell_silent(camera: Camera) -> None:
+    """As ffmpeg does for a frozen camera: it waits, has one more picture, and opens another file for it."""
+    step = [["segment", 1.0], ["wait", 1.1]]
+    life = [*step, *step, ["wait", 4.0], ["segment", 1.0], ["wait", 4.0], ["segment", 0.1], ["wait", 1.1], ["exit", 0]]
+    process = camera.start(life, [*step, *step, ["record"]])
+    camera.until(lambda: len(camera.segments()) == 6, "the camera is back")
+    stop(process)
+    known = sorted((one.start, one.end) for one in [*camera.segments(), *camera.gaps()])
+    assert all(later[0] - earlier[1] < 2.5 for earlier, later in pairwise(known))
+    assert {gap.reason for gap in camera.gaps()} == {"camera_lost"}
+    filmed_s = sum(one.end - one.start for one in camera.segments())
+    assert filmed_s == pytest.approx(5.1)
+    assert known[-1][1] - known[0][0] == pytest.approx(filmed_s + sum(g.end - g.start for g in camera.gaps()), abs=2.5)
 
 
 def test_a_camera_whose_clock_jumps_gets_no_film_that_it_did_not_make(camera: Camera) -> None:
@@ -604,26 +628,16 @@ def test_notes_do_not_grow_for_ever(camera: Camera) -> None:
     assert len(list(files.lines(settings.state_folder / "removed.jsonl"))) == 2
 
 
-def test_a_disk_that_is_slow_is_named_as_long_as_it_is(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = threading.Event()
-    slow.set()
-    sync = files.sync
-
-    def slowly(path: Path) -> None:
-        slow.wait(0 if slow.is_set() else 0.3)
-        sync(path)
-
-    monkeypatch.setattr(run, "SLOW_S", 0.2)
-    monkeypatch.setattr(files, "sync", slowly)
-    step = [["segment", 1.0], ["wait", 1.1]]
-    remembered = camera.settings().state_folder / "disk.json"
-    with recording(camera, monkeypatch, [*step, *step, *step, *step, *step, ["record"]]) as said:
-        camera.until(camera.segments, "a file")
-        slow.clear()
-        camera.until(lambda: (files.read(remembered).get("slow_s") or 0) > 0.2, "it is named")
-        slow.set()
-        camera.until(lambda: files.read(remembered) == {"slow_s": None}, "and no longer")
-    assert any("its disk is slow" in line for line in said)
+def test_a_disk_that_is_slow_is_named_as_long_as_it_is(camera: Camera) -> None:
+    settings = camera.settings()
+    settings.state_folder.mkdir(parents=True)
+    said: list[str] = []
+    recorder = run.Recorder(settings, input_of(settings.source, 3, None), said.append)
+    segment = Segment("2026-11-30/a.mp4", 0.0, 60.0, 2 << 20, 1)
+    for took_s, remembered in ((14.24, 14.2), (0.1, None), (0.1, None)):
+        recorder._timed(segment, took_s)
+        assert files.read(settings.state_folder / "disk.json") == {"slow_s": remembered}
+    assert said == ["2026-11-30/a.mp4: its disk is slow, 14.2 s for 2048 KiB"]
 
 
 def test_what_is_not_ours_is_left(camera: Camera) -> None:
