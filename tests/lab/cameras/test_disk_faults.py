@@ -15,7 +15,8 @@ from lab_under_test import Lab
 from live_cameras import Camera, as_a_camera_has_it, until
 from watched_node import WATCH, WatchedNode, watched_node
 
-from shoal.site import sample_clips as samples
+from shoal.site import camera_films
+from shoal.telling import to_stderr
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
@@ -35,7 +36,7 @@ def small_disks(node: WatchedNode) -> None:
 @pytest.fixture(scope="module")
 def node(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedNode]:
     folder = tmp_path_factory.mktemp("cameras")
-    clip = next(clip.path for clip in samples.sample_clips() if clip.name == "cam00-campus.mp4")
+    clip = camera_films.films(say=to_stderr)[0]
     as_a_camera_has_it(clip, folder / f"{CAMERA}.mp4", (320, 240))
     camera = Camera(CAMERA, folder, lab.facts.gateway, 18800)
     with ExitStack() as stack:
