@@ -45,6 +45,7 @@ class Front:
         try:
             yield self
         finally:
+            asyncio.run_coroutine_threadsafe(_ended(), self._loop).result(30)
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join(30)
 
@@ -89,6 +90,13 @@ class Front:
             _move(changed, 4 + 8, round(self.shift_s))
             _move(changed, 4 + 16, ticks)
         return bytes(changed)
+
+
+async def _ended() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _move(message: bytearray, at: int, by: int) -> None:
