@@ -136,8 +136,8 @@ def brought_up(**knobs: Any) -> Iterator[Watched]:
     if binary := os.environ.get("SHOAL_BACALHAU_BINARY"):
         release.add(Path(binary))
     cluster = up(LabSpec(name=NAME, compute=2, cameras=2), films=lambda: camera_films.films(say=to_stderr))
-    if (document := site.load(cluster.name)) is None or document.events != RULES:
-        site.prepare(cluster, with_videos=False, events=RULES, say=to_stderr)
+    # Always anew: the files that the last one names lie in its session's own cache.
+    site.prepare(cluster, with_videos=False, events=RULES, say=to_stderr)
     site.set_watch(cluster.name, WATCH)
     choice = engines.choose("auto", cluster)
     reach = reaches.made(cluster_document(NAME), cluster)
