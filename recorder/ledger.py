@@ -110,35 +110,36 @@ def keep(settings: Settings, staged: Path, duration_s: float, end: float | None 
     files.sync(staged)
     folder = settings.folder / day(started_at(staged.name) or times[0])
     folder.mkdir(exist_ok=True)
-    target = next((one for one in folder.glob(f"{staged.stem}*") if one.samefile(staged)), None)
-    again = target is not None
-    if target is None:
-        target = _free(folder / staged.name)
-        os.link(staged, target)  # never over a file that is there
+    target, before = _placed(staged, folder / staged.name)
     files.sync(folder)
     files.sync(settings.folder)
-    about = target.stat()
-    segment = Segment(f"{folder.name}/{target.name}", *times, about.st_size, about.st_ino)
-    if again and (noted := _noted(settings, segment)) is not None:
-        segment = noted
-    else:
+    file, about = f"{folder.name}/{target.name}", target.stat()
+    noted = segments(settings) if before else ()
+    segment = next((one for one in noted if (one.file, one.inode) == (file, about.st_ino)), None)
+    if segment is None:
+        segment = Segment(file, *times, about.st_size, about.st_ino)
         files.append(settings.state_folder / "segments.jsonl", asdict(segment))
+    # Last: what is still staged is taken in again after a kill.
     staged.unlink()
     return segment
 
 
-def _noted(settings: Settings, segment: Segment) -> Segment | None:
-    mark = segment.file, segment.inode
-    return next((one for one in segments(settings) if (one.file, one.inode) == mark), None)
+def _placed(staged: Path, path: Path) -> tuple[Path, bool]:
+    """The file's second name, and whether it had it before: a kill may have come then.
 
-
-def _free(path: Path) -> Path:
-    """The path, or one beside it: a clock that was set back gives a name a second time."""
-    found, number = path, 1
-    while os.path.lexists(found):
+    It is the path, or one beside it: a clock that was set back gives a name a second time.
+    """
+    found, number, inode = path, 1, staged.stat().st_ino
+    while True:
+        try:
+            os.link(staged, found)  # never over a file that is there
+        except FileExistsError:
+            if found.lstat().st_ino == inode:
+                return found, True
+        else:
+            return found, False
         number += 1
         found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
 
 
 def note(settings: Settings, gap: Gap) -> None:

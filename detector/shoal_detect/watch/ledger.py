@@ -13,6 +13,8 @@ from shoal_detect.state.store import Document
 
 FORGET_S = 14 * 86_400.0
 """Lines of files that are gone stay so long."""
+COUNTED = "counted"
+"""In the totals: the files whose lines were let go of last."""
 
 
 def camera_folder(state: Path, camera: str) -> Path:
@@ -42,7 +44,9 @@ class Ledger:
         with store.state_errors("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.forget()
-        self.counts = Counter(store.read_json(folder / "totals.json") or {})
+        totals = store.read_json(folder / "totals.json") or {}
+        totals.pop(COUNTED, None)
+        self.counts = Counter(totals)
         for line in lines.read(self.path):
             self._note(line)
 
@@ -56,9 +60,12 @@ class Ledger:
         if dropped:
             totals = self.path.with_name("totals.json")
             before = store.read_json(totals) or {}
-            for line in dropped.values():
-                _count(before, line)
-            store.write_file(totals, store.to_json_line(before))
+            # Of those the line is counted, though a power cut left it in the ledger.
+            counted = frozenset(before.pop(COUNTED, ()))
+            for name, line in dropped.items():
+                if name not in counted:
+                    _count(before, line)
+            store.write_file(totals, store.to_json_line({**before, COUNTED: [*dropped]}))
             lines.shorten(self.path, lambda line: line["segment"] not in dropped)
             self.known -= dropped.keys()
 
