@@ -533,7 +533,7 @@ def test_a_kill_at_any_moment_of_keeping_a_file_loses_none_and_keeps_none_twice(
         counting(os, name)
     for number in range(1, 20):
         staged = staging / f"20261130T08{number:02}00Z.mp4"
-        staged.write_bytes(b"film")
+        staged.write_bytes(box(b"moof") + box(b"mdat"))
         left = number
         try:
             ledger.keep(settings, staged, 60.0)
