@@ -56,6 +56,8 @@ def command(settings: Settings, source: Input, staging: Path) -> list[str]:
     """ffmpeg's arguments: a stream copy of the video into fragmented MP4, cut at marks of the clock."""
     return [
         *(settings.ffmpeg, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error"),
+        # A camera whose clock is set has its pictures where they came: else its files last for hours or for no time.
+        *("-dts_error_threshold", str(CAMERA_CLOCK_S)),
         *source.arguments,
         *("-map", "0:v:0", "-c", "copy", "-an", "-f", "segment"),
         *("-segment_time", str(settings.segment_s), "-segment_atclocktime", "1"),

@@ -8,7 +8,7 @@ import re
 import struct
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 CLOCK_HZ = 90_000
@@ -56,9 +56,11 @@ class Front:
             writer.close()
             return
         ways = [self._asked(reader, writer, camera[1]), self._answered(camera[0], writer)]
-        _, rest = await asyncio.wait([asyncio.ensure_future(way) for way in ways], return_when=asyncio.FIRST_COMPLETED)
-        for way in rest:
-            way.cancel()
+        tasks = [asyncio.ensure_future(way) for way in ways]
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
         writer.close()
         camera[1].close()
 
