@@ -17,6 +17,7 @@ from lab_under_test import Lab
 from live_cameras import until
 
 from shoal.cluster import document as clusters
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.paths import repository
@@ -67,7 +68,7 @@ class WatchedNode:
         return done.stdout
 
     def deploy(self) -> DeployResult:
-        return run_deploy(self.document, "site", data=DATA, say=to_stderr, timeout_s=1800)
+        return run_deploy(reaches.made(self.document, self.cluster), "site", data=DATA, say=to_stderr, timeout_s=1800)
 
     def account(self, camera: str) -> Account:
         found = {one.camera: one for one in records.accounts(self.cluster, self.cluster.node(NODE))}
