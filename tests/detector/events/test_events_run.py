@@ -246,8 +246,9 @@ def test_a_run_may_do_without_clips(settings: MakeSettings, videos: Path, state:
 def test_who_asks_the_archive_for_a_class_has_its_events_though_no_rule_is_about_it(
     settings: MakeSettings, videos: Path, state: Path, tmp_path: Path
 ) -> None:
-    making.write_video(videos / "gate" / "gate-20261130-120000.mp4", wanderer(20), codec="libx264")
+    (videos / "gate").mkdir()
     (videos / ".shoal").mkdir()
+    making.write_video(videos / "gate" / "gate-20261130-120000.mp4", wanderer(20), codec="libx264")
     rule = {"name": "cars", "severity": "alert", "classes": ["car"]}
     (videos / RULES).write_text(json.dumps({"version": 1, "rule": [rule]}))
     more = ("--img", "128", "--clips", "off", "--classes", "person")
