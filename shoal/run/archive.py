@@ -110,12 +110,12 @@ def cameras_of(document: Cluster, cameras: str, nodes: Sequence[str] | None) -> 
         raise UsageError(f"--cameras: no camera called {', '.join(unknown)}", hint=there)
     found: dict[str, list[str]] = {}
     for name in asked:
-        for node, folder in having[name].items():
-            if nodes and node not in nodes:
+        for machine, folder in having[name].items():
+            if nodes and machine not in nodes:
                 continue
             if "," in folder:
                 raise UsageError(f"--cameras: the folder of {name} has a comma in its name: {folder}")
-            found.setdefault(node, []).append(name if folder == f"{CAMERAS}/{name}" else folder)
+            found.setdefault(machine, []).append(name if folder == f"{CAMERAS}/{name}" else folder)
     if without := [node for node in nodes or () if node not in found]:
         raise UsageError(f"--node {', '.join(without)}: has none of the cameras {', '.join(asked)}", hint=there)
     return found
