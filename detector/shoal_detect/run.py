@@ -65,7 +65,7 @@ def run(settings: Settings, stop: Stop) -> Exit:
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
             pool.first.use(precision_of(begun_with))
             videos = _process(settings, found, pool, stop)
-            by_camera = make_events(pool, rules, found.videos, videos, stop)
+            by_camera = make_events(pool, rules, found.videos, videos, stop, clips=settings.clips is None)
         begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"), by_camera)
         return _finish(settings, begun, videos, found)
 

@@ -235,12 +235,15 @@ def test_a_run_that_is_killed_while_clips_are_made_goes_on_with_the_same_result(
     )
 
 
-def test_a_run_may_do_without_clips(settings: MakeSettings, videos: Path, state: Path) -> None:
+def test_a_run_may_do_without_clips(
+    settings: MakeSettings, videos: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     making.write_video(videos / "gate.mp4", wanderer(20), codec="libx264")
     run(settings("--img", "128", "--clips", "off"), Stop())
     (event,) = events_of(state)
     assert (event["clip"]["state"], event["clip"]["reason"]) == ("none", "the run asked for none")
     assert not (state / "clips").exists()
+    assert "clip" not in capsys.readouterr().err
 
 
 def test_who_asks_the_archive_for_a_class_has_its_events_though_no_rule_is_about_it(
