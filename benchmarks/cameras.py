@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -33,6 +32,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "detector")]
 
 import av  # noqa: E402 - the checkout's own packages come first
 
+from benchmarks.stamp import machine, stamp  # noqa: E402
 from shoal.site import camera_films, sample_clips, weights  # noqa: E402
 
 FPS, SEGMENT_S, STRIDE, IMG = 10, 20, 2, 640
@@ -128,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
+    begun = stamp()
     rows: list[dict[str, Any]] = []
     for name, size in SIZES.items():
         for scene in ("empty", "busy"):
@@ -138,7 +139,7 @@ def main() -> None:
             rows.append({**row, "cameras_per_core": round(1 / share, 1)})
             sys.stderr.write(f"{rows[-1]}\n")
     document = {
-        "machine": platform.processor() or platform.machine(),
+        **begun, "machine": machine(),
         "fps": FPS, "stride": STRIDE, "img": IMG, "reuse": True, "rows": rows, "frigate": FRIGATE,
     }  # fmt: skip
     given.output.write_text(json.dumps(document, indent=2) + "\n")

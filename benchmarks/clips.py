@@ -13,13 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +36,8 @@ from shoal_detect.model.precision import Precision  # noqa: E402
 from shoal_detect.read.videos import find_videos  # noqa: E402
 from shoal_detect.stop import Stop  # noqa: E402
 
-from benchmarks.detector import machine  # noqa: E402
 from benchmarks.scenes import in_4k  # noqa: E402
+from benchmarks.stamp import machine, stamp  # noqa: E402
 from shoal.site import sample_clips, weights  # noqa: E402
 
 Spent = Counter[str]
@@ -139,7 +137,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("samples", "4k"), default="samples")
     parser.add_argument("--precision", type=Precision, choices=tuple(Precision), default=Precision.FLOAT32)
     given = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    begun = stamp()
     model = weights.yolov5s(say=print).path
     samples = sample_clips.clips_folder()
     with tempfile.TemporaryDirectory() as scratch:
@@ -151,8 +149,7 @@ def main() -> None:
         figures = measure(clips, model, given.precision)
     results = json.loads(given.output.read_text()) if given.output.exists() else {}
     results[f"{given.kind}, {given.precision}"] = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit.stdout.strip(),
-        "machine": machine(), "label": "synthetic" if given.kind == "4k" else "recorded",
+        **begun, "machine": machine(), "label": "synthetic" if given.kind == "4k" else "recorded",
         "clips": [one.name for one in clips], **figures,
     }  # fmt: skip
     given.output.write_text(json.dumps(results, indent=2) + "\n")

@@ -14,12 +14,10 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +33,12 @@ from onnx import numpy_helper  # noqa: E402
 
 from benchmarks.scenes import Scene, in_4k, scenes  # noqa: E402
 from benchmarks.score import Detection, score  # noqa: E402
+from benchmarks.stamp import machine, stamp  # noqa: E402
 from shoal.site import sample_clips, weights  # noqa: E402
 
 REFERENCE = ("yolov5==7.0.14", "setuptools<81")
 CONF, IOU = 0.35, 0.45
 STRIDES_4K = (1, 10, 50)
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 DETECT = """
 import sys, torch
 torch.set_num_threads({threads})
@@ -286,17 +284,6 @@ def in_4k_rows(folder: Path, samples: Path, model: Path, cores: Sequence[int]) -
     return rows
 
 
-def machine() -> dict[str, Any]:
-    """The processor and what it can."""
-    info = Path("/proc/cpuinfo").read_text()
-    flags = next((line for line in info.splitlines() if line.startswith("flags")), "").split()
-    model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), "")
-    return {
-        "processor": model, "cores": os.cpu_count(), "flags": [one for one in FLAGS if one in flags],
-        "kernel": platform.release(),
-    }  # fmt: skip
-
-
 def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -310,7 +297,6 @@ def main() -> None:
     parser.add_argument("--kind", nargs="*", default=["empty", "parked", "sparse", "busy", "4k"])
     parser.add_argument("--mode", nargs="*", choices=tuple(MODES))
     given = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.reference or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -322,15 +308,12 @@ def main() -> None:
         results.update(machine=machine(), reference=REFERENCE[0])
         every = scenes(samples, folder / "scenes", given.frames)
         for kind in given.kind:
-            stamp = {
-                "measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit.stdout.strip(),
-                "load_at_the_start": round(os.getloadavg()[0], 1),
-            }  # fmt: skip
+            begun = stamp()
             if kind == "4k":
-                results["4k60"] = {**stamp, **in_4k_rows(folder / "scenes", samples, model, given.core)}
+                results["4k60"] = {**begun, **in_4k_rows(folder / "scenes", samples, model, given.core)}
             else:
                 wanted = [one for one in every if one.kind == kind and (one.synthetic or _named(one.path, given.clips))]
-                results["scenes"][kind] = {**stamp, **one_kind(kind, wanted, given, (python, pt, model))}
+                results["scenes"][kind] = {**begun, **one_kind(kind, wanted, given, (python, pt, model))}
             given.output.write_text(json.dumps(results, indent=2) + "\n")
 
 

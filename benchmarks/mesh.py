@@ -23,6 +23,7 @@ from tailnet import Client, Control, binaries, started
 
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
+from shoal.cluster import reach as reaches
 from shoal.lab import state
 from shoal.lab.down import down
 from shoal.lab.spec import LabSpec
@@ -93,7 +94,7 @@ def main() -> None:
                 "tailscale_authkey_file": str(key_file),
             }
             begun = time.monotonic()
-            moving.on(document, proxy_command=client.proxy_command, settings=settings)
+            moving.on(reaches.load(document), proxy_command=client.proxy_command, settings=settings)
             whole_s = time.monotonic() - begun
             joins_s = [joined(document, control, number) for number in range(repeat)]
             print_table(document, repeat, whole_s, joins_s)

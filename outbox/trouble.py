@@ -41,6 +41,9 @@ _KINDS: tuple[tuple[str, str, str, bool], ...] = (
     ),
     (
         "link",
+        # Whatever the kernel says of connect(2): a route or a filter that drops gives "invalid argument" or "permission
+        # denied", which are no answers of the store's.
+        r"\bdial \w+ \S+: connect: |"
         r"connection refused|network is unreachable|no route to host|connection reset|broken pipe|\bEOF\b|"
         r"couldn't connect SSH: dial|use of closed network connection|no such device|proxyconnect",
         "the store is not reached: is the link up, is the endpoint right?",

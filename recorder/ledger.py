@@ -84,7 +84,8 @@ def keep(settings: Settings, staged: Path, duration_s: float, end: float | None 
     """Give a closed file its place and note it; None where it is empty or no segment.
 
     `end` is when it was closed, where that is known: a name has whole seconds, and ffmpeg looks at a stream for a while
-    before it opens the first file. The line is written when the file is durable under its name.
+    before it opens the first file. The line is written when the file is durable under its name. Cut off at any moment
+    and called again it keeps the file once, under one name and with one line.
     """
     named = started_at(staged.name)
     if named is None or not staged.stat().st_size:
@@ -94,26 +95,36 @@ def keep(settings: Settings, staged: Path, duration_s: float, end: float | None 
     files.sync(staged)
     folder = settings.folder / day(named)
     folder.mkdir(exist_ok=True)
-    target = _free(folder / staged.name)
-    os.link(staged, target)  # never over a file that is there
-    staged.unlink()
+    target, before = _placed(staged, folder / staged.name)
     files.sync(folder)
     files.sync(settings.folder)
-    about = target.stat()
-    segment = Segment(
-        f"{folder.name}/{target.name}", round(start, 3), round(start + duration_s, 3), about.st_size, about.st_ino
-    )
-    files.append(settings.state_folder / "segments.jsonl", asdict(segment))
+    file, about = f"{folder.name}/{target.name}", target.stat()
+    noted = segments(settings) if before else ()
+    segment = next((one for one in noted if (one.file, one.inode) == (file, about.st_ino)), None)
+    if segment is None:
+        segment = Segment(file, round(start, 3), round(start + duration_s, 3), about.st_size, about.st_ino)
+        files.append(settings.state_folder / "segments.jsonl", asdict(segment))
+    # Last: what is still staged is taken in again after a kill.
+    staged.unlink()
     return segment
 
 
-def _free(path: Path) -> Path:
-    """The path, or one beside it: a clock that was set back gives a name a second time."""
-    found, number = path, 1
-    while os.path.lexists(found):
+def _placed(staged: Path, path: Path) -> tuple[Path, bool]:
+    """The file's second name, and whether it had it before: a kill may have come then.
+
+    It is the path, or one beside it: a clock that was set back gives a name a second time.
+    """
+    found, number, inode = path, 1, staged.stat().st_ino
+    while True:
+        try:
+            os.link(staged, found)  # never over a file that is there
+        except FileExistsError:
+            if found.lstat().st_ino == inode:
+                return found, True
+        else:
+            return found, False
         number += 1
         found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
 
 
 def note(settings: Settings, gap: Gap) -> None:

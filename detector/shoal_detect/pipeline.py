@@ -87,6 +87,8 @@ class _Stretch:
     rescue: Rescue | None = None
     left: bool = False
     """Stopped before the end of the file, as asked."""
+    left_in: int | None = None
+    """The segment in which it stopped: what came of that is not the whole of it."""
     broken: bool = False
     """A frame could not be converted; the reading ended there."""
     again: set[int] = field(default_factory=set)
@@ -122,10 +124,14 @@ def detect_video(video: Video, work: Work, first: int = 0, rescue: Rescue | None
         kept.take_up(segments, video)
     stretch = _surely(_Stretch(video, work, segments, first, rescue=rescue))
     if stretch.again:
-        # All else of the stretch is kept: only these are inferred.
+        # All else of the stretch is kept: only these are inferred. The pool shares a video out by the frames that are
+        # expected of it: without them none of these segments is given to a second process.
         last = max(stretch.again) + 1
-        only = replace(work, end=lambda: last)
-        _surely(replace(stretch, work=only, reading=Reading(), left=False, broken=False, again=set(stretch.again)))
+        only = replace(
+            work, end=lambda: last, progressed=lambda now: work.progressed(replace(now, frames_expected=None))
+        )
+        reading, again = Reading(), set(stretch.again)
+        _surely(replace(stretch, work=only, reading=reading, left=False, left_in=None, broken=False, again=again))
     if stretch.left:
         return None
     reading = stretch.reading
@@ -252,6 +258,8 @@ class _Results:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stack.close()
+        if self._stretch.left_in == self._number:
+            return
         if kind is None and f1(self._tally.audited) < LEAST_AUDITED:
             self._stretch.again.add(self._number)
         elif kind is None:
@@ -308,14 +316,15 @@ def _prepare(stretch: _Stretch) -> Generator[_Prepared, None, None]:
         work.stop.check()
         work.alive(frame.index)
         end = work.end()
-        if end is not None and stretch.segments.number_of(frame.index) >= end:
-            stretch.left = True
+        number = stretch.segments.number_of(frame.index)
+        if end is not None and number >= end:
+            stretch.left, stretch.left_in = True, None if frame.index % stretch.segments.length == 0 else number
             return
         if not stretch.wanted(frame):
             continue
         place = fit(frame.width, frame.height, settings.img, frame.pixel_aspect, square=work.model.square)
         try:
-            reuse = settings.reuse and stretch.segments.number_of(frame.index) not in stretch.again
+            reuse = settings.reuse and number not in stretch.again
             data = None if reuse else fitter.blob(frame.image, place)
             cells = cells_of(fitter.luma(frame.image), place) if reuse else None
         except (av.error.FFmpegError, ValueError) as error:

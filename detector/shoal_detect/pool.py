@@ -58,6 +58,8 @@ class _Hand:
     """What is to be done next, once all lanes are at their end."""
     ended: bool = False
     """What the lanes still do is of no use."""
+    alone: bool = False
+    """A decoder died of it: one process reads what came before, and no other one goes there."""
     frames: int = 0
     """Of lanes that are at their end; detections likewise."""
     detections: int = 0
@@ -203,12 +205,14 @@ class Pool:
         best: tuple[int, int, int | None, _Hand, _Lane] | None = None
         length = segments.LENGTH * self._settings.stride
         for hand in self._hands:
-            if hand.ended:
+            if hand.ended or hand.alone:
                 continue
             for lane in hand.lanes:
                 segment, frames, _, expected = lane.worker.beat.progress()
                 if not frames or not expected:
                     continue
+                # What is done already is read without a word: the reading may be far ahead of what was inferred last.
+                segment = max(segment, lane.worker.beat.get()[1] // length)
                 end = -(-expected // length) if lane.end is None else lane.end
                 taken = (end - segment - 1) // 2
                 if taken < LEAST_SHARED or (end - taken) > MOST_READ * taken:
@@ -267,7 +271,7 @@ class Pool:
         with self._changed:
             say(f"{quoted(hand.video.name)}: {fault.message}; going on with a new process")
             hand.waiting = Task(hand.video, 0, frames, fault)
-            hand.ended = True
+            hand.ended = hand.alone = True
             hand.frames = hand.detections = 0
 
     def _tick(self, hand: _Hand) -> None:

@@ -52,10 +52,5 @@ def made(path: Path, first: Cluster) -> Reach:
     return Reach(path, first, note, _now(first, note))
 
 
-def of(given: Path | Reach) -> Reach:
-    """What is read at `given`, where that is a document's path; a value that was made already is taken as it is."""
-    return given if isinstance(given, Reach) else load(given)
-
-
 def _now(first: Cluster, note: Overlay | None) -> Cluster:
     return overlays.laid_over(first, note) if note else first

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from shoal.cluster import reach as reaches
 from shoal.cluster.reach import Reach
 from shoal.deploys import handover, inventory, lock
 from shoal.deploys.handover import Handover
@@ -72,7 +71,7 @@ class DeployResult:
 
 
 def run_deploy(
-    cluster: Path | Reach,
+    reach: Reach,
     deploy: str,
     *,
     limit: Sequence[str] = (),
@@ -83,14 +82,13 @@ def run_deploy(
     say: Say = quiet,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> DeployResult:
-    """Run `deploy/<deploy>.py` (or a path) on a cluster: as it was read already, or the document at a path.
+    """Run `deploy/<deploy>.py` (or a deploy at a path) on a cluster.
 
     `data` overrides host data. `engine` is the one that was chosen for this command; without it, what the cache has is
     chosen here. The machines' deploy locks are held meanwhile, but for a `dry` run. Raises UsageError before anything
-    is started (document, limit, no such deploy), and ShoalError where another deploy is at work on a machine, a host
+    is started (limit, no such deploy), and ShoalError where another deploy is at work on a machine, a host
     failed (every one with the operation and its last words), or the time was up.
     """
-    reach = reaches.of(cluster)
     names = inventory.refuse_empty(reach.now, reach.now.substrate, limit)
     file = deploy_file(deploy)
     command = command_line(reach.now.substrate, file, limit=limit, data=data or {}, dry=dry)

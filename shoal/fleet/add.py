@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from shoal.check import examine
 from shoal.cluster import document as clusters
 from shoal.cluster import login, onprem_edit
-from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.reach import Reach
 from shoal.deploys import run as deploys
@@ -28,7 +27,7 @@ from shoal.telling import Say
 
 
 def add(
-    document: Path | Reach,
+    reach: Reach,
     name: str,
     machine: dict[str, Any] | None,
     say: Say,
@@ -43,7 +42,7 @@ def add(
     `machine` is a new node's entry in the document. Nothing is done on any other node. Raises UsageError, and
     ShoalError with exit code 4 where the engine's program cannot be had for it; then nothing was done.
     """
-    reach, write = reaches.of(document), None
+    write = None
     machine = machine and login.filled_entry(reach.first.ssh, machine)
     known = next((node for node in reach.first.nodes if node.name == name), None)
     if machine is not None and known is not None:

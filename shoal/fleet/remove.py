@@ -7,7 +7,6 @@ from pathlib import Path
 
 from shoal.cluster import document as clusters
 from shoal.cluster import onprem_edit, overlay
-from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
 from shoal.cluster.reach import Reach
 from shoal.deploys import run as deploys
@@ -21,7 +20,7 @@ from shoal.telling import Say
 
 
 def remove(
-    document: Path | Reach,
+    reach: Reach,
     names: Sequence[str],
     say: Say,
     *,
@@ -34,7 +33,6 @@ def remove(
     `gone`: the machines are no more; only the registration and the document are touched. Raises ShoalError with exit
     code 3, with all else done, where the orchestrator keeps an old entry of a name.
     """
-    reach = reaches.of(document)
     nodes = [compute_node(reach.first, name) for name in names]
     # Refused before anything is done, and made again at the end from the document as it is then: draining takes hours.
     _without(reach.path, names, reach.first)

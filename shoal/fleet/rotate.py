@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
 from shoal.cluster.reach import Reach
 from shoal.deploys.run import DeployResult, run_deploy
@@ -19,14 +17,13 @@ from shoal.ssh.failures import brief
 from shoal.telling import Say
 
 
-def rotate(document: Path | Reach, data: dict[str, Any], say: Say, *, force: bool = False) -> DeployResult:
+def rotate(reach: Reach, data: dict[str, Any], say: Say, *, force: bool = False) -> DeployResult:
     """Make every secret of the engine anew and deploy the site with them; `data` are the engine's own for the deploy.
 
     Raises UsageError, with nothing changed, where there are none, where jobs run, or where a machine does not answer:
     it would be left with the old ones. `force` goes on all the same. Where the deploy fails before the orchestrator has
     the new ones, the old ones are put back, and its error is raised.
     """
-    reach = reaches.of(document)
     cluster = reach.now
     if secrets.load(cluster.name) is None:
         raise UsageError(

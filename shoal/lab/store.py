@@ -42,12 +42,20 @@ def of_cluster(facts: LabFacts) -> EventsStore:
 
 
 def puts(container: Container) -> dict[str, int]:
-    """How often each object of the bucket was put, by key: from the journal of the server. Raises ShoalError."""
+    """How often each object of the bucket was put, by key, those that came first before. Raises ShoalError."""
+    return Counter(put_order(container))
+
+
+def put_order(container: Container) -> list[str]:
+    """Keys of the bucket's objects in the order in which they were put, as often as they were.
+
+    From the journal of the server. Raises ShoalError.
+    """
     with plain_errors("reading the store's journal"):
         code, output = nodes.execute(container, ["journalctl", "--no-pager", "--output=cat", "--unit=lab-store"])
     if code != 0:
         raise ShoalError(f"the store's journal cannot be read: {output.strip()}")
-    return Counter(re.findall(rf": Moved \(server-side\) to: {BUCKET}/(\S+)$", output, re.MULTILINE))
+    return re.findall(rf": Moved \(server-side\) to: {BUCKET}/(\S+)$", output, re.MULTILINE)
 
 
 def objects(container: Container) -> list[str]:

@@ -9,11 +9,9 @@ import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from shoal.cluster import overlay as overlays
-from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Node
 from shoal.cluster.overlay import SSH_PORT, Moved, Overlay
 from shoal.cluster.reach import Reach
@@ -62,7 +60,7 @@ class Move:
 
 
 def on(
-    cluster: Path | Reach,
+    reach: Reach,
     *,
     proxy_command: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -81,7 +79,7 @@ def on(
     services off the mesh; both are kept for later deploys. Raises UsageError where the document has no mesh, ShoalError
     where the deploy fails or the move would lose a node.
     """
-    reach = _with_mesh(cluster)
+    _refuse_without_mesh(reach)
     raw = reach.first
     before = reach.note or Overlay(cluster=raw.name)
     proxy = proxy_command or before.proxy_command
@@ -125,7 +123,7 @@ def say_left(nodes: Iterable[Standing], say: Say) -> None:
 
 
 def on_before_site(
-    cluster: Path | Reach,
+    reach: Reach,
     say: Say = quiet,
     *,
     proxy_command: str | None = None,
@@ -138,7 +136,6 @@ def on_before_site(
     Gives how they are reached from then on. Nothing is done for a cluster without a mesh. Raises ShoalError where the
     site could only be deployed in the open: the nodes do not reach each other over the mesh, without consent.
     """
-    reach = reaches.of(cluster)
     if reach.first.mesh != "tailscale" or (reach.note and not reach.note.wanted):
         return reach
     move = on(reach, proxy_command=proxy_command, settings=settings, engine=engine, break_lock=break_lock, say=say)
@@ -157,7 +154,7 @@ def on_before_site(
 
 
 def off(
-    cluster: Path | Reach,
+    reach: Reach,
     *,
     force: bool = False,
     deploy: bool = True,
@@ -169,7 +166,7 @@ def off(
     """Back to the first addresses, for nodes (`only` these, or all) that answer there (whether they do or not, with
     `force`); the firewall goes first. With `wanted` the next deploy of the site goes onto the mesh again.
     """
-    reach = _with_mesh(cluster)
+    _refuse_without_mesh(reach)
     raw, now = reach.first, reach.now
     before = reach.note or Overlay(cluster=raw.name)
     if deploy and before.nodes:
@@ -197,9 +194,9 @@ def off(
     return Move(_standings(raw, reach.now, {}, notes), services=False, reach=reach)
 
 
-def status(cluster: Path | Reach) -> Move:
+def status(reach: Reach) -> Move:
     """How every node stands on the tailnet and where it is reached; nothing is changed."""
-    reach = _with_mesh(cluster)
+    _refuse_without_mesh(reach)
     raw, now, overlay = reach.first, reach.now, reach.note
     members = membership(now)
     notes = {name: brief(each) for name, each in members.items() if isinstance(each, ShoalError)}
@@ -229,15 +226,13 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(settings)
 
 
-def _with_mesh(cluster: Path | Reach) -> Reach:
-    reach = reaches.of(cluster)
+def _refuse_without_mesh(reach: Reach) -> None:
     if reach.first.mesh != "tailscale":
         raise UsageError(
             f"{reach.path} has no mesh",
             faults=(Fault("mesh", f"is {reach.first.mesh!r}"),),
             hint='set it to "tailscale" first',
         )
-    return reach
 
 
 def _moved(raw: Cluster, node: Node, member: Membership) -> Moved:

@@ -8,12 +8,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from shoal_detect import memory
 from shoal_detect.errors import Exit
+from shoal_detect.model.infer import load_model
+from shoal_detect.pipeline import Work, detect_video
+from shoal_detect.read.videos import find_videos
 from shoal_detect.run import run
 from shoal_detect.state import segments
 from shoal_detect.state.settings import Settings
@@ -188,6 +192,42 @@ def test_a_decoder_that_dies_where_two_share_a_video_gives_what_one_alone_gives(
         assert summary["frames"] == summary["frames_inferred"] > 250
     frames = [next(doc["frames"] for doc in result.values() if isinstance(doc, dict)) for result in results]
     assert abs(frames[0] - frames[1]) <= 3  # frames in hand when it died
+
+
+@pytest.mark.parametrize("end", [0, 1, 2])
+def test_a_segment_that_is_left_in_its_middle_is_not_kept(
+    end: int, videos: Path, settings: MakeSettings, model_bytes: bytes
+) -> None:
+    making.write_video(videos / "long.avi", making.moving(45))
+    (video,) = find_videos(str(videos)).videos
+    read = [0]
+    work = Work(settings(), load_model(model_bytes, size=64), Stop(), read.append)
+    asked = replace(work, end=lambda: end if read[-1] >= 25 else None)
+    assert detect_video(video, asked) is None
+    found = segments.of(work.settings.state, video, stride=1)
+    assert [found.done(number) for number in range(5)] == [True, True, False, False, False]
+    summary = detect_video(video, work)
+    assert isinstance(summary, dict)
+    assert summary["frames"] == summary["frames_inferred"] == 45
+
+
+def test_what_is_kept_with_holes_is_filled_by_several_and_comes_out_the_same(
+    videos: Path, tmp_path: Path, settings: MakeSettings, short_segments: Path, model_bytes: bytes
+) -> None:
+    """What is kept is read without a word: where a second process takes over, the first may be far ahead."""
+    making.write_video(videos / "long.avi", making.moving(305, noise=True))
+    (video,) = find_videos(str(videos)).videos
+    holes = {2, 12, 13, 20, 29}
+    states = tmp_path / "alone", tmp_path / "shared"
+    for state, threads in zip(states, ("1", "2"), strict=True):
+        begun = settings("--threads", threads, "--state", str(state))
+        work = Work(begun, load_model(model_bytes, size=64), Stop(), lambda _: None)
+        assert detect_video(video, replace(work, end=lambda: 30)) is None
+        for number in holes:
+            segments.of(state, video, stride=1).drop(number)
+        (short_segments / "slow").touch()
+        assert run(begun, Stop()) is Exit.DONE
+    assert _results(states[0]) == _results(states[1])
 
 
 # --- memory

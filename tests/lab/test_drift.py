@@ -14,6 +14,7 @@ import pytest
 from lab_under_test import Lab
 
 from shoal.cluster import document as clusters
+from shoal.cluster import reach as reaches
 from shoal.deploys.run import run_deploy
 from shoal.lab import state
 from shoal.lab.down import down
@@ -62,7 +63,7 @@ def converged(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
     document.write_text(json.dumps(site))
     patch = pytest.MonkeyPatch()
     patch.setenv("SHOAL_SITE", str(document))
-    run_deploy(lab.document, "site", say=to_stderr)
+    run_deploy(reaches.load(lab.document), "site", say=to_stderr)
     yield lab
     patch.undo()
 
@@ -93,7 +94,7 @@ def test_clean_then_an_edited_file_and_a_stopped_service(converged: Lab) -> None
 
     # A drift shown is not a drift mended: asked again, it says the same. A deploy mends it.
     assert command(converged) == (code, told)
-    run_deploy(converged.document, "site", say=to_stderr)
+    run_deploy(reaches.load(converged.document), "site", say=to_stderr)
     assert command(converged)[0] == 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from lab_under_test import Lab
 
+from shoal.cluster import reach as reaches
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.errors import ShoalError
 from shoal.paths import cache_dir, repository
@@ -63,7 +64,7 @@ def entry(path: Path, name: str) -> dict[str, object]:
 
 
 def deploy(lab: Lab, what: str = "site", **options) -> DeployResult:
-    return run_deploy(lab.document, what, say=to_stderr, timeout_s=800, **options)
+    return run_deploy(reaches.load(lab.document), what, say=to_stderr, timeout_s=800, **options)
 
 
 def on(lab: Lab, node: str, script: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 from lab_under_test import Lab
 from runs_under_test import NODES, QUICK, REPOSITORY, SLOW, Runs, read_until, wait_for
 
+from shoal.cluster import reach as reaches
 from shoal.deploys import run as deploys
 from shoal.site import document as site
 from shoal.site import sample_clips as samples
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 @pytest.fixture(scope="module")
 def runs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     site.prepare(lab.cluster)
-    deploys.run_deploy(lab.document, "site", timeout_s=900)
+    deploys.run_deploy(reaches.load(lab.document), "site", timeout_s=900)
     found = Runs(lab, tmp_path_factory.mktemp("runs"))
     yield found
     left = {node: found.containers(node) for node in NODES}

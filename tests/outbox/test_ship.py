@@ -446,6 +446,20 @@ def test_an_answer_whose_body_is_cut_off_is_an_answer(status: int, code: str) ->
     assert from_output([line]).code == code
 
 
+@pytest.mark.parametrize(
+    "word", ["invalid argument", "permission denied", "network is unreachable", "operation timed out"]
+)
+def test_what_the_kernel_says_of_a_connection_is_no_answer_of_the_store(word: str) -> None:
+    """As rclone 1.75 was seen to say it where a node's own routing drops or forbids what goes to the store."""
+    line = (
+        "Failed to rc: loopback: call failed: operation error S3: HeadObject, exceeded maximum number of attempts, 1, "
+        "https response error StatusCode: 0, RequestID: , HostID: , request send failed, "
+        f'Head "http://10.9.9.9:9000/events/x": dial tcp 10.9.9.9:9000: connect: {word}'
+    )
+    found = from_output([line])
+    assert (found.code, found.everything) == ("link", True)
+
+
 # As Google's API and its token server answer, in rclone's words.
 GOOGLE = [
     ("Error 403: x@y.iam.gserviceaccount.com does not have storage.objects.create access to the Google Cloud Storage "

@@ -250,6 +250,51 @@ def test_a_name_that_comes_twice_overwrites_nothing(camera: Camera) -> None:
     assert camera.film() == ["2026-11-30/20261130T081500Z-2.mp4", "2026-11-30/20261130T081500Z.mp4"]
 
 
+class Killed(Exception):  # noqa: N818 - an outcome
+    """The process is gone."""
+
+
+def test_a_kill_at_any_moment_of_keeping_a_file_loses_none_and_keeps_none_twice(
+    camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What touches the disk is counted, and before the first, the second, ... of it the recorder is killed."""
+    settings = camera.settings()
+    settings.state_folder.mkdir(parents=True)
+    staging = settings.folder / ledger.STAGING
+    staging.mkdir(parents=True)
+    left = 0
+
+    def counting(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def counted(*given: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Killed
+            return real(*given, **more)
+
+        monkeypatch.setattr(module, name, counted)
+
+    for name in ("fsync", "link", "unlink"):
+        counting(os, name)
+    for number in range(1, 20):
+        staged = staging / f"20261130T08{number:02}00Z.mp4"
+        staged.write_bytes(b"film")
+        left = number
+        try:
+            ledger.keep(settings, staged, 60.0)
+        except Killed:
+            left = 0
+            run.Recorder(settings, input_of(settings.source, 3, None), lambda _: None)._before()
+        else:
+            break
+    assert number > 5
+    assert camera.film() == [f"2026-11-30/20261130T08{one:02}00Z.mp4" for one in range(1, number + 1)]
+    assert [one.file for one in camera.segments()] == camera.film()
+    assert list(staging.iterdir()) == []
+
+
 # --- passwords
 
 

@@ -13,6 +13,8 @@ from shoal_detect.state.store import Document
 
 FORGET_S = 14 * 86_400.0
 """Lines of files that are gone stay so long."""
+COUNTED = "counted"
+"""In the totals: the files whose lines were let go of last."""
 
 
 def camera_folder(state: Path, camera: str) -> Path:
@@ -41,17 +43,20 @@ class Ledger:
         folder = self.path.parent
         with store.state_errors("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
-        kept, dropped = [], 0
+        kept, dropped = [], list[str]()
         before = store.read_json(folder / "totals.json") or {}
+        # Of those the line is counted, though a power cut left it in the ledger.
+        counted = frozenset(before.pop(COUNTED, ()))
         for line in lines.read(self.path):
             old = line["at_s"] < time.time() - FORGET_S
             if old and not os.path.lexists(os.path.join(self.root, line["segment"])):  # noqa: PTH118 - any bytes
-                dropped += 1
-                _count(before, line)
+                dropped.append(line["segment"])
+                if line["segment"] not in counted:
+                    _count(before, line)
             else:
                 kept.append(line)
         if dropped:
-            store.write_file(folder / "totals.json", store.to_json_line(before))
+            store.write_file(folder / "totals.json", store.to_json_line({**before, COUNTED: dropped}))
             store.write_file(self.path, b"".join(store.to_json_line(line) for line in kept))
         self.counts = Counter(before)
         for line in kept:

@@ -48,6 +48,8 @@ EASE_S = 60.0
 """The stride changes no more often."""
 DAY_S = 86_400
 STATUS = "status.json"
+STRIDES = "strides.json"
+"""Below a camera's folder: the stride of each file that is in hand or detected."""
 
 T = TypeVar("T")
 
@@ -67,6 +69,7 @@ class Camera:
     early: list[tuple[float, str]] = field(default_factory=list)
     """Order of the files that were taken out of their turn."""
     strides: dict[str, int] = field(default_factory=dict)
+    """Of the files that are in hand or detected."""
 
     def in_order(self) -> list[Segment]:
         """What waits, the oldest first."""
@@ -186,6 +189,8 @@ class Watcher:
         self._clips_wanted(chain.without_clip(self.state))
         self._scan()
         for camera in self.cameras:
+            strides = store.read_json(camera_folder(self.state, camera.name) / STRIDES) or {}
+            camera.strides = {name: stride for name, stride in strides.items() if name in camera.pending}
             early = store.read_json(camera_folder(self.state, camera.name) / "early.json")
             if early and early["segment"] in camera.pending:
                 camera.early.append(camera.pending[early["segment"]].order)
@@ -256,6 +261,7 @@ class Watcher:
         camera.ledger.add({**line, "gone": True})
         del camera.pending[segment.name]
         camera.detected.discard(segment.name)
+        camera.strides.pop(segment.name, None)
 
     def _ease(self) -> None:
         """Look at fewer frames where the machine does not keep up, and at more again where it does."""
@@ -347,11 +353,15 @@ class Watcher:
         worker.start(self._check)  # before there is footage: the first file after a boot waits for no model
         while (job := self._await(self._next_to_detect)) is not None:
             camera, segment, stride = job
+            with self._changed:
+                # Beforehand: the ledger says it of a file that was detected before a kill, too.
+                camera.strides[segment.name] = stride
+                strides = store.to_json_line(camera.strides)
+                store.write_file(camera_folder(self.state, camera.name) / STRIDES, strides)
             self._detected(worker, segment, stride)
             with self._changed:
                 camera.in_hand.discard(segment.name)
                 camera.detected.add(segment.name)
-                camera.strides[segment.name] = stride
                 self._changed.notify_all()
 
     def _next_to_detect(self) -> tuple[Camera, Segment, int] | None:

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import jsonschema
 import pytest
-from shoal_detect.errors import DetectorError
+from shoal_detect.errors import DetectorError, Interrupted
 from shoal_detect.read.videos import Video
 from shoal_detect.stop import Stop
 from shoal_detect.watch import run as running
@@ -430,6 +430,25 @@ def test_who_is_behind_looks_at_fewer_frames_and_says_so(site: Site, monkeypatch
     for _ in range(2):
         watcher._ease()
     assert watcher.stride() == 1
+
+
+def test_the_ledger_has_the_stride_of_a_file_that_was_detected_before_a_kill(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.make(stride=3, stride_most=3)
+    site.segment(0)
+    monkeypatch.chdir(site.folder)
+
+    def killed(*_: object) -> Taken:
+        raise Interrupted(signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventsKeeper, "take", killed)
+        watch(load(site.folder / "watch.json"), site.state, str(site.videos), Stop())
+    assert site.ledger() == []
+    site.start()
+    site.until(site.ledger, "the file is done")
+    assert [line["stride"] for line in site.ledger()] == [3]
 
 
 def test_settings_name_every_fault() -> None:

@@ -13,6 +13,7 @@ import pytest
 from engine_site import NO_EVENTS, Reference, Site, detections
 from lab_under_test import Lab
 
+from shoal.cluster import reach as reaches
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import release
@@ -39,7 +40,7 @@ def engine_site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     site.prepare(lab.cluster, events=NO_EVENTS)
     # The job of exit.yaml.j2, in the site's own image.
     site.allow(lab.cluster.name, site.SiteJob(entrypoint=("python3", "-c")))
-    deploys.run_deploy(lab.document, "site", data=engines.deploy_data(choice))
+    deploys.run_deploy(reaches.load(lab.document), "site", data=engines.deploy_data(choice))
     yield Site(lab, tmp_path_factory.mktemp("runs"))
     # Tests of the same session that mean no engine, with `auto`, have none.
     shutil.rmtree(added.path.parent, ignore_errors=True)

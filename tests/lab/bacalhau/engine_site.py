@@ -19,6 +19,7 @@ from typing import Any
 
 from lab_under_test import Lab
 
+from shoal.cluster import reach as reaches
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.lab.names import container_name
@@ -162,7 +163,9 @@ class Site:
     def deploy(self, **data: object) -> deploys.DeployResult:
         choice = engines.choose("bacalhau", self.lab.cluster)
         return deploys.run_deploy(
-            self.lab.document, "site", data={**engines.deploy_data(choice), "bacalhau_force": True, **data}
+            reaches.load(self.lab.document),
+            "site",
+            data={**engines.deploy_data(choice), "bacalhau_force": True, **data},
         )
 
     def mend(self) -> None:

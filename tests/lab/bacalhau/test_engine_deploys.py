@@ -12,6 +12,7 @@ from engine_site import MID_RUN, Site
 
 from roles.bacalhau.config import PROGRAM
 from roles.bacalhau.facts import FILES
+from shoal.cluster import reach as reaches
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
 from shoal.engines.bacalhau import secrets
@@ -198,7 +199,7 @@ def test_removing_takes_orphans_along(whole_site: Site) -> None:
     whole_site.on(TWO, "systemctl kill --signal=KILL bacalhau-compute; systemctl stop bacalhau-compute")
     orphans = "docker ps --quiet --filter label=bacalhau-executor=bacalhau-compute-2_node"
     assert whole_site.on(TWO, orphans)
-    deploys.run_deploy(whole_site.lab.document, "teardown", limit=[TWO], data={"teardown_docker": False})
+    deploys.run_deploy(reaches.load(whole_site.lab.document), "teardown", limit=[TWO], data={"teardown_docker": False})
     assert whole_site.on(TWO, f"{orphans} --all") == ""
     assert whole_site.on(TWO, "ls /etc/bacalhau /var/lib/bacalhau 2>/dev/null; true") == ""
     assert run.id in whole_site.on(TWO, "ls /var/lib/shoal/runs")  # results stay

@@ -13,6 +13,7 @@ import pytest
 from engine_site import NO_EVENTS, Site
 from lab_under_test import Lab
 
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Engine
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
@@ -42,7 +43,9 @@ def narrow(lab_environment: None, tmp_path_factory: pytest.TempPathFactory) -> I
     assert facts is not None
     lab = Lab(NAME, cluster, cluster_document(NAME), facts)
     site.prepare(cluster, events=NO_EVENTS)
-    deploys.run_deploy(lab.document, "site", data=engines.deploy_data(engines.choose("bacalhau", cluster)))
+    deploys.run_deploy(
+        reaches.load(lab.document), "site", data=engines.deploy_data(engines.choose("bacalhau", cluster))
+    )
     yield Site(lab, tmp_path_factory.mktemp("narrow"))
     result = down(NAME)
     assert result.clean, result.proofs

@@ -13,6 +13,7 @@ from lab_under_test import Lab
 from live_cameras import Camera, until
 
 from shoal.cluster import document as clusters
+from shoal.cluster import reach as reaches
 from shoal.deploys.run import run_deploy
 from shoal.site import sample_clips as samples
 from shoal.telling import to_stderr
@@ -59,7 +60,11 @@ def deploy(document: Path) -> list[str]:
     """Role `recorder` on the node alone, as the site's deploy installs it; what it changed."""
     data = {"recorder_segment_s": 4, "recorder_silence_s": 3}
     done = run_deploy(
-        document, str(Path(__file__).with_name("recorder_alone.py")), limit=[NODE], data=data, say=to_stderr
+        reaches.load(document),
+        str(Path(__file__).with_name("recorder_alone.py")),
+        limit=[NODE],
+        data=data,
+        say=to_stderr,
     )
     return [entry.name for entry in done.operations if entry.changed]
 

@@ -1,114 +1,39 @@
 """Two nodes with two cameras each, watched: steadily, killed at random, and with a disk that is full.
 
-A spell is three minutes; `SHOAL_SPELL_S=600` makes it ten. Figures are printed; what is asserted holds on a slow
-machine.
+As long as a spell of `watched_lab`. Figures are printed; what is asserted holds on a slow machine.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
+import undisturbed
 from live_cameras import until
+from watched_lab import SPELL_S, WATCH, Watched, brought_up, eventually
 
-from shoal.cluster import reach as reaches
-from shoal.cluster.document import Cluster
-from shoal.demo import live
-from shoal.deploys.run import run_deploy
-from shoal.lab import state, store
-from shoal.lab.down import down
-from shoal.lab.spec import LabSpec
-from shoal.lab.status import container_of
-from shoal.lab.up import up
-from shoal.paths import cluster_document
-from shoal.site import camera_films
-from shoal.site import document as site
-from shoal.site.watch import SiteWatch
+from shoal.paths import NODE_WATCH
 from shoal.telling import to_stderr
-from shoal.watch import account as records
 from shoal.watch import status as watches
 from shoal.watch.account import Account
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
-
-NAME = os.environ.get("SHOAL_TEST_LAB", "watchtest")
-SPELL_S = float(os.environ.get("SHOAL_SPELL_S", "180"))
-WATCH = SiteWatch(img=320, stride=5, stride_most=20)
-
-
-@dataclass
-class Watched:
-    """The lab."""
-
-    cluster: Cluster
-
-    def on(self, machine: str, script: str) -> str:
-        """A root shell on a machine, through the lab's engine."""
-        code, output = container_of(NAME, machine).exec_run(["sh", "-c", script])
-        assert code == 0, output
-        return bytes(output).decode()
-
-    def accounts(self) -> dict[str, Account]:
-        return {one.camera: one for node in self.cluster.compute for one in records.accounts(self.cluster, node)}
-
-    def caught_up(self, limit_s: float = 600) -> dict[str, Account]:
-        """The records, when all is looked at that is recorded by now."""
-        films = {camera: {film.file for film in one.films} for camera, one in self.accounts().items()}
-
-        def done() -> bool:
-            return not any(films[camera] & set(one.waiting()) for camera, one in self.accounts().items())
-
-        until(done, "all film is looked at", limit_s)
-        return self.accounts()
-
-    def usage(self, node: str) -> tuple[int, int]:
-        """Resident kilobytes and open descriptors of a node's watch and recorders."""
-        script = (
-            "for p in $(pgrep -f '[s]hoal_detect|[r]ecorder.pyz'); do "
-            "awk '/VmRSS/{print $2}' /proc/$p/status 2>/dev/null; ls /proc/$p/fd 2>/dev/null | wc -l; done"
-        )
-        numbers = [int(word) for word in self.on(node, script).split()]
-        return sum(numbers[::2]), sum(numbers[1::2])
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(7200)]
 
 
 @pytest.fixture(scope="module")
 def watched(lab_environment: None) -> Iterator[Watched]:
-    existed = state.load_facts(NAME) is not None
-    cluster = up(LabSpec(name=NAME, compute=2, cameras=2), films=lambda: camera_films.films(say=to_stderr))
-    if site.load(cluster.name) is None:
-        site.prepare(cluster, with_videos=False, events=live.RULES, say=to_stderr)
-    site.set_watch(cluster.name, WATCH)
-    run_deploy(reaches.made(cluster_document(NAME), cluster), "site", say=to_stderr, timeout_s=1800)
-    made = Watched(cluster)
-    until(lambda: all(one.looked for one in made.accounts().values()), "the first file of every camera", 300)
-    yield made
-    if not existed:
-        assert down(NAME).clean
-
-
-def arrived_once(watched: Watched, accounts: dict[str, Account]) -> None:
-    published = [event for one in accounts.values() for event in one.published]
-    assert len(published) == len(set(published))
-    machine = container_of(NAME, "store")
-
-    def documents() -> list[str]:
-        return [key.rpartition("/")[2].split(".")[0] for key in store.objects(machine) if key.endswith(".json")]
-
-    until(lambda: set(published) <= set(documents()), "all events arrive", 300)
-    assert len(documents()) == len(set(documents()))
-    assert {key: count for key, count in store.puts(machine).items() if count > 1} == {}
+    # Who is behind gives alerts of the newest footage at once, which may be other ones than those of its turn.
+    yield from brought_up(watch_behind_s=86_400)
 
 
 def test_a_spell_of_steady_watching(watched: Watched) -> None:
     watched.caught_up()
     began_s = time.time()
     before = {node.name: watched.usage(node.name) for node in watched.cluster.compute}
-    until(lambda: time.time() > began_s + SPELL_S, "a spell", SPELL_S + 60)
+    eventually(lambda: time.time() > began_s + SPELL_S, "a spell", SPELL_S + 60)
     accounts = watched.caught_up()
     after = {node.name: watched.usage(node.name) for node in watched.cluster.compute}
     for camera, one in accounts.items():
@@ -130,11 +55,11 @@ def test_a_spell_of_steady_watching(watched: Watched) -> None:
     }
     assert {one.recording for one in found.values()} == {"yes"}
     assert len(found) == 4
-    arrived_once(watched, accounts)
+    to_stderr(f"{watched.arrived_once(accounts)} events, each there once")
 
 
 WATCH_BEHIND_S = 180.0
-"""From when on the watch looks at less."""
+"""From when on the watch looks at less, unless it is told not to."""
 VICTIMS = (
     "[s]hoal_detect watch",
     "[s]hoal_detect.child",
@@ -160,15 +85,38 @@ def test_kills_at_random_lose_no_file_and_no_event(watched: Watched) -> None:
     def recorded_again() -> bool:
         return all(any(film.end > ended_s for film in one.films) for one in watched.accounts().values())
 
-    until(recorded_again, "every camera is recorded again", 300)
-    accounts = watched.caught_up()
+    eventually(recorded_again, "every camera is recorded again", 300)
+    accounts = watched.caught_up(SPELL_S + 600)
     for camera, one in accounts.items():
         assert one.looked_at_twice() == []
         assert one.unaccounted_s(began_s, max(film.end for film in one.films)) == 0
         gaps = [gap.reason for gap in one.gaps if gap.end > began_s]
         to_stderr(f"{camera}: {len(one.films)} files, gaps {gaps}")
     to_stderr(f"{kills} processes killed")
-    arrived_once(watched, accounts)
+    watched.arrived_once(accounts)
+    equal_to_an_undisturbed_pass(watched, accounts)
+
+
+def equal_to_an_undisturbed_pass(watched: Watched, accounts: dict[str, Account]) -> None:
+    """The events of all film so far, with everything that is said of them, and the file that decided each."""
+    nodes = [*watched.cluster.compute]
+    films = {camera: {film.file for film in one.films} - {*one.waiting()} for camera, one in accounts.items()}
+    with undisturbed.passes(watched, nodes, films, 120 + 30 * sum(map(len, films.values()))):
+        for node in nodes:
+            strides = {
+                line["stride"]
+                for camera in node.cameras
+                for line in watched.lines(node.name, f"{NODE_WATCH}/cameras/{camera.name}/ledger.jsonl")
+            }
+            assert strides <= {WATCH.stride, 0}, "this lab was watched with another stride before: take it down"
+            for camera in node.cameras:
+                killed = undisturbed.found(watched, node, camera.name, films[camera.name])
+                other = undisturbed.found(watched, node, camera.name, films[camera.name], undisturbed.STATE)
+                assert killed.events
+                assert killed.files == other.files
+                assert killed.told == other.told
+                assert killed.events == other.events
+                to_stderr(f"{camera.name}: {len(killed.files)} files and {len(killed.events)} events, all equal")
 
 
 def test_a_full_disk_costs_none_of_others_footage(watched: Watched) -> None:

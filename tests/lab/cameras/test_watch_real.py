@@ -17,6 +17,7 @@ from lab_under_test import Lab
 from live_cameras import Camera, as_a_camera_has_it, until
 
 from shoal.cluster import document as clusters
+from shoal.cluster import reach as reaches
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.paths import repository
 from shoal.site import document as site
@@ -89,7 +90,7 @@ class Site:
         return self.on("systemctl is-active shoal-watch.service || true").strip()
 
     def deploy(self, what: str) -> DeployResult:
-        return run_deploy(self.document, what, say=to_stderr, timeout_s=1200)
+        return run_deploy(reaches.load(self.document), what, say=to_stderr, timeout_s=1200)
 
     def shoal(self, *words: str) -> tuple[int, dict[str, Any]]:
         """A command of `shoal watch`: its exit code and its JSON."""

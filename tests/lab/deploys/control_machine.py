@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
+from shoal.cluster import reach as reaches
 from shoal.deploys.run import run_deploy
 from shoal.errors import ShoalError
 from shoal.telling import to_stderr
 
 try:
-    run_deploy(Path(sys.argv[1]), sys.argv[2], break_lock="--break-lock" in sys.argv, say=to_stderr)
+    run_deploy(reaches.load(Path(sys.argv[1])), sys.argv[2], break_lock="--break-lock" in sys.argv, say=to_stderr)
 except ShoalError as error:
     sys.exit(f"refused: {error}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shoal.cluster import document as clusters
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.ssh import client as ssh
@@ -44,7 +45,7 @@ class Plant:
 
     def deploy(self, what: str = "site", **options) -> DeployResult:
         """One deploy of the whole plant, or of what `limit` names."""
-        return run_deploy(self.document, what, say=to_stderr, timeout_s=800, **options)
+        return run_deploy(reaches.load(self.document), what, say=to_stderr, timeout_s=800, **options)
 
 
 def changed(result: DeployResult) -> list[str]:

@@ -13,6 +13,7 @@ from lab_under_test import Lab
 from plant import FILES, Plant, changed, registered, site_document
 
 from shoal.check.examine import examine
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import SshAccess
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.errors import ShoalError
@@ -88,7 +89,7 @@ def _deploy_without(plant: Plant, seconds: float) -> DeployResult:
             back.start()
 
     try:
-        return run_deploy(plant.document, "site", say=say, timeout_s=800)
+        return run_deploy(reaches.load(plant.document), "site", say=say, timeout_s=800)
     finally:
         assert back.ident is not None, "the network was never away"
         back.join()

@@ -8,6 +8,7 @@ import json
 import pytest
 from lab_under_test import Lab
 
+from shoal.cluster import reach as reaches
 from shoal.deploys.run import run_deploy
 from shoal.paths import NODE_STATE, cache_dir
 from shoal.ssh import client as ssh
@@ -56,7 +57,7 @@ def digest(lab: Lab) -> str:
 
 
 def test_a_requester_that_lost_everything_publishes_the_same_digest(lab: Lab) -> None:
-    run_deploy(lab.document, "site", limit=["requester"], say=to_stderr)
+    run_deploy(reaches.load(lab.document), "site", limit=["requester"], say=to_stderr)
     first = digest(lab)
     image = on_requester(lab, f"docker image inspect $(jq -r .tag {NODE_STATE}/image.json 2>/dev/null || "
                               f"sed 's/.*\"tag\": \"\\([^\"]*\\)\".*/\\1/' {NODE_STATE}/image.json)")  # fmt: skip
@@ -64,6 +65,6 @@ def test_a_requester_that_lost_everything_publishes_the_same_digest(lab: Lab) ->
     assert described["Created"].startswith("1980-01-01")
     assert described["Size"] < MOST_BYTES, f"the image has {described['Size'] // 1_000_000} MB"
     on_requester(lab, FORGET)
-    run_deploy(lab.document, "site", limit=["requester"], say=to_stderr)
+    run_deploy(reaches.load(lab.document), "site", limit=["requester"], say=to_stderr)
     assert digest(lab) == first
     assert json.loads(on_requester(lab, f"docker image inspect {described['RepoTags'][0]}"))[0]["Id"] == described["Id"]

@@ -17,6 +17,7 @@ from tailnet import Client, Control, binaries, started
 
 from shoal.cluster import document as clusters
 from shoal.cluster import overlay
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
 from shoal.deploys.run import DeployResult, run_deploy
 from shoal.lab import state
@@ -72,10 +73,10 @@ class Mesh:
             "tailscale_join_timeout_s": 30,
             **self.settings,
         }
-        return moving.on(self.document, proxy_command=self.client.proxy_command, settings=settings)
+        return moving.on(reaches.load(self.document), proxy_command=self.client.proxy_command, settings=settings)
 
     def deploy(self, name: str, *, limit: tuple[str, ...] = (), **data: Any) -> DeployResult:
-        return run_deploy(self.document, name, limit=limit, data=data, timeout_s=600)
+        return run_deploy(reaches.load(self.document), name, limit=limit, data=data, timeout_s=600)
 
     def sh(self, node: str, script: str, *, first: bool = False, check: bool = True) -> str:
         """A script as root on a node."""

@@ -12,6 +12,7 @@ import pytest
 from conftest import Mesh
 from mesh_commands import shoal
 
+from shoal.cluster import reach as reaches
 from shoal.mesh import moving
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -48,7 +49,9 @@ def test_deployed_again_nothing_changes(mesh: Mesh) -> None:
 
 def test_it_reaches_others_through_its_proxy_alone(mesh: Mesh) -> None:
     requester = mesh.cluster.requester.name
-    address = next(one.mesh_address for one in moving.status(mesh.document).nodes if one.node == requester)
+    address = next(
+        one.mesh_address for one in moving.status(reaches.load(mesh.document)).nodes if one.node == requester
+    )
     serve = f"-p WorkingDirectory={WEB} python3 -m http.server 8097 --bind 0.0.0.0"
     run = f"mkdir -p {WEB}; echo the requester >{WEB}/who; systemd-run --quiet --unit=shoal-test-web {serve}"
     mesh.sh(requester, run)
@@ -64,7 +67,7 @@ def test_it_reaches_others_through_its_proxy_alone(mesh: Mesh) -> None:
 
 def test_a_site_that_needs_more_is_refused_before_anything(mesh: Mesh) -> None:
     """The registry and the engine of such a machine would have to go over the plain network."""
-    move = moving.on(mesh.document, deploy=False)
+    move = moving.on(reaches.load(mesh.document), deploy=False)
     assert not move.services
     assert move.services_note == f"without a network device of the mesh: {NODE}"
     done = shoal("site", "deploy", "--cluster", str(mesh.document))
@@ -79,7 +82,7 @@ def test_what_was_agreed_to_is_told_and_goes_on(mesh: Mesh) -> None:
     done = shoal("mesh", "on", "--cluster", str(mesh.document), "--no-deploy", "--plain-services")
     assert done.returncode == 3, done.stderr
     said: list[str] = []
-    moving.on_before_site(mesh.document, said.append)
+    moving.on_before_site(reaches.load(mesh.document), said.append)
     assert any("services are off the mesh, and the firewall is not put up" in line for line in said)
     assert mesh.cluster.requester.peer_address == mesh.first.requester.address
     shoal("mesh", "on", "--cluster", str(mesh.document), "--no-deploy", "--no-plain-services")
@@ -97,7 +100,7 @@ def test_the_firewall_leaves_it_reachable_by_both_ways(mesh: Mesh) -> None:
 def test_with_the_device_back_all_goes_over_the_mesh(mesh: Mesh) -> None:
     mesh.sh(NODE, f"mv {AWAY} {TUN}", first=True)
     # Its daemon starts anew, and carries what comes over the mesh: it is gone about at the first address.
-    moving.off(mesh.document, only=[NODE], deploy=False, wanted=True)
+    moving.off(reaches.load(mesh.document), only=[NODE], deploy=False, wanted=True)
     move = mesh.on()
     assert move.whole, move
     assert "tailscale0" in mesh.sh(NODE, "ls /sys/class/net").split()

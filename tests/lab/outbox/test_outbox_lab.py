@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from lab_under_test import Lab
 
+from shoal.cluster import reach as reaches
 from shoal.deploys.run import run_deploy
 from shoal.errors import ShoalError
 from shoal.outbox import nodes as outboxes
@@ -130,9 +131,9 @@ def until(look: Callable[[], OutboxStatus], good: Callable[[OutboxStatus], bool]
 
 def test_events_are_shipped_through_an_outage_and_a_pause(lab: Lab, store: str, tmp_path: Path) -> None:
     node = lab.cluster.compute[0].name
-    deployed = run_deploy(lab.document, "outbox", data={}, say=to_stderr)
+    deployed = run_deploy(reaches.load(lab.document), "outbox", data={}, say=to_stderr)
     assert deployed.changed > 0
-    again = run_deploy(lab.document, "outbox", data={}, say=to_stderr)
+    again = run_deploy(reaches.load(lab.document), "outbox", data={}, say=to_stderr)
     assert again.changed == 0, [entry.name for entry in again.operations if entry.changed]
     for name, answer in outboxes.test(lab.cluster, lab.cluster.compute).items():
         assert not isinstance(answer, ShoalError), answer
@@ -199,7 +200,7 @@ def test_it_goes_and_leaves_nothing_but_what_waits(lab: Lab, store: str, tmp_pat
     path = Path(os.environ["SHOAL_SITE"])
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "outbox": None}))
-    first = run_deploy(lab.document, "outbox", data={}, say=to_stderr)
+    first = run_deploy(reaches.load(lab.document), "outbox", data={}, say=to_stderr)
     assert any("1 events wait" in what for _, what in first.left), first.left
     gone = (
         "ls -d /etc/shoal/outbox /usr/local/lib/shoal/outbox.pyz /etc/systemd/system/shoal-outbox* 2>/dev/null || true"
@@ -209,6 +210,6 @@ def test_it_goes_and_leaves_nothing_but_what_waits(lab: Lab, store: str, tmp_pat
         assert "rclone" not in on(lab, name, "dpkg-query -W -f '${Package} ' 2>/dev/null").text
     assert on(lab, node, "ls /var/lib/shoal/outbox/open | wc -l").text == "1"
     path.write_text(json.dumps(document))
-    run_deploy(lab.document, "outbox", data={}, say=to_stderr)
+    run_deploy(reaches.load(lab.document), "outbox", data={}, say=to_stderr)
     outboxes.pause(lab.cluster, [lab.cluster.node(node)], paused=False)
     until(lambda: status(lab, node), lambda found: found.shipped.clips == 5)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab_under_test import Lab
 
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Engine
 from shoal.deploys import run as deploys
 from shoal.engines import choice as engines
@@ -41,4 +42,4 @@ class Ground:
 
     def deploy(self, **data: object) -> deploys.DeployResult:
         choice = engines.choose(self.engine, self.lab.cluster)
-        return deploys.run_deploy(self.lab.document, "site", data={**engines.deploy_data(choice), **data})
+        return deploys.run_deploy(reaches.load(self.lab.document), "site", data={**engines.deploy_data(choice), **data})

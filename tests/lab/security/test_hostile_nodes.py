@@ -10,6 +10,7 @@ from lab_under_test import Lab
 from runs_under_test import NODES, QUICK, Runs
 
 from shoal.cluster import document as clusters
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Privacy
 from shoal.deploys import run as deploys
 from shoal.site import document as site
@@ -29,7 +30,7 @@ def runs(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         for node in before.nodes
     ]
     clusters.save(before.model_copy(update={"nodes": tuple(nodes)}), lab.document)
-    deploys.run_deploy(lab.document, "site", timeout_s=1200)
+    deploys.run_deploy(reaches.load(lab.document), "site", timeout_s=1200)
     yield Runs(lab, tmp_path_factory.mktemp("runs"))
     clusters.save(before, lab.document)
 
@@ -42,7 +43,7 @@ def whole(runs: Runs) -> str:
 
 
 def test_a_second_deploy_leaves_the_policy_as_it_is(runs: Runs) -> None:
-    again = deploys.run_deploy(runs.lab.document, "site", timeout_s=900)
+    again = deploys.run_deploy(reaches.load(runs.lab.document), "site", timeout_s=900)
     assert [operation.name for operation in again.operations if operation.changed] == []
     assert json.loads(runs.on(HONEST, "cat /videos/.shoal/privacy.json")) == {"version": 1, "key_frames": 0}
     assert "No such file" in runs.on(HOSTILE, "cat /videos/.shoal/privacy.json 2>&1 || true")

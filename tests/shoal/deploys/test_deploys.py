@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shoal.cluster import document as clusters
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Node
 from shoal.deploys import run as deploys
 from shoal.deploys.log import Log
@@ -116,18 +117,18 @@ def test_values_are_handed_over_as_json():
 
 def test_a_limit_that_matches_nothing_starts_nothing(document):
     with pytest.raises(UsageError, match="matches no host"):
-        deploys.run_deploy(document, "site", limit=("nosuch",))
+        deploys.run_deploy(reaches.load(document), "site", limit=("nosuch",))
 
 
 def test_an_unknown_deploy_names_those_there_are(document):
     with pytest.raises(UsageError, match="teardown"):
-        deploys.run_deploy(document, "nosuch")
+        deploys.run_deploy(reaches.load(document), "nosuch")
 
 
 def test_all_hosts_out_of_reach(document):
     said: list[str] = []
     with pytest.raises(ShoalError, match="failed on all hosts") as caught:
-        deploys.run_deploy(document, "teardown", say=said.append, timeout_s=120)
+        deploys.run_deploy(reaches.load(document), "teardown", say=said.append, timeout_s=120)
     assert {fault.where for fault in caught.value.faults} == {"office", "gate-1"}
     assert all("connect" in fault.what.lower() for fault in caught.value.faults)
 

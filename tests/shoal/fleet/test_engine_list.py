@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shoal.cluster import document as clusters
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
 from shoal.deploys import run as deploys
 from shoal.engines.bacalhau import connect, secrets
@@ -126,7 +127,7 @@ def test_a_removal_goes_to_its_end_where_an_old_entry_has_to_stay(
     monkeypatch.setattr(deploys, "run_deploy", lambda _, name, **__: done.append(name))
     there(monkeypatch, "compute-1", "compute-2", "compute-10", away=("compute-1",))
     with pytest.raises(ShoalError, match="removed, but for the orchestrator's list") as told:
-        fleet_remove.remove(document, ["compute-1", "compute-2"], lambda _: None, timeout_s=1, gone=gone)
+        fleet_remove.remove(reaches.load(document), ["compute-1", "compute-2"], lambda _: None, timeout_s=1, gone=gone)
     assert told.value.exit_code is Exit.INCOMPLETE
     assert [fault.where for fault in told.value.faults] == ["compute-1"]
     assert "cannot tell it from compute-10" in told.value.faults[0].what
@@ -141,7 +142,7 @@ def test_no_id_that_shoal_gives_begins_another_one(
     document, ids = tmp_path / "lab.json", [f"compute-{n}_node" for n in (1, 2, 10)]
     clusters.save(cluster, document)
     orchestrator = there(monkeypatch, *ids, approved=("compute-10_node",), away=("compute-1_node",))
-    fleet_remove.remove(document, ["compute-1"], lambda _: None, timeout_s=1, gone=True)
+    fleet_remove.remove(reaches.load(document), ["compute-1"], lambda _: None, timeout_s=1, gone=True)
     said: list[str] = []
     approval.approve(cluster, ["compute-2"], said.append)
     assert orchestrator.done == ["delete compute-1_node", "approve compute-2_node"]

@@ -69,7 +69,7 @@ def test_the_requester_does_not_come_and_go(
         if verb == "drain":
             nodes.drain(cluster, ["office"], lambda _: None, timeout_s=1)
         else:
-            fleet_remove.remove(document, ["office"], lambda _: None, timeout_s=1, gone=False)
+            fleet_remove.remove(reaches.load(document), ["office"], lambda _: None, timeout_s=1, gone=False)
     assert commands.scripts == []
 
 
@@ -78,7 +78,7 @@ def test_the_last_compute_node_stays(cluster: Cluster, tmp_path: Path, monkeypat
     document = tmp_path / "depot.json"
     clusters.save(cluster, document)
     with pytest.raises(UsageError, match="not a valid cluster document"):
-        fleet_remove.remove(document, ["gate-1", "gate-2"], lambda _: None, timeout_s=1, gone=False)
+        fleet_remove.remove(reaches.load(document), ["gate-1", "gate-2"], lambda _: None, timeout_s=1, gone=False)
     assert commands.scripts == []
     assert len(clusters.load(document).compute) == 2
 
@@ -89,7 +89,7 @@ def test_a_machine_that_is_no_more_is_only_forgotten(
     commands = Commands(monkeypatch)
     document = tmp_path / "depot.json"
     clusters.save(cluster, document)
-    rest = fleet_remove.remove(document, ["gate-2"], lambda _: None, timeout_s=1, gone=True)
+    rest = fleet_remove.remove(reaches.load(document), ["gate-2"], lambda _: None, timeout_s=1, gone=True)
     assert [node.name for node in rest.compute] == ["gate-1"]
     assert clusters.load(document) == rest
     assert commands.scripts == []
@@ -141,7 +141,7 @@ def test_a_node_on_the_mesh_is_drained_over_it_and_removed_by_its_first_address(
     on_mesh: tuple[Path, list[str]],
 ) -> None:
     document, done = on_mesh
-    fleet_remove.remove(document, ["gate-2"], lambda _: None, timeout_s=1, gone=False)
+    fleet_remove.remove(reaches.load(document), ["gate-2"], lambda _: None, timeout_s=1, gone=False)
     # Marked and stopped over the mesh; who logs it out of the mesh must not come over it.
     assert done == ["ssh 100.64.0.3", "ssh 100.64.0.3", "off gate-2", "teardown gate-2", "ssh 192.0.2.22"]
     note = overlay.load("depot")
@@ -152,13 +152,13 @@ def test_a_node_on_the_mesh_is_drained_over_it_and_removed_by_its_first_address(
 def test_a_node_that_comes_to_a_cluster_on_the_mesh_joins_first(on_mesh: tuple[Path, list[str]]) -> None:
     document, done = on_mesh
     machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23"}
-    fleet_add.add(document, "gate-3", machine, lambda _: None)
+    fleet_add.add(reaches.load(document), "gate-3", machine, lambda _: None)
     assert done == ["on gate-3", "ssh 192.0.2.23", "site gate-3"]
 
 
 def test_a_machine_of_the_mesh_that_is_no_more_is_forgotten_there_too(on_mesh: tuple[Path, list[str]]) -> None:
     document, done = on_mesh
-    fleet_remove.remove(document, ["gate-1"], lambda _: None, timeout_s=1, gone=True)
+    fleet_remove.remove(reaches.load(document), ["gate-1"], lambda _: None, timeout_s=1, gone=True)
     assert done == []
     note = overlay.load("depot")
     assert note is not None
@@ -394,12 +394,12 @@ def test_a_node_does_not_come_in_without_the_clusters_engine(
     before = document.read_bytes()
     machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23", "arch": "arm64"}
     with pytest.raises(ShoalError, match="gate-3 is arm64") as refused:
-        fleet_add.add(document, "gate-3", machine, lambda _: None)
+        fleet_add.add(reaches.load(document), "gate-3", machine, lambda _: None)
     assert refused.value.exit_code is Exit.MISSING
     assert "shoal artifacts add bacalhau PATH" in str(refused.value)
     assert (document.read_bytes(), done) == (before, [])
     with_programs(monkeypatch, "arm64")  # of the others' architecture nothing is placed
-    fleet_add.add(document, "gate-3", machine, lambda _: None)
+    fleet_add.add(reaches.load(document), "gate-3", machine, lambda _: None)
     assert done == [f"gate-3: {UNMARKED}", "site gate-3 arm64", "ready gate-3"]
 
 
@@ -408,7 +408,7 @@ def test_a_node_of_a_cluster_without_the_engine_needs_none(
 ) -> None:
     document, done = adding
     with_programs(monkeypatch)
-    fleet_add.add(document, "gate-1", None, lambda _: None)
+    fleet_add.add(reaches.load(document), "gate-1", None, lambda _: None)
     assert done == [f"gate-1: {UNMARKED}", "site gate-1"]
 
 
@@ -458,7 +458,7 @@ def test_a_node_is_looked_at_before_the_document_is_touched(
     monkeypatch.setattr(examine, "before", refuse)
     machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23"}
     with pytest.raises(UsageError, match="in the way"):
-        fleet_add.add(document, "gate-3", machine, lambda _: None)
+        fleet_add.add(reaches.load(document), "gate-3", machine, lambda _: None)
     assert (document.read_bytes(), done) == (before, [])
     wrong = CliRunner().invoke(app, ["add", "gate-1", "--yes-to", "nonsense", "--cluster", str(document)])
     assert isinstance(wrong.exception, UsageError)
@@ -475,7 +475,7 @@ def test_a_node_that_would_be_newer_than_the_orchestrator_does_not_come_in(
     before = document.read_bytes()
     with pytest.raises(UsageError, match=r"1\.9\.3, the orchestrator on office is 1\.9\.2"):
         machine = {"name": "gate-3", "roles": ["compute"], "address": "192.0.2.23"}
-        fleet_add.add(document, "gate-3", machine, lambda _: None)
+        fleet_add.add(reaches.load(document), "gate-3", machine, lambda _: None)
     assert (document.read_bytes(), done) == (before, [])
 
 

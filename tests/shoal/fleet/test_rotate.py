@@ -11,6 +11,7 @@ import pytest
 from depot import Commands, depot
 
 from shoal.cluster import document as clusters
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster
 from shoal.deploys.run import DeployResult
 from shoal.engines.bacalhau import connect, secrets
@@ -88,7 +89,7 @@ def deploys(monkeypatch: pytest.MonkeyPatch, error: ShoalError | None = None) ->
 
 def test_all_is_made_anew_and_handed_out(document, before, orchestrator, monkeypatch):
     asked = deploys(monkeypatch)
-    rotate.rotate(document, {"bacalhau_programs": {}}, lambda _: None)
+    rotate.rotate(reaches.load(document), {"bacalhau_programs": {}}, lambda _: None)
     assert asked == [{"bacalhau_programs": {}, "bacalhau_force": False}]
     after = secrets.load("depot")
     assert after is not None
@@ -100,17 +101,17 @@ def test_nothing_is_changed_while_jobs_run(document, before, orchestrator, monke
     asked = deploys(monkeypatch)
     orchestrator.jobs = ("shoal-r1-a1",)
     with pytest.raises(UsageError, match="nothing was changed") as caught:
-        rotate.rotate(document, {}, lambda _: None)
+        rotate.rotate(reaches.load(document), {}, lambda _: None)
     assert [fault.where for fault in caught.value.faults] == ["shoal-r1-a1"]
     assert secrets.load("depot") == before
     assert asked == []
-    rotate.rotate(document, {}, lambda _: None, force=True)
+    rotate.rotate(reaches.load(document), {}, lambda _: None, force=True)
     assert asked == [{"bacalhau_force": True}]
 
 
 def test_without_secrets_there_is_nothing_to_rotate(document, monkeypatch):
     with pytest.raises(UsageError, match="nothing to rotate"):
-        rotate.rotate(document, {}, lambda _: None)
+        rotate.rotate(reaches.load(document), {}, lambda _: None)
 
 
 @pytest.mark.parametrize("fate", ["not begun", "handed out", "silent"])
@@ -130,6 +131,6 @@ def test_a_deploy_that_fails_leaves_the_secrets_that_are_in_force(document, befo
     monkeypatch.setattr(secrets, "rotate", rotated)
     told: list[str] = []
     with pytest.raises(ShoalError, match="the deploy failed"):
-        rotate.rotate(document, {}, told.append)
+        rotate.rotate(reaches.load(document), {}, told.append)
     assert secrets.load("depot") == (before if fate == "not begun" else made["after"])
     assert bool(told) is (fate == "not begun")

@@ -10,6 +10,7 @@ import pytest
 from shoal.cli.mesh import settings
 from shoal.cluster import document as clusters
 from shoal.cluster import load, overlay
+from shoal.cluster import reach as reaches
 from shoal.cluster.document import Cluster, Node, SshAccess
 from shoal.cluster.overlay import Moved, Overlay
 from shoal.deploys import inventory
@@ -187,7 +188,7 @@ def world(monkeypatch, cluster):
 
 
 def test_all_move(world, document, cluster):
-    move = moving.on(document, settings={"tailscale_port": 41642})
+    move = moving.on(reaches.load(document), settings={"tailscale_port": 41642})
     assert move.whole
     assert world.deploys == ["mesh"]
     saved = overlay.load("depot")
@@ -198,7 +199,7 @@ def test_all_move(world, document, cluster):
 
 def test_one_that_does_not_answer_over_the_mesh_keeps_its_first_address(world, document, cluster):
     world.answers = world.answers - {MESH["gate-2"]}
-    move = moving.on(document, deploy=False)
+    move = moving.on(reaches.load(document), deploy=False)
     assert not move.whole
     assert not move.services
     assert "gate-2" in move.services_note
@@ -210,14 +211,14 @@ def test_one_that_does_not_answer_over_the_mesh_keeps_its_first_address(world, d
 
 def test_one_that_has_not_joined_keeps_its_first_address(world, document, cluster):
     world.joined = {name: address for name, address in MESH.items() if name != "gate-1"}
-    move = moving.on(document, deploy=False)
+    move = moving.on(reaches.load(document), deploy=False)
     assert [node.on_mesh for node in move.nodes] == [True, False, True]
     assert "NeedsLogin" in move.nodes[1].note
 
 
 def test_services_stay_where_the_nodes_do_not_hear_each_other(world, document):
     world.pings = False
-    move = moving.on(document, deploy=False)
+    move = moving.on(reaches.load(document), deploy=False)
     assert all(node.on_mesh for node in move.nodes)
     assert not move.services
     assert "requester" in move.services_note
@@ -225,9 +226,9 @@ def test_services_stay_where_the_nodes_do_not_hear_each_other(world, document):
 
 def test_what_has_moved_stays_on_the_mesh_while_a_node_is_away(world, document, cluster):
     """Nobody but `mesh off` opens the others to the plain network again."""
-    moving.on(document, deploy=False)
+    moving.on(reaches.load(document), deploy=False)
     world.answers = world.answers - {MESH["gate-2"]}
-    move = moving.on(document, deploy=False)
+    move = moving.on(reaches.load(document), deploy=False)
     assert not move.services
     assert "gate-2" in move.services_note
     now = overlay.applied(cluster)
@@ -239,49 +240,49 @@ def test_what_has_moved_stays_on_the_mesh_while_a_node_is_away(world, document, 
 def test_a_site_is_not_deployed_in_the_open_unless_that_was_agreed(world, document, cluster):
     world.tun = False
     with pytest.raises(ShoalError) as caught:
-        moving.on_before_site(document)
+        moving.on_before_site(reaches.load(document))
     assert "without a network device of the mesh: office, gate-1, gate-2" in str(caught.value)
     assert "--plain-services" in str(caught.value)
-    moving.on(document, deploy=False, plain_services=True)
+    moving.on(reaches.load(document), deploy=False, plain_services=True)
     said = []
-    moving.on_before_site(document, said.append)
+    moving.on_before_site(reaches.load(document), said.append)
     assert any("off the mesh" in line and "as agreed" in line for line in said)
     assert overlay.applied(cluster).requester.peer_address == "192.0.2.10"
     # It was agreed for later, too, until it is taken back.
-    moving.on(document, deploy=False, plain_services=False)
+    moving.on(reaches.load(document), deploy=False, plain_services=False)
     with pytest.raises(ShoalError):
-        moving.on_before_site(document)
+        moving.on_before_site(reaches.load(document))
 
 
 def test_a_site_goes_onto_the_mesh_by_itself_unless_it_was_taken_off(world, document, cluster):
-    moving.on_before_site(document)
+    moving.on_before_site(reaches.load(document))
     assert world.deploys == ["mesh"]
     assert overlay.applied(cluster).requester.address == MESH["office"]
-    moving.off(document, deploy=False)
-    moving.on_before_site(document)
+    moving.off(reaches.load(document), deploy=False)
+    moving.on_before_site(reaches.load(document))
     assert world.deploys == ["mesh"]
     clusters.save(cluster.model_copy(update={"mesh": "none"}), document)
-    moving.on_before_site(document)
+    moving.on_before_site(reaches.load(document))
     assert world.deploys == ["mesh"]
 
 
 def test_a_part_is_taken_off_and_the_rest_stays_as_it_is(world, document, cluster):
-    moving.on(document, deploy=False)
-    moving.off(document, only=["gate-2"], deploy=False)
+    moving.on(reaches.load(document), deploy=False)
+    moving.off(reaches.load(document), only=["gate-2"], deploy=False)
     now = overlay.applied(cluster)
     assert now.node("gate-2").address == "192.0.2.22"
     assert now.node("gate-1").address == MESH["gate-1"]
     note = overlay.load("depot")
     assert note.wanted
     assert note.services
-    moving.on(document, only=["gate-2"])
+    moving.on(reaches.load(document), only=["gate-2"])
     assert world.deploys == ["mesh gate-2"]
     assert overlay.applied(cluster).node("gate-2").address == MESH["gate-2"]
 
 
 def test_after_a_teardown_the_next_deploy_goes_onto_the_mesh_again(world, document, cluster):
-    moving.on(document, deploy=False)
-    moving.off(document, deploy=False, wanted=True)
+    moving.on(reaches.load(document), deploy=False)
+    moving.off(reaches.load(document), deploy=False, wanted=True)
     note = overlay.load("depot")
     assert note.wanted
     assert not note.services
@@ -311,14 +312,14 @@ def test_a_move_that_would_lose_a_node_is_not_made(world, document, cluster, mon
     monkeypatch.setattr(moving, "probe", cut_off_by_the_move)
     before = overlay.applied(cluster).nodes
     with pytest.raises(ShoalError) as caught:
-        moving.on(document, deploy=False)
+        moving.on(reaches.load(document), deploy=False)
     assert "gate-2" in str(caught.value)
     assert overlay.applied(cluster).nodes == before
 
 
 def test_back_again(world, document, cluster):
-    moving.on(document, deploy=False)
-    move = moving.off(document)
+    moving.on(reaches.load(document), deploy=False)
+    move = moving.off(reaches.load(document))
     assert world.deploys == ["mesh_off"]
     assert not any(node.on_mesh for node in move.nodes)
     assert overlay.applied(cluster).nodes == cluster.nodes
@@ -326,12 +327,12 @@ def test_back_again(world, document, cluster):
 
 
 def test_who_does_not_answer_at_the_first_address_stays_on_the_mesh_unless_forced(world, document, cluster):
-    moving.on(document, deploy=False)
+    moving.on(reaches.load(document), deploy=False)
     world.answers = world.answers - {"192.0.2.21"}
-    move = moving.off(document, deploy=False)
+    move = moving.off(reaches.load(document), deploy=False)
     assert [node.on_mesh for node in move.nodes] == [False, True, False]
     assert overlay.applied(cluster).node("gate-1").address == MESH["gate-1"]
-    moving.off(document, force=True, deploy=False)
+    moving.off(reaches.load(document), force=True, deploy=False)
     assert overlay.applied(cluster).nodes == cluster.nodes
 
 
@@ -339,7 +340,7 @@ def test_a_cluster_without_a_mesh_is_refused(cluster, tmp_path):
     path = tmp_path / "none.json"
     clusters.save(cluster.model_copy(update={"mesh": "none"}), path)
     with pytest.raises(UsageError):
-        moving.on(path)
+        moving.on(reaches.load(path))
 
 
 def test_settings_hold_no_key_and_nothing_of_other_roles():

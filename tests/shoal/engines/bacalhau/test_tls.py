@@ -91,6 +91,7 @@ def test_a_client_takes_it_from_this_authority_alone(tmp_path):
         context = ssl.create_default_context(cadata=ours.authority_certificate)
         with socket.create_connection(("127.0.0.1", port)) as way, pytest.raises(ssl.SSLCertVerificationError):
             context.wrap_socket(way, server_hostname="192.0.2.99")
+        server.shutdown(socket.SHUT_RDWR)  # closing alone does not wake the thread that waits for somebody
 
 
 def test_keys_are_kept_in_the_private_file_and_shown_nowhere():
