@@ -249,7 +249,7 @@ def footage(
     chosen = {name: value for name, value in archive.CHOSEN.items() if name not in found}
     if chosen:
         say(f"over the archive: {', '.join(f'--{name} {value}' for name, value in chosen.items())}, unless given")
-    return Footage({**chosen, **found}, where)
+    return Footage({**found, **chosen}, where)
 
 
 def model_for(given: str | None) -> tuple[Weights, Path | None]:

@@ -156,6 +156,12 @@ def test_a_question_to_the_archive_is_asked_without_clips_and_with_reuse_unless_
     )
 
 
+def test_a_template_that_knows_no_archive_says_so_of_what_was_typed(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    done = shoal("run", "--weights", "m.onnx", "--template", "yolov5-upstream", "--since", "2h")
+    assert "template yolov5-upstream has no setting since" in str(done.exception)
+
+
 def test_a_program_for_which_no_engine_is_chosen_is_refused(nodes: FakeNodes, tmp_path: Path) -> None:
     """The cluster's nodes are amd64: with this one the choice would still be ssh."""
     program = tmp_path / "bacalhau"
