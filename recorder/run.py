@@ -196,8 +196,10 @@ class Recorder:
         """Take over what an earlier process left: its segments, and the time since it ended."""
         for staged in sorted(self.staging.iterdir()):
             segment = None
-            if fragments.any_whole(staged):
-                segment = ledger.keep(self.settings, staged, _written_s(staged))
+            if fragments.film_of(staged).whole_bytes:
+                written_s = _written_s(staged)
+                fragments.cut(staged)
+                segment = ledger.keep(self.settings, staged, written_s)
             if segment is None:
                 staged.unlink(missing_ok=True)
                 continue
@@ -249,10 +251,7 @@ class Recorder:
         for staged in sorted(self.staging.iterdir()):  # killed before it could say that it was closed
             if staged.name in self._waiting:
                 continue
-            if fragments.any_whole(staged):
-                self._keep(staged, _written_s(staged), None, outcome)
-            else:
-                self._do(partial(staged.unlink, missing_ok=True))
+            self._keep(staged, _written_s(staged), None, outcome)
         if outcome.reason == "camera_lost":
             self._explain(ffmpeg, outcome)
 
@@ -318,6 +317,8 @@ class Recorder:
         if is_last or abs(closed.offset_s - outcome.offset_s) > clock.CHANGED_S:
             end, silent = None, False
             duration_s = min(duration_s, closed.monotonic - outcome.mark + CAMERA_CLOCK_S)
+            if fragments.film_of(staged).is_broken:  # the disk took no more
+                duration_s = min(duration_s, _written_s(staged))
         else:
             began = ledger.started_at(staged.name) or closed.at
             if outcome.kept:
@@ -337,7 +338,7 @@ class Recorder:
 
     def _keep(self, staged: Path, duration_s: float, end: float | None, outcome: _Outcome) -> None:
         span = ledger.span(staged, duration_s, end)
-        if span is None:
+        if span is None or not fragments.film_of(staged).whole_bytes:
             self._do(partial(staged.unlink, missing_ok=True))
             return
         start, until = span
@@ -353,6 +354,8 @@ class Recorder:
 
     def _kept(self, staged: Path, duration_s: float, end: float | None) -> None:
         began = time.monotonic()
+        with suppress(FileNotFoundError):
+            fragments.cut(staged)
         segment = ledger.keep(self.settings, staged, duration_s, end)
         self._waiting.discard(staged.name)
         if segment is not None:

@@ -35,7 +35,7 @@ def main() -> None:
     for step, *given in life:
         name = datetime.now(UTC).strftime(pattern.name)
         if step == "segment":
-            (pattern.parent / name).write_bytes(b"film" * 100)
+            (pattern.parent / name).write_bytes(box(b"moov") + box(b"moof", 100) + box(b"mdat", 252))
             sys.stdout.write(f"{name},{at_s},{at_s + given[0]}\n")
             sys.stdout.flush()
             at_s += given[0]

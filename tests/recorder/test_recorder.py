@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from recorder import clock, disks, files, keep, ledger, open_gap, run
+from recorder import clock, disks, files, fragments, keep, ledger, open_gap, run
 from recorder.ledger import Segment
 from recorder.settings import Settings, SettingsError, credentials, parsed
 from recorder.source import SourceError, input_of
@@ -390,6 +391,25 @@ def test_a_line_that_the_disk_does_not_take_leaves_nothing_of_it(
         patch.setattr(files.os, "fsync", refuse)
         files.append(path, {"number": 2})
     assert path.read_text() == '{"number": 1}\n'
+
+
+def test_what_a_full_disk_cut_off_of_a_file_is_no_film(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    whole = box(b"ftyp") + box(b"moov") + box(b"moof") + box(b"mdat") + box(b"moof") + box(b"mdat", 90)
+    for rest, is_broken in (
+        (b"", False),
+        (box(b"mfra"), False),
+        (box(b"moof") + box(b"mdat")[:20], True),
+        (b"x", True),
+    ):
+        path.write_bytes(whole + rest)
+        assert fragments.film_of(path) == fragments.Film(len(whole), is_broken)
+        fragments.cut(path)
+        assert path.read_bytes() == (whole if is_broken else whole + rest)
+    path.write_bytes(struct.pack(">I4sQ", 1, b"moof", 20) + bytes(4) + box(b"mdat"))
+    assert fragments.film_of(path).whole_bytes == 20 + 48
+    path.write_bytes(box(b"ftyp") + box(b"moof")[:12])
+    assert fragments.film_of(path) == fragments.Film(0, is_broken=True)
 
 
 def test_a_file_that_nobody_closed_is_film_only_with_a_picture_in_it(camera: Camera) -> None:

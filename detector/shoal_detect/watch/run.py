@@ -268,7 +268,8 @@ class Watcher:
             store.write_file(self.state / "began.json", store.to_json_line({"since_s": now_s}))
         for camera in self.cameras:
             try:
-                found = [*camera.scan.segments({*camera.ledger.known, *camera.pending})]
+                # In this order: what is done meanwhile is known before it is pending no more.
+                found = [*camera.scan.segments(camera.pending, camera.ledger.known)]
             except OSError as error:
                 folder = Path(self.settings.input, camera.folder)
                 raise DetectorError(f"{folder} cannot be looked through: {error.strerror}", Exit.USAGE) from None
