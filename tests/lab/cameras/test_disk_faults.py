@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 CAMERA = "door"
 UNIT = f"shoal-recorder@{CAMERA}.service"
 THEIRS = "/videos/other/film.mp4"
+OUTBOX = " ".join(f"shoal-outbox{name}.{kind}" for name in ("", "-collect") for kind in ("path", "timer"))
 DISKS = {"/videos": "200m", "/var/lib/shoal": "700m"}
 
 
@@ -154,7 +155,7 @@ def test_the_disk_of_all_notes_is_read_only(node: WatchedNode) -> None:
         assert "the disk of /var/lib/shoal is read-only" in alarms(node)
         until(lambda: "the watch waits for that" in node.journal("shoal-watch.service", began_s), "the watch waits")
     finally:
-        node.on("mount -o remount,rw /var/lib/shoal; systemctl start 'shoal-outbox*.path' 'shoal-outbox*.timer' --all")
+        node.on(f"mount -o remount,rw /var/lib/shoal; systemctl start {OUTBOX}")
     until(lambda: int(node.on(staged)) <= 1, "all film has its place")
     node.recorded_again(CAMERA)
     assert node.accounted(CAMERA, began_s) == set()
