@@ -100,7 +100,7 @@ class WatchedNode:
         until(more, f"{camera} is recorded (again): {self.now(camera)}", limit_s)
         return self.account(camera)
 
-    def looked(self, camera: str, limit_s: float = 300) -> Account:
+    def looked(self, camera: str, limit_s: float = 900) -> Account:
         """The account, when the watch has looked at all film that is there by now."""
         films = {one.file for one in self.account(camera).films}
         until(lambda: not films & set(self.account(camera).waiting()), f"all of {camera} is looked at", limit_s)
