@@ -64,6 +64,7 @@ def reached(address: str, port: int) -> bool:
 
 
 def test_each_camera_streams_and_goes_on(cluster: Cluster) -> None:
+    until(lambda: shoal("status").returncode == 0, "the cameras answer", 60)
     cameras = cluster.node(NODE).cameras
     assert [one.name for one in cameras] == ["compute-1-a", "compute-1-b"]
     for camera in cameras:
