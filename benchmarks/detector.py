@@ -167,7 +167,7 @@ def shoal_command(clips: Path, state: Path, model: Path, *more: str) -> list[str
     return [
         sys.executable, "-P", "-m", "shoal_detect", "--input", str(clips), "--state", str(state), "--run", "bench",
         "--weights", str(model), "--weights-name", "yolov5s", "--conf", str(CONF), "--iou", str(IOU),
-        "--key-frames", "0", "--no-clips", *more,
+        "--key-frames", "0", "--clips", "off", *more,
     ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from shoal_detect.stop import Stop
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_IMG = 4096
-CAMERA = re.compile(r"[^/\s,][^/,]{0,127}")
+CAMERA = re.compile(r"[^/\s,][^/,]{0,127}(/[^/,]{1,128}){0,16}")
 
 EPILOG = """exit codes: 0 done; 2 bad arguments, or other settings than the run was begun with; 3 done, but at least one
 video was faulty; 4 no videos found; 5 weights unusable; 6 no space left or the state folder cannot be written;
@@ -74,10 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=PRIVACY[0],
         help="what is covered in pictures and clips; `off` is for footage of one's own (default %(default)s)",
     )
-    parser.add_argument("--no-clips", action="store_true", help="events without clips")
+    parser.add_argument(
+        "--clips", choices=("on", "off"), default="on", help="off: events without clips (default %(default)s)"
+    )
     parser.add_argument("--threads", type=int, help="default: the CPUs this process may use")
     parser.add_argument("--since", metavar="TIME", help="only footage that ended later: 2026-11-30T08:00:00Z")
-    parser.add_argument("--cameras", metavar="A,B", help="only these cameras' footage")
+    parser.add_argument("--cameras", metavar="A,B", help="only footage of these cameras, by name or folder")
     parser.add_argument(
         "--reuse",
         choices=("off", "on"),
@@ -130,7 +132,7 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
     privacy = policy.privacy_of(given.privacy)
     if privacy != given.privacy:
         say(f"this node's privacy policy covers {privacy}")
-    no_clips = "the run asked for none" if given.no_clips else policy.no_clips()
+    no_clips = "the run asked for none" if given.clips == "off" else policy.no_clips()
     return Settings(
         input=given.input,
         state=given.state,
@@ -166,7 +168,7 @@ def _wanted(since: str | None, cameras: str | None) -> tuple[Wanted, list[str]]:
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     names = None if cameras is None else tuple(name.strip() for name in cameras.split(","))
     if names is not None and not all(CAMERA.fullmatch(name) for name in names):
-        faults.append(f"--cameras {cameras!r}: names of cameras with commas between")
+        faults.append(f"--cameras {cameras!r}: names of cameras, or folders, with commas between")
     return Wanted(moment, names), faults
 
 

@@ -20,14 +20,15 @@ REPORT_S = 20.0
 
 
 def make_events(
-    pool: Pool, rules: Rules, videos: Sequence[Video], summaries: Sequence[Document], stop: Stop
+    pool: Pool, rules: Rules, videos: Sequence[Video], summaries: Sequence[Document], stop: Stop, *, clips: bool
 ) -> Mapping[str, Sequence[str]]:
-    """Write the run's `events.jsonl` and clips; return the videos by camera. Raises DetectorError and Interrupted."""
+    """Write the run's `events.jsonl` and `clips`; return the videos by camera. Raises DetectorError and Interrupted."""
     by_id = {video.video_id: video for video in videos}
     found = _found(pool.first, FindEvents(rules, videos, summaries), stop)
 
     def carry_out(worker: Worker, event: EventFound, check: Callable[[], None]) -> None:
-        say(f"events: making the clip of {quoted(event.text)}")
+        if clips:
+            say(f"events: making the clip of {quoted(event.text)}")
         _make_clip(worker, MakeClip(rules, _needed(event, by_id), event), _reporting(event, check))
 
     pool.share_out(found.events, carry_out)

@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 
 from shoal_detect import __version__, memory
 from shoal_detect.errors import DetectorError, Exit
-from shoal_detect.events.rules import read_rules
+from shoal_detect.events.rules import Rule, Rules, read_rules
 from shoal_detect.events_pool import make_events
+from shoal_detect.model.classes import NAMES
 from shoal_detect.model.precision import Precision
 from shoal_detect.model.weights import read_weights
 from shoal_detect.pool import Pool, working
 from shoal_detect.progress import VideoProgress, quoted, report, say
+from shoal_detect.read.archive import Wanted
 from shoal_detect.read.faults import Kind
 from shoal_detect.read.source import SETTLED_S, Unopened, opened, still_written
 from shoal_detect.read.videos import Found, Video, find_videos
@@ -43,7 +45,7 @@ def run(settings: Settings, stop: Stop) -> Exit:
         now = fingerprint(settings, sha256)
         if begun_with is not None:
             refuse_other_settings(begun_with, now)
-        rules = read_rules(settings.input)
+        rules = _with_asked(read_rules(settings.input), settings)
         found = _found(settings)
         if not found.videos:
             raise DetectorError(
@@ -63,9 +65,17 @@ def run(settings: Settings, stop: Stop) -> Exit:
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
             pool.first.use(precision_of(begun_with))
             videos = _process(settings, found, pool, stop)
-            by_camera = make_events(pool, rules, found.videos, videos, stop)
+            by_camera = make_events(pool, rules, found.videos, videos, stop, clips=settings.clips is None)
         begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"), by_camera)
         return _finish(settings, begun, videos, found)
+
+
+def _with_asked(rules: Rules, settings: Settings) -> Rules:
+    """Who asks the archive for a class wants to know when it was seen, also where no rule of the site is about it."""
+    if settings.classes is None or settings.wanted == Wanted():
+        return rules
+    names = tuple(NAMES[number] for number in settings.classes)
+    return replace(rules, asked=Rule("asked for", "record", names, confidence=settings.conf))
 
 
 def _now() -> str:

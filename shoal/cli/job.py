@@ -10,11 +10,12 @@ import typer
 from shoal import jobs
 from shoal.cli.console import print_json, say
 from shoal.cli.options import AskSudoPassword, ClusterPath, cluster_of
-from shoal.cli.run import footage, model_for, nodes_with, order_for
+from shoal.cli.run import footage, model_for, order_for
 from shoal.cli.run_display import shown
 from shoal.cli.run_options import (
     Cameras,
     Classes,
+    Clips,
     Conf,
     Cpu,
     ImageReference,
@@ -66,6 +67,7 @@ def show(
     precision: Precision = None,
     privacy: Privacy = None,
     reuse: Reuse = None,
+    clips: Clips = None,
     since: Since = None,
     cameras: Cameras = None,
     timeout: Timeout = None,
@@ -88,13 +90,14 @@ def show(
         job = parse(runs.load(run).job, source=f"the job in run {run}")
     else:
         document = cluster_of(cluster, claim=False, ask_sudo_password=ask_sudo_password)
+        asked = footage(document, since=since, cameras=cameras, nodes=node, reuse=reuse, clips=clips)
         order = order_for(
             document, choose("auto", document), weights=weights, template=template, image=image, cpu=cpu, memory=memory,
-            timeout_s=timeout, nodes=nodes_with(document, cameras, node), targets=target,
+            timeout_s=timeout, nodes=node, targets=target, cameras=asked.cameras,
             knobs={
                 "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride,
-                "key-frames": key_frames, "precision": precision, "privacy": privacy, "reuse": reuse,
-                **footage(since, cameras),
+                "key-frames": key_frames, "precision": precision, "privacy": privacy,
+                **asked.knobs,
             },
         )  # fmt: skip
         job = running.plan(order).job

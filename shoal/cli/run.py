@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +22,7 @@ from shoal.cli.run_options import (
     BringHome,
     Cameras,
     Classes,
+    Clips,
     Conf,
     Cpu,
     Fetch,
@@ -42,7 +43,6 @@ from shoal.cli.run_options import (
     Template,
     Timeout,
 )
-from shoal.cluster.cameras import watched_folders
 from shoal.cluster.document import Cluster, Engine
 from shoal.engines.bacalhau import release
 from shoal.engines.choice import Choice, choose, refuse_unused, unused_program_error
@@ -50,6 +50,7 @@ from shoal.errors import UsageError
 from shoal.outbox.events import since_of
 from shoal.results.record import Weights
 from shoal.run import adopt as adoption
+from shoal.run import archive
 from shoal.run import start as running
 
 app = typer.Typer(add_completion=False, help="Run the detector on the nodes.")
@@ -92,6 +93,7 @@ def run_(
     privacy: Privacy = None,
     bring: BringHome = None,
     reuse: Reuse = None,
+    clips: Clips = None,
     since: Since = None,
     cameras: Cameras = None,
     timeout: Timeout = None,
@@ -152,12 +154,13 @@ def run_(
     if program and choice.engine == "ssh":
         raise unused_program_error(choice.reason)
     say(str(choice))
+    asked = footage(document, since=since, cameras=cameras, nodes=node, reuse=reuse, clips=clips)
     order = order_for(
         document, choice, weights=weights, template=template, image=image, cpu=cpu, memory=memory, timeout_s=timeout,
-        nodes=nodes_with(document, cameras, node), targets=target,
+        nodes=node, targets=target, cameras=asked.cameras,
         knobs={
             "conf": conf, "iou": iou, "classes": classes, "img": img, "stride": stride, "key-frames": key_frames,
-            "precision": precision, "privacy": privacy, "reuse": reuse, **footage(since, cameras),
+            "precision": precision, "privacy": privacy, **asked.knobs,
         },
     )  # fmt: skip
     # Only shoal's own detector makes events: what another program writes comes as it is.
@@ -193,6 +196,7 @@ def order_for(
     timeout_s: int | None,
     nodes: list[str] | None,
     targets: list[str] | None,
+    cameras: Mapping[str, Sequence[str]],
     knobs: Mapping[str, str | int | float | None],
 ) -> running.Order:
     """What the options of a new run ask for. Raises UsageError and ShoalError where a model or a target is none."""
@@ -209,37 +213,43 @@ def order_for(
         memory=memory,
         timeout_s=timeout_s or running.DEFAULT_TIMEOUT_S,
         nodes=tuple(nodes or ()),
+        cameras=cameras,
         targets=targets_of(targets or []),
     )
 
 
-def footage(since: str | None, cameras: str | None) -> dict[str, str | None]:
-    """The detector's flags for the footage that is asked for. Raises UsageError."""
-    moment = None if since is None else since_of(since).astimezone(UTC)
-    return {
-        "since": None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "cameras": None if cameras is None else ",".join(_names(cameras)),
-    }
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """Which of the footage that the nodes have kept is asked for."""
+
+    knobs: Mapping[str, str]
+    """The detector's flags for it."""
+    cameras: Mapping[str, Sequence[str]]
+    """By node the cameras asked for that it has; empty: none was named."""
 
 
-def nodes_with(document: Cluster, cameras: str | None, nodes: list[str] | None) -> list[str] | None:
-    """The nodes to ask: those named, else those that have one of the cameras. Raises UsageError for unknown cameras."""
-    if cameras is None:
-        return nodes
-    where: dict[str, set[str]] = {}
-    for node in document.compute:
-        for name, _ in watched_folders(node):
-            where.setdefault(name, set()).add(node.name)
-    if unknown := [name for name in _names(cameras) if name not in where]:
-        raise UsageError(
-            f"--cameras: no camera called {', '.join(unknown)}",
-            hint=f"cameras there are: {', '.join(sorted(where))}" if where else "no node has cameras (docs/cameras.md)",
-        )
-    return nodes or sorted(set().union(*(where[name] for name in _names(cameras))))
+def footage(
+    document: Cluster, *, since: str | None, cameras: str | None, nodes: Sequence[str] | None, **knobs: str | None
+) -> Footage:
+    """The footage that is asked for. `knobs` are those that are chosen otherwise over the archive, where not given.
 
-
-def _names(cameras: str) -> list[str]:
-    return [name.strip() for name in cameras.split(",") if name.strip()]
+    Raises UsageError for a time that is none or yet to come, and for cameras that nobody has.
+    """
+    found = {name: value for name, value in knobs.items() if value is not None}
+    if since is None and cameras is None:
+        return Footage(found, {})
+    where = {} if cameras is None else archive.cameras_of(document, cameras, nodes)
+    if since is not None:
+        moment = since_of(since).astimezone(UTC)
+        if moment > datetime.now(UTC):
+            raise UsageError(f"--since {since!r} is yet to come: no footage has ended after it")
+        found["since"] = moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    if where:
+        found["cameras"] = ",".join(dict.fromkeys(name for names in where.values() for name in names))
+    chosen = {name: value for name, value in archive.CHOSEN.items() if name not in found}
+    if chosen:
+        say(f"over the archive: {', '.join(f'--{name} {value}' for name, value in chosen.items())}, unless given")
+    return Footage({**found, **chosen}, where)
 
 
 def model_for(given: str | None) -> tuple[Weights, Path | None]:

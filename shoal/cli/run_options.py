@@ -48,7 +48,10 @@ BringHome = Annotated[
 ]
 Reuse = Annotated[
     Literal["off", "on"] | None,
-    typer.Option(help="on: what was found is said again where a frame did not change; else off.", show_default=False),
+    typer.Option(
+        help="on: what was found is said again where a frame did not change; else off, and on over the archive.",
+        show_default=False,
+    ),
 ]
 Since = Annotated[
     str | None,
@@ -56,6 +59,12 @@ Since = Annotated[
 ]
 Cameras = Annotated[
     str | None, typer.Option(metavar="A,B", help="Only these cameras' footage, on the nodes that have it.")
+]
+Clips = Annotated[
+    Literal["off", "on"] | None,
+    typer.Option(
+        help="off: events without clips; else on, and off over the archive (--since, --cameras).", show_default=False
+    ),
 ]
 Attempts = Annotated[
     int | None, typer.Option(min=1, help="How often a node gets the run by itself; else bacalhau 5, ssh 1.")

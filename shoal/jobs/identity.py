@@ -15,7 +15,10 @@ from shoal.paths import NODE_RUNS
 
 RUN_LABEL = "shoal-run"
 ATTEMPT_LABEL = "shoal-attempt"
-KNOBS = ("conf", "iou", "classes", "img", "stride", "key-frames", "precision", "privacy", "reuse", "since", "cameras")
+KNOBS = (
+    *("conf", "iou", "classes", "img", "stride", "key-frames"),
+    *("precision", "privacy", "reuse", "clips", "since", "cameras"),
+)
 _MODEL = re.compile(r"/weights/([0-9a-f]{64})\.")
 
 

@@ -150,7 +150,10 @@ def since_of(text: str, now: datetime | None = None) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"--since {text!r}: a day, a time (UTC) or 90m, 12h, 7d is wanted") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise UsageError(f"--since {text!r}: there is no such time in UTC") from None
 
 
 def _listed(event: Event, run: str, folder: Path) -> ListedEvent:

@@ -9,7 +9,7 @@ from shoal import jobs
 from shoal.jobs.spec import JobSpec, parse
 from shoal.results import fetch as results
 from shoal.results.record import Outcome
-from shoal.run import admission, image_needs, preflight, weights
+from shoal.run import admission, archive, image_needs, preflight, weights
 from shoal.run.outcomes import of_manifest
 from shoal.run.preflight import Survey
 from shoal.run.work import Begun, Work
@@ -35,11 +35,13 @@ def give(work: Work, weights_path: Path | None, names: Sequence[str]) -> Begun:
     begun = Begun()
     if rest:
         nodes = [work.cluster.node(name) for name in rest]
-        survey = preflight.survey(work.cluster, nodes, run=record.run, weights_sha256=record.weights.sha256)
-        attempt = work.next_attempt()
-        job = parse(record.job, source="the run's job").again(
-            name=jobs.job_name(record.run, attempt), nodes=rest, labels=jobs.labels(record.run, attempt)
+        before = parse(record.job, source="the run's job")
+        asked = archive.of_words(before.task.engine.params.parameters)
+        survey = preflight.survey(
+            work.cluster, nodes, run=record.run, weights_sha256=record.weights.sha256, archive=asked
         )
+        attempt = work.next_attempt()
+        job = before.again(name=jobs.job_name(record.run, attempt), nodes=rest, labels=jobs.labels(record.run, attempt))
         admission.refuse_too_much(job, survey)
         work.runner.admit(job, [name for name in rest if name in survey.facts])
         unfit = unfit_nodes(work, job, survey, weights_path)

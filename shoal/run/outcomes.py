@@ -40,7 +40,7 @@ def _of_exit_code(code: int | None, message: str) -> tuple[Outcome, str]:
     if code is None:
         return Outcome.FAILED, message
     if code == DetectorExit.NO_VIDEOS:
-        return Outcome.NO_VIDEOS, "the detector found no video"
+        return Outcome.NO_VIDEOS, "the detector found no video" + (f": {last}" if (last := plain(message)) else "")
     if code in (killed.KILLED, killed.OVER_QUOTA):
         return Outcome.FAILED, message or killed.UNKNOWN  # what the node was asked
     why = _WORDS.get(code, "the container failed" if code else "the container ended without a manifest")

@@ -14,6 +14,8 @@ from shoal.jobs.spec import JobSpec, parse_bytes, parse_cpu
 from shoal.paths import NODE_DRAINED, NODE_RUNS, NODE_STATE, NODE_VIDEOS, NODE_WEIGHTS
 from shoal.results.forecast import results_bytes
 from shoal.results.record import Outcome
+from shoal.run import archive as archives
+from shoal.run.archive import Archive
 from shoal.ssh import client as ssh
 from shoal.ssh.failures import brief
 from shoal.untrusted import DamagedDocumentError, figure, whole
@@ -37,18 +39,20 @@ else echo "docker-fault $(docker info 2>&1 >/dev/null | tail -n 1)"; fi
 echo "machine $(uname -m)"
 """
     + node_limits.SCRIPT
+    + archives.FILMS
     + r"""
 if [ -f "$1" ]; then echo "image $(tr -d '\n' <"$1")"; fi
-if [ -d "$2" ]; then
-    find -L "$2" -path "$2/.shoal" -prune -o -type f -printf '%s\n' |
-        awk '{ bytes += $1 } END { printf "videos %d\nfootage %.0f\n", NR, bytes }'
-fi
 if [ -f "$3" ]; then echo "weights $(sha256sum <"$3" | cut -d ' ' -f 1)"; fi
 if [ -e "$5" ]; then echo "begun yes"; fi
 if [ -e "$6" ]; then echo "drained yes"; fi
 place=$4
 while [ ! -d "$place" ]; do place=$(dirname "$place"); done
 echo "free $(df -Pk "$place" | awk 'NR == 2 { print $4 }')"
+videos=$2
+shift 6
+since=$1 earlier=$2 moment=$3
+shift 3
+films "$since" "$earlier" "$moment" "$videos" "$@"
 """
 )
 
@@ -65,9 +69,11 @@ class NodeFacts:
     image: str | None = None
     """The inference image by digest, as the node's role noted it."""
     videos: int | None = None
-    """Files under /videos; None where there is no such folder."""
+    """Files of the footage asked for under /videos; None where there is no such folder."""
     footage_bytes: int = 0
     """Their size."""
+    cameras_without: tuple[str, ...] = ()
+    """Cameras asked for of which there is no such file."""
     weights_sha256: str | None = None
     free_bytes: int = 0
     begun: bool = False
@@ -93,13 +99,19 @@ class Survey:
         return Survey({name: fact for name, fact in self.facts.items() if name not in names}, self.silent)
 
 
-def survey(cluster: Cluster, nodes: Sequence[Node], *, run: str, weights_sha256: str) -> Survey:
-    """Ask all nodes at once. Never raises for one node's sake: who did not answer is in `silent`."""
+def survey(
+    cluster: Cluster, nodes: Sequence[Node], *, run: str, weights_sha256: str, archive: Archive | None = None
+) -> Survey:
+    """Ask all nodes at once. Never raises for one node's sake: who did not answer is in `silent`.
+
+    `archive` is the footage that the run is for; None: all that is there.
+    """
+    asked = (archive or Archive()).look_words()
 
     def look(node: Node) -> NodeFacts:
         weights = NODE_WEIGHTS / f"{weights_sha256}.onnx"
         places = (IMAGE_NOTE, NODE_VIDEOS, weights, NODE_STATE, NODE_RUNS / run, NODE_DRAINED)
-        return _read(ssh.run(cluster, node, "sh", "-c", _LOOK, "look", *map(str, places), root=True).text)
+        return _read(ssh.run(cluster, node, "sh", "-c", _LOOK, "look", *map(str, places), *asked, root=True).text)
 
     answers = ssh.on_each(nodes, look)
     return Survey(
@@ -176,7 +188,9 @@ def node_faults(cluster: Cluster, facts: dict[str, NodeFacts], job: JobSpec) -> 
             reasons[name] = f"the image is for {arch}, the node is {facts[name].arch}"
     faults = {name: (Outcome.NOT_RUN, reason) for name, reason in reasons.items()}
     faults |= {name: (Outcome.DRAINED, f"given no run; `shoal nodes add {name}` takes it back") for name in drained}
-    return faults | dict.fromkeys(empty - set(faults), (Outcome.NO_VIDEOS, f"there is no file under {NODE_VIDEOS}"))
+    archive = archives.of_words(job.task.engine.params.parameters)
+    none = f"there is no {f'footage{archive}' if str(archive) else 'file'} under {NODE_VIDEOS}"
+    return faults | dict.fromkeys(empty - set(faults), (Outcome.NO_VIDEOS, none))
 
 
 def is_drained(cluster: Cluster, node: Node) -> bool:
@@ -215,19 +229,28 @@ def _read(text: str) -> NodeFacts:
     cpus, _, memory_bytes = words.get("docker", "0 0").partition(" ")
     limits = node_limits.read(text.splitlines())
     machine = words.get("machine", "")
+    films = [_film(line) for line in text.splitlines() if line.startswith("film ")]
     return NodeFacts(
         cpus=_least(figure(cpus, source="the node's number of CPUs"), limits.cpus),
         memory_bytes=_least(whole(memory_bytes or "0", source="the node's memory"), limits.memory_bytes),
         docker_fault=words.get("docker-fault"),
         arch=_ARCHES.get(machine, machine),
         image=_noted_image(words.get("image")),
-        videos=whole(words["videos"], source="the node's number of files") if "videos" in words else None,
-        footage_bytes=whole(words.get("footage", "0"), source="the size of the node's files"),
+        videos=sum(files for files, _, _ in films) if films else None,
+        footage_bytes=sum(size_bytes for _, size_bytes, _ in films),
+        cameras_without=tuple(camera for files, _, camera in films if camera and not files),
         weights_sha256=words.get("weights"),
         free_bytes=whole(words.get("free", "0"), source="the node's free space") * 1024,
         begun="begun" in words,
         drained="drained" in words,
     )
+
+
+def _film(line: str) -> tuple[int, int, str]:
+    """Files, bytes and camera of a line of `archives.FILMS`."""
+    _, files, size, camera = [*line.split(" ", 3), "", "", ""][:4]
+    source = "the node's word on its footage"
+    return whole(files, source=source), whole(size, source=source), camera
 
 
 def _noted_image(text: str | None) -> str | None:

@@ -17,13 +17,15 @@ from shoal.cluster.document import Cluster, Node
 from shoal.engines.bacalhau.release import Binary
 from shoal.engines.choice import Choice, programs, refuse_others
 from shoal.engines.protocol import Runner
+from shoal.errors import UsageError
 from shoal.jobs import identity
+from shoal.jobs.classes import knob_faults
 from shoal.jobs.spec import Constraint, JobSpec
 from shoal.paths import runs_dir
 from shoal.results import record as runs
 from shoal.results.lock import locked
 from shoal.results.record import Bring, Image, NodeRecord, RunRecord, Weights
-from shoal.run import admission, preflight
+from shoal.run import admission, archive, preflight
 from shoal.run.carry_out import carry_out, driving, hand_in
 from shoal.run.give import submit, unfit_nodes
 from shoal.run.preflight import Survey
@@ -51,6 +53,9 @@ class Order:
     memory: str | None = None
     timeout_s: int = DEFAULT_TIMEOUT_S
     nodes: tuple[str, ...] = ()
+    """Named by the person; empty: all that match."""
+    cameras: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By node the cameras asked for that it has, as the detector is asked for them; empty: no camera was named."""
     targets: dict[str, str] = field(default_factory=dict)
     run: str | None = None
     bring: Bring = "all"
@@ -72,6 +77,8 @@ class Plan:
     drained: list[str]
     """Nodes that the run would be for, were they not out of service."""
     survey: Survey
+    cameras_without: list[tuple[str, str]]
+    """Nodes, and what there is to say of a camera there that has none of the footage asked for."""
 
 
 def plan(order: Order) -> Plan:
@@ -85,11 +92,14 @@ def plan(order: Order) -> Plan:
         if order.job
         else [
             *(jobs.label_is(key, value) for key, value in sorted(order.targets.items())),
-            *([jobs.only_nodes(order.nodes)] if order.nodes else []),
+            *([jobs.only_nodes(names)] if (names := order.nodes or sorted(order.cameras)) else []),
         ]
     )
+    if order.job is None and order.template == DEFAULT_TEMPLATE and (wrong := tuple(knob_faults(order.knobs))):
+        raise UsageError("the detector would refuse its settings", faults=wrong)
     nodes = admission.select(order.cluster, order.nodes, constraints)
-    survey = preflight.survey(order.cluster, nodes, run=run, weights_sha256=order.weights.sha256)
+    asked = archive.of_words(order.job.task.engine.params.parameters) if order.job else archive.of_knobs(order.knobs)
+    survey = preflight.survey(order.cluster, nodes, run=run, weights_sha256=order.weights.sha256, archive=asked)
     admission.refuse_begun(run, survey)
     nodes, drained = admission.undrained(nodes, survey, order.nodes)
     survey = survey.without(drained)
@@ -116,7 +126,13 @@ def plan(order: Order) -> Plan:
         job=job.to_document(),
         nodes={node.name: node_record(node) for node in nodes},
     )
-    return Plan(record, job, nodes, drained, survey)
+    without = [
+        (name, asked.none_of(camera))
+        for name, fact in survey.facts.items()
+        for camera in order.cameras.get(name, ())
+        if fact.videos and camera in fact.cameras_without
+    ]
+    return Plan(record, job, nodes, drained, survey, without)
 
 
 def _rendered(order: Order, run: str, constraints: Sequence[Constraint], survey: Survey) -> JobSpec:
@@ -162,6 +178,8 @@ def start(order: Order, tell: Tell, *, runner: Runner | None = None, wait: bool 
             for name in planned.drained:
                 work.note("is drained and gets no run", name)
             work.note(f"run {record.run} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}")
+            for name, none in planned.cameras_without:
+                work.note(none, name)
             begin = partial(submit, work, job, work.next_attempt(), names, unfit)
             if not wait:
                 return hand_in(work, begin)

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shoal.errors import Fault, UsageError
+from shoal.jobs.classes import COCO_NAMES
 from shoal.untrusted import faults_of
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -85,24 +86,6 @@ class EventRules(_Document):
     _zone = field_validator("name_times")(_checked_zone)
 
 
-COCO = frozenset(
-    name.replace("_", " ")
-    for name in (
-        "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic_light,fire_hydrant,"
-        "stop_sign,parking_meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,"
-        "backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports_ball,kite,"
-        "baseball_bat,baseball_glove,skateboard,surfboard,tennis_racket,bottle,wine_glass,cup,fork,"
-        "knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot_dog,pizza,donut,cake,"
-        "chair,couch,potted_plant,bed,dining_table,toilet,tv,laptop,mouse,remote,keyboard,"
-        "cell_phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy_bear,"
-        "hair_drier,toothbrush,"
-    )
-    .strip(",")
-    .split(",")
-)
-"""Names of the classes that the model knows; a test holds them to the detector's own."""
-
-
 def read(path: Path) -> EventRules:
     """The rules in a TOML file. Raises UsageError with every fault in it."""
     try:
@@ -136,7 +119,7 @@ def _faults(rules: EventRules) -> Iterator[Fault]:
     for index, rule in enumerate(rules.rule or ()):
         where = f"rule[{index}]"
         for name in rule.classes:
-            if name not in COCO:
+            if name not in COCO_NAMES:
                 yield Fault(f"{where}.classes", f"there is no class {name!r}")
         for name in rule.zones:
             if name not in zones:

@@ -18,12 +18,13 @@ from shoal import artifacts
 from shoal.artifacts import Say, State, locked, quiet
 from shoal.errors import Fault, ShoalError, UsageError
 from shoal.files import sha256_file, write_atomic
+from shoal.jobs.classes import COCO_NAMES
 from shoal.paths import cache_dir
 from shoal.site import yolov5_onnx as yolov5_graph
 
 YOLOV5S_LICENCE: Final = "AGPL-3.0 (Ultralytics YOLOv5)"
 YOLOV5S_FILE: Final = "yolov5s.onnx"
-CLASSES: Final = len(yolov5_graph.COCO_NAMES)
+CLASSES: Final = len(COCO_NAMES)
 COLUMNS: Final = 5 + CLASSES
 """Of an output row: centre x, centre y, width, height, objectness, class scores."""
 BOXES_PER_CELL: Final = 63
@@ -112,7 +113,7 @@ def convert(package: Path) -> bytes:
     return yolov5_graph.build(
         convolutions,
         metadata={
-            "names": repr(dict(enumerate(yolov5_graph.COCO_NAMES))),
+            "names": repr(dict(enumerate(COCO_NAMES))),
             "stride": str(max(yolov5_graph.STRIDES)),
             "license": YOLOV5S_LICENCE,
             "source": "npm yolov5@1.0.11, converted",
@@ -217,7 +218,7 @@ def _judge_names(text: str | None) -> list[Fault]:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return [Fault("metadata names", "cannot be read as a list or table of class names")]
     values = list(names.values()) if isinstance(names, dict) else list(names) if isinstance(names, list) else []
-    if values != list(yolov5_graph.COCO_NAMES):
+    if values != list(COCO_NAMES):
         return [Fault("metadata names", f"are not the {CLASSES} COCO classes, which the detector's results speak of")]
     return []
 

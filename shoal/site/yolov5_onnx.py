@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from shoal.errors import Fault, ShoalError
+from shoal.jobs.classes import COCO_NAMES
 
 Array = npt.NDArray[np.float32]
 
@@ -35,18 +36,6 @@ ANCHORS_PX: Final = (
     ((116, 90), (156, 198), (373, 326)),
 )
 """Width and height of the three anchor boxes of each stride; COCO defaults of YOLOv5."""
-COCO_NAMES: Final = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
-    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
-    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
-    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
-    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
-    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone",
-    "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear",
-    "hair drier", "toothbrush",
-)  # fmt: skip
-"""The 80 classes of COCO in YOLOv5's order."""
 
 _WEIGHT_NAME = re.compile(r"/conv2d(?:_(\d+))?/(Conv2D|BiasAdd)/ReadVariableOp$")
 

@@ -67,7 +67,7 @@ def test_recall_and_precision_on_the_samples(tmp_path: Path) -> None:
         [
             *("--input", str(tmp_path / "in"), "--state", str(tmp_path / "state"), "--run", "samples"),
             *("--weights", str(model.path), "--weights-name", model.name, "--weights-sha256", model.sha256),
-            *("--key-frames", "0", "--no-clips"),
+            *("--key-frames", "0", "--clips", "off"),
         ]
     )
     assert run(settings, Stop()) is Exit.DONE

@@ -10,7 +10,7 @@ import fnmatch
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,15 @@ class Rules:
     rules: tuple[Rule, ...] = (PEOPLE, VEHICLES)
     zones: tuple[Zone, ...] = ()
     cameras: tuple[CameraFiles, ...] = ()
+    asked: Rule | None = None
+    """For classes that were asked for by name: it holds for those of them that no other rule of a camera is about."""
 
     def of(self, camera: str) -> tuple[Rule, ...]:
         """Those that hold for a camera."""
-        return tuple(rule for rule in self.rules if matches(camera, rule.cameras))
+        found = tuple(rule for rule in self.rules if matches(camera, rule.cameras))
+        known = {name for rule in found for name in rule.classes}
+        others = tuple(name for name in self.asked.classes if name not in known) if self.asked else ()
+        return (*found, replace(self.asked, classes=others)) if self.asked and others else found
 
     def zones_of(self, rule: Rule, camera: str) -> tuple[Zone, ...]:
         """The zones of a rule that this camera has."""

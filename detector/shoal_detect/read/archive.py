@@ -24,6 +24,7 @@ class Wanted:
     since: datetime | None = None
     """UTC. Footage that ended before is left out."""
     cameras: tuple[str, ...] | None = None
+    """Names of cameras, or their folders relative to the input folder."""
 
     def of(self, videos: Iterable[Video]) -> list[Video]:
         """Those of the videos that are wanted, in their order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -44,8 +44,8 @@ class Scan:
     _listed: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
     """Folders of which all is known, with the time of their last change and their subfolders."""
 
-    def segments(self, known: Collection[str]) -> Iterator[Segment]:
-        """Files that are not `known` and that are no longer written to. Raises OSError."""
+    def segments(self, *known: Container[str]) -> Iterator[Segment]:
+        """Files in none of `known`, asked in their order, that are no longer written to. Raises OSError."""
         waiting = [os.path.join(self.root, self.camera.folder)]  # noqa: PTH118 - names may be any bytes
         while waiting:
             folder = waiting.pop()
@@ -62,9 +62,12 @@ class Scan:
             folders = [entry.path for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
             waiting += folders
             settled = time.time() - changed_ns / 1e9 > SETTLED_S
+            place = os.path.relpath(folder, self.root)
             for entry in entries:
-                name = os.path.relpath(entry.path, self.root)
-                if entry.name.startswith(".") or name in known or footage.kind_by_name(entry.name) != "video":
+                name = entry.name if place == "." else f"{place}/{entry.name}"
+                if entry.name.startswith(".") or any(name in one for one in known):
+                    continue
+                if footage.kind_by_name(entry.name) != "video":
                     continue
                 found = _segment(entry.path, name, self.zone)
                 if found is None:

@@ -236,7 +236,8 @@ class Watcher:
     def _scan(self) -> None:
         for camera in self.cameras:
             try:
-                found = [*camera.scan.segments({*camera.ledger.known, *camera.pending})]
+                # In this order: what is done meanwhile is known before it is pending no more.
+                found = [*camera.scan.segments(camera.pending, camera.ledger.known)]
             except OSError as error:
                 folder = Path(self.settings.input, camera.folder)
                 raise DetectorError(f"{folder} cannot be looked through: {error.strerror}", Exit.USAGE) from None

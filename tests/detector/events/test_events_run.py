@@ -235,6 +235,33 @@ def test_a_run_that_is_killed_while_clips_are_made_goes_on_with_the_same_result(
     )
 
 
+def test_a_run_may_do_without_clips(
+    settings: MakeSettings, videos: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    making.write_video(videos / "gate.mp4", wanderer(20), codec="libx264")
+    run(settings("--img", "128", "--clips", "off"), Stop())
+    (event,) = events_of(state)
+    assert (event["clip"]["state"], event["clip"]["reason"]) == ("none", "the run asked for none")
+    assert not (state / "clips").exists()
+    assert "clip" not in capsys.readouterr().err
+
+
+def test_who_asks_the_archive_for_a_class_has_its_events_though_no_rule_is_about_it(
+    settings: MakeSettings, videos: Path, state: Path, tmp_path: Path
+) -> None:
+    (videos / "gate").mkdir()
+    (videos / ".shoal").mkdir()
+    making.write_video(videos / "gate" / "gate-20261130-120000.mp4", wanderer(20), codec="libx264")
+    rule = {"name": "cars", "severity": "alert", "classes": ["car"]}
+    (videos / RULES).write_text(json.dumps({"version": 1, "rule": [rule]}))
+    more = ("--img", "128", "--clips", "off", "--classes", "person")
+    run(settings(*more, "--cameras", "gate"), Stop())
+    (event,) = events_of(state)
+    assert (event["rule"], event["severity"]) == ("asked for", "record")
+    run(settings(*more, "--state", str(tmp_path / "other")), Stop())
+    assert events_of(tmp_path / "other") == []
+
+
 def test_where_pictures_are_limited_no_clips_are_made(settings: MakeSettings, videos: Path, state: Path) -> None:
     making.write_video(videos / "gate.mp4", wanderer(20), codec="libx264")
     (videos / ".shoal").mkdir()

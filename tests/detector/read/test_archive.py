@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from shoal_detect.cli import parse_settings
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.events.cameras import cameras
-from shoal_detect.events.rules import Rules
+from shoal_detect.events.rules import Rule, Rules
 from shoal_detect.read.archive import Wanted
 from shoal_detect.read.videos import find_videos
 from shoal_detect.run import run
@@ -75,6 +76,21 @@ def test_a_run_over_the_archive_says_what_it_was_asked_for(videos: Path, state: 
     assert (written["settings"]["since"], written["settings"]["cameras"]) == ("2026-11-30T08:00:00+00:00", None)
     with pytest.raises(DetectorError, match="other settings"):
         run(parse_settings(arguments()), Stop())
+
+
+def test_a_camera_may_be_named_by_its_folder(tmp_path: Path, arguments) -> None:
+    laid(tmp_path, "Yard/Cam 1/20261130T090000Z.mp4", SINCE)
+    laid(tmp_path, "Yard/Cam 10/20261130T090000Z.mp4", SINCE)
+    wanted = parse_settings(arguments("--cameras", "Yard/Cam 1")).wanted
+    assert names(tmp_path, wanted) == ["Yard/Cam 1/20261130T090000Z.mp4"]
+
+
+def test_a_class_that_is_asked_for_makes_events_though_no_rule_is_about_it() -> None:
+    asked = Rule("asked for", "record", ("person", "bench"), confidence=0.3)
+    rules = Rules(rules=(Rule("door", "alert", ("person",), cameras=("gate",)),), asked=asked)
+    assert [(one.name, one.classes) for one in rules.of("gate")] == [("door", ("person",)), ("asked for", ("bench",))]
+    assert rules.of("north") == (asked,)
+    assert replace(rules, asked=None).of("north") == ()
 
 
 def test_what_nobody_has_is_an_outcome_with_a_name(videos: Path, arguments) -> None:

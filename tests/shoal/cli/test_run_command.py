@@ -110,6 +110,58 @@ def test_bad_input(nodes: FakeNodes, words: list[str], says: str) -> None:
     assert says in str(done.exception)
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--since", "yesterday"], "--since 'yesterday': a day, a time (UTC) or 90m, 12h, 7d is wanted"),
+        (["--since", "2h30"], "is wanted"),
+        (["--since", "-2h"], "is wanted"),
+        (["--since", "2999-01-01"], "is yet to come"),
+        (["--since", "0001-01-01T00:00+14:00"], "there is no such time in UTC"),
+        (["--cameras", "north"], "no camera called north"),
+        (["--cameras", ","], "no camera is named"),
+        (["--since", "2h", "--classes", "bycicle"], "there is no class 'bycicle'; did you mean bicycle"),
+        (["--classes", "81"], "there is no class '81'"),
+    ],
+)
+def test_a_question_to_the_archive_that_is_none_is_refused_before_a_node_is_asked(
+    nodes: FakeNodes, words: list[str], says: str
+) -> None:
+    for verb in (["run"], ["job", "show"]):
+        done = shoal(*verb, "--weights", "m.onnx", *words)
+        assert isinstance(done.exception, UsageError)
+        assert done.exception.exit_code is Exit.USAGE
+        assert says in "\n".join((str(done.exception), *map(str, done.exception.faults)))
+    assert not (nodes.root / "ssh.log").exists()
+
+
+def test_a_question_to_the_archive_is_asked_without_clips_and_with_reuse_unless_given(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+
+    def flags(*words: str) -> dict[str, str]:
+        done = shoal("job", "show", "--json", "--weights", "m.onnx", *words)
+        assert done.exit_code == Exit.OK, done.stderr
+        given = json.loads(done.stdout)["Tasks"][0]["Engine"]["Params"]["Parameters"]
+        return dict(zip(given[::2], given[1::2], strict=True))
+
+    plain, asked = flags(), flags("--since", "2h")
+    assert not {"--reuse", "--clips", "--since"} & set(plain)
+    assert (asked["--reuse"], asked["--clips"]) == ("on", "off")
+    given = flags("--since", "2h", "--reuse", "off", "--clips", "on")
+    assert (given["--reuse"], given["--clips"]) == ("off", "on")
+    assert flags("--clips", "off")["--clips"] == "off"
+    assert (
+        "over the archive: --reuse on, --clips off, unless given"
+        in shoal("run", "--weights", "m.onnx", "--since", "2h", "--run", "r7").stderr
+    )
+
+
+def test_a_template_that_knows_no_archive_says_so_of_what_was_typed(nodes: FakeNodes) -> None:
+    nodes.video("c1", "a.mp4")
+    done = shoal("run", "--weights", "m.onnx", "--template", "yolov5-upstream", "--since", "2h")
+    assert "template yolov5-upstream has no setting since" in str(done.exception)
+
+
 def test_a_program_for_which_no_engine_is_chosen_is_refused(nodes: FakeNodes, tmp_path: Path) -> None:
     """The cluster's nodes are amd64: with this one the choice would still be ssh."""
     program = tmp_path / "bacalhau"
