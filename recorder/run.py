@@ -165,6 +165,12 @@ class Recorder:
     def _remember(self, gap: OpenGap | None) -> None:
         # When it is its turn, all files before it have their place.
         self._do(lambda: remember(self.settings, gap and replace(gap, after=self._last)))
+        if gap is not None and self._todo:
+            # What waits may wait for another disk; why there is no film is to be seen now.
+            try:
+                remember(self.settings, replace(gap, after=self._last))
+            except OSError as error:
+                self._complain(error)
 
     # --- what an earlier process left
 

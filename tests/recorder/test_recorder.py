@@ -305,6 +305,25 @@ def test_a_disk_that_takes_no_film_is_named_and_film_goes_on_when_it_does(
     assert [gap.reason for gap in camera.gaps()] == [reason]
 
 
+def test_a_file_that_cannot_get_its_place_keeps_no_word_back(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of film is read-only, and that of the notes is not: the status has to say why there is no film."""
+    read_only, keep_file = threading.Event(), ledger.keep
+
+    def refuse(*given: Any) -> Any:
+        if read_only.is_set():
+            raise refusing(errno.EROFS)
+        return keep_file(*given)
+
+    monkeypatch.setattr(ledger, "keep", refuse)
+    read_only.set()
+    with recording(camera, monkeypatch, [["segment", 1.0], ["exit", 0]], [["exit", 0]], [["record"]]):
+        camera.until(lambda: remembered(camera).get("reason") == "camera_lost", "it is remembered")
+        assert camera.segments() == []
+        read_only.clear()
+        camera.until(camera.segments, "the file has its place")
+        camera.until(lambda: remembered(camera).get("after") == camera.segments()[0].file, "in order")
+
+
 def test_every_way_of_a_disk_has_its_name(camera: Camera) -> None:
     named = [disks.reason_of(refusing(one)) for one in (errno.EDQUOT, errno.EIO, errno.ENOENT)]
     assert named == ["disk_full", "disk_failed", "recorder_failed"]
