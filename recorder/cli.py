@@ -1,6 +1,6 @@
 """`python3 -m recorder SETTINGS`: record the camera of a settings file until SIGTERM or SIGINT.
 
-Exit codes: 0 stopped, 2 settings or credentials that cannot be used.
+Exit codes: 0 stopped, 1 to be begun anew because a disk is read-only, 2 settings or credentials that cannot be used.
 """
 
 from __future__ import annotations

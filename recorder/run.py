@@ -34,6 +34,7 @@ LEAVE_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 TIDY_EVERY_S = 60.0
 COMPLAIN_EVERY_S = 60.0
+ANEW_S = 60.0
 SAME_S = 0.01
 """Times are written in milliseconds."""
 DOUBTED_STEP_S, DOUBT_S = 3600.0, 86_400.0
@@ -106,6 +107,7 @@ class Recorder:
         # From here to the first segment is a gap that began where the last recording ended.
         open_gap = self._taken_over()
         pause_s = FIRST_PAUSE_S
+        read_only = None
         while not self._stopped.is_set():
             outcome = _Outcome(open_gap, time.time(), clock.offset_s())
             try:
@@ -121,6 +123,9 @@ class Recorder:
             self._remember(open_gap)
             again_s = 0.0 if outcome.reason == clock.CHANGED else pause_s
             self.log(f"{outcome.reason}: {outcome.detail or 'ffmpeg ended'}; again in {again_s:.0f} s")
+            read_only = (read_only or time.monotonic()) if outcome.reason == disks.READ_ONLY else None
+            if read_only is not None:
+                self._anew_after(read_only)
             self._tidy()
             self._stopped.wait(again_s * random.uniform(0.8, 1.2))  # noqa: S311 - cameras behind one switch
             if again_s:
@@ -129,6 +134,12 @@ class Recorder:
         last = self._recorded_until()
         if last is not None:
             self._remember(OpenGap(last, "stopped", offset_s=clock.offset_s()))
+
+    def _anew_after(self, since: float) -> None:
+        """A unit that began while a disk was read-only sees it so even when it no longer is: systemd begins it anew."""
+        if time.monotonic() - since > ANEW_S:
+            self.log("it is begun anew, to see whether the disk can be written now")
+            raise SystemExit(1)
 
     # --- what is written down
 
@@ -176,7 +187,7 @@ class Recorder:
 
     def _taken_over(self) -> OpenGap | None:
         """What an earlier process left, as soon as the disks let it be taken over."""
-        pause_s = FIRST_PAUSE_S
+        pause_s, began = FIRST_PAUSE_S, time.monotonic()
         while not self._stopped.is_set():
             try:
                 self.staging.mkdir(parents=True, exist_ok=True)
@@ -185,6 +196,8 @@ class Recorder:
                 remember(self.settings, open_gap and replace(open_gap, after=self._last))
             except OSError as error:
                 self._complain(error)
+                if disks.reason_of(error) == disks.READ_ONLY:
+                    self._anew_after(began)
                 self._stopped.wait(pause_s)
                 pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
             else:

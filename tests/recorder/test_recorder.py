@@ -324,6 +324,27 @@ def test_a_file_that_cannot_get_its_place_keeps_no_word_back(camera: Camera, mon
         camera.until(lambda: remembered(camera).get("after") == camera.segments()[0].file, "in order")
 
 
+@pytest.mark.parametrize("folder", [ledger.STAGING, "north"])
+def test_who_sees_a_read_only_disk_for_long_is_begun_anew(
+    camera: Camera, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """A unit's own view of a mount keeps its flag."""
+    settings = camera.settings()
+
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        if path.name in {folder, "now.json"}:
+            raise refusing(errno.EROFS)
+
+    monkeypatch.setattr(run, "ANEW_S", -1.0)
+    monkeypatch.setattr(disks, "try_to_write", refuse)
+    if folder == "north":
+        monkeypatch.setattr(files, "write", refuse)
+    said: list[str] = []
+    with pytest.raises(SystemExit):
+        run.Recorder(settings, input_of(settings.source, 3, None), said.append).run()
+    assert "begun anew" in said[-1]
+
+
 def test_every_way_of_a_disk_has_its_name(camera: Camera) -> None:
     named = [disks.reason_of(refusing(one)) for one in (errno.EDQUOT, errno.EIO, errno.ENOENT)]
     assert named == ["disk_full", "disk_failed", "recorder_failed"]

@@ -46,6 +46,7 @@ STATUS_S = 5.0
 TIDY_S = 3600.0
 ROOM_S, SAY_S = 5.0, 60.0
 """How often a full disk is asked again, and spoken of."""
+ANEW_S = 60.0
 CLIP_ROOM_BYTES = 64 << 20
 """Less room is for events alone."""
 EASE_S = 60.0
@@ -97,9 +98,10 @@ def watch(settings: Watch, state: Path, root: str, stop: Stop) -> None:
 def _await_room(state: Path, stop: Stop) -> None:
     """As long as nothing can be noted nothing is begun: no model is loaded again and again for nothing.
 
-    Raises Interrupted.
+    A container that began while the disk was read-only sees it so even when it no longer is: after a while it ends, and
+    is begun anew. Raises DetectorError then, and Interrupted.
     """
-    said_s = float("-inf")
+    began_s, said_s = time.monotonic(), float("-inf")
     while True:
         try:
             with store.state_errors("write", state):
@@ -109,6 +111,8 @@ def _await_room(state: Path, stop: Stop) -> None:
             if time.monotonic() - said_s > SAY_S:
                 said_s = time.monotonic()
                 say(f"{error.message}; the watch waits for that")
+            if time.monotonic() - began_s > ANEW_S:
+                raise
         else:
             return
         stop.wait(ROOM_S)

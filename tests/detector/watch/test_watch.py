@@ -452,7 +452,11 @@ def test_a_watch_that_can_note_nothing_waits_and_says_so(
     monkeypatch.setattr(running, "ROOM_S", 0.01)
     running._await_room(site.state, Stop())
     assert len(tries) == 4
-    assert capsys.readouterr().out.count("the watch waits for that") == 1
+    tries.clear()
+    monkeypatch.setattr(running, "ANEW_S", -1.0)
+    with pytest.raises(DetectorError, match="No space left"):
+        running._await_room(site.state, Stop())
+    assert capsys.readouterr().out.count("the watch waits for that") == 2
 
 
 def test_clips_wait_for_room_and_events_do_not(
