@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,16 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
 def write_lines(path: Path, documents: Iterable[Mapping[str, Any]]) -> None:
     """The old lines or the new ones are there, whenever it is cut off."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(document, sort_keys=True) + "\n" for document in documents)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(document, sort_keys=True) + "\n" for document in documents)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):  # a full disk needs the room
+            part.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 
@@ -44,16 +50,22 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def append(path: Path, document: Mapping[str, Any]) -> None:
-    """One more line. What a power cut left of a line before is ended first."""
-    with path.open("ab+") as stream:
+    """One more line, or where the disk does not take it none. What a power cut left of a line before is ended first."""
+    with path.open("ab+", buffering=0) as stream:
         end = stream.seek(0, os.SEEK_END)
         broken = b""
         if end:
             stream.seek(end - 1)
             broken = b"" if stream.read(1) == b"\n" else b"\n"
-        stream.write(broken + json.dumps(document, sort_keys=True).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+        data = broken + json.dumps(document, sort_keys=True).encode() + b"\n"
+        try:
+            while data:
+                data = data[stream.write(data) :]
+            os.fsync(stream.fileno())
+        except OSError:
+            with suppress(OSError):  # a disk that takes nothing at all
+                stream.truncate(end)
+            raise
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:

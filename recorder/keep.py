@@ -9,16 +9,22 @@ from dataclasses import asdict
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from recorder import files, ledger
+from recorder import disks, files, ledger
 from recorder.ledger import Segment
 from recorder.settings import Settings
 
 DAY_S = 86_400
+NOTES_DAYS = 30
+"""Notes of gaps and of what was removed stay so much longer than film does."""
 
 
-def tidy(settings: Settings, now: float, log: Callable[[str], None]) -> list[Segment]:
-    """Remove what has to go and note why; what is not ours any more is left. Returns what was removed."""
+def tidy(settings: Settings, now: float, log: Callable[[str], None], *, by_days: bool = True) -> list[Segment]:
+    """Remove what has to go and note why; what is not ours any more is left. Returns what was removed.
+
+    Without `by_days` nothing goes for its age: the clock that says it may be wrong. Raises OSError.
+    """
     there = [segment for segment in ledger.segments(settings) if _ours(settings, segment)]
     spans = sorted(_events(settings))
     kept_longer = max(settings.keep_days, settings.keep_days_with_events or 0)
@@ -29,7 +35,7 @@ def tidy(settings: Settings, now: float, log: Callable[[str], None]) -> list[Seg
     removed: list[Segment] = []
     for segment in there:
         days = kept_longer if eventful(segment) else settings.keep_days
-        if segment.end < now - days * DAY_S:
+        if by_days and segment.end < now - days * DAY_S:
             _remove(settings, segment, "its days are over")
             removed.append(segment)
     # Asked one by one: mostly there is room, and then of the first alone.
@@ -47,7 +53,22 @@ def tidy(settings: Settings, now: float, log: Callable[[str], None]) -> list[Seg
         for folder in sorted({(settings.folder / segment.file).parent for segment in removed}):
             if not any(folder.iterdir()):
                 folder.rmdir()
+    if by_days:
+        for name in ("gaps.jsonl", "removed.jsonl"):
+            _shorten(settings.state_folder / name, now - (kept_longer + NOTES_DAYS) * DAY_S)
     return removed
+
+
+def _shorten(path: Path, since: float) -> None:
+    """Let go of lines about a time before `since`, a day's at once: notes would grow for ever."""
+    first = next(files.lines(path), None)
+    if first is not None and _end(first) < since - DAY_S:
+        files.write_lines(path, [line for line in files.lines(path) if _end(line) >= since])
+
+
+def _end(line: dict[str, Any]) -> float:
+    end = line.get("end")
+    return float(end) if isinstance(end, int | float) else 0.0
 
 
 def _events(settings: Settings) -> Iterator[tuple[float, float]]:
@@ -77,8 +98,16 @@ def _ours(settings: Settings, segment: Segment) -> bool:
 
 
 def _remove(settings: Settings, segment: Segment, why: str) -> None:
-    files.append(settings.state_folder / "removed.jsonl", {**asdict(segment), "why": why})
-    (settings.folder / segment.file).unlink()
+    note, path = {**asdict(segment), "why": why}, settings.folder / segment.file
+    try:
+        files.append(settings.state_folder / "removed.jsonl", note)
+    except OSError as error:
+        if disks.reason_of(error) != disks.FULL:
+            raise
+        path.unlink()  # a full disk takes the note when the film is gone
+        files.append(settings.state_folder / "removed.jsonl", note)
+    else:
+        path.unlink()
 
 
 def _forget(settings: Settings, gone: set[str]) -> None:

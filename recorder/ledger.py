@@ -45,7 +45,8 @@ class Gap:
     start: float
     end: float
     reason: str
-    """camera_lost, camera_refused, no_segment, stopped, killed, node_down or clock_changed."""
+    """camera_lost, camera_refused, no_segment, stopped, killed, node_down, clock_changed, disk_full, disk_read_only,
+    disk_failed or recorder_failed."""
     detail: str = ""
 
 
@@ -80,20 +81,34 @@ def gaps(settings: Settings) -> Iterator[Gap]:
             continue
 
 
-def keep(settings: Settings, staged: Path, duration_s: float, end: float | None = None) -> Segment | None:
-    """Give a closed file its place and note it; None where it is empty or no segment.
+def span(staged: Path, duration_s: float, end: float | None) -> tuple[float, float] | None:
+    """Start and end of a closed file; None where it is empty or no segment. Raises OSError.
 
     `end` is when it was closed, where that is known: a name has whole seconds, and ffmpeg looks at a stream for a while
-    before it opens the first file. The line is written when the file is durable under its name. Cut off at any moment
-    and called again it keeps the file once, under one name and with one line.
+    before it opens the first file.
     """
     named = started_at(staged.name)
     if named is None or not staged.stat().st_size:
-        staged.unlink()
         return None
     start = named if end is None else end - duration_s
+    return round(start, 3), round(start + duration_s, 3)
+
+
+def keep(settings: Settings, staged: Path, duration_s: float, end: float | None = None) -> Segment | None:
+    """Give a closed file its place and note it, as `span` has it; None where it is no segment. Raises OSError.
+
+    It can be done again, wherever it was cut off: the file has both names until its line is written, which is when it
+    is durable under its own.
+    """
+    try:
+        times = span(staged, duration_s, end)
+    except FileNotFoundError:
+        return None
+    if times is None:
+        staged.unlink()
+        return None
     files.sync(staged)
-    folder = settings.folder / day(named)
+    folder = settings.folder / day(started_at(staged.name) or times[0])
     folder.mkdir(exist_ok=True)
     target, before = _placed(staged, folder / staged.name)
     files.sync(folder)
@@ -102,7 +117,7 @@ def keep(settings: Settings, staged: Path, duration_s: float, end: float | None 
     noted = segments(settings) if before else ()
     segment = next((one for one in noted if (one.file, one.inode) == (file, about.st_ino)), None)
     if segment is None:
-        segment = Segment(file, round(start, 3), round(start + duration_s, 3), about.st_size, about.st_ino)
+        segment = Segment(file, *times, about.st_size, about.st_ino)
         files.append(settings.state_folder / "segments.jsonl", asdict(segment))
     # Last: what is still staged is taken in again after a kill.
     staged.unlink()
@@ -128,6 +143,6 @@ def _placed(staged: Path, path: Path) -> tuple[Path, bool]:
 
 
 def note(settings: Settings, gap: Gap) -> None:
-    """Write a gap down, where it is one."""
-    if gap.end - gap.start >= LEAST_GAP_S:
+    """Write a gap down, where it is one; what was written and not known to be durable is not written twice."""
+    if gap.end - gap.start >= LEAST_GAP_S and gap not in gaps(settings):
         files.append(settings.state_folder / "gaps.jsonl", asdict(gap))

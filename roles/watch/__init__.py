@@ -7,6 +7,7 @@ boot. Events go where the outbox finds them.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from pyinfra.api.deploy import deploy
@@ -41,7 +42,7 @@ def settings_text(watch: Watch) -> str:
     """The settings of the watch, as its container sees them."""
     document = {
         "version": 1,
-        "cameras": [{"name": camera.name, "folder": camera.folder} for camera in watch.watch_cameras],
+        "cameras": [asdict(camera) for camera in watch.watch_cameras],
         "weights": "/weights.onnx",
         "weights_name": watch.watch_weights_name,
         "weights_sha256": watch.watch_weights_sha256,

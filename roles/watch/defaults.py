@@ -17,6 +17,8 @@ class WatchedCamera:
     name: str
     folder: str
     """Below /videos."""
+    keep_days: int = 0
+    """How long its film stays at most; its events are remembered as long, and for `watch_keep_events_days`."""
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,21 @@ class SiteWatch(BaseModel):
         return self
 
 
+def _kept_days(node: Node, name: str) -> int:
+    """How long film of a camera that the machine records stays at most; 0 for what somebody else records."""
+    found = (max(one.keep_days, one.keep_days_with_events or 0) for one in node.cameras if one.name == name)
+    return next(found, 0)
+
+
 def deploy_data(watch: SiteWatch | None, node: Node, weights: tuple[str, str] | None) -> dict[str, Any]:
     """The settings as the role's knobs; `weights` are the model's SHA-256 and its name."""
     cameras = watched_folders(node)
     if watch is None or weights is None or not cameras:
         return {}
     return {
-        "watch_cameras": [{"name": name, "folder": folder} for name, folder in cameras],
+        "watch_cameras": [
+            {"name": name, "folder": folder, "keep_days": _kept_days(node, name)} for name, folder in cameras
+        ],
         "watch_weights_sha256": weights[0],
         "watch_weights_name": weights[1],
         "watch_img": watch.img,

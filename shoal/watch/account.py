@@ -5,6 +5,7 @@ Read from the node's own ledgers (recorder, watch), which are a stranger's word 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -126,12 +127,23 @@ def _account(cluster: Cluster, node: Node, camera: str) -> Account:
     return account_of(node.name, camera, done.stdout.splitlines())
 
 
+def _torn(line: bytes) -> bool:
+    """Whether it is what a power cut left of a line; its ledger's own program passes it over."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return not line.endswith(b"}")
+    return False
+
+
 def account_of(node: str, camera: str, lines: Sequence[bytes]) -> Account:
     """What the lines say, each the name of its ledger and a document. Raises DamagedDocumentError."""
     films, gaps, looked, published = list[Film](), list[Gap](), list[Looked](), list[str]()
     for number, line in enumerate(lines, start=1):
         kind, _, text = line.partition(b" ")
         source = f"{node}'s records of camera {camera}, line {number}"
+        if _torn(text):
+            continue
         if kind == b"segments":
             films.append(untrusted.document(text, Film, source=source, bounds=LINE_BOUNDS))
         elif kind == b"gaps":

@@ -27,6 +27,14 @@ class Gap(_Part):
     detail: Text = ""
 
 
+class Disk(_Part):
+    """What may still be written on a disk."""
+
+    free_bytes: Count
+    files_left: Count | None = None
+    read_only: bool
+
+
 class Recorded(_Part):
     """One camera's recording, as its recorder wrote it down."""
 
@@ -44,6 +52,10 @@ class Recorded(_Part):
     day_gap_seconds: Figure
     last_gaps: Gaps
     removed_early: Count
+    disk: Disk | None = None
+    """Of its film."""
+    slow_s: Figure | None = None
+    """How long that took for its last file, where that is long."""
 
 
 class Watched(_Part):
@@ -82,6 +94,8 @@ class Look(_Part):
     at_s: Figure
     free_bytes: Count
     floor_bytes: Count
+    state_disk: Disk | None = None
+    """Of everything that recorders, watch and outbox note."""
     watching: bool
     watch: WatchStatus | None
     recorded: Annotated[dict[Word, Recorded], Field(max_length=200)]

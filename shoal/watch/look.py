@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 STATE = "/var/lib/shoal"
+VIDEOS = "/videos"
 SETTINGS = "/etc/shoal/recorder"
 WATCH = "/etc/systemd/system/shoal-watch.service"
 DAY_S = 86400
@@ -63,13 +64,32 @@ def names(folder: str) -> list[str]:
         return []
 
 
+def disk(*folders: str) -> dict[str, Any] | None:
+    """The disk of the first of the folders that is there."""
+    for folder in folders:
+        try:
+            about = os.statvfs(folder)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+        return {
+            "free_bytes": about.f_bavail * about.f_frsize,
+            # Some file systems have no number of files to run out of.
+            "files_left": about.f_favail if about.f_files else None,
+            "read_only": bool(about.f_flag & os.ST_RDONLY),
+        }
+    return None
+
+
 def recorded(name: str, now_s: float) -> dict[str, Any]:
     """One camera's recording."""
     folder = f"{STATE}/recorder/{name}"
     segments = list(lines(f"{folder}/segments.jsonl", "start", "end", "size_bytes"))
     recent = [one for one in segments if one["end"] > now_s - DAY_S]
     gaps = [one for one in lines(f"{folder}/gaps.jsonl", "start", "end") if one["end"] > now_s - DAY_S]
-    last = max(segments, key=lambda one: one["end"], default=None)
+    # By order: a clock may have been set back.
+    last = segments[-1] if segments else None
     now = document(f"{folder}/now.json")
     removed = len([one for one in lines(f"{folder}/removed.jsonl") if "floor" in str(one.get("why"))])
     return {
@@ -84,9 +104,14 @@ def recorded(name: str, now_s: float) -> dict[str, Any]:
         "day_seconds": round(sum(one["end"] - one["start"] for one in recent), 1),
         "day_bytes": sum(one["size_bytes"] for one in recent),
         "day_gaps": len(gaps),
-        "day_gap_seconds": round(sum(one["end"] - one["start"] for one in gaps), 1),
+        # Of the day alone: a gap may go back to a time that no clock had.
+        "day_gap_seconds": round(
+            sum(max(0, min(one["end"], now_s) - max(one["start"], now_s - DAY_S)) for one in gaps), 1
+        ),
         "last_gaps": gaps[-5:],
         "removed_early": removed,
+        "slow_s": document(f"{folder}/disk.json").get("slow_s"),
+        "disk": disk(f"{VIDEOS}/cameras/{name}", VIDEOS),
     }
 
 
@@ -106,18 +131,15 @@ def main() -> None:
     now_s = time.time()
     cameras = [name[: -len(".json")] for name in names(SETTINGS) if name.endswith(".json")]
     floors = [document(f"{SETTINGS}/{name}.json").get("disk_floor_bytes", 0) for name in cameras]
-    try:
-        about = os.statvfs("/videos")
-        free_bytes = about.f_bavail * about.f_frsize
-    except OSError:
-        free_bytes = 0
+    videos = disk(VIDEOS)
     print(  # noqa: T201 - its answer
         json.dumps(
             {
                 "version": 1,
                 "at_s": now_s,
-                "free_bytes": free_bytes,
+                "free_bytes": videos["free_bytes"] if videos else 0,
                 "floor_bytes": max(floors, default=0),
+                "state_disk": disk(STATE),
                 "watching": active("shoal-watch.service"),
                 # After `shoal watch off` its last word stays with its events, and is no longer about anything.
                 "watch": (document(f"{STATE}/watch/status.json") or None) if os.path.exists(WATCH) else None,  # noqa: PTH110

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,14 @@ from shoal.cluster.cameras import watched_folders
 from shoal.cluster.document import Cluster, Node
 from shoal.errors import ShoalError
 from shoal.ssh import client as ssh
-from shoal.watch.documents import Look, look_of
+from shoal.watch.documents import Disk, Look, look_of
 
 DAY_S = 86_400
 STALE_S = 60.0
 """The watch writes its status every few seconds; one that is older than this is no longer true."""
 LATE_S = 300.0
+FULL_BYTES, FULL_FILES = 2 << 20, 16
+"""A disk with less room than this takes no film."""
 LOOK = Path(__file__).with_name("look.py")
 
 
@@ -71,6 +73,14 @@ def _camera(node: str, name: str, look: Look) -> CameraStatus:
         alarms.append(f"not recorded: {recorded.trouble}{f' ({recorded.detail})' if recorded.detail else ''}")
     elif recorded is not None and not recorded.unit:
         alarms.append("its recorder does not run")
+    if recorded is not None:
+        alarms += _disk_alarms(f"/videos/cameras/{name}", recorded.disk, "nothing is recorded")
+        if recorded.slow_s:
+            alarms.append(
+                f"the disk of /videos/cameras/{name} is slow: it took {recorded.slow_s:.0f} s for the last file; see "
+                "what else writes there, and whether it is sound"
+            )
+    alarms += _disk_alarms("/var/lib/shoal", look.state_disk, "nothing that is recorded or found can be noted")
     if recorded is not None and recorded.removed_early:
         alarms.append(f"{recorded.removed_early} segments were removed before their time: the disk is at its floor")
     if look.watching and stale:
@@ -98,6 +108,22 @@ def _camera(node: str, name: str, look: Look) -> CameraStatus:
         disk_days_left=_days_left(look),
         alarms=tuple(alarms),
     )
+
+
+def _disk_alarms(place: str, disk: Disk | None, so: str) -> Iterator[str]:
+    """Whether a disk takes nothing, and what to do."""
+    if disk is None:
+        return
+    if disk.read_only:
+        yield (
+            f"the disk of {place} is read-only, and {so}: see `journalctl -k` on the node for why, mend it, and mount "
+            "it for writing"
+        )
+    elif disk.free_bytes < FULL_BYTES or (disk.files_left is not None and disk.files_left < FULL_FILES):
+        yield (
+            f"the disk of {place} is full ({disk.free_bytes >> 20} MiB are free), and {so}: make room on it; film goes "
+            "earlier by a camera's keep_days"
+        )
 
 
 def _recording(look: Look, name: str) -> str:

@@ -1,6 +1,7 @@
 """Stands in for ffmpeg: lives one line of a script after the other, one each time it is started.
 
-A life is a list of steps: ["segment", seconds of film], ["open"] (a file that is never closed), ["word", text],
+A life is a list of steps: ["segment", seconds of film], ["open"] (a file that is never closed), ["begun"] (one that has
+no picture yet), ["word", text],
 ["wait", seconds], ["hang"] (deaf to everything but SIGKILL), ["record"] (until it is interrupted), ["exit", code].
 """
 
@@ -9,10 +10,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+
+
+def box(kind: bytes, size_bytes: int = 40) -> bytes:
+    """A box of an MP4 file."""
+    return struct.pack(">I4s", 8 + size_bytes, kind) + bytes(size_bytes)
 
 
 def main() -> None:
@@ -28,12 +35,14 @@ def main() -> None:
     for step, *given in life:
         name = datetime.now(UTC).strftime(pattern.name)
         if step == "segment":
-            (pattern.parent / name).write_bytes(b"film" * 100)
+            (pattern.parent / name).write_bytes(box(b"moov") + box(b"moof", 100) + box(b"mdat", 252))
             sys.stdout.write(f"{name},{at_s},{at_s + given[0]}\n")
             sys.stdout.flush()
             at_s += given[0]
         elif step == "open":
-            (pattern.parent / name).write_bytes(b"film" * 50)
+            (pattern.parent / name).write_bytes(box(b"moov") + box(b"moof") + box(b"mdat") + box(b"moof", 50)[:30])
+        elif step == "begun":
+            (pattern.parent / name).write_bytes(box(b"moov") + box(b"moof") + box(b"mdat")[:30])
         elif step == "word":
             sys.stderr.write(given[0] + "\n")
         elif step == "wait":
@@ -53,4 +62,5 @@ def _while(parent: int) -> None:
         time.sleep(0.05)
 
 
-main()
+if __name__ == "__main__":
+    main()

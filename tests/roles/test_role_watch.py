@@ -71,5 +71,5 @@ def test_the_container_has_no_network_and_reads_only():
         assert words in text
     assert "@" not in text
     assert f"/var/lib/shoal/weights/{SHA256}.onnx" in text
-    assert json.loads(settings_text(KNOBS))["cameras"] == [CAMERA]
+    assert json.loads(settings_text(KNOBS))["cameras"] == [{**CAMERA, "keep_days": 0}]
     assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0

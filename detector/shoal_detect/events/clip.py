@@ -6,8 +6,11 @@ The file holds H.264 in yuv420p, no sound, no metadata, no edit list. It has a t
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -50,6 +53,8 @@ VERIFY_EVERY_S = 0.3
 `COVER.union_s`: whatever a looked-at frame shows is covered in all frames between it and the next, too. All frames were
 looked at before, at a lower threshold; the second look is for what only a covered picture shows, and for a plan that is
 not kept, which shows in one frame as in the next. Where it finds a person, all frames of the next try are looked at."""
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""What only writing meets: the clip can be made when the disk takes it."""
 OUTSIDE = 0.2
 """A box found in a finished clip shows somebody where more than this share of it is not fill."""
 
@@ -206,8 +211,8 @@ def _encode(
     path: Path,
     quality: str,
 ) -> float:
-    """Write the covered clip, and return its pixels' width by their height. Raises Unmade, and ChangedError where the
-    footage is not what it was when it was looked at."""
+    """Write the covered clip, and return its pixels' width by their height. Raises Unmade, ChangedError where the
+    footage is not what it was when it was looked at, and OSError where the disk takes no clip."""
     writer: _Writer | None = None
     count, pixel_aspect = 0, 1.0
     try:
@@ -224,10 +229,13 @@ def _encode(
             raise ChangedError("the footage changed while the clip was made")
         writer.finish()
     except (av.error.FFmpegError, ValueError) as error:
+        if isinstance(error, av.error.FFmpegError) and error.errno in NO_ROOM:
+            raise OSError(error.errno, os.strerror(error.errno)) from None
         raise Unmade(f"it cannot be encoded: {error}") from None
     finally:
         if writer is not None:
-            writer.close()
+            with suppress(av.error.FFmpegError):  # what it has to say was said
+                writer.close()
     return pixel_aspect
 
 

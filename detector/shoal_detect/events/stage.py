@@ -180,7 +180,9 @@ def with_clip(stage: Stage, camera: Camera, event: Event, looker: Callable[[], L
     with store.state_errors("write", part):
         part.parent.mkdir(exist_ok=True)
     try:
-        made = clips.make(footage, looking, part, event.key_s)
+        # A disk that takes no clip now is no reason to go without it.
+        with store.state_errors("write", part):
+            made = clips.make(footage, looking, part, event.key_s)
     except (Unmade, Unreadable) as error:
         part.unlink(missing_ok=True)
         return {**document, "clip": {**nothing, "state": "none", "reason": str(error)}}

@@ -18,6 +18,7 @@ Document = dict[str, Any]
 PART = ".part"
 OLD = ".old"
 CHUNK_BYTES = 1 << 20
+PROBE_BYTES = 64 << 10
 QUARANTINE = "quarantine"
 """The folder of clips that may not leave: no results, as little as what has a hidden name."""
 
@@ -62,6 +63,19 @@ def write_file(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def try_to_write(folder: Path) -> None:
+    """Raises DetectorError(STATE) where a folder's disk takes nothing."""
+    probe = folder / f".probe{PART}"
+    with state_errors("write", folder):
+        try:
+            with probe.open("wb") as stream:
+                stream.write(b"\0" * PROBE_BYTES)
+                stream.flush()
+                os.fsync(stream.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def keep_file(temporary: Path, path: Path) -> None:

@@ -8,6 +8,7 @@ and an event has the same id however often it is decided.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,9 +39,11 @@ FOR_CLIP = ".clip.json"
 """In a folder `new-ID`: what its clip is made of. Not in its manifest."""
 MAKING = ".making"
 PUBLISHED = "told.jsonl"
-"""Below a camera's folder: every event of it that was put into `EVENTS`. The recorder reads it too."""
+"""Below a camera's folder: every event of it that was put into `EVENTS`, as long as its footage or its folder may be
+there. The recorder reads it too."""
 ALERT = "alert"
 ANSWERS_KEPT = 10_000
+DAY_S = 86_400.0
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Chain:
         summary = store.finished_summary(self.state, task.video.video_id) or {}
         events: list[str] = []
         if summary.get("frames") and summary.get("duration_s"):
-            published = [*lines.read(folder / PUBLISHED)]
+            published = self._remembered(folder / PUBLISHED, task.keep_days)
             for event in self._decided(task, carried, summary):
                 if self._published(task, carried, event, published):
                     events.append(event.document["id"])
@@ -93,6 +96,16 @@ class Chain:
         path = camera_folder(self.state, camera) / "early.json"
         with store.state_errors("clean up", path):
             path.unlink(missing_ok=True)
+
+    def _remembered(self, path: Path, keep_days: int) -> list[Document]:
+        """The camera's events that were put into `EVENTS`, but for those whose footage is long gone."""
+        published = [*lines.read(path)]
+        # A clock that jumps ahead makes nothing old, until there are events by it.
+        now_s = min(time.time(), max(map(_noted_s, published), default=0.0))
+        if any(_noted_s(one) < now_s - (keep_days + 1) * DAY_S for one in published):
+            lines.shorten(path, lambda one: _noted_s(one) >= now_s - keep_days * DAY_S)
+            published = [*lines.read(path)]
+        return published
 
     def _decided(self, task: Take, carried: Carried, summary: Document) -> list[Event]:
         detections = read_detections(store.videos_folder(self.state) / task.video.video_id, summary)
@@ -148,6 +161,7 @@ class Chain:
             "start_utc": document["start_utc"],
             "end_utc": document["end_utc"],
             "severity": document["severity"],
+            "at_s": round(time.time(), 3),
         }
         lines.append(camera_folder(self.state, task.camera) / PUBLISHED, line)
         published.append(line)
@@ -252,6 +266,12 @@ def _carried(state: Path, kept: Document | None) -> Carried:
         return Carried()  # where the next file begins is not known any more
     parts = [part for part in document["parts"] if part["video_id"] in there]
     return of_document({**document, "parts": parts}, summaries)
+
+
+def _noted_s(one: Document) -> float:
+    """When an event was, or was put into `EVENTS`, whichever is later."""
+    end_s = datetime.fromisoformat(one["end_utc"]).timestamp() if one.get("end_utc") else 0.0
+    return max(end_s, float(one.get("at_s", 0.0)))
 
 
 def _overlap(one: Document, other: Document) -> bool:

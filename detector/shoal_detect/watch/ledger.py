@@ -43,24 +43,31 @@ class Ledger:
         folder = self.path.parent
         with store.state_errors("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
-        kept, dropped = [], list[str]()
-        before = store.read_json(folder / "totals.json") or {}
-        # Of those the line is counted, though a power cut left it in the ledger.
-        counted = frozenset(before.pop(COUNTED, ()))
+        self.forget()
+        totals = store.read_json(folder / "totals.json") or {}
+        totals.pop(COUNTED, None)
+        self.counts = Counter(totals)
         for line in lines.read(self.path):
-            old = line["at_s"] < time.time() - FORGET_S
-            if old and not os.path.lexists(os.path.join(self.root, line["segment"])):  # noqa: PTH118 - any bytes
-                dropped.append(line["segment"])
-                if line["segment"] not in counted:
-                    _count(before, line)
-            else:
-                kept.append(line)
-        if dropped:
-            store.write_file(folder / "totals.json", store.to_json_line({**before, COUNTED: dropped}))
-            store.write_file(self.path, b"".join(store.to_json_line(line) for line in kept))
-        self.counts = Counter(before)
-        for line in kept:
             self._note(line)
+
+    def forget(self) -> None:
+        """Let go of old lines of files that are gone: counted, and known no more. Raises DetectorError(STATE)."""
+        dropped = {
+            line["segment"]: line
+            for line in lines.read(self.path)
+            if line["at_s"] < time.time() - FORGET_S and not os.path.lexists(os.path.join(self.root, line["segment"]))  # noqa: PTH118 - any bytes
+        }
+        if dropped:
+            totals = self.path.with_name("totals.json")
+            before = store.read_json(totals) or {}
+            # Of those the line is counted, though a power cut left it in the ledger.
+            counted = frozenset(before.pop(COUNTED, ()))
+            for name, line in dropped.items():
+                if name not in counted:
+                    _count(before, line)
+            store.write_file(totals, store.to_json_line({**before, COUNTED: [*dropped]}))
+            lines.shorten(self.path, lambda line: line["segment"] not in dropped)
+            self.known -= dropped.keys()
 
     def add(self, line: Document) -> None:
         """One more file is done. Raises DetectorError(STATE)."""

@@ -38,6 +38,8 @@ class Take:
     """Out of its turn: alerts are made of the newest footage while older still waits."""
     blind: bool = False
     """The decoder died of a look whether something moved: no more such looks."""
+    keep_days: int = 30
+    """How long events are remembered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,10 @@ from shoal_detect.worker import Died, Worker
 LOOK_S = 1.0
 STATUS_S = 5.0
 TIDY_S = 3600.0
+ROOM_S, SAY_S = 5.0, 60.0
+"""How often a full disk is asked again, and spoken of."""
+CLIP_ROOM_BYTES = 64 << 20
+"""Less room is for events alone."""
 EASE_S = 60.0
 """The stride changes no more often."""
 DAY_S = 86_400
@@ -62,6 +66,8 @@ class Camera:
     folder: str
     scan: Scan
     ledger: Ledger
+    keep_days: int
+    """How long its events are remembered."""
     pending: dict[str, Segment] = field(default_factory=dict)
     """By name, found and not done."""
     detected: set[str] = field(default_factory=set)
@@ -83,8 +89,29 @@ class Camera:
 
 def watch(settings: Watch, state: Path, root: str, stop: Stop) -> None:
     """Watch until it is stopped. Raises DetectorError and Interrupted."""
+    _await_room(state, stop)
     with locked(state, stop):
         Watcher(settings, state, root, stop).run()
+
+
+def _await_room(state: Path, stop: Stop) -> None:
+    """As long as nothing can be noted nothing is begun: no model is loaded again and again for nothing.
+
+    Raises Interrupted.
+    """
+    said_s = float("-inf")
+    while True:
+        try:
+            with store.state_errors("write", state):
+                state.mkdir(parents=True, exist_ok=True)
+            store.try_to_write(state)
+        except DetectorError as error:
+            if time.monotonic() - said_s > SAY_S:
+                said_s = time.monotonic()
+                say(f"{error.message}; the watch waits for that")
+        else:
+            return
+        stop.wait(ROOM_S)
 
 
 class Watcher:
@@ -121,11 +148,12 @@ class Watcher:
                 one.folder,
                 Scan(self.settings.input, one, self.rules.name_times),
                 Ledger(state, self.settings.input, one.name),
+                max(settings.keep_events_days, one.keep_days),
             )
             for one in settings.cameras
         ]
         self.level = 0
-        self._eased_s = self._said_s = float("-inf")
+        self._eased_s = self._said_s = self._clips_waited_s = float("-inf")
         self._changed = threading.Condition()
         self._clips: list[tuple[bool, float, str]] = []
         """Events whose clip is to be made, as a heap: alerts first, the newest first."""
@@ -234,6 +262,10 @@ class Watcher:
         raise self._error
 
     def _scan(self) -> None:
+        if (now_s := time.time()) < self._since_s:
+            # It began under a clock that was ahead: what comes from now on is not from before the watch.
+            self._since_s = now_s
+            store.write_file(self.state / "began.json", store.to_json_line({"since_s": now_s}))
         for camera in self.cameras:
             try:
                 # In this order: what is done meanwhile is known before it is pending no more.
@@ -313,6 +345,9 @@ class Watcher:
 
     def _tidy(self) -> None:
         """Let old events' folders go: the outbox has copies of what it is to ship."""
+        with self._changed:
+            for camera in self.cameras:
+                camera.ledger.forget()
         folder = self.state / chain.EVENTS
         for entry in folder.iterdir() if folder.is_dir() else ():
             manifest = entry / "manifest.json"
@@ -410,7 +445,9 @@ class Watcher:
         while (job := self._await(self._next_to_take)) is not None:
             camera, segment, early = job
             began_s = None if segment.began is None else segment.began.timestamp()
-            task = Take(camera.name, camera.folder, segment.name, began_s, segment.video, early)
+            task = Take(
+                camera.name, camera.folder, segment.name, began_s, segment.video, early, keep_days=camera.keep_days
+            )
             taken = keeper.take(task, self._check)
             if early:
                 camera.early.append(segment.order)
@@ -440,11 +477,24 @@ class Watcher:
                     heapq.heappush(self._clips, item)
 
     def _make_clips(self, keeper: EventsKeeper) -> None:
-        while (event_id := self._await(lambda: self._clips[0][2] if self._clips else None)) is not None:
+        while (event_id := self._await(self._next_clip)) is not None:
             keeper.make_clip(MakeClip(event_id), self._check)
             with self._changed:
                 self._clips = [one for one in self._clips if one[2] != event_id]
                 heapq.heapify(self._clips)
+
+    def _next_clip(self) -> str | None:
+        """A clip is large, and can wait for room; events cannot."""
+        if not self._clips:
+            return None
+        with store.state_errors("look at", self.state):
+            about = os.statvfs(self.state)
+        if (free_bytes := about.f_bavail * about.f_frsize) >= CLIP_ROOM_BYTES:
+            return self._clips[0][2]
+        if time.monotonic() - self._clips_waited_s > SAY_S:
+            self._clips_waited_s = time.monotonic()
+            say(f"{len(self._clips)} clips wait for room: {free_bytes >> 20} MiB are free in {self.state}")
+        return None
 
     def _next_to_take(self) -> tuple[Camera, Segment, bool] | None:
         now_s = time.time()

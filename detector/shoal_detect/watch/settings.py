@@ -21,6 +21,8 @@ class Watched:
     name: str
     folder: str
     """Of its footage, below the input folder; files in it and in its subfolders."""
+    keep_days: int = 0
+    """How long its footage stays at most: what was found in it is remembered as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,11 @@ def parsed(document: Any, source: str) -> Watch:
         f"cameras: {one.folder!r} is no folder below the input folder"
         for one in watch.cameras
         if one.folder.startswith("/") or ".." in one.folder.split("/")
+    ]
+    faults += [
+        f"cameras: keep_days of {one.name!r} is no number of days"
+        for one in watch.cameras
+        if isinstance(one.keep_days, bool) or not isinstance(one.keep_days, int) or one.keep_days < 0
     ]
     if not 1 <= watch.stride <= watch.stride_most:
         faults.append("stride: must be from 1 to stride_most")

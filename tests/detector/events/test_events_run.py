@@ -179,6 +179,26 @@ def test_a_decoder_that_dies_of_a_clip_costs_the_clip_and_not_the_run(
     assert second["clip"]["state"] == "verified"
 
 
+def test_a_clip_that_the_disk_does_not_take_is_made_when_it_does(
+    settings: MakeSettings, videos: Path, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making.write_video(videos / "gate-20261130-120000.mp4", wanderer(40), codec="libx264")
+    with monkeypatch.context() as patch:
+        in_children(
+            tmp_path,
+            patch,
+            "at = clip._Writer.at.__func__",
+            "full = clip.Path('/dev/full')",
+            "clip._Writer.at = classmethod(lambda of, path, first, quality: at(of, full, first, quality))",
+        )
+        with pytest.raises(DetectorError, match="No space left on device") as caught:
+            run(settings("--img", "128"), Stop())
+        assert caught.value.exit_code == Exit.STATE
+    assert run(settings("--img", "128"), Stop()) == Exit.DONE
+    (event,) = events_of(state)
+    assert event["clip"]["state"] == "verified"
+
+
 def test_any_number_of_processes_makes_the_same_events_and_clips(
     settings: MakeSettings, videos: Path, state: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,11 +21,15 @@ from typing import Any, cast
 
 import jsonschema
 import pytest
-from shoal_detect.errors import DetectorError, Interrupted
+from shoal_detect.errors import DetectorError, Exit, Interrupted
+from shoal_detect.events.rules import Rules
 from shoal_detect.read.videos import Video
+from shoal_detect.state import lines, store
 from shoal_detect.stop import Stop
+from shoal_detect.watch import chain
 from shoal_detect.watch import run as running
 from shoal_detect.watch.keeper import EventsKeeper
+from shoal_detect.watch.ledger import Ledger
 from shoal_detect.watch.messages import BeginEvents, ClipDone, MakeClip, Take, Taken
 from shoal_detect.watch.run import watch
 from shoal_detect.watch.settings import load, parsed
@@ -331,6 +336,138 @@ def test_a_clock_that_is_set_back_loses_no_file_and_no_event(site: Site) -> None
     assert len({line["segment"] for line in site.ledger()}) == 8
     starts = sorted(one["start_utc"][14:19] for one in site.events().values())
     assert starts == ["00:14", "00:40", "00:50"]
+
+
+def test_a_clock_that_was_ahead_at_the_first_start_makes_nobody_blind(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.make(look_back_s=600)
+    monkeypatch.chdir(site.folder)
+    watcher = running.Watcher(load(site.folder / "watch.json"), site.state, str(site.videos), Stop())
+    site.state.mkdir()
+    store.write_file(site.state / "began.json", store.to_json_line({"since_s": time.time() + 86_400}))
+    watcher._take_up()
+    site.segment(0)
+    watcher._scan()
+    assert len(watcher.cameras[0].pending) == 1
+    assert json.loads((site.state / "began.json").read_text())["since_s"] <= time.time()
+
+
+def remembering(site: Site, keep_days: int = 30) -> list[str]:
+    """Ids of the events that a camera's chain remembers."""
+    path = site.state / "cameras/north" / chain.PUBLISHED
+    made = chain.Chain(site.state, str(site.videos), cast(Rules, None), "off", None, lambda: None, None, lambda: None)
+    return [one["id"] for one in made._remembered(path, keep_days)]
+
+
+def told(site: Site, *days_ago: float) -> Path:
+    """A line for an event of each of so many days ago."""
+    path = site.state / "cameras/north" / chain.PUBLISHED
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number, days in enumerate(days_ago):
+        end = datetime.now(UTC) - timedelta(days=days)
+        lines.append(path, {"id": f"e{number}", "segment": "s", "early": False, "end_utc": end.isoformat()})
+    return path
+
+
+def test_events_are_remembered_as_long_as_their_footage_may_be_there(site: Site) -> None:
+    path = told(site, 400, 100, 40, 29, 0)
+    assert remembering(site, keep_days=200) == ["e1", "e2", "e3", "e4"]
+    assert remembering(site) == ["e3", "e4"]
+    assert len(path.read_text().splitlines()) == 2
+    before = path.stat().st_ino
+    assert remembering(site) == ["e3", "e4"]
+    assert path.stat().st_ino == before  # written anew once a day at most
+
+
+def test_a_clock_that_jumps_ahead_forgets_no_event(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    told(site, 5, 3, 1)
+    ahead = time.time() + 90 * 86_400
+    monkeypatch.setattr(chain.time, "time", lambda: ahead)
+    assert len(remembering(site)) == 3
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_who_is_killed_while_events_are_forgotten_has_the_old_ones_or_the_new_ones(
+    site: Site, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = told(site, 400, 100, 3, 1)
+    whole = path.read_bytes()
+    pid = os.fork()
+    if pid == 0:
+        where = os if call == "fsync" else Path
+        setattr(where, call, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        remembering(site)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert path.read_bytes() == whole
+    assert remembering(site) == ["e2", "e3"]
+    assert remembering(site) == ["e2", "e3"]
+
+
+def test_a_ledger_forgets_files_that_are_gone_while_it_is_at_work(site: Site) -> None:
+    site.make()
+    there = site.segment(0)
+    ledger = Ledger(site.state, str(site.videos), "north")
+    ledger.load()
+    line = {"frames": 5, "seconds": 1.0, "fault": None, "events": [], "at_s": time.time() - 30 * 86_400}
+    ledger.add({**line, "segment": str(there.relative_to(site.videos))})
+    ledger.add({**line, "segment": "cameras/north/gone.mp4"})
+    ledger.forget()
+    assert len(site.ledger()) == 1
+    assert ledger.known == {site.ledger()[0]["segment"]}
+    again = Ledger(site.state, str(site.videos), "north")
+    again.load()
+    assert again.counts == ledger.counts
+    assert again.counts["frames"] == 10
+
+
+def test_a_line_that_the_disk_does_not_take_leaves_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lines.jsonl"
+    lines.append(path, {"number": 1})
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(DetectorError, match="No space"):
+        patch.setattr(store, "sync_file", refuse)
+        lines.append(path, {"number": 2})
+    assert path.read_text() == '{"number": 1}\n'
+
+
+def test_a_watch_that_can_note_nothing_waits_and_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.make()
+    tries = []
+
+    def refuse(folder: Path) -> None:
+        tries.append(folder)
+        if len(tries) < 4:
+            raise DetectorError(f"cannot write {folder}: No space left on device", Exit.STATE)
+
+    monkeypatch.setattr(store, "try_to_write", refuse)
+    monkeypatch.setattr(running, "ROOM_S", 0.01)
+    running._await_room(site.state, Stop())
+    assert len(tries) == 4
+    assert capsys.readouterr().out.count("the watch waits for that") == 1
+
+
+def test_clips_wait_for_room_and_events_do_not(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.make()
+    site.state.mkdir()
+    monkeypatch.chdir(site.folder)
+    watcher = running.Watcher(load(site.folder / "watch.json"), site.state, str(site.videos), Stop())
+    watcher._clips = [(False, 0.0, "e")]
+    assert watcher._next_clip() == "e"
+    monkeypatch.setattr(running, "CLIP_ROOM_BYTES", 1 << 60)
+    assert watcher._next_clip() is None
+    assert watcher._next_clip() is None
+    assert capsys.readouterr().out.count("1 clips wait for room") == 1
 
 
 def test_damaged_footage_is_a_fault_and_the_watch_goes_on(site: Site) -> None:

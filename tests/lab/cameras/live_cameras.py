@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,16 @@ class Camera:
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen([program, *words], stdout=log, stderr=log)
 
+    def freeze(self) -> None:
+        """It accepts and sends nothing, until `thaw`."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End."""
         if self.process is not None:
@@ -41,15 +52,16 @@ class Camera:
             self.process.wait()
 
 
-def as_a_camera_has_it(clip: Path, target: Path) -> None:
+def as_a_camera_has_it(clip: Path, target: Path, size: tuple[int, int] | None = None) -> None:
     """The clip without B-frames: the server stamps frames in the order in which they lie in the file."""
-    with av.open(str(clip)) as source, av.open(str(target), "w") as container:
+    with av.open(str(clip)) as source, av.open(str(target), "w", format="mp4") as container:
         read = source.streams.video[0]
         options = {"preset": "veryfast", "crf": "20", "bf": "0", "g": "20"}
         stream = container.add_stream("libx264", rate=read.average_rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = read.width, read.height, "yuv420p"
+        stream.width, stream.height = size or (read.width, read.height)
+        stream.pix_fmt = "yuv420p"
         for frame in source.decode(read):
-            container.mux(stream.encode(frame))
+            container.mux(stream.encode(frame.reformat(stream.width, stream.height)))
         container.mux(stream.encode(None))
 
 

@@ -108,7 +108,7 @@ def equal_to_an_undisturbed_pass(watched: Watched, accounts: dict[str, Account])
                 for camera in node.cameras
                 for line in watched.lines(node.name, f"{NODE_WATCH}/cameras/{camera.name}/ledger.jsonl")
             }
-            assert strides <= {WATCH.stride, 0}, "this lab was watched with another stride before: take it down"
+            assert strides == {WATCH.stride}, "this lab was watched with another stride before: take it down"
             for camera in node.cameras:
                 killed = undisturbed.found(watched, node, camera.name, films[camera.name])
                 other = undisturbed.found(watched, node, camera.name, films[camera.name], undisturbed.STATE)

@@ -213,8 +213,8 @@ def test_torn_down_nothing_of_it_runs_and_its_events_stay(watched: Site) -> None
     code, _ = watched.shoal("on", *SETTINGS)
     assert code == 0
     assert watched.unit() == "active"
+    until(watched.events, "there are events", 420)
     events = watched.on(f"ls {STATE}/events").split()
-    assert events
     result = watched.deploy("teardown")
     assert any("events of the watch" in what for _, what in result.left)
     assert watched.unit() == "inactive"

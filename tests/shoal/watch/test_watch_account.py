@@ -66,9 +66,14 @@ def test_only_plain_files_are_sent(tmp_path: Path) -> None:
     assert done.stdout == b"segments {}\nsegments {}\ntold {}\n"
 
 
+def test_what_a_power_cut_left_of_a_line_is_passed_over() -> None:
+    one = account(film(0, 60), b'segments {"end": 12', film(60, 120))
+    assert len(one.films) == 2
+
+
 @pytest.mark.parametrize(
     "damaged",
-    [b"segments {", b"else {}", line("segments", file="a"), line("told", id="../x"), line("ledger", segment="a")],
+    [b"segments {a}", b"else {}", line("segments", file="a"), line("told", id="../x"), line("ledger", segment="a")],
 )
 def test_records_that_are_damaged_are_refused_by_their_line(damaged: bytes) -> None:
     with pytest.raises(DamagedDocumentError, match="camera north, line 2"):

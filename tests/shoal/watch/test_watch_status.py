@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from shoal.cli import watch as verb
 from shoal.cluster import document
 from shoal.cluster.cameras import watched_folders
-from shoal.errors import UsageError
+from shoal.errors import ShoalError, UsageError
 from shoal.paths import repository
 from shoal.site import document as site
 from shoal.site.watch import SiteWatch, deploy_data
@@ -52,6 +52,10 @@ def watched(**more: Any) -> dict[str, Any]:
         "backlog_segments": 0, "segments": 59, "frames": 1000, "seconds": 3540.0, "faulty": 0, "gone": 0,
         "events": 4, **more,
     }  # fmt: skip
+
+
+def disk(**more: Any) -> dict[str, Any]:
+    return {"free_bytes": 53 * 10**9, "files_left": None, "read_only": False, **more}
 
 
 def look(**more: Any) -> dict[str, Any]:
@@ -89,6 +93,12 @@ def test_every_camera_of_a_node_is_named_with_its_figures() -> None:
         (look(recorded={"north": recorded(unit=False)}), "recorder does not run"),
         (look(recorded={"north": recorded(removed_early=3)}), "at its floor"),
         (look(at_s=NOW_S + 500), "says nothing"),
+        (look(recorded={"north": recorded(disk=disk(read_only=True))}), "/videos/cameras/north is read-only"),
+        (look(recorded={"north": recorded(disk=disk(free_bytes=100_000))}), "/videos/cameras/north is full (0 MiB"),
+        (look(recorded={"north": recorded(disk=disk(files_left=3))}), "make room on it"),
+        (look(recorded={"north": recorded(slow_s=14.2)}), "is slow: it took 14 s for the last file"),
+        (look(state_disk=disk(free_bytes=0)), "the disk of /var/lib/shoal is full"),
+        (look(state_disk=disk(read_only=True)), "mount it for writing"),
         (look(watching=False), "does not run"),
         (look(watch={**look()["watch"], "cameras": {"north": watched(behind_s=900.0)}}), "900 s of footage wait"),
         (look(watch={**look()["watch"], "stride": 8}), "every 8. frame"),
@@ -130,7 +140,7 @@ def test_the_program_reads_what_recorder_watch_and_outbox_wrote(tmp_path: Path) 
     (state / "outbox" / "open").mkdir(parents=True)
     (state / "outbox" / "open" / "e.json").write_text(json.dumps({"camera": "north"}))
     text = LOOK.read_text().replace('"/var/lib/shoal"', repr(str(state)))
-    text = text.replace('"/etc/shoal/recorder"', repr(str(settings))).replace('"/videos"', '"/"')
+    text = text.replace('"/etc/shoal/recorder"', repr(str(settings))).replace('VIDEOS = "/videos"', 'VIDEOS = "/"')
     text = text.replace(
         'subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0', "True"
     )
@@ -144,6 +154,18 @@ def test_the_program_reads_what_recorder_watch_and_outbox_wrote(tmp_path: Path) 
 
     one = answer()["north"]
     assert (one.recording, one.gaps, one.gap_seconds, one.outbox_waiting, one.events) == ("yes", 1, 20.0, 1, 4)
+    assert [alarm for alarm in one.alarms if "disk" in alarm] == []
+    # The clock was set back: the last file is not the latest one, and no gap of a day is longer than it.
+    earlier = {**segment, "file": "d/b.mp4", "start": now_s - 4000, "end": now_s - 3900}
+    with (folder / "segments.jsonl").open("a") as ledger:
+        ledger.write("\n" + json.dumps(earlier) + "\n")
+    with (folder / "gaps.jsonl").open("a") as ledger:
+        ledger.write(json.dumps({"start": 0.0, "end": now_s - 3900, "reason": "clock_changed"}) + "\n")
+    one = answer()["north"]
+    assert one.last_segment == "d/b.mp4"
+    assert one.gap_seconds is not None
+    assert one.gap_seconds < 86_400
+    (folder / "segments.jsonl").write_text(json.dumps(segment) + "\n")
     unit.unlink()  # `shoal watch off`
     assert (answer()["north"].events, answer()["north"].alarms) == (None, ())
     # A recorder speaks with a camera, and has a user of its own: what it leaves does not lead root astray.
@@ -188,3 +210,21 @@ def test_settings_that_no_watch_can_have_are_refused_before_anything_is_written(
     done = CliRunner().invoke(verb.app, ["on", "--cluster", str(tmp_path / "depot.json"), *words])
     assert isinstance(done.exception, UsageError)
     assert fault in str(done.exception)
+
+
+@pytest.mark.parametrize("verb_of_watch", ["on", "off", "status"])
+def test_two_cameras_of_one_name_are_refused_on_one_machine_or_on_two(tmp_path: Path, verb_of_watch: str) -> None:
+    """Film, ledgers and events go by a camera's name, in the whole cluster."""
+    office = document.Node(name="office", roles=("requester",), address="192.0.2.10")
+    path = tmp_path / "depot.json"
+    document.save(document.Cluster(name="depot", substrate="onprem", nodes=(office, NODE)), path)
+    raw = json.loads(path.read_text())
+    gate = next(node for node in raw["nodes"] if node["name"] == "gate-1")
+    gate["cameras"] *= 2
+    raw["nodes"].append({**gate, "name": "gate-2", "address": "192.0.2.12", "cameras": gate["cameras"][:1]})
+    path.write_text(json.dumps(raw))
+    done = CliRunner().invoke(verb.app, [verb_of_watch, "--cluster", str(path)])
+    assert isinstance(done.exception, ShoalError)
+    assert done.exception.exit_code == 2
+    for place in ("nodes[1].cameras[1].name", "nodes[2].cameras[0].name"):
+        assert f"{place}: the same camera name as nodes[1].cameras[0]" in str(done.exception)
