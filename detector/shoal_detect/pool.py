@@ -84,12 +84,13 @@ class Pool:
         self,
         videos: Sequence[tuple[Video, VideoProgress]],
         processes: int,
-        before: Callable[[Video], None],
+        before: Callable[[Video], bool],
         after: Callable[[VideoProgress, Document], None],
     ) -> list[Document]:
         """Process videos and return their summaries, in no order. Raises DetectorError and Interrupted.
 
-        `before` and `after` are called for each video, the latter never twice at once.
+        `before` is called for each video, and where it says no the video is passed over; `after` is called for each
+        that was processed, never twice at once.
         """
         self._queue.extend(_Hand(video, progress) for video, progress in videos)
         precision = self.first.precision
@@ -154,12 +155,17 @@ class Pool:
     # --- in the threads
 
     def _work(
-        self, worker: Worker, before: Callable[[Video], None], after: Callable[[VideoProgress, Document], None]
+        self, worker: Worker, before: Callable[[Video], bool], after: Callable[[VideoProgress, Document], None]
     ) -> None:
         while (job := self._next(worker)) is not None:
             hand, lane, task = job
-            if isinstance(task, Task) and task.first == 0 and task.fault is None:
-                before(hand.video)
+            if isinstance(task, Task) and task.first == 0 and task.fault is None and not before(hand.video):
+                with self._changed:
+                    hand.lanes.remove(lane)
+                    hand.ended = True
+                    self._hands.remove(hand)
+                    self._changed.notify_all()
+                continue
             self._carry_out(hand, lane, task, after)
 
     def _fail(self, error: BaseException) -> None:

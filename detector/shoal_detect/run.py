@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from shoal_detect.model.precision import Precision
 from shoal_detect.model.weights import read_weights
 from shoal_detect.pool import Pool, working
 from shoal_detect.progress import VideoProgress, quoted, report, say
-from shoal_detect.read.archive import Wanted
+from shoal_detect.read.archive import Wanted, recorder_camera
 from shoal_detect.read.faults import Kind
 from shoal_detect.read.source import SETTLED_S, Unopened, opened, still_written
 from shoal_detect.read.videos import Found, Video, find_videos
@@ -64,9 +65,14 @@ def run(settings: Settings, stop: Stop) -> Exit:
                 }
                 store.write_file(settings.state / "settings.json", store.to_json(begun_with))
             pool.first.use(precision_of(begun_with))
-            videos = _process(settings, found, pool, stop)
+            gone: list[Video] = []
+            videos = _process(settings, found, pool, stop, gone)
+            if not videos:
+                raise DetectorError(
+                    f"all {len(gone)} videos{_asked(settings)} went before the run came", Exit.NO_VIDEOS
+                )
             by_camera = make_events(pool, rules, found.videos, videos, stop, clips=settings.clips is None)
-        begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"), by_camera)
+        begun = _Begun(str(begun_with["started_at"]), sha256, begun_with.get("precision_choice"), by_camera, len(gone))
         return _finish(settings, begun, videos, found)
 
 
@@ -152,8 +158,8 @@ def _mention_newcomers(settings: Settings) -> None:
         say(f"run {settings.run}: {late} videos appeared after it was finished and are not part of it; start a new run")
 
 
-def _process(settings: Settings, found: Found, pool: Pool, stop: Stop) -> list[Document]:
-    """Summaries of all videos of the run, done now or before."""
+def _process(settings: Settings, found: Found, pool: Pool, stop: Stop, gone: list[Video]) -> list[Document]:
+    """Summaries of all videos of the run, done now or before; to `gone` come those that are no longer there."""
     done = _done_before(settings, found.videos)
     report(
         "run",
@@ -178,8 +184,23 @@ def _process(settings: Settings, found: Found, pool: Pool, stop: Stop) -> list[D
         else:
             wanted.append((video, VideoProgress(number, len(found.videos), video.name, video.size_bytes)))
     processes = _processes(settings, pool, [video for video, _ in wanted], stop)
-    summaries += pool.detect(wanted, processes, lambda video: _await_settled(video, stop), _report_done)
+
+    def still_there(video: Video) -> bool:
+        if _went_by_its_days(video):
+            say(f"{quoted(video.name)}: the recorder removed it before the run came to it")
+            gone.append(video)
+            return False
+        _await_settled(video, stop)
+        return True
+
+    summaries += pool.detect(wanted, processes, still_there, _report_done)
     return sorted(summaries, key=lambda one: (str(one["video"]).encode(), one["video_id"]))
+
+
+def _went_by_its_days(video: Video) -> bool:
+    """Whether it is film of a recorder, which keeps so much and no more, and no longer there."""
+    recorded = recorder_camera(video.name.rpartition("/")[0]) is not None
+    return recorded and not os.path.lexists(video.path)
 
 
 def _report_done(progress: VideoProgress, summary: Document) -> None:
@@ -282,6 +303,8 @@ class _Begun:
     """The choice as it is in settings.json; None in a run that an older detector began."""
     cameras: Mapping[str, Sequence[str]]
     """Videos by camera."""
+    gone: int
+    """Videos that went before the run came to them."""
 
 
 def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Found) -> Exit:
@@ -300,7 +323,7 @@ def _finish(settings: Settings, begun: _Begun, videos: list[Document], found: Fo
         "reuse": reuse_totals(videos),
         "runtime": _runtime(settings.threads),
         "videos": videos,
-        "not_read": not_read(found.passed, found.hidden),
+        "not_read": not_read(found.passed, found.hidden, begun.gone),
         "totals": total,
         "events": events_summary(settings.state, videos, begun.cameras),
         "exit_code": int(exit_code),

@@ -214,6 +214,8 @@ def _not_read(node: Node) -> Iterator[str]:
     ]
     numbers = (files.pictures, files.sound, files.other)
     parts = [text for text, number in zip(kinds, numbers, strict=True) if number]
+    if files.gone:
+        yield f"{node.name}: {words.count(files.gone, 'file')} of film went by its days before the run came to it."
     if parts:
         names = words.listing(list(files.names))
         yield f"{node.name}: beside its videos lie {', '.join(parts)}, which are no footage and were not read: {names}."

@@ -140,12 +140,14 @@ class StreamNotRead(_Document):
 
 
 class NotRead(_Document):
-    """Files under the input folder that are no footage."""
+    """Files under the input folder that are no footage, and footage that went."""
 
     pictures: Count = 0
     sound: Count = 0
     other: Count = 0
     hidden: Count = 0
+    gone: Count = 0
+    """Film that its recorder removed before the run came to it."""
     names: Annotated[tuple[Text, ...], Field(max_length=PLACES)] = ()
     """The first ones, without the hidden."""
 

@@ -227,14 +227,15 @@ def events_summary(state: Path, videos: Iterable[Document], cameras: Mapping[str
     }
 
 
-def not_read(passed: Sequence[Passed], hidden: int) -> Document:
-    """`not_read` of the run's `summary.json`: files under the input folder that are no footage."""
+def not_read(passed: Sequence[Passed], hidden: int, gone: int = 0) -> Document:
+    """`not_read` of the run's `summary.json`: files under the input folder that are no footage, and what went."""
     kinds = Counter(one.kind for one in passed)
     return {
         "pictures": kinds["picture"],
         "sound": kinds["sound"],
         "other": kinds["other"],
         "hidden": hidden,
+        "gone": gone,
         "names": [one.name for one in passed[:MOST_NAMED]],
     }
 

@@ -263,7 +263,7 @@ def test_a_run_may_do_without_clips(
     (event,) = events_of(state)
     assert (event["clip"]["state"], event["clip"]["reason"]) == ("none", "the run asked for none")
     assert not (state / "clips").exists()
-    assert "clip" not in capsys.readouterr().err
+    assert "making the clip" not in capsys.readouterr().out
 
 
 def test_who_asks_the_archive_for_a_class_has_its_events_though_no_rule_is_about_it(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jsonschema
 import pytest
+from shoal_detect import run as running
 from shoal_detect.cli import parse_settings
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.events.cameras import cameras
 from shoal_detect.events.rules import Rule, Rules
 from shoal_detect.read.archive import Wanted
-from shoal_detect.read.videos import find_videos
+from shoal_detect.read.videos import Found, find_videos
 from shoal_detect.run import run
 from shoal_detect.stop import Stop
 
@@ -98,6 +101,45 @@ def test_what_nobody_has_is_an_outcome_with_a_name(videos: Path, arguments) -> N
     with pytest.raises(DetectorError, match="of north, gate since 2026-11-30T08:00:00") as caught:
         run(parse_settings(arguments("--since", "2026-11-30T08:00:00Z", "--cameras", "north,gate")), Stop())
     assert caught.value.exit_code == Exit.NO_VIDEOS
+
+
+def test_film_that_its_recorder_removes_meanwhile_is_counted_and_no_fault(
+    videos: Path, state: Path, arguments, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who asks for seven days of film that is kept for seven days asks for film that goes."""
+    day = videos / "cameras" / "north" / "2026-11-30"
+    day.mkdir(parents=True)
+    for name in ("20261130T080000Z.mp4", "20261130T080100Z.mp4", "20261130T080200Z.mp4"):
+        making.write_video(day / name, making.moving())
+
+    def listed_then_gone(*names: str) -> None:
+        def found(folder: str) -> Found:
+            there = find_videos(folder)
+            for name in names:
+                (videos / name).unlink()
+            return there
+
+        monkeypatch.setattr(running, "find_videos", found)
+
+    listed_then_gone("cameras/north/2026-11-30/20261130T080000Z.mp4")
+    assert run(parse_settings(arguments("--cameras", "north")), Stop()) == Exit.DONE
+    written = making.document(state / "summary.json")
+    assert [one["video"][-8:-5] for one in written["videos"]] == ["100", "200"]
+    assert (written["not_read"]["gone"], written["totals"]["faulty"]) == (1, 0)
+    assert "the recorder removed it before the run came to it" in capsys.readouterr().out
+    schema = json.loads((making.DETECTOR / "schemas" / "summary.schema.json").read_text())
+    jsonschema.validate(written["not_read"], schema["properties"]["not_read"])
+
+    listed_then_gone(*(f"cameras/north/2026-11-30/20261130T080{minute}00Z.mp4" for minute in (1, 2)))
+    other = ("--state", str(state.parent / "other"), "--run", "other")
+    with pytest.raises(DetectorError, match="all 2 videos of north went before the run came") as caught:
+        run(parse_settings(arguments("--cameras", "north", *other)), Stop())
+    assert caught.value.exit_code == Exit.NO_VIDEOS
+
+    making.write_video(videos / "theirs.mp4", making.moving())
+    listed_then_gone("theirs.mp4")
+    third = ("--state", str(state.parent / "third"), "--run", "third")
+    assert run(parse_settings(arguments(*third)), Stop()) == Exit.FAULTY_VIDEOS
 
 
 def test_wrong_asking_is_named_at_once(arguments) -> None:

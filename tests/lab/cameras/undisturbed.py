@@ -20,6 +20,10 @@ OF_THE_CLIP = {"clip", "key_frame"}
 """In an event's document; what else is in it is decided by the footage and the rules alone."""
 
 
+OF_AN_EVENT = ("id", "segment", "early", "start_utc", "end_utc", "severity")
+"""In a line of what was published; when that was is another thing."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What a watch says of some files of a camera."""
@@ -57,7 +61,7 @@ def found(watched: Watched, node: Node, camera: str, films: set[str], state: str
     ledger = watched.lines(node.name, f"{state}/cameras/{camera}/ledger.jsonl")
     told = watched.lines(node.name, f"{state}/cameras/{camera}/told.jsonl")
     documents = watched.lines(node.name, f"$(ls {state}/events/*/events.jsonl 2>/dev/null) /dev/null")
-    told = [line for line in told if line["segment"] in names]
+    told = [{name: line[name] for name in OF_AN_EVENT} for line in told if line["segment"] in names]
     ids = {line["id"] for line in told}
     return Found(
         files=[

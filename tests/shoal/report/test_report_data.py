@@ -226,6 +226,13 @@ def test_video_known_only_from_the_node_summary_is_shown() -> None:
     assert run.nodes[0].verification is Verification.NOT_VERIFIED
 
 
+def test_film_that_went_before_the_run_came_to_it_is_said() -> None:
+    folder = one_node()
+    gone = {"pictures": 0, "sound": 0, "other": 0, "hidden": 0, "gone": 2, "names": []}
+    edit(folder / "summary.json", not_read=gone)
+    assert "compute-1: 2 files of film went by its days before the run came to it." in read_run(RUN).notices
+
+
 def test_unfinished_video_folder_is_not_read() -> None:
     node = one_node()
     part = node / "videos" / ".cam01.part"
