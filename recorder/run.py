@@ -369,7 +369,7 @@ class Recorder:
                 self._do(partial(ledger.note, self.settings, gap))
             self._remember(None)
         outcome.kept += 1
-        outcome.gap = OpenGap(until, outcome.reason, offset_s=outcome.offset_s)
+        outcome.gap = OpenGap(until, outcome.reason, offset_s=_clock_of(staged, outcome.offset_s))
 
     def _kept(self, staged: Path, duration_s: float, end: float | None) -> None:
         began = time.monotonic()
@@ -493,6 +493,13 @@ def _pump(stream: IO[str], take: Callable[[str], object]) -> None:
     with stream:
         for line in stream:
             take(line)
+
+
+def _clock_of(staged: Path, before_s: float) -> float:
+    """The clock by which a file that was just closed has its name: that of `before_s`, or where somebody set it since
+    and ffmpeg had cut at once, the one of now."""
+    named, boot_s = ledger.started_at(staged.name) or 0.0, time.clock_gettime(time.CLOCK_BOOTTIME)
+    return min((before_s, clock.offset_s()), key=lambda offset_s: abs(boot_s + offset_s - named))
 
 
 def _written_s(staged: Path) -> float:

@@ -519,6 +519,20 @@ def test_a_clock_that_is_set_ends_the_file_in_hand(
     assert {gap.reason for gap in camera.gaps()} <= {"clock_changed"}
 
 
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+def test_a_file_that_ffmpeg_began_after_the_clock_was_set_is_of_the_new_time(
+    camera: Camera, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """It may cut at once, before the recorder sees that the clock was set."""
+    settings = camera.settings()
+    settings.state_folder.mkdir(parents=True)
+    old_s, boot_s = clock.offset_s(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    monkeypatch.setattr(clock, "offset_s", lambda: old_s + step_s)
+    for offset_s in (old_s, old_s + step_s):
+        staged = Path(time.strftime(ledger.PATTERN, time.gmtime(boot_s + offset_s - 3)))
+        assert run._clock_of(staged, old_s) == offset_s
+
+
 def test_who_starts_after_the_clock_was_set_back_goes_by_the_last_file_and_not_by_the_latest(camera: Camera) -> None:
     settings = camera.settings()
     settings.state_folder.mkdir(parents=True)
