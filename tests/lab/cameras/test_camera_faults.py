@@ -78,7 +78,7 @@ def watched(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
             source = camera.source
             if name in fronts:
                 source = source.replace(f":{camera.port}/", f":{fronts[name].port}/")
-            entries.append({"name": name, "source": source, "keep_days": 1})
+            entries.append({"name": name, "source": source, "keep_days": 90})
             if name == "yard":
                 entries[-1]["secret"] = "yard"
         patch = stack.enter_context(pytest.MonkeyPatch.context())
@@ -225,7 +225,8 @@ def test_a_disk_that_is_slow(watched: Site) -> None:
     The recorder's fsync() is what waits: the first version of control groups slows down no write through the cache.
     """
     node, unit = watched.node, "shoal-recorder@north.service"
-    slow = f"import os, select; sync = os.fsync; os.fsync = lambda of: (select.select([], [], [], {SEGMENT_S / 2}), sync(of))"
+    wait = f"select.select([], [], [], {SEGMENT_S / 2})"
+    slow = f"import os, select; sync = os.fsync; os.fsync = lambda of: ({wait}, sync(of))"
     node.on(f"mkdir -p {SITE} /etc/systemd/system/{unit}.d; echo '{slow}' > {SITE}/sitecustomize.py")
     node.on(f"printf '[Service]\\nEnvironment=PYTHONPATH={SITE}\\n' > /etc/systemd/system/{unit}.d/slow.conf")
     began_s = node.recorded_again("north").films[-1].start
