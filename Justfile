@@ -110,8 +110,8 @@ test *args: _dev
     if [ -n "$(for word in "$@"; do ls -d -- "${word%%::*}" 2>/dev/null || true; done)" ]; then \
         {{ dev }}/python -m pytest -m "not lab and not live and not stacks_engine" --timeout 300 "$@"; \
     else \
-        {{ dev }}/python -m pytest -m "not lab and not live and not long" --ignore tests/stacks -n 2 --timeout 120 "$@"; \
-        {{ dev }}/python -m pytest -m "not stacks_engine" tests/stacks -n 2 --timeout 300 "$@"; \
+        {{ dev }}/python -m pytest -m "not lab and not live and not long" --ignore tests/stacks -n 4 --timeout 120 "$@"; \
+        {{ dev }}/python -m pytest -m "not stacks_engine" tests/stacks -n 4 --timeout 300 "$@"; \
     fi
 
 # The long forms of quick tests

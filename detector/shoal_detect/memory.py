@@ -49,6 +49,18 @@ def limit_bytes(cgroup_root: Path = control_groups.ROOT, proc_self: Path = contr
     return min((limit for limit in limits if limit < UNLIMITED_BYTES), default=None)
 
 
+def killed(cgroup_root: Path = control_groups.ROOT, proc_self: Path = control_groups.PROC_SELF) -> int:
+    """How many processes of this process's own group the kernel killed for want of memory; 0 where it does not say."""
+    for folder in control_groups.folders("memory", cgroup_root, proc_self):
+        for name in ("memory.events", "memory.oom_control"):
+            with suppress(OSError, ValueError):
+                text = (folder / name).read_text(encoding="ascii")
+                counts = dict(line.split(" ", 1) for line in text.splitlines())
+                if "oom_kill" in counts:
+                    return int(counts["oom_kill"])
+    return 0
+
+
 def worker_bytes(weights_bytes: int, largest: Picture) -> int:
     """What a process takes that works on videos, with a model whose file has so many bytes and pictures up to these.
 

@@ -258,6 +258,26 @@ def test_the_tightest_memory_limit_counts(
     assert memory.limit_bytes(tmp_path / "cgroup", tmp_path / "self") == expected
 
 
+@pytest.mark.parametrize(
+    ("files", "groups", "expected"),
+    [
+        ({}, "0::/", 0),
+        ({"memory.events": "low 0\noom 3\noom_kill 2\n"}, "0::/", 2),
+        ({"a/memory.events": "oom_kill 1\n", "memory.events": "oom_kill 4\n"}, "0::/a", 1),
+        ({"memory.events": "low 0\n"}, "0::/", 0),
+        ({"memory/x/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 5\n"}, "4:memory:/x", 5),
+        ({"memory/memory.oom_control": "damaged"}, "4:memory:/", 0),
+    ],
+)
+def test_what_the_kernel_killed_for_want_of_memory_is_counted(
+    tmp_path: Path, files: dict[str, str], groups: str, expected: int
+) -> None:
+    for name, text in files.items():
+        _write(tmp_path / "cgroup" / name, text)
+    _write(tmp_path / "self/cgroup", groups + "\n")
+    assert memory.killed(tmp_path / "cgroup", tmp_path / "self") == expected
+
+
 def test_there_are_as_many_processes_as_there_is_memory_for() -> None:
     assert memory.processes_within(None, 8, 29_000_000) == 8
     assert memory.processes_within(8_000_000_000, 8, 29_000_000) == 8

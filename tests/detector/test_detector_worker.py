@@ -192,6 +192,7 @@ def test_what_is_no_footage_is_counted_and_named(
         "sound": 1,
         "other": 1,
         "hidden": 0,
+        "gone": 0,
         "names": ["notes.txt", "seq/0001.jpg", "seq/0002.jpg", "talk.m4a"],
     }
     assert "4 files are no footage and not read" in capsys.readouterr().out

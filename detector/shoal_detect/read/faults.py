@@ -37,6 +37,8 @@ class Kind(StrEnum):
     """The decoder's process died of it."""
     DECODER_STUCK = "decoder_stuck"
     """Nothing came of it for longer than a decoder may take; its process was ended."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Its process was killed for want of memory, again and again: a watch goes on without it."""
 
 
 @dataclass(frozen=True, slots=True)

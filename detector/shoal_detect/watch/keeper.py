@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing.connection
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
+from shoal_detect import memory
 from shoal_detect.errors import DetectorError, Exit
 from shoal_detect.messages import Failed
 from shoal_detect.progress import quoted, say
@@ -61,7 +63,8 @@ class EventsKeeper:
 
     def _start(self) -> None:
         self._process, self._connection = begun("shoal_detect.watch.child")
-        self._connection.send(self._begin)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died: reported by what asks it
+            self._connection.send(self._begin)
 
     def _asked(self, task: Take | ForgetEarly | MakeClip, check: Callable[[], None]) -> object:
         """The answer: Taken, ClipDone, None, or why there is none."""
@@ -70,6 +73,7 @@ class EventsKeeper:
         process, connection = self._process, self._connection
         if process is None or connection is None:
             raise RuntimeError("the process was not started")
+        killed = memory.killed()
         with suppress(BrokenPipeError, ConnectionResetError):  # it died: reported below
             connection.send(task)
         heard = time.monotonic()
@@ -96,4 +100,6 @@ class EventsKeeper:
         ended = why_ended(code, "makes events")
         if isinstance(ended, Died):
             return str(ended)
+        if code == -signal.SIGKILL and memory.killed() > killed:
+            return "its process ran out of memory"
         raise ended

@@ -10,10 +10,11 @@ from __future__ import annotations
 import heapq
 import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +28,7 @@ from shoal_detect.model.precision import Precision
 from shoal_detect.model.weights import read_weights
 from shoal_detect.privacy import read_policy
 from shoal_detect.progress import quoted, say
-from shoal_detect.read.faults import Fault
+from shoal_detect.read.faults import Fault, Kind
 from shoal_detect.state import store
 from shoal_detect.state.lock import locked
 from shoal_detect.state.settings import Settings
@@ -53,6 +54,8 @@ EASE_S = 60.0
 """The stride changes no more often."""
 DAY_S = 86_400
 STATUS = "status.json"
+WHOLE_TRIES = 1
+"""How often a file of which a process ran out of memory is tried as a whole again."""
 STRIDES = "strides.json"
 """Below a camera's folder: the stride of each file that is in hand or detected."""
 
@@ -427,23 +430,37 @@ class Watcher:
 
     def _detected(self, worker: Worker, segment: Segment, stride: int) -> None:
         """Its detections, durable. Raises DetectorError and Interrupted."""
-        task = Task(segment.video, stride=stride)
-        for _ in range(3):
+        task, starved = Task(segment.video, stride=stride), 0
+        for _ in range(3 + WHOLE_TRIES):
             worker.beat.set(0)
             worker.beat.set_end(None)
+            killed = memory.killed()
             try:
                 answer = worker.ask(task, self._check)
             except Died as died:
-                # What came before the frame in hand is read once more; if it dies again, nothing.
-                frames = 0 if task.fault is not None else max(0, worker.beat.get()[1] - 1)
-                fault = Fault(died.kind, f"{died}; {frames} frames before are kept")
-                say(f"{quoted(segment.name)}: {fault.message}; going on with a new process")
-                task = Task(segment.video, 0, frames, fault, stride)
+                task = self._rescue(task, worker, died)
+                continue
+            except Interrupted as interrupted:
+                if interrupted.signal_number != signal.SIGKILL or memory.killed() == killed:
+                    raise
+                # Others' work may have taken what it lacked: it is tried as a whole once more.
+                starved += 1
+                say(f"{quoted(segment.name)}: its process was killed for want of memory; going on with a new one")
+                if starved > WHOLE_TRIES:
+                    task = self._rescue(task, worker, Died(Kind.OUT_OF_MEMORY, "its process ran out of memory"))
                 continue
             if isinstance(answer, Done):
                 return
             raise RuntimeError(f"the process that works on videos answered {answer!r}")
         raise DetectorError(f"{segment.name}: the decoder dies of it again and again", Exit.STATE)
+
+    @staticmethod
+    def _rescue(task: Task, worker: Worker, died: Died) -> Task:
+        """What came before the frame in hand is read once more; if it dies again, nothing."""
+        frames = 0 if task.fault is not None else max(0, worker.beat.get()[1] - 1)
+        fault = Fault(died.kind, f"{died}; {frames} frames before are kept")
+        say(f"{quoted(task.video.name)}: {fault.message}; going on with a new process")
+        return replace(task, first=0, frames=frames, fault=fault)
 
     def _make_events(self, keeper: EventsKeeper) -> None:
         while (job := self._await(self._next_to_take)) is not None:

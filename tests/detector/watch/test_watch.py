@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +28,7 @@ from shoal_detect.events.rules import Rules
 from shoal_detect.read.videos import Video
 from shoal_detect.state import lines, store
 from shoal_detect.stop import Stop
-from shoal_detect.watch import chain
+from shoal_detect.watch import chain, keeper
 from shoal_detect.watch import run as running
 from shoal_detect.watch.keeper import EventsKeeper
 from shoal_detect.watch.ledger import Ledger
@@ -68,6 +70,7 @@ class Site:
 
     folder: Path
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    python_path: list[Path] = field(default_factory=lambda: [making.DETECTOR])
 
     @property
     def videos(self) -> Path:
@@ -107,7 +110,7 @@ class Site:
 
     def start(self) -> subprocess.Popen[bytes]:
         words = ["--settings", "watch.json", "--input", "videos", "--state", "state"]
-        environment = {**os.environ, "PYTHONPATH": str(making.DETECTOR)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, self.python_path))}
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "shoal_detect", "watch", *words],
@@ -486,6 +489,47 @@ def test_damaged_footage_is_a_fault_and_the_watch_goes_on(site: Site) -> None:
     assert [bool(line["fault"]) for line in site.ledger()] == [False, True, False]
 
 
+STARVED = """
+import os, pathlib, signal, sys
+folder = pathlib.Path({folder!r})
+if "shoal_detect" in sys.orig_argv:
+    from shoal_detect import memory
+    memory.killed = lambda: len((folder / "killed").read_text().split())
+if "shoal_detect.child" in sys.orig_argv:
+    from shoal_detect import pipeline
+    look = pipeline._Eyes.look
+    def looking(eyes, prepared):
+        times = len((folder / "killed").read_text().split())
+        if eyes._video.name.endswith("T080004Z.mp4") and prepared.frame.index == {at} and times < {times}:
+            with (folder / "killed").open("a") as file:
+                file.write("once ")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return look(eyes, prepared)
+    pipeline._Eyes.look = looking
+"""
+
+
+@pytest.mark.parametrize(("at", "times", "frames"), [(12, 1, range(40, 41)), (12, 2, range(8, 25)), (0, 9, range(1))])
+def test_a_file_that_the_kernel_kills_for_want_of_memory_costs_itself_and_not_the_watch(
+    site: Site, at: int, times: int, frames: range
+) -> None:
+    site.make()
+    starving = site.folder / "starving"
+    starving.mkdir()
+    (starving / "killed").touch()
+    (starving / "sitecustomize.py").write_text(STARVED.format(folder=str(starving), at=at, times=times))
+    site.python_path.insert(0, starving)
+    for number in range(3):
+        site.segment(number)
+    watch = site.start()
+    site.until(lambda: len(site.ledger()) == 3, "all files")
+    assert watch.poll() is None
+    before, starved, after = site.ledger()
+    assert (before["frames"], before["fault"], after["frames"], after["fault"]) == (40, None, 40, None)
+    assert starved["frames"] in frames
+    assert (starved["fault"] or {}).get("kind") == (None if times == 1 else "out_of_memory")
+
+
 def test_a_decoder_that_dies_costs_a_look_and_not_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = Taken(("e",), {"seconds": 1.0, "frames": 10, "fault": None})
     answers = iter(["the decoder died", taken])
@@ -512,6 +556,31 @@ def test_a_decoder_that_dies_costs_a_clip_and_not_the_watch(monkeypatch: pytest.
     monkeypatch.setattr(EventsKeeper, "_asked", answer)
     EventsKeeper(cast(BeginEvents, None)).make_clip(MakeClip("e"), lambda: None)
     assert asked == [MakeClip("e"), MakeClip("e", "the decoder died")]
+
+
+@pytest.mark.parametrize("for_memory", [True, False])
+def test_a_clip_that_the_kernel_kills_for_want_of_memory_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, for_memory: bool
+) -> None:
+    """Killed by somebody, the watch ends and goes on with it at its next start."""
+    counts = iter([0, int(for_memory)])
+
+    def dying(_module: str) -> tuple[subprocess.Popen[bytes], Connection]:
+        ours, theirs = socket.socketpair()
+        code = f"import os, signal; os.read({theirs.fileno()}, 1); os.kill(os.getpid(), signal.SIGKILL)"
+        with theirs:
+            process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()])
+        return process, Connection(ours.detach())
+
+    monkeypatch.setattr(keeper, "begun", dying)
+    monkeypatch.setattr(keeper.memory, "killed", lambda: next(counts))
+    tool = EventsKeeper(cast(BeginEvents, None))
+    if for_memory:
+        assert tool._asked(MakeClip("e"), lambda: None) == "its process ran out of memory"
+    else:
+        with pytest.raises(Interrupted) as ended:
+            tool._asked(MakeClip("e"), lambda: None)
+        assert ended.value.signal_number == signal.SIGKILL
 
 
 def test_no_footage_waits_for_a_clip(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
