@@ -45,8 +45,7 @@ def looks(every_s: float, *, timeout_s: float = math.inf, cancelled: threading.E
     """
     look = Look(timeout_s)
     look.renew()
-    pausing = cancelled if cancelled is not None else threading.Event()
-    while not pausing.is_set():
+    while cancelled is None or not cancelled.is_set():
         left_s = look._deadline - time.monotonic()  # of this module's own class
         look.number += 1
         look.last = left_s <= 0
@@ -54,7 +53,12 @@ def looks(every_s: float, *, timeout_s: float = math.inf, cancelled: threading.E
         if look.last:
             return
         left_s = look._deadline - time.monotonic()
-        pausing.wait(max(min(every_s, left_s), 0.0))
+        pause_s = max(min(every_s, left_s), 0.0)
+        if cancelled is None:
+            # Not with an event: a Ctrl-C between its steps leaves its lock released, and ends as a RuntimeError.
+            time.sleep(pause_s)
+        else:
+            cancelled.wait(pause_s)
 
 
 def until(

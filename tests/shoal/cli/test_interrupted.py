@@ -106,5 +106,5 @@ with locked(Path({str(tmp_path / "lock")!r}), what="it"):
     assert "waiting for it" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == Exit.INTERRUPTED
+    assert process.returncode == Exit.INTERRUPTED, said
     assert said.strip() == f"shoal: {interrupted.AGAIN}"
