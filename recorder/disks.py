@@ -47,8 +47,8 @@ def words_of(error: OSError, settings: Settings) -> str:
     if reason == OTHER:
         return f"{error.filename or 'the machine'}: {error.strerror or error}"
     path = error.filename
-    if path is None:
-        path = next((str(one) for one in (settings.state_folder,) if _refuses(one)), None)
+    if path is None and _refuses(settings.state_folder):
+        path = settings.state_folder
     return words(reason, settings, None if path is None else os.fspath(path))
 
 

@@ -39,3 +39,10 @@ class Interrupted(Exception):  # noqa: N818 - not a failure: somebody asked for 
     def exit_code(self) -> int:
         """128 + signal number, as shells count: 130 or 143."""
         return 128 + self.signal_number
+
+
+class OutOfMemory(Interrupted):
+    """The kernel killed a process of this program for want of memory. A run ends with it as with every signal."""
+
+    def __str__(self) -> str:
+        return "its process ran out of memory"

@@ -17,8 +17,7 @@ from typing import TypeVar
 
 from shoal_detect.errors import DetectorError
 from shoal_detect.messages import Done, Join, Read, Task
-from shoal_detect.progress import VideoProgress, quoted, say
-from shoal_detect.read.faults import Fault
+from shoal_detect.progress import VideoProgress
 from shoal_detect.read.videos import Video
 from shoal_detect.state import segments
 from shoal_detect.state.settings import Settings
@@ -270,13 +269,8 @@ class Pool:
             self._changed.notify_all()
 
     def _rescue(self, hand: _Hand, lane: _Lane, task: Task | Join, died: Died) -> None:
-        # What came before the frame in hand is read once more; if it dies again, nothing.
-        tried = not isinstance(task, Task) or task.fault is not None
-        frames = 0 if tried else max(0, lane.worker.beat.get()[1] - 1)
-        fault = Fault(died.kind, f"{died}; {frames} frames before are kept")
         with self._changed:
-            say(f"{quoted(hand.video.name)}: {fault.message}; going on with a new process")
-            hand.waiting = Task(hand.video, 0, frames, fault)
+            hand.waiting = lane.worker.rescue(task, died, died.kind)
             hand.ended = hand.alone = True
             hand.frames = hand.detections = 0
 

@@ -18,11 +18,13 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
-from shoal_detect.errors import DetectorError, Exit, Interrupted
+from shoal_detect import memory
+from shoal_detect.errors import DetectorError, Exit, Interrupted, OutOfMemory
 from shoal_detect.memory import LARGEST, Picture
-from shoal_detect.messages import Beat, Begin, Failed, Question, Survey, Surveyed, Tried, Try
+from shoal_detect.messages import Beat, Begin, Failed, Join, Question, Survey, Surveyed, Task, Tried, Try
 from shoal_detect.model.precision import AUTO, Choice, Precision
-from shoal_detect.read.faults import Kind
+from shoal_detect.progress import quoted, say
+from shoal_detect.read.faults import Fault, Kind
 from shoal_detect.read.videos import Video
 from shoal_detect.state.settings import Settings
 
@@ -110,6 +112,7 @@ class Worker:
         process, connection = self._process, self._connection
         if process is None or connection is None:
             raise RuntimeError("the worker was not started")
+        killed = memory.killed()
         with suppress(BrokenPipeError, ConnectionResetError):  # it died: reported below
             connection.send(question)
         signs, changed = self.beat.get()[0], time.monotonic()
@@ -129,7 +132,16 @@ class Worker:
         code = process.wait()
         self.leave()
         check()
-        raise why_ended(code)
+        raise why_ended(code, killed)
+
+    def rescue(self, question: Task | Join, why: Exception, kind: Kind) -> Task:
+        """What is asked after the child died of a video: what came before the frame in hand is read once more; if it
+        dies again, nothing."""
+        task = question if isinstance(question, Task) else None
+        frames = max(0, self.beat.get()[1] - 1) if task and task.fault is None else 0
+        fault = Fault(kind, f"{why}; {frames} frames before are kept")
+        say(f"{quoted(question.video.name)}: {fault.message}; going on with a new process")
+        return Task(question.video, 0, frames, fault, task.stride if task else None)
 
     def ask_to_end(self) -> None:
         """Begin to end the child."""
@@ -174,12 +186,17 @@ def end(process: subprocess.Popen[bytes], patience_s: float = LEAVE_S) -> None:
             process.wait(LOOK_S)
 
 
-def why_ended(code: int, doing: str = "works on videos") -> Exception:
-    """What it means that a child ended without an answer; `doing` is what its process does."""
+def why_ended(code: int, killed: int, doing: str = "works on videos") -> Exception:
+    """What it means that a child ended without an answer; `doing` is what its process does.
+
+    `killed` is `memory.killed()` as it was when the child was asked.
+    """
     if code >= 0:
         return RuntimeError(f"the process that {doing} ended with exit code {code}; see the lines above")
     number = signal.Signals(-code)
     if number in CRASHES:
         return Died(Kind.DECODER_CRASHED, f"the decoder died of it ({number.name})")
     # Killed from outside: most often the kernel, for want of memory. The run ends with it, and can go on.
+    if number == signal.SIGKILL and memory.killed() > killed:
+        return OutOfMemory(number)
     return Interrupted(number)

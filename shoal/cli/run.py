@@ -233,7 +233,7 @@ def footage(
 ) -> Footage:
     """The footage that is asked for. `knobs` are those that are chosen otherwise over the archive, where not given.
 
-    Raises UsageError for a time that is none or yet to come, and for cameras that nobody has.
+    Raises UsageError for a time that cannot be read or is yet to come, and for cameras that no node has.
     """
     found = {name: value for name, value in knobs.items() if value is not None}
     if since is None and cameras is None:

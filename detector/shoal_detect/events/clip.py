@@ -234,7 +234,7 @@ def _encode(
         raise Unmade(f"it cannot be encoded: {error}") from None
     finally:
         if writer is not None:
-            with suppress(av.error.FFmpegError):  # what it has to say was said
+            with suppress(av.error.FFmpegError):  # what went wrong is raised already
                 writer.close()
     return pixel_aspect
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing.connection
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from shoal_detect import memory
-from shoal_detect.errors import DetectorError, Exit
+from shoal_detect.errors import DetectorError, Exit, OutOfMemory
 from shoal_detect.messages import Failed
 from shoal_detect.progress import quoted, say
 from shoal_detect.watch.messages import Alive, BeginEvents, ClipDone, ForgetEarly, MakeClip, Take, Taken
@@ -97,9 +96,7 @@ class EventsKeeper:
         code = process.wait()
         self.leave()
         check()
-        ended = why_ended(code, "makes events")
-        if isinstance(ended, Died):
+        ended = why_ended(code, killed, "makes events")
+        if isinstance(ended, Died | OutOfMemory):
             return str(ended)
-        if code == -signal.SIGKILL and memory.killed() > killed:
-            return "its process ran out of memory"
         raise ended

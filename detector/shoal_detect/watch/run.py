@@ -10,25 +10,24 @@ from __future__ import annotations
 import heapq
 import os
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from shoal_detect import memory
 from shoal_detect.cpus import available_cpus
-from shoal_detect.errors import DetectorError, Exit, Interrupted
+from shoal_detect.errors import DetectorError, Exit, Interrupted, OutOfMemory
 from shoal_detect.events.rules import read_rules
 from shoal_detect.messages import Done, Task
 from shoal_detect.model.precision import Precision
 from shoal_detect.model.weights import read_weights
 from shoal_detect.privacy import read_policy
 from shoal_detect.progress import quoted, say
-from shoal_detect.read.faults import Fault, Kind
+from shoal_detect.read.faults import Kind
 from shoal_detect.state import store
 from shoal_detect.state.lock import locked
 from shoal_detect.state.settings import Settings
@@ -434,33 +433,22 @@ class Watcher:
         for _ in range(3 + WHOLE_TRIES):
             worker.beat.set(0)
             worker.beat.set_end(None)
-            killed = memory.killed()
             try:
                 answer = worker.ask(task, self._check)
             except Died as died:
-                task = self._rescue(task, worker, died)
+                task = worker.rescue(task, died, died.kind)
                 continue
-            except Interrupted as interrupted:
-                if interrupted.signal_number != signal.SIGKILL or memory.killed() == killed:
-                    raise
+            except OutOfMemory as starving:
                 # Others' work may have taken what it lacked: it is tried as a whole once more.
                 starved += 1
                 say(f"{quoted(segment.name)}: its process was killed for want of memory; going on with a new one")
                 if starved > WHOLE_TRIES:
-                    task = self._rescue(task, worker, Died(Kind.OUT_OF_MEMORY, "its process ran out of memory"))
+                    task = worker.rescue(task, starving, Kind.OUT_OF_MEMORY)
                 continue
             if isinstance(answer, Done):
                 return
             raise RuntimeError(f"the process that works on videos answered {answer!r}")
         raise DetectorError(f"{segment.name}: the decoder dies of it again and again", Exit.STATE)
-
-    @staticmethod
-    def _rescue(task: Task, worker: Worker, died: Died) -> Task:
-        """What came before the frame in hand is read once more; if it dies again, nothing."""
-        frames = 0 if task.fault is not None else max(0, worker.beat.get()[1] - 1)
-        fault = Fault(died.kind, f"{died}; {frames} frames before are kept")
-        say(f"{quoted(task.video.name)}: {fault.message}; going on with a new process")
-        return replace(task, first=0, frames=frames, fault=fault)
 
     def _make_events(self, keeper: EventsKeeper) -> None:
         while (job := self._await(self._next_to_take)) is not None:
